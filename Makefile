@@ -1,0 +1,59 @@
+# `make help` lists the targets. PYTHON chooses the interpreter, TORCH the release of torch that is installed:
+# pip takes it from whatever index or folder pip is configured with.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+EXTRAS := dev,demo,tensorboard,wandb
+CODE := hybrid_asr recipes tools tests
+RUN := runs/spoken/conformer_s
+# Many small computations: two processes with a thread each finish sooner than one with two threads.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs
+
+.PHONY: help demo test test-slow check format wheel clean
+.DELETE_ON_ERROR:
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+demo: $(INSTALLED) ## A corpus that the machine speaks itself: prepare, train, decode, and a table of error rates (10 minutes)
+	$(BIN)/hybrid-asr prepare spoken --to data/spoken
+	$(BIN)/hybrid-asr train recipes/spoken/conformer_s.yaml --run $(RUN)
+	$(BIN)/hybrid-asr decode $(RUN) --sets test --decoders ctc_greedy,attention,joint
+
+test: $(INSTALLED) ## The tests (some minutes on 2 cores)
+	$(PYTEST) -n $(WORKERS) -m "not slow"
+
+test-slow: $(INSTALLED) ## The tests that `make test` leaves out
+	$(PYTEST) -m slow
+
+check: $(INSTALLED) ## Format, lint, types, and the direction of imports
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/pyright
+	$(PYTEST) tests/test_layers.py
+
+format: $(INSTALLED) ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix-only $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+wheel: $(INSTALLED) ## Build dist/*.whl
+	$(BIN)/python -m build --wheel
+
+clean: ## Remove .venv and what tools left; data/ and runs/ stay
+	rm -rf $(VENV) dist .pytest_cache .ruff_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch goes first: with it there, the range in pyproject.toml is met and pip looks for no other build of it.
+$(INSTALLED): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt-get install python3 python3-venv"; exit 1; } >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old, 3.11 or" \
+	  "newer is needed: apt-get install python3.11 python3.11-venv, then make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; } >&2
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments:" \
+	  "apt-get install python3-venv"; exit 1; } >&2
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet --editable ".[$(EXTRAS)]"
+	@touch $@

@@ -1,0 +1,105 @@
+"""Sound files that libsndfile does not know, decoded by an `ffmpeg` process.  Axes: S samples, C channels.
+
+ffmpeg writes AU to a pipe: 32-bit floats behind a short header that tells rate and channels. The stream begins at the
+file's start, since seeking is not exact to the sample in all formats; it is left once the segment has been read.
+"""
+
+import shutil
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from hybrid_asr.audio.formats import AGAIN, AudioError
+
+_BLOCK_BYTES = 1 << 20
+
+
+class FfmpegSource:
+    """A sound file behind an ffmpeg process: `rate` in Hz, `channels`, `length()`, `read(begin, end)`; close it."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        """Start ffmpeg on `path`, which libsndfile cannot read for the reason `why`.
+
+        Raises AudioError if there is no ffmpeg on PATH or it finds no audio in the file.
+        """
+        program = shutil.which("ffmpeg")
+        if program is None:
+            raise AudioError(f"{path}: {why}; install ffmpeg (such as 'apt install ffmpeg') to read it, or {AGAIN}")
+        self.path, self._place = path, 0
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close; a pipe that nobody reads could fill up)
+        options = ["-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file,pipe"]
+        output = ["-map", "0:a:0", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
+        self._process = subprocess.Popen(
+            [program, *options, "-i", f"file:{path}", *output], stdout=subprocess.PIPE, stderr=self._log
+        )
+        assert self._process.stdout is not None
+        self._pipe = self._process.stdout
+        try:
+            self.rate, self.channels = self._header()
+        except AudioError:
+            self.close()
+            raise
+
+    def __enter__(self) -> "FfmpegSource":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, whether or not all was read."""
+        self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+        self._log.close()
+
+    def length(self) -> int:
+        """Samples per channel of the whole file, found by decoding the rest of it; nothing can be read afterwards."""
+        self._skip(None)
+        return self._place
+
+    def read(self, begin: int, end: int | None) -> Float32[np.ndarray, "samples channels"]:
+        """The samples `begin` to `end` (None: the last), fewer where the file ends; only forwards."""
+        assert begin >= self._place, "an ffmpeg stream only goes forwards"
+        self._skip(begin)
+        return self._take(None if end is None else end - self._place)
+
+    def _header(self) -> tuple[int, int]:
+        """Rate and channels from the AU header, at whose end the samples begin."""
+        head = self._pipe.read(24)
+        if len(head) < 24:
+            self._fail()
+        _, offset, _, _, rate, channels = struct.unpack(">4sIIIII", head)
+        self._pipe.read(offset - 24)
+        return rate, channels
+
+    def _skip(self, until: int | None) -> None:
+        """Decode and drop what lies before sample `until` (None: all)."""
+        block = _BLOCK_BYTES // (4 * self.channels)
+        while until is None or self._place < until:
+            if not len(self._take(block if until is None else min(block, until - self._place))):
+                return
+
+    def _take(self, samples: int | None) -> Float32[np.ndarray, "samples channels"]:
+        """The next `samples` (None: all), fewer at the end of the file."""
+        size = 4 * self.channels
+        data = self._pipe.read() if samples is None else self._pipe.read(max(0, samples) * size)
+        found = len(data) // size
+        if (samples is None or found < samples) and self._process.wait() != 0:
+            self._fail()
+        self._place += found
+        return np.frombuffer(data[: found * size], ">f4").astype(np.float32).reshape(found, self.channels)
+
+    def _fail(self) -> None:
+        """Raise AudioError with what ffmpeg said."""
+        self._process.wait()
+        self._log.seek(0)
+        said = self._log.read().decode("utf-8", "replace").strip().splitlines()
+        raise AudioError(
+            f"{self.path}: is damaged or not audio: libsndfile cannot open it, and ffmpeg says: "
+            f"{said[0] if said else 'nothing'}; {AGAIN}"
+        )

@@ -1,0 +1,122 @@
+"""What a file holds before anything decodes it: is it audio at all, and is all of it there?"""
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from hybrid_asr.errors import UserError
+
+AGAIN = "copy or download it again"
+# Beginnings of audio: such a file is damaged or in need of ffmpeg, never "not audio" (a SPHERE header is plain text).
+_AUDIO = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"NIST_1A", b"ID3", b"FORM", b".snd", b"caff", b"#!AMR", b"MAC ")
+_NOT_AUDIO = {
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ\x00": "an xz archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a rar archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"%PDF": "a PDF document",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"GIF8": "a GIF picture",
+    b"\x7fELF": "a program",
+    b"SQLite format 3": "an SQLite database",
+    b"\0" * 64: "64 zero bytes",
+}
+_SLACK_BYTES = 64  # careless writers count the header among the samples: a millisecond or two, not a truncation
+_UNKNOWN_LENGTH = 0x7FFF0000  # what writers to a pipe put where the length should be, or more
+
+
+class AudioError(UserError):
+    """A sound file, or a segment of one, that cannot be used; the message names the file and the remedy."""
+
+
+def check_present(path: Path) -> None:
+    """Raise AudioError unless `path` is a file with something in it that this user may read."""
+    try:
+        if path.is_dir():
+            raise AudioError(f"{path}: is a folder; name a sound file")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise AudioError(f"{path}: is empty (0 bytes); {AGAIN}")
+    except FileNotFoundError:
+        raise AudioError(f"{path}: no such file; check its path, or the folder that the path is relative to") from None
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+    if path.suffix.lower() == ".raw":
+        raise AudioError(f"{path}: raw samples do not tell their rate; convert them to wav or flac")
+
+
+def refuse_non_audio(path: Path) -> None:
+    """Raise AudioError if `path`, which libsndfile cannot open, begins as text, an archive, a picture or the like."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head.startswith(_AUDIO):
+        return
+    found = next((name for magic, name in _NOT_AUDIO.items() if head.startswith(magic)), None) or _as_text(head)
+    if found:
+        raise AudioError(f"{path}: is not audio: it begins with {found}; name a sound file, or {AGAIN}")
+
+
+def _as_text(head: bytes) -> str | None:
+    """The first words in quotes if `head` is text, else None."""
+    utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        text = head[: len(head) // 2 * 2].decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4:  # else the cut at 512 bytes split the last character
+            return None
+        text = head[: error.start].decode("utf-16" if utf16 else "utf-8-sig")
+    if not all(letter.isprintable() or letter in "\r\n\t\f" for letter in text):
+        return None
+    return f"the text '{' '.join(text.split())[:40]}'"
+
+
+def check_whole(path: Path, container: str) -> None:
+    """Raise AudioError if the header of a wav or SPHERE file promises more bytes of samples than the file holds.
+
+    libsndfile shortens such a file without a word. `container` is libsndfile's name of the format; others pass.
+    """
+    find = {"WAV": _wav_data, "WAVEX": _wav_data, "RF64": _wav_data, "NIST": _sphere_data}.get(container)
+    if find is None:
+        return
+    with path.open("rb") as file:
+        data = find(file)
+    if data is None:
+        return
+    begin, promised = data
+    held = max(0, path.stat().st_size - begin)
+    if promised > held + _SLACK_BYTES:
+        raise AudioError(
+            f"{path}: is truncated: its header promises {promised} bytes of samples, the file holds {held}; {AGAIN}"
+        )
+
+
+def _wav_data(file: BinaryIO) -> tuple[int, int] | None:
+    """Where the samples of a RIFF file begin and their bytes; None where the header does not know."""
+    head = file.read(12)
+    order = ">" if head[:4] == b"RIFX" else "<"
+    long_size = None  # RF64 keeps sizes beyond 4 GiB in a chunk of their own
+    while len(chunk := file.read(8)) == 8:
+        name, size = struct.unpack(f"{order}4sI", chunk)
+        if name == b"data":
+            size = long_size if long_size is not None and size == 0xFFFFFFFF else size
+            return None if long_size is None and size >= _UNKNOWN_LENGTH else (file.tell(), size)
+        if name == b"ds64":
+            long_size = struct.unpack("<QQ", file.read(16))[1]
+            size -= 16
+        file.seek(size + size % 2, 1)  # chunks are padded to an even length
+    return None
+
+
+def _sphere_data(file: BinaryIO) -> tuple[int, int] | None:
+    """Where the samples of a NIST SPHERE file begin and their bytes; None where the header does not say."""
+    lines = file.read(1024).decode("latin-1").split("\n")
+    fields = {words[0]: words[2] for line in lines if len(words := line.split()) == 3}
+    try:
+        counts = [int(fields[name]) for name in ("sample_count", "channel_count", "sample_n_bytes")]
+        return int(lines[1]), counts[0] * counts[1] * counts[2]
+    except (KeyError, ValueError, IndexError):
+        return None

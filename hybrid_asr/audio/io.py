@@ -1,0 +1,168 @@
+"""Read and write sound files: any format, any rate, any number of channels, whole or a segment.  Axes: S samples."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil, gcd
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+from jaxtyping import Float32
+
+from hybrid_asr.audio.ffmpeg import FfmpegSource
+from hybrid_asr.audio.formats import AudioError, check_present, refuse_non_audio
+from hybrid_asr.audio.sndfile import SndfileSource
+
+END_TOLERANCE_S = 0.01  # a segment may end this far past its file: tables round their times
+_CONTEXT_S = 0.05  # read on both sides of a segment for the resampling filter, which is shorter
+
+
+class AudioInfo(NamedTuple):
+    """What a sound file holds: its rate in Hz, its samples per channel, its channels."""
+
+    rate: int
+    samples: int
+    channels: int
+
+    @property
+    def duration_s(self) -> float:
+        """Its length in seconds."""
+        return self.samples / self.rate
+
+
+def info(path: str | os.PathLike[str]) -> AudioInfo:
+    """Rate, length and channels of a sound file, from its header where that can be trusted.
+
+    The whole file is decoded only if ffmpeg must read it. Raises AudioError as `read` does, except that samples which
+    are not numbers are found by reading alone.
+    """
+    with _open(Path(path)) as source:
+        samples = source.length()
+        if samples == 0:
+            raise _empty(Path(path))
+        return AudioInfo(source.rate, samples, source.channels)
+
+
+def read(
+    path: str | os.PathLike[str], *, start_s: float = 0.0, duration_s: float | None = None, rate: int = 16000
+) -> Float32[np.ndarray, " samples"]:
+    """A sound file, or the segment of `duration_s` at `start_s`, at `rate` Hz, the mean of its channels, full scale 1.
+
+    wav, flac, mp3, ogg, SPHERE and all else that libsndfile knows; other formats through `ffmpeg` if it is on PATH.
+    A segment is the same samples as that slice of the whole, from round(start_s * rate) on, so that neighbouring
+    segments meet without a gap; only the segment, and 50 ms around it where it must be resampled, is read. (ffmpeg
+    decodes from the start of the file, so that many segments of one long file are better cut from wav or flac.)
+    Raises AudioError for a missing, empty, truncated or damaged file, for one that is not audio, for samples that are
+    NaN or infinite, and for a segment that ends more than 10 ms past the end of its file.
+    """
+    path = Path(path)
+    _check_segment(path, start_s, duration_s, rate)
+    with _open(path) as source:
+        begin = round(start_s * rate)
+        end = None if duration_s is None else round((start_s + duration_s) * rate)
+        common = gcd(source.rate, rate)
+        out, into = rate // common, source.rate // common  # `into` samples of the file last as long as `out` of ours
+        context = 0 if out == into else ceil(_CONTEXT_S * rate)
+        first = max(0, begin - context) // out * out  # where a sample of the file and one of ours coincide
+        last = None if end is None else ceil((end + context) * into / out)
+        found = _mono(source.read(first // out * into, last))
+        _check_finite(path, found, first / rate, source.rate)
+        if out != into:
+            found = soxr.resample(found, source.rate, rate, quality="VHQ")
+        samples = found[begin - first : None if end is None else end - first]
+        wanted = 1 if end is None else end - begin
+        if len(samples) < max(1, wanted - round(END_TOLERANCE_S * rate)):
+            raise _past_the_end(path, start_s, duration_s, source.length() / source.rate)
+        return np.ascontiguousarray(samples)
+
+
+def write(path: str | os.PathLike[str], samples: Float32[np.ndarray, " samples"], rate: int) -> None:
+    """Write `samples` (full scale 1, louder ones are clipped) as 16-bit wav or flac, by the suffix of `path`.
+
+    What is read back differs by at most half a step of 16 bits. The file appears whole or not at all.
+    Raises AudioError for another suffix and for samples that are NaN or infinite.
+    """
+    path = Path(path)
+    container = {".wav": "WAV", ".flac": "FLAC"}.get(path.suffix.lower())
+    if container is None:
+        raise AudioError(f"{path}: only .wav and .flac are written; choose one of these suffixes")
+    _check_finite(path, samples, 0.0, rate)
+    # libsndfile would scale by 32767, yet divides by 32768 when it reads
+    steps = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    # no fsync, which would cost a corpus of thousands of files minutes
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        soundfile.write(unfinished, steps, rate, format=container, subtype="PCM_16")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def change_speed(samples: Float32[np.ndarray, " samples"], factor: float, rate: int) -> Float32[np.ndarray, " changed"]:
+    """Play `samples` `factor` times as fast: tempo and pitch both change (sox's and Kaldi's 'speed'; Ko et al., 2015).
+
+    The result has round(S / factor) samples at the same `rate` in Hz, to which the factor is relative.
+    """
+    assert factor > 0 and rate > 0, "a speed is a positive factor"
+    if factor == 1.0:
+        return samples
+    wanted = round(len(samples) / factor)
+    changed = soxr.resample(samples, rate * factor, rate, quality="HQ")[:wanted]
+    return np.pad(changed, (0, wanted - len(changed)))
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
+    """libsndfile where it knows the format and the length, else ffmpeg."""
+    check_present(path)
+    try:
+        sound = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError:
+        refuse_non_audio(path)
+        why = "its format is not known to libsndfile, or it is damaged"
+    else:
+        with sound:
+            source = SndfileSource(path, sound)
+            if source.knows_length:
+                yield source
+                return
+        why = "it does not state its length, so that libsndfile cannot read it to its end"
+    with FfmpegSource(path, why) as source:
+        yield source
+
+
+def _mono(samples: Float32[np.ndarray, "samples channels"]) -> Float32[np.ndarray, " samples"]:
+    channels = samples.shape[1]
+    if channels == 1:
+        return samples[:, 0]
+    return samples @ np.full(channels, 1 / channels, np.float32)  # many times faster than .mean(axis=1)
+
+
+def _check_segment(path: Path, start_s: float, duration_s: float | None, rate: int) -> None:
+    if not 0 <= start_s < float("inf"):
+        raise AudioError(f"{path}: a segment cannot start at {start_s} s; correct its start")
+    if duration_s is not None and not 1 / rate <= duration_s < float("inf"):
+        raise AudioError(f"{path}: a segment cannot last {duration_s} s; correct its duration")
+
+
+def _check_finite(path: Path, samples: Float32[np.ndarray, " samples"], start_s: float, rate: int) -> None:
+    finite = np.isfinite(samples)
+    if not finite.all():
+        at = int(np.argmin(finite))
+        raise AudioError(
+            f"{path}: the sample at {start_s + at / rate:.3f} s is {samples[at]}; write the file anew from its source"
+        )
+
+
+def _empty(path: Path) -> AudioError:
+    return AudioError(f"{path}: holds no samples; copy or download it again, or leave it out")
+
+
+def _past_the_end(path: Path, start_s: float, duration_s: float | None, file_s: float) -> AudioError:
+    if file_s == 0:
+        return _empty(path)
+    segment = f"starts at {start_s:.2f} s" if duration_s is None else f"ends at {start_s + duration_s:.2f} s"
+    return AudioError(f"{path}: lasts {file_s:.2f} s, the segment {segment}; correct its times")

@@ -1,0 +1,64 @@
+"""Sound files through libsndfile, with the lengths that it gets wrong put right.  Axes: S samples, C channels."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Float32
+
+from hybrid_asr.audio.formats import AGAIN, AudioError, check_whole
+from hybrid_asr.audio.mpeg import untagged_samples
+
+_NO_LENGTH = 1 << 48  # libsndfile gives 2^63 - 1 for a flac stream without a length
+_MPEG_SLACK = 4 * 1152  # samples: encoders disagree on whether the tag counts the padding of the first and last frames
+
+
+class SndfileSource:
+    """An open sound file: `rate` in Hz, `channels`, `length()`, `read(begin, end)`.
+
+    Without `knows_length` libsndfile cannot read it to its end: a stream that does not state its length.
+    """
+
+    def __init__(self, path: Path, sound: soundfile.SoundFile) -> None:
+        """Take over `sound`; raises AudioError if its header promises more than the file holds."""
+        self.path, self.rate, self.channels = path, sound.samplerate, sound.channels
+        self._sound, self._frames, self._mpeg = sound, sound.frames, sound.subtype == "MPEG_LAYER_III"
+        check_whole(path, sound.format)
+        counted = untagged_samples(path) if self._mpeg else None
+        self.knows_length = self._frames < _NO_LENGTH and (counted is None or counted <= self._frames + _MPEG_SLACK)
+        if counted is not None:
+            self._frames = min(self._frames, counted)
+
+    def length(self) -> int:
+        """Samples per channel, taken from the header once its last sample has been found in the file."""
+        if (
+            self._sound.format in ("FLAC", "MP3")
+            and self._frames
+            and not len(self._read(self._frames - 1, self._frames))
+        ):
+            self._frames = len(self.read(0, None))
+        return self._frames
+
+    def read(self, begin: int, end: int | None) -> Float32[np.ndarray, "samples channels"]:
+        """The samples `begin` to `end` (None: the last), fewer where the file ends; AudioError if it is truncated."""
+        stop = self._frames if end is None else min(end, self._frames)
+        samples = self._read(begin, stop)
+        lacking = max(0, stop - begin) - len(samples)
+        if lacking > (_MPEG_SLACK if self._mpeg else 0):
+            raise AudioError(
+                f"{self.path}: is truncated: its header promises {self._frames / self.rate:.2f} s, the file holds "
+                f"{(stop - lacking) / self.rate:.2f} s; {AGAIN}"
+            )
+        return samples
+
+    def _read(self, begin: int, end: int) -> Float32[np.ndarray, "samples channels"]:
+        if begin >= end:
+            return np.zeros((0, self.channels), np.float32)
+        try:
+            self._sound.seek(begin)
+            return self._sound.read(end - begin, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(
+                f"{self.path}: is truncated or damaged: its header promises {self._frames / self.rate:.2f} s, which "
+                f"cannot be decoded; {AGAIN}"
+            ) from error

@@ -1,0 +1,162 @@
+"""The command line. Torch is imported by what needs it, so that `hybrid-asr --help` answers at once."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hybrid_asr import __version__
+from hybrid_asr.errors import UserError
+
+OK, USER_MISTAKE, INTERRUPTED = 0, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0, 2 for a user's mistake (one clear message), 130 for Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options) or OK
+    except UserError as error:
+        if options.debug:
+            raise
+        print(f"hybrid-asr {options.command}: {error}", file=sys.stderr)
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        if options.debug:
+            raise
+        print(f"\nhybrid-asr {options.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hybrid-asr",
+        description="Hybrid CTC/attention speech recognition: prepare data, train, decode, score, transcribe.",
+        epilog="Start with: hybrid-asr prepare spoken && hybrid-asr train recipes/spoken/conformer_s.yaml",
+    )
+    parser.add_argument("--version", action="version", version=f"hybrid-asr {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_prepare(commands)
+    _add_train(commands)
+    _add_decode(commands)
+    _add_score(commands)
+    _add_transcribe(commands)
+    _add_show(commands)
+    for command in commands.choices.values():
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _add_prepare(commands) -> None:
+    command = commands.add_parser("prepare", help="write the manifests of a corpus, a table, or a Kaldi folder")
+    command.add_argument("corpus", metavar="CORPUS|table:FILE|kaldi:DIR", help="an4, spoken, or your own data")
+    command.add_argument("--source", type=Path, metavar="DIR", help="where the corpus already lies")
+    command.add_argument("--to", type=Path, metavar="DIR", help="where to write (default data/CORPUS)")
+    command.set_defaults(run=_prepare)
+
+
+def _add_train(commands) -> None:
+    command = commands.add_parser("train", help="train a recipe; repeated, it continues where it stopped")
+    command.add_argument("recipe", metavar="RECIPE.yaml")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="such as optim.lr=1e-3 or presets.optim=noam")
+    command.add_argument("--run", type=Path, dest="folder", metavar="DIR", help="default runs/<corpus>/<recipe>")
+    command.add_argument("--fresh", action="store_true", help="forget what the folder holds and start anew")
+    command.set_defaults(run=_train)
+
+
+def _add_decode(commands) -> None:
+    command = commands.add_parser("decode", help="decode sets with one or more decoders and score the result")
+    command.add_argument("folder", type=Path, metavar="RUN")
+    command.add_argument("--sets", default="test", help="train, valid, test or a test set's name, comma-separated (default test)")
+    command.add_argument("--decoders", help="presets of conf/decode, comma-separated (default: the recipe's)")
+    command.add_argument("--checkpoint", default="average", help="best, last, average or a file (default average)")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="such as decode.beam=40")
+    command.set_defaults(run=_decode)
+
+
+def _add_score(commands) -> None:
+    command = commands.add_parser("score", help="error rates with intervals, from JSON lines, Kaldi text or trn files")
+    command.add_argument("reference", type=Path, metavar="REF")
+    command.add_argument("hypothesis", type=Path, metavar="HYP")
+    command.add_argument("--against", type=Path, metavar="OTHER_HYP", help="a second system: is the difference real?")
+    command.add_argument("--metric", choices=("wer", "cer"), default="wer", help="what the difference is tested on (default wer)")
+    command.add_argument("--format", choices=("text", "json"), default="text")
+    command.set_defaults(run=_score)
+
+
+def _add_transcribe(commands) -> None:
+    command = commands.add_parser("transcribe", help="sound files to text")
+    command.add_argument("folder", type=Path, metavar="RUN", help="a run's folder, a model.pt or a checkpoint")
+    command.add_argument("paths", nargs="+", metavar="PATH", help="sound files, or folders of them")
+    command.add_argument("--decoder", help="a preset of conf/decode (default: the recipe's)")
+    command.add_argument("--format", choices=("text", "json"), default="text")
+    command.set_defaults(run=_transcribe)
+
+
+def _add_show(commands) -> None:
+    command = commands.add_parser("show", help="show a configuration, a model, a manifest or a run")
+    command.add_argument("what", choices=("config", "model", "manifest", "run"))
+    command.add_argument("item", help="a recipe (config), a run (model, run) or a manifest")
+    command.add_argument("overrides", nargs="*", metavar="key=value")
+    command.set_defaults(run=_show)
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from hybrid_asr.prepare import prepare
+
+    prepare(options.corpus, source=options.source, to=options.to)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from hybrid_asr.train import train
+
+    return train(options.recipe, options.overrides, folder=options.folder, fresh=options.fresh)
+
+
+def _decode(options: argparse.Namespace) -> None:
+    from hybrid_asr.decode import decode_run
+
+    decode_run(
+        options.folder,
+        sets=options.sets.split(","),
+        decoders=options.decoders.split(",") if options.decoders else None,
+        checkpoint=options.checkpoint,
+        overrides=options.overrides,
+    )
+
+
+def _score(options: argparse.Namespace) -> None:
+    import json
+
+    from hybrid_asr.scoring.files import score_files
+
+    report = score_files(options.reference, options.hypothesis, options.against, metric=options.metric)
+    print(json.dumps(report.to_json(), indent=2, ensure_ascii=False) if options.format == "json" else report.text())
+
+
+def _transcribe(options: argparse.Namespace) -> None:
+    import json
+
+    from hybrid_asr.recogniser import expand, load
+
+    several = len(expand(options.paths)) > 1
+    recogniser = load(options.folder, decoder=options.decoder)
+    for transcript in recogniser.stream(options.paths):
+        if options.format == "json":
+            print(json.dumps(transcript.to_json(), ensure_ascii=False), flush=True)
+        else:
+            print(f"{transcript.path}\t{transcript.text}" if several else transcript.text, flush=True)
+
+
+def _show(options: argparse.Namespace) -> None:
+    from hybrid_asr import show
+
+    show.show(options.what, options.item, options.overrides)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

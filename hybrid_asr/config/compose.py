@@ -1,0 +1,195 @@
+"""`compose` merges presets, a recipe and the overrides of the command line into one plain tree; later wins."""
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from hybrid_asr.config.files import Tree, leaves, load_yaml, yaml_problem
+from hybrid_asr.config.locate import find_preset, find_recipe, label, presets
+from hybrid_asr.config.schema import ConfigError, parse
+
+T = TypeVar("T")
+
+COMMAND_LINE = "command line"
+_KEY = re.compile(r"\w[\w-]*(\.[\w-]+)*")
+_REFERENCE = re.compile(r"\$\{[\w.]+\}")  # a resolver's call has a colon: it would run code or read the environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """A merged configuration, not yet checked.
+
+    `sources` tells for each dotted path of `tree` where its value was written, `presets` the preset of each section.
+    `dropped` holds the keys of the recipe that gave way, because the command line chose another preset for their
+    section than the one they were written for.
+    """
+
+    tree: Tree
+    sources: dict[str, str]
+    presets: dict[str, str] = field(default_factory=dict)
+    dropped: Tree = field(default_factory=dict)
+    recipe: Path | None = None
+
+    def parse(self, cls: type[T]) -> T:
+        """Check the tree against `cls`; a ConfigError names each bad key and where it was written."""
+        return parse(cls, self.tree, sources=self.sources)
+
+
+class _Layer(NamedTuple):
+    source: str
+    tree: Tree
+
+
+def compose(recipe: Path | str, overrides: Sequence[str] = ()) -> Composed:
+    """Merge conf/<section>/<preset>.yaml of each preset that `recipe` names, then `recipe`, then `overrides`.
+
+    `recipe` is a path or a name such as `an4/conformer_s`; an override is `a.b=value`, the value being YAML, or
+    `presets.<section>=<preset>`. What the recipe wrote for a section was meant for the recipe's preset of that section:
+    where an override chooses another one, it is left out (`Composed.dropped`).
+    `${a.b}` stands for the value at `a.b`. Raises ConfigError.
+    """
+    path = find_recipe(recipe)
+    tree = load_yaml(path)
+    written = _preset_names(tree.pop("presets", {}), label(path))
+    chosen, layers = _split(overrides)
+    names = written | chosen
+    kept = {section: value for section, value in tree.items() if names.get(section) == written.get(section)}
+    dropped = {section: value for section, value in tree.items() if section not in kept}
+    base = [_preset(key, name, COMMAND_LINE if key in chosen else label(path)) for key, name in names.items()]
+    merged, sources = _merge(base, [_Layer(label(path), kept), *layers])
+    return Composed(tree=merged, sources=sources, presets=names, dropped=dict(leaves(dropped)), recipe=path)
+
+
+def amend(tree: Tree, overrides: Sequence[str], *, source: str, using: Mapping[str, str] | None = None) -> Composed:
+    """Merge `overrides` over `tree`, a run's configuration that was written at `source`.
+
+    A section named in `using` (section -> preset), or by an override `presets.<section>=<preset>`, is first replaced by
+    that preset. Raises ConfigError.
+    """
+    chosen, layers = _split(overrides)
+    names = {**(using or {}), **chosen}
+    base = [_preset(section, name, COMMAND_LINE) for section, name in names.items()]
+    kept = {section: value for section, value in tree.items() if section not in names}
+    merged, sources = _merge(base, [_Layer(source, kept), *layers])
+    return Composed(tree=merged, sources=sources, presets=names)
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 of a plain tree as canonical JSON, in hexadecimal: the order of keys does not matter."""
+    text = json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _preset_names(written: Any, where: str) -> dict[str, str]:
+    if not isinstance(written, dict):
+        raise ConfigError(f"{where}: presets: write {{section: preset, ...}}, got {written!r}")
+    for section, name in written.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"{where}: presets.{section}: the name of a preset should stand here, got {name!r}")
+    return written
+
+
+def _preset(section: str, name: str, named_by: str) -> _Layer:
+    """The layer of a preset; `named_by` tells who asked for it."""
+    try:
+        path = find_preset(section, name)
+    except ConfigError as error:
+        raise ConfigError(f"{named_by}: {error}") from None
+    tree = load_yaml(path)
+    if "presets" in tree:
+        raise ConfigError(f"{label(path)}: a preset never includes another preset; name both in the recipe")
+    return _Layer(label(path), {section: tree})
+
+
+def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[_Layer]]:
+    """The presets that overrides choose, and a layer for every other override."""
+    chosen: dict[str, Any] = {}
+    layers = []
+    for override in overrides:
+        key, value = _read(override)
+        first, *rest = key.split(".")
+        if first == "presets" and len(rest) != 1:
+            raise ConfigError(f"{COMMAND_LINE}: '{override}': write presets.SECTION=PRESET")
+        if first == "presets":
+            chosen[rest[0]] = value
+            continue
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        layers.append(_Layer(COMMAND_LINE, value))
+    return _preset_names(chosen, COMMAND_LINE), layers
+
+
+def _read(override: str) -> tuple[str, Any]:
+    """The key and the value of `a.b=value`."""
+    key, equals, text = override.partition("=")
+    if not equals or not _KEY.fullmatch(key):
+        raise ConfigError(f"{COMMAND_LINE}: '{override}' is no override; write key=value, such as decode.beam=40")
+    try:
+        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"{COMMAND_LINE}: '{override}': the value is not YAML{yaml_problem(error)}; quote it"
+        ) from None
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{COMMAND_LINE}: '{override}': {str(error).splitlines()[0]}") from None
+    return key, value["value"]  # type: ignore[index,call-overload]
+
+
+def _merge(base: Sequence[_Layer], above: Sequence[_Layer]) -> tuple[Tree, dict[str, str]]:
+    """Merge the presets' layers, then those above; the tree with its references resolved, and each value's source."""
+    layers = [*base, *above]
+    last = {path: layer.source for layer in layers for path, _ in leaves(layer.tree)}
+    merged = functools.reduce(_over, (layer.tree for layer in layers))
+    sources = {path: last[path] for path, _ in leaves(merged)}
+    for path, value in leaves(merged):
+        _check_references(path, value, sources[path])
+    _check_kinds(base, merged, sources)
+    try:
+        tree: Any = OmegaConf.to_container(OmegaConf.create(merged), resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        path = re.sub(r"\[(\d+)\]", r".\1", str(error.full_key))
+        missing = isinstance(error, MissingMandatoryValue)
+        problem = "required, but not given" if missing else str(error).splitlines()[0]
+        raise ConfigError(f"{path}: {problem} ({_nearest(path, sources)})") from None
+    return tree, {path: _nearest(path, sources) for path, _ in leaves(tree)}
+
+
+def _over(below: Any, above: Any) -> Any:
+    """Merge key by key; anything but keys is replaced as a whole, lists too."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        return below | {key: _over(below.get(key), value) for key, value in above.items()}
+    return above
+
+
+def _check_references(path: str, value: Any, source: str) -> None:
+    """Let only `${a.b}` pass."""
+    if isinstance(value, str) and "${" in _REFERENCE.sub("", value):
+        raise ConfigError(f"{path}: '{value}': only ${{a.b}}, the path of another value, can be referred to ({source})")
+    for inner in value if isinstance(value, list) else value.values() if isinstance(value, dict) else ():
+        _check_references(path, inner, source)
+
+
+def _check_kinds(base: Sequence[_Layer], merged: Tree, sources: Mapping[str, str]) -> None:
+    """A preset decides the kind of its section, since the keys of one kind mean nothing to another."""
+    for layer in base:
+        [(section, content)] = layer.tree.items()
+        now = merged[section]
+        if "kind" in content and isinstance(now, dict) and now["kind"] != content["kind"]:
+            remedy = f"choose it by presets.{section}=PRESET, one of {', '.join(presets(section))}"
+            raise ConfigError(f"{section}.kind: a preset decides the kind; {remedy} ({sources[f'{section}.kind']})")
+
+
+def _nearest(path: str, sources: Mapping[str, str]) -> str:
+    """The source of `path`, or of the reference above it that brought it."""
+    while path not in sources:
+        path = path.rpartition(".")[0]
+    return sources[path]

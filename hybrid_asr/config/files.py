@@ -1,0 +1,95 @@
+"""Trees of keys and values, read from YAML and written as YAML with a comment on each value."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from hybrid_asr.config.locate import label
+from hybrid_asr.config.schema import ConfigError
+
+Tree = dict[str, Any]
+
+
+def load_yaml(path: Path) -> Tree:
+    """Read keys and values from a YAML file.  Raises ConfigError that names the file and the line, where known."""
+    try:
+        tree: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{label(path)}{yaml_problem(error)}") from None
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{label(path)}: {str(error).splitlines()[0]}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{label(path)}: cannot be read: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{label(path)}: keys and values should stand at the top of the file")
+    _check_keys(tree, label(path))
+    return tree
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """`:line: problem` of an error that PyYAML reports."""
+    mark = getattr(error, "problem_mark", None)
+    line = f":{mark.line + 1}" if mark else ""
+    return f"{line}: {getattr(error, 'problem', None) or str(error).splitlines()[0]}"
+
+
+def to_yaml(tree: Tree, sources: Mapping[str, str] | None = None) -> str:
+    """`tree` as YAML, a line a value; with `sources`, each has a comment: its source, or `default` without one."""
+    rows = list(_rows(tree))
+    if sources is None:
+        return "".join(f"{text}\n" for text, _ in rows)
+    width = min(50, max((len(text) for text, path in rows if path is not None), default=0))
+    lines = (text if path is None else f"{text:<{width}}  # {sources.get(path, 'default')}" for text, path in rows)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def leaves(tree: Tree, above: str = "") -> Iterator[tuple[str, Any]]:
+    """All dotted paths with their values; a list is one value, and so is an empty section."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def scalar(value: Any) -> str:
+    """A value in one line, such that `load_yaml` reads the same."""
+    match value:
+        case list():
+            return f"[{', '.join(map(scalar, value))}]"
+        case dict():
+            return "{" + ", ".join(f"{scalar(key)}: {scalar(inner)}" for key, inner in value.items()) + "}"
+    text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=2**30)[1:-2]
+    if isinstance(value, str) and ("\n" in text or _read(text) != value):  # what looks like a number to OmegaConf
+        return yaml.safe_dump(value, default_style='"', width=2**30).strip()
+    return text
+
+
+def _check_keys(value: Any, where: str) -> None:
+    """YAML reads `1:`, `on:` or `no:` as other things than text."""
+    inner: Iterable[Any] = value if isinstance(value, list) else ()
+    if isinstance(value, dict):
+        wrong = [key for key in value if not isinstance(key, str)]
+        if wrong:
+            raise ConfigError(f"{where}: the key {wrong[0]!r} is not text; put it in quotes")
+        inner = value.values()
+    for item in inner:
+        _check_keys(item, where)
+
+
+def _rows(tree: Tree, above: str = "", depth: int = 0) -> Iterator[tuple[str, str | None]]:
+    """The lines of `tree`, each with the dotted path of its value; None for the name of a section."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield f"{'':{depth}}{scalar(key)}:", None
+            yield from _rows(value, f"{above}{key}.", depth + 2)
+        else:
+            yield f"{'':{depth}}{scalar(key)}: {scalar(value)}", f"{above}{key}"
+
+
+def _read(text: str) -> Any:
+    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index,call-overload]

@@ -1,0 +1,78 @@
+"""Where presets, recipes and corpora lie: in `./conf` and `./recipes` where the user stands, else in the package."""
+
+from pathlib import Path
+from typing import Literal
+
+from hybrid_asr.config.schema import ConfigError, suggest
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def folders(name: Literal["conf", "recipes"]) -> list[Path]:
+    """The folders that are searched for `name`, the first one winning file by file."""
+    bundled = _PACKAGE / "_assets"  # in a wheel; a checkout has them beside the package
+    places = [Path.cwd() / name, (bundled if bundled.is_dir() else _PACKAGE.parent) / name]
+    return [place for place in dict.fromkeys(places) if place.is_dir()]
+
+
+def label(path: Path) -> str:
+    """A short name of a file for messages: relative to where the user stands, or `packaged conf/...`."""
+    if path.is_relative_to(Path.cwd()):
+        return path.relative_to(Path.cwd()).as_posix()
+    for folder in (*folders("conf"), *folders("recipes")):
+        if path.is_relative_to(folder):
+            return f"packaged {path.relative_to(folder.parent).as_posix()}"
+    return str(path)
+
+
+def sections() -> list[str]:
+    """The sections that have presets."""
+    return sorted({found.name for folder in folders("conf") for found in folder.iterdir() if found.is_dir()})
+
+
+def presets(section: str) -> list[str]:
+    """The presets of a section, such as the decoders of `decode`."""
+    return sorted({found.stem for folder in folders("conf") for found in (folder / section).glob("*.yaml")})
+
+
+def recipes() -> list[str]:
+    """All recipes as `<corpus>/<recipe>`."""
+    found = [path for folder in folders("recipes") for path in folder.glob("*/*.yaml")]
+    return sorted({f"{path.parent.name}/{path.stem}" for path in found})
+
+
+def corpora() -> list[str]:
+    """The corpora that can be prepared."""
+    return sorted({found.parent.name for folder in folders("recipes") for found in folder.glob("*/prepare.py")})
+
+
+def find_preset(section: str, name: str) -> Path:
+    """The file of a preset.  Raises ConfigError with the nearest section or preset there is."""
+    if section not in sections():
+        raise ConfigError(f"presets.{section}: unknown section; {suggest(section, sections())}")
+    if name not in presets(section):
+        raise ConfigError(f"presets.{section}: unknown preset '{name}'; {suggest(name, presets(section))}")
+    return _first("conf", f"{section}/{name}.yaml")
+
+
+def find_recipe(recipe: Path | str) -> Path:
+    """The file of a recipe, given by its path or as `<corpus>/<recipe>`.  Raises ConfigError with the nearest one."""
+    asked = Path(recipe)
+    if asked.is_file():
+        return asked.absolute()
+    name = asked.as_posix().removeprefix("recipes/").removesuffix(".yaml")
+    if name not in recipes():
+        raise ConfigError(f"{recipe}: no such recipe; {suggest('/'.join(name.split('/')[-2:]), recipes())}")
+    return _first("recipes", f"{name}.yaml")
+
+
+def find_corpus(corpus: str) -> Path:
+    """The `prepare.py` of a corpus.  Raises ConfigError with the nearest there is."""
+    if corpus not in corpora():
+        raise ConfigError(f"{corpus}: no such corpus; {suggest(corpus, corpora())}")
+    return _first("recipes", f"{corpus}/prepare.py")
+
+
+def _first(kind: Literal["conf", "recipes"], name: str) -> Path:
+    """The first of the searched folders' files that is there; the caller has seen it in a listing."""
+    return next(place / name for place in folders(kind) if (place / name).is_file())

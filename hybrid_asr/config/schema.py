@@ -1,0 +1,175 @@
+"""`@config` dataclasses and `parse`, which checks a plain tree against one and names every bad key by its path."""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, dataclass_transform, overload
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from hybrid_asr.errors import UserError
+
+T = TypeVar("T")
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be used; the message names each bad key by its path, one line a key."""
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def config(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen, keyword-only dataclass that refuses unknown keys, coercion, NaN and infinity when parsed."""
+    cls.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # type: ignore[attr-defined]
+    return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+
+@overload
+def parse(cls: type[T], tree: Any, *, where: str = "", sources: Mapping[str, str] | None = None) -> T: ...
+@overload
+def parse(cls: Any, tree: Any, *, where: str = "", sources: Mapping[str, str] | None = None) -> Any: ...
+
+
+def parse(cls: Any, tree: Any, *, where: str = "", sources: Mapping[str, str] | None = None) -> Any:
+    """Check the plain `tree` (dicts, lists, scalars) against `cls`, a `@config` class or a union of them, and build it.
+
+    Strict checks go through JSON, where a list may become a tuple, a whole number a float, and nothing else is coerced.
+    Raises ConfigError that names every bad key by its path, prefixed with `where`, suggests the nearest right one, and
+    closes with the key's entry in `sources` (dotted path -> where it was written), if there is one.
+    """
+    try:
+        text = json.dumps(tree)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{where or 'configuration'}: only text, numbers, lists and keys serve here: {error}"
+        ) from None
+    try:
+        return TypeAdapter(cls).validate_json(text)
+    except ValidationError as error:
+        found: dict[str, list[str]] = {}
+        for problem in error.errors():
+            path, message = _explain(cls, problem)
+            dotted = ".".join(([where] if where else []) + path) or "configuration"
+            found.setdefault(dotted, []).append(message + _written(path, sources or {}))
+        lines = [f"{dotted}: {' or '.join(dict.fromkeys(messages))}" for dotted, messages in found.items()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def plain(value: Any) -> Any:
+    """Turn a configuration back into dicts, lists and scalars: `parse(type(value), plain(value)) == value`."""
+    return json.loads(TypeAdapter(type(value)).dump_json(value, by_alias=True))
+
+
+def field_types(annotation: Any) -> dict[str, Any]:
+    """The fields, with their types, of a `@config` class; of a union, those of all its members."""
+    found: dict[str, Any] = {}
+    for member in _members(annotation):
+        if dataclasses.is_dataclass(member):
+            hints = typing.get_type_hints(member, include_extras=True)
+            found |= {_key(field.name, hints[field.name]): hints[field.name] for field in dataclasses.fields(member)}
+    return found
+
+
+def _key(name: str, annotation: Any) -> str:
+    """A field's key in a file: its alias where it has one, since `from` cannot be a field's name."""
+    extras = typing.get_args(annotation)[1:] if typing.get_origin(annotation) is typing.Annotated else ()
+    return next((extra.alias for extra in extras if isinstance(extra, FieldInfo) and extra.alias), name)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """A closing hint: the nearest known word where one is near, else all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"known: {', '.join(names)}" if names else "nothing is known here"
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The alternatives of a union; a plain type is its own only alternative."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _members(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [inner for member in typing.get_args(annotation) for inner in _members(member)]
+    return [annotation]
+
+
+def _kind(member: Any) -> str | None:
+    """The tag by which a member of a union is chosen."""
+    values = typing.get_args(field_types(member).get("kind"))
+    return values[0] if values else None
+
+
+def _inside(here: Any, step: str | int) -> tuple[Any, bool]:
+    """Follow one step of pydantic's location from the type `here`: the type it leads to, and whether the user wrote it.
+
+    Beside keys and indices, pydantic names the chosen alternative of a union: by its tag, its class or its type's name.
+    """
+    members = [member for member in _members(here) if member is not type(None)]
+    if len(members) > 1:
+        return next((m for m in members if step in (_kind(m), getattr(m, "__name__", ""))), Any), False
+    only = members[0] if members else Any
+    if dataclasses.is_dataclass(only):
+        return field_types(only).get(str(step), Any), True
+    inner = [arg for arg in typing.get_args(only) if arg is not Ellipsis]
+    if typing.get_origin(only) is tuple and isinstance(step, int):
+        return inner[min(step, len(inner) - 1)], True
+    return (inner[-1] if inner else Any), True
+
+
+def _walk(cls: Any, location: Sequence[str | int]) -> tuple[list[str], Any, Any]:
+    """The user's path to a problem, the type that stands there, and the type of what holds it."""
+    path: list[str] = []
+    here = holder = cls
+    for step in location:
+        inner, written = _inside(here, step)
+        if written:
+            path.append(str(step))
+            holder = here
+        here = inner
+    return path, here, holder
+
+
+def _explain(cls: Any, problem: Any) -> tuple[list[str], str]:
+    """The path of one problem without pydantic's own tags, and what is wrong there and what would be right."""
+    path, here, holder = _walk(cls, problem["loc"])
+    given, details = problem["input"], problem.get("ctx", {})
+    match problem["type"]:
+        case "unexpected_keyword_argument":
+            kind = _kind(holder) if len(_members(holder)) == 1 else None
+            of_kind = f" of kind '{kind}'" if kind else ""
+            return path, f"unknown key{of_kind}; {suggest(path[-1], field_types(holder))}"
+        case "missing":
+            return path, "required, but not given"
+        case "union_tag_not_found":
+            return [*path, "kind"], f"required, but not given; {suggest('', _kinds(here))}"
+        case "union_tag_invalid":
+            return [*path, "kind"], f"unknown kind '{details['tag']}'; {suggest(details['tag'], _kinds(here))}"
+        case "literal_error":
+            wanted = [str(value) for member in _members(here) for value in typing.get_args(member)]
+            hint = f"; {suggest(str(given), wanted)}" if wanted else ""
+            return path, f"{problem['msg']}, got {json.dumps(given)}{hint}"
+        case "dataclass_type":
+            return path, f"keys should stand here, got {json.dumps(given)}; {suggest('', field_types(here))}"
+        case "value_error":
+            return path, str(details["error"])
+        case _:
+            return path, f"{problem['msg']}, got {json.dumps(given)}"
+
+
+def _kinds(annotation: Any) -> list[str]:
+    """The tags of a union's members."""
+    return [kind for kind in map(_kind, _members(annotation)) if kind]
+
+
+def _written(path: Sequence[str], sources: Mapping[str, str]) -> str:
+    """Where the key at `path` was written: its own entry, or the first below it, or the nearest above it."""
+    for end in range(len(path), 0, -1):
+        dotted = ".".join(path[:end])
+        for key, source in sources.items():
+            if key == dotted or key.startswith(f"{dotted}."):
+                return f" ({source})"
+    return ""

@@ -1,0 +1,20 @@
+"""A configuration as YAML, with a comment that tells where each value comes from."""
+
+from hybrid_asr.config.compose import Composed
+from hybrid_asr.config.files import scalar, to_yaml
+from hybrid_asr.config.locate import label
+from hybrid_asr.config.schema import plain
+
+
+def show(composed: Composed, cls: type) -> str:
+    """The resolved configuration: every value of `cls` with its source, the defaults too.
+
+    The text is YAML again; presets and what they made void stand above it as comments. Raises ConfigError.
+    """
+    lines = [f"# recipe: {label(composed.recipe)}"] if composed.recipe else []
+    if composed.presets:
+        lines.append("# presets: " + ", ".join(f"{section}={name}" for section, name in composed.presets.items()))
+    for path, value in composed.dropped.items():
+        name = composed.presets[path.partition(".")[0]]
+        lines.append(f"# left out: {path}: {scalar(value)}, which the recipe wrote for another preset than {name}")
+    return "".join(f"{line}\n" for line in lines) + to_yaml(plain(composed.parse(cls)), composed.sources)

@@ -1,0 +1,1 @@
+"""Manifests, the plan of an epoch, and batches."""

@@ -1,0 +1,262 @@
+"""The gate before training: what would waste a training or spoil its result is found, counted and named before the
+first step.
+
+Three things can be refused or only reported, see CheckConfig; an id that stands in two sets is always refused.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import combinations, pairwise
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from pydantic import Field
+
+from hybrid_asr.config.schema import config
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.errors import UserError
+from hybrid_asr.text.normalise import Rules, normalise
+from hybrid_asr.text.tokenizer import Tokenizer
+
+Policy = Literal["warn", "refuse"]
+SHOWN = 5
+
+
+class CheckError(UserError):
+    """A training that should not begin; the message names what is wrong with its sets."""
+
+
+@config
+class CheckConfig:
+    """What stops a training.
+
+    A few utterances that CTC cannot align are ordinary in large corpora: they have no CTC loss, are counted and named.
+    Many of them mean wrong transcripts, wrong segments, or units too small for the encoder's frame rate, and training
+    would quietly be something else: hence "refuse", for more than `infeasible_share` at speed 1. A speaker of a test
+    set in training makes the result too good, but some corpora have one speaker only: hence "warn".
+    """
+
+    infeasible: Policy = "refuse"
+    infeasible_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    characters: Policy = "refuse"
+    """Of training transcripts, that the tokenizer lacks; in other sets they are only reported."""
+    speakers: Policy = "warn"
+
+
+class LabelCounts(NamedTuple):
+    """What one pass over the transcripts of a set finds; arrays have one entry an utterance.
+
+    `labels` counts labels, `needs` the frames that CTC needs for them: one each and a blank between equal neighbours.
+    `unwritable` are the utterances with characters that the tokenizer lacks, `lacking` these characters.
+    """
+
+    labels: Int64[np.ndarray, " utterances"]
+    needs: Int64[np.ndarray, " utterances"]
+    unwritable: Int64[np.ndarray, " some"]
+    lacking: frozenset[str]
+    speakers: frozenset[str]
+
+
+class Infeasible(NamedTuple):
+    """The utterances that CTC cannot align at a speed, with what each would need."""
+
+    speed: float
+    indices: Int64[np.ndarray, " some"]
+
+
+class CheckReport(NamedTuple):
+    """What the gate found: a line for each set, then warnings. `infeasible` has an entry for each speed."""
+
+    sets: tuple[str, ...]
+    warnings: tuple[str, ...]
+    infeasible: tuple[Infeasible, ...]
+
+    def text(self) -> str:
+        """All of it, for the terminal."""
+        return "\n".join([*self.sets, *(f"warning: {warning}" for warning in self.warnings)])
+
+
+def label_counts(manifest: Manifest, tokenizer: Tokenizer, rules: Rules) -> LabelCounts:
+    """Count the labels of every transcript after the normalisation `rules`.
+
+    Raises CheckError for a transcript of which the rules leave nothing.
+    """
+    labels, needs, unwritable = np.zeros(len(manifest), np.int64), np.zeros(len(manifest), np.int64), []
+    known: set[str] = set()
+    lacking: set[str] = set()
+    speakers: set[str] = set()
+    for index, utterance in enumerate(manifest):
+        text = normalise(utterance.text, rules)
+        encoded = tokenizer.encode(text)
+        if not encoded:
+            raise CheckError(
+                f"{manifest.where(index)}: the rules '{rules}' leave nothing of the transcript '{utterance.text}'; "
+                "remove the line, or choose other rules with text.rules"
+            )
+        labels[index], needs[index] = len(encoded), ctc_needs(encoded)
+        if new := set(text) - known:
+            lacking |= tokenizer.missing("".join(sorted(new)))
+            known |= new
+        if lacking and not lacking.isdisjoint(text):
+            unwritable.append(index)
+        if utterance.speaker is not None:
+            speakers.add(utterance.speaker)
+    return LabelCounts(labels, needs, np.array(unwritable, np.int64), frozenset(lacking), frozenset(speakers))
+
+
+def ctc_needs(labels: list[int]) -> int:
+    """The fewest frames for CTC: one for each label, a blank between equal neighbours (Graves et al., 2006)."""
+    return len(labels) + sum(one == other for one, other in pairwise(labels))
+
+
+def least_seconds(
+    largest: int, *, frames: Callable[[int], int], output_length: Callable[[int], int], rate: int
+) -> Float64[np.ndarray, " needs"]:
+    """Entry n is the shortest audio, in seconds, that gives n encoder frames, for n up to `largest`.
+
+    `frames` maps samples to feature frames, `output_length` these to encoder frames; neither ever falls.
+    """
+    table, samples = np.zeros(largest + 1), 0
+    for need in range(1, largest + 1):
+        step = 1
+        while output_length(frames(samples + step)) < need:
+            step *= 2
+        low, samples = samples + step // 2, samples + step
+        while samples - low > 1:
+            middle = (low + samples) // 2
+            low, samples = (low, middle) if output_length(frames(middle)) >= need else (middle, samples)
+        table[need] = (samples - 0.5) / rate  # a change of speed rounds to whole samples
+    return table
+
+
+def check_training(
+    train: Manifest,
+    others: Mapping[str, Manifest],
+    counts: Mapping[str, LabelCounts],
+    *,
+    least: Float64[np.ndarray, " needs"] | None,
+    speeds: Iterable[float] = (1.0,),
+    policy: CheckConfig,
+) -> CheckReport:
+    """Look for what should stop a training with the set `train` and the `others`, such as "valid" and "test".
+
+    `counts` has the label counts of all of them by name, training's as "train"; `least` is the table of
+    `least_seconds`, None for a model without CTC. Raises CheckError where the policy refuses, with everything that it
+    refuses.
+    """
+    sets = {"train": train, **others}
+    empty = [name for name, manifest in sets.items() if len(manifest) == 0]
+    if empty:
+        raise CheckError(
+            f"no utterances in: {', '.join(empty)}; look at the manifests, and at data.min_seconds and data.max_seconds"
+        )
+    findings = _Findings()
+    infeasible = ()
+    if least is not None:
+        infeasible = tuple(_infeasible(train, counts["train"], least, speed) for speed in sorted({1.0, *speeds}))
+        _judge_infeasible(findings, train, counts["train"], least, infeasible, policy)
+    for name, manifest in sets.items():
+        _judge_characters(findings, name, manifest, counts[name], policy.characters if name == "train" else "warn")
+    for one, other in combinations(sets, 2):
+        _judge_ids(findings, one, sets[one], other, sets[other])
+        if one == "train":
+            _judge_speakers(findings, other, counts["train"].speakers & counts[other].speakers, policy.speakers)
+    if findings.refused:
+        raise CheckError("\n".join(findings.refused))
+    return CheckReport(
+        tuple(_describe(name, manifest, counts[name]) for name, manifest in sets.items()),
+        tuple(findings.warnings),
+        infeasible,
+    )
+
+
+class _Findings:
+    """What is only reported, and what is refused."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.refused: list[str] = []
+
+    def add(self, policy: Policy, text: str, remedy: str) -> None:
+        (self.refused if policy == "refuse" else self.warnings).append(f"{text}; {remedy}")
+
+
+def _infeasible(train: Manifest, counts: LabelCounts, least: np.ndarray, speed: float) -> Infeasible:
+    return Infeasible(speed, np.flatnonzero(train.durations / speed < least[counts.needs]))
+
+
+def _judge_infeasible(
+    findings: _Findings,
+    train: Manifest,
+    counts: LabelCounts,
+    least: np.ndarray,
+    found: tuple[Infeasible, ...],
+    policy: CheckConfig,
+) -> None:
+    for speed, indices in found:
+        if not len(indices):
+            continue
+        names = [
+            f"{train.where(i)} lasts {train.durations[i] / speed:.2f} s, "
+            f"its {counts.labels[i]} labels need {least[counts.needs[i]]:.2f} s"
+            for i in indices[:SHOWN].tolist()
+        ]
+        share = len(indices) / len(train)
+        refused = policy.infeasible == "refuse" and speed == 1.0 and share > policy.infeasible_share
+        findings.add(
+            "refuse" if refused else "warn",
+            f"{len(indices)} of {len(train)} training utterances ({share:.1%}) "
+            f"are too short for CTC at speed {speed:g}: " + "; ".join(names) + (" ..." if len(indices) > SHOWN else ""),
+            "correct or remove them, or use larger units"
+            + (
+                ", or allow it with data.check.infeasible=warn"
+                if refused
+                else "; they have no CTC loss and are counted"
+            ),
+        )
+
+
+def _judge_characters(findings: _Findings, name: str, manifest: Manifest, counts: LabelCounts, policy: Policy) -> None:
+    if not len(counts.unwritable):
+        return
+    shown = " ".join(f"{character!r} (U+{ord(character):04X})" for character in sorted(counts.lacking)[:SHOWN])
+    more = f" and {len(counts.lacking) - SHOWN} more" if len(counts.lacking) > SHOWN else ""
+    places = ", ".join(manifest.where(index) for index in counts.unwritable[:SHOWN].tolist())
+    findings.add(
+        policy,
+        f"the tokenizer lacks {shown}{more}, in {len(counts.unwritable)} transcripts of {name}: {places}",
+        "correct the transcripts, choose other rules with text.rules, or train a tokenizer on this text"
+        + (", or allow it with data.check.characters=warn" if policy == "refuse" else "; they can never be recognised"),
+    )
+
+
+def _judge_ids(findings: _Findings, one: str, first: Manifest, other: str, second: Manifest) -> None:
+    _, places, _ = np.intersect1d(first.keys, second.keys, assume_unique=True, return_indices=True)
+    if len(places):
+        names = ", ".join(f"'{first[index].id}'" for index in np.sort(places)[:SHOWN].tolist())
+        more = " ..." if len(places) > SHOWN else ""
+        findings.add(
+            "refuse",
+            f"{len(places)} ids are both in {one} and in {other}: {names}{more}",
+            "an utterance belongs to one set only",
+        )
+
+
+def _judge_speakers(findings: _Findings, other: str, both: frozenset[str], policy: Policy) -> None:
+    if both:
+        names = ", ".join(sorted(both)[:SHOWN]) + (" ..." if len(both) > SHOWN else "")
+        findings.add(
+            policy,
+            f"{len(both)} speakers are both in train and in {other}: {names}",
+            f"the error rate of {other} will be too good; give every speaker to one set"
+            + (", or allow it with data.check.speakers=warn" if policy == "refuse" else ""),
+        )
+
+
+def _describe(name: str, manifest: Manifest, counts: LabelCounts) -> str:
+    durations = manifest.durations
+    return (
+        f"{name}: {len(manifest)} utterances, {durations.sum() / 3600:.2f} h, "
+        f"{durations.min():.1f} to {durations.max():.1f} s, "
+        f"{len(counts.speakers)} speakers, {counts.labels.mean():.1f} labels each"
+    )

@@ -1,0 +1,187 @@
+"""From a planned part to a batch of waveforms and labels, by worker processes.  Axes: B rows, S samples, L labels."""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hybrid_asr.audio import io
+from hybrid_asr.data.check import LabelCounts
+from hybrid_asr.data.manifest import Manifest, ManifestError
+from hybrid_asr.data.plan import Corpus, Part, PlannedUtterance
+from hybrid_asr.data.sampler import PlanSampler
+from hybrid_asr.errors import UserError
+from hybrid_asr.text.normalise import Rules, normalise
+from hybrid_asr.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model learns from at once: one part of a global batch, zeros to the right of each row.
+
+    `weights` is 0 for a filler, which must not count, else 1. `divisor` is the sum of labels + 1 over the whole global
+    batch, and `seconds` the real audio of this part without fillers. The ids of joined utterances are joined with '+'.
+    """
+
+    ids: tuple[str, ...]
+    audio: Float[Tensor, "batch samples"]
+    samples: Int[Tensor, " batch"]
+    labels: Int[Tensor, "batch labels"]
+    label_lengths: Int[Tensor, " batch"]
+    weights: Float[Tensor, " batch"]
+    divisor: float
+    seconds: float
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> "Batch":
+        """The batch on another device; from pinned memory without waiting."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Batch":
+        """The batch in memory from which a GPU copies faster."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change) -> "Batch":
+        names = ("audio", "samples", "labels", "label_lengths", "weights")
+        return replace(self, **{name: change(getattr(self, name)) for name in names})
+
+
+class SpeechDataset(Dataset[Batch]):
+    """Reads the parts of a plan: `dataset[part]`. It opens files for one utterance at a time and may be sent to other
+    processes.
+
+    `rate` (Hz) is the front end's; `separator` stands between the texts of joined utterances.
+    """
+
+    def __init__(self, manifest: Manifest, *, tokenizer: Tokenizer, rules: Rules, rate: int, separator: str = " "):
+        self.manifest, self.tokenizer, self.rate, self.separator = manifest, tokenizer, rate, separator
+        self.rules: Rules = rules
+
+    def labels(self, *indices: int) -> list[int]:
+        """The labels of an utterance, or of several as one joined text."""
+        texts = (normalise(self.manifest[index].text, self.rules) for index in indices)
+        return self.tokenizer.encode(self.separator.join(texts))
+
+    def corpus(self, counts: LabelCounts, least: Float[np.ndarray, " needs"] | None = None) -> Corpus:
+        """What a Planner must know; `least` is the table of `check.least_seconds`, None without CTC."""
+        between = len(self.tokenizer.encode(f"a{self.separator}a")) - len(self.tokenizer.encode("aa"))
+
+        def least_seconds(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+            assert least is not None
+            joined = np.where(second >= 0, counts.needs[second] + between, 0)
+            return least[np.minimum(counts.needs[first] + joined, len(least) - 1)]
+
+        return Corpus(
+            durations=self.manifest.durations,
+            keys=self.manifest.keys,
+            labels=counts.labels,
+            joined_labels=lambda first, second: len(self.labels(first, second)),
+            where=self.manifest.where,
+            least_seconds=None if least is None else least_seconds,
+        )
+
+    def __getitem__(self, part: Part) -> Batch:
+        rows = [self._samples(row) for row in part.utterances]
+        labels = [self.labels(*row.indices) for row in part.utterances]
+        weights = torch.tensor([row.weight for row in part.utterances])
+        real = [row.weight > 0 for row in part.utterances]
+        own = sum(len(row) + 1 for row, counts in zip(labels, real, strict=True) if counts)
+        return Batch(
+            ids=tuple("+".join(self.manifest[index].id for index in row.indices) for row in part.utterances),
+            audio=torch.from_numpy(_pad(rows, np.float32)),
+            samples=torch.tensor([len(row) for row in rows]),
+            labels=torch.from_numpy(_pad([np.array(row, np.int64) for row in labels], np.int64)),
+            label_lengths=torch.tensor([len(row) for row in labels]),
+            weights=weights,
+            divisor=float(max(own, 1) if part.divisor is None else part.divisor),
+            seconds=sum(len(row) for row, counts in zip(rows, real, strict=True) if counts) / self.rate,
+        )
+
+    def _samples(self, row: PlannedUtterance) -> Float32[np.ndarray, " samples"]:
+        """The waveform of a row: its utterances one after the other, at its speed."""
+        pieces = [self._read(index) for index in row.indices]
+        return np.concatenate([io.change_speed(piece, row.speed, self.rate) for piece in pieces])
+
+    def _read(self, index: int) -> Float32[np.ndarray, " samples"]:
+        utterance = self.manifest[index]
+        path = self.manifest.path.parent / utterance.audio
+        try:
+            return io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=self.rate)
+        except io.AudioError as error:
+            raise ManifestError(f"{self.manifest.where(index)}: {error}") from error
+
+
+def build_loader(
+    dataset: SpeechDataset,
+    parts: PlanSampler | list[Part],
+    *,
+    workers: int,
+    prefetch: int,
+    pin_memory: bool = False,
+) -> DataLoader[Batch]:
+    """Loads `parts` in order; `workers` processes stay alive between epochs and prepare `prefetch` parts each ahead.
+
+    Workers come from a fork server, a process that has imported torch but run nothing: forking a training process with
+    its threads (OpenMP, gloo, wandb) can hang, while starting Python anew for each worker is slower. The first loader
+    of a process waits about 1.5 s for it, later ones 0.05 s.
+    """
+    if workers == 0:
+        return DataLoader(dataset, batch_size=None, sampler=parts, pin_memory=pin_memory)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["hybrid_asr.data.dataset"])
+    return _Loader(
+        _Guarded(dataset),
+        batch_size=None,
+        sampler=parts,
+        pin_memory=pin_memory,
+        num_workers=workers,
+        prefetch_factor=prefetch,
+        persistent_workers=True,
+        multiprocessing_context=context,
+        worker_init_fn=_start_worker,
+    )
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A user's mistake that a worker met. As an exception it would arrive wrapped into the text of a traceback."""
+
+    message: str
+
+
+class _Guarded(Dataset):
+    def __init__(self, dataset: SpeechDataset):
+        self._dataset = dataset
+
+    def __getitem__(self, part: Part) -> Batch | _Failure:
+        try:
+            return self._dataset[part]
+        except UserError as error:
+            return _Failure(str(error))
+
+
+class _Loader(DataLoader):
+    def __iter__(self) -> Iterator[Batch]:
+        for item in super().__iter__():
+            if isinstance(item, _Failure):
+                raise ManifestError(item.message)
+            yield item
+
+
+def _start_worker(worker: int) -> None:
+    """Ctrl-C is for the training process alone, which saves first; SIGTERM must end a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+
+
+def _pad(rows: list[np.ndarray], dtype: type) -> np.ndarray:
+    padded = np.zeros((len(rows), max(len(row) for row in rows)), dtype)
+    for line, row in zip(padded, rows, strict=True):
+        line[: len(row)] = row
+    return padded

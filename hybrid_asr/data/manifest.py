@@ -1,0 +1,273 @@
+"""Manifests: one utterance a line of JSON, checked when read, then random access that keeps numbers only in memory.
+
+    {"id": "fash-an251", "audio": "wav/an251.wav", "start_s": 0.0, "duration_s": 2.1, "text": "yes", "speaker": "fash"}
+
+`audio` is relative to the manifest's folder, or absolute. `start_s` (0 when left out), `speaker` and `language` are
+optional.
+"""
+
+import hashlib
+import json
+import math
+import operator
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, SupportsIndex
+
+import numpy as np
+from jaxtyping import Float64, UInt64
+
+from hybrid_asr.audio import io
+from hybrid_asr.config.schema import suggest
+from hybrid_asr.errors import UserError
+from hybrid_asr.files import atomic_path
+
+SHOWN = 5  # bad lines that a message shows; the others are counted
+
+_FIELDS = {"id": "text", "audio": "text", "start_s": "a number", "duration_s": "a number", "text": "text"}
+_OPTIONAL = {"speaker": "text", "language": "text"}
+_REQUIRED = ("id", "audio", "duration_s", "text")
+_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "a number": (int, float)}
+
+
+class ManifestError(UserError):
+    """A manifest that cannot be used; the message names file, line and remedy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Utterance:
+    """One transcribed piece of an audio file; times in seconds, `audio` as it stands in the manifest."""
+
+    id: str
+    audio: str
+    start_s: float = 0.0
+    duration_s: float
+    text: str
+    speaker: str | None = None
+    language: str | None = None
+
+
+class Problems:
+    """Mistakes found in files, shown together: the first few, file by file and line by line, all of them counted."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, int] = {}
+        self._found: list[tuple[int, int, str]] = []
+
+    def add(self, file: Path, line: int, what: str) -> None:
+        """Note that line `line` of `file` has the problem `what`, which ends with the remedy."""
+        order = self._files.setdefault(str(file), len(self._files))
+        self._found.append((order, line, f"{file}:{line}: {what}"))
+
+    def raise_any(self, error: type[UserError]) -> None:
+        """Raise `error` if anything was noted."""
+        if self._found:
+            shown = [text for *_, text in sorted(self._found)[:SHOWN]]
+            more = len(self._found) - len(shown)
+            raise error("\n".join(shown) + (f"\n... and {more} more, {len(self._found)} in all" if more else ""))
+
+
+def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
+    """Write `utterances` as JSON lines, whole or not at all; the same utterances give the same bytes.
+
+    Raises ManifestError for an utterance that `Manifest.read` would refuse (the audio is not looked at), and for none
+    at all.
+    """
+    seen: set[str] = set()
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for utterance in utterances:
+            record = {name: value for name, value in asdict(utterance).items() if value is not None}
+            problem = _problem(record) or (f"the id '{utterance.id}' was used before" if utterance.id in seen else None)
+            if problem:
+                raise ManifestError(f"{path}: utterance '{utterance.id}': {problem}")
+            seen.add(utterance.id)
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        if not seen:
+            raise ManifestError(f"{path}: there are no utterances to write; look at what the corpus was prepared from")
+
+
+class Manifest:
+    """A manifest on disk: `manifest[i]` reads line i again, in memory are only numbers, about 32 bytes an utterance.
+
+    `durations` (seconds), `keys` (a hash of each id: what random draws hang on) and `lines` (1 is the first) have one
+    entry an utterance; `digest` is the SHA-256 of the file. It holds no open file, so it can be sent to another
+    process.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        digest: str,
+        offsets: np.ndarray,
+        lines: np.ndarray,
+        durations: Float64[np.ndarray, " utterances"],
+        keys: UInt64[np.ndarray, " utterances"],
+    ):
+        self.path, self.digest = path, digest
+        self.durations, self.keys, self.lines = durations, keys, lines
+        self._offsets = offsets
+
+    @classmethod
+    def read(cls, path: Path | str, audio: Literal["headers", "unchecked"] = "headers") -> "Manifest":
+        """Read and check every line; with "headers" also that every audio file is there and reaches to the entry's end.
+
+        Raises ManifestError, which names the bad lines.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ManifestError(f"{path}: there is no such manifest; write it with 'hybrid-asr prepare'")
+        offsets, lines, durations, keys = array("q"), array("q"), array("d"), array("Q")
+        problems, headers, digest, offset = Problems(), _Headers(path.parent), hashlib.sha256(), 0
+        with path.open("rb") as file:
+            for line, raw in enumerate(file, 1):
+                digest.update(raw)
+                record, problem = _parse(raw)
+                if not problem and audio == "headers":
+                    problem = headers.problem(record)
+                if problem:
+                    problems.add(path, line, problem)
+                else:
+                    offsets.append(offset)
+                    lines.append(line)
+                    durations.append(record["duration_s"])
+                    keys.append(_key(record["id"]))
+                offset += len(raw)
+        if offset == 0:
+            raise ManifestError(f"{path}: the manifest is empty; run 'hybrid-asr prepare' again")
+        manifest = cls(
+            path,
+            digest=digest.hexdigest(),
+            offsets=np.frombuffer(offsets, np.int64),
+            lines=np.frombuffer(lines, np.int64),
+            durations=np.frombuffer(durations, np.float64),
+            keys=np.frombuffer(keys, np.uint64),
+        )
+        manifest._note_repeats(problems)
+        problems.raise_any(ManifestError)
+        return manifest
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getitem__(self, index: SupportsIndex) -> Utterance:
+        with self.path.open("rb") as file:
+            return self._read_from(file, operator.index(index))
+
+    def __iter__(self) -> Iterator[Utterance]:
+        with self.path.open("rb") as file:
+            for index in range(len(self)):
+                yield self._read_from(file, index)
+
+    def audio_path(self, index: SupportsIndex) -> Path:
+        """Where the audio of utterance `index` lies."""
+        return self.path.parent / self[index].audio
+
+    def where(self, index: SupportsIndex) -> str:
+        """File, line and id of utterance `index`, for messages."""
+        return f"{self.path}:{self.lines[index]}: utterance '{self[index].id}'"
+
+    def select(self, indices: np.ndarray) -> "Manifest":
+        """The same manifest with only the utterances at `indices`, or where the mask `indices` is True."""
+        return Manifest(
+            self.path,
+            digest=self.digest,
+            offsets=self._offsets[indices],
+            lines=self.lines[indices],
+            durations=self.durations[indices],
+            keys=self.keys[indices],
+        )
+
+    def _read_from(self, file: Any, index: int) -> Utterance:
+        file.seek(self._offsets[index])
+        record, problem = _parse(file.readline())
+        if problem or _key(record["id"]) != self.keys[index]:
+            raise ManifestError(f"{self.path}: the manifest was changed while it was in use; start the command again")
+        return Utterance(**record)
+
+    def _note_repeats(self, problems: Problems) -> None:
+        order = np.argsort(self.keys, kind="stable")
+        same = np.flatnonzero(self.keys[order][1:] == self.keys[order][:-1])
+        for earlier, later in zip(order[same], order[same + 1], strict=True):
+            what = f"the id '{self[later].id}' is also on line {self.lines[earlier]}; give every utterance its own id"
+            problems.add(self.path, int(self.lines[later]), what)
+
+
+class _Headers:
+    """Compares entries with the headers of their audio files; every file is opened once."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._seconds: dict[str, float | str] = {}
+
+    def problem(self, record: dict[str, Any]) -> str | None:
+        audio = record["audio"]
+        if audio not in self._seconds:
+            self._seconds[audio] = self._look(self._folder / audio)
+        seconds, end = self._seconds[audio], record.get("start_s", 0.0) + record["duration_s"]
+        if isinstance(seconds, str):
+            return seconds
+        if end > seconds + io.END_TOLERANCE_S:
+            return f"audio {audio} lasts {seconds:.2f} s, the entry ends at {end:.2f} s; run 'hybrid-asr prepare' again"
+        return None
+
+    @staticmethod
+    def _look(path: Path) -> float | str:
+        try:
+            return io.info(path).duration_s
+        except io.AudioError as error:
+            return str(error)
+
+
+def _key(name: str) -> int:
+    """A hash of an id, equal in every process (Python's own is not)."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def _parse(raw: bytes) -> tuple[dict[str, Any], str | None]:
+    """One line's fields, and what is wrong with it."""
+    if not raw.strip():
+        return {}, "the line is empty; remove it"
+    try:
+        record = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        return {}, "the line is not UTF-8; save the manifest as UTF-8"
+    except json.JSONDecodeError as error:
+        return {}, f'the line is not JSON ({error.msg}); it must be one object, such as {{"id": ...}}'
+    if not isinstance(record, dict):
+        return {}, 'the line is JSON, but no object; it must look like {"id": ...}'
+    return record, _problem(record)
+
+
+def _problem(record: dict[str, Any]) -> str | None:
+    """What is wrong with the fields of an utterance, with the remedy."""
+    kinds = _FIELDS | _OPTIONAL
+    for name in record:
+        if name not in kinds:
+            return f"unknown field '{name}'; {suggest(name, kinds)}"
+    for name in _REQUIRED:
+        if name not in record:
+            return f"the field '{name}' is missing; add it"
+    for name, value in record.items():
+        if value is None and name in _OPTIONAL:
+            continue
+        if not isinstance(value, _TYPES[kinds[name]]) or isinstance(value, bool):
+            return f"the field '{name}' must be {kinds[name]}, not {json.dumps(value)}; correct it"
+    return _bad_value(record)
+
+
+def _bad_value(record: dict[str, Any]) -> str | None:
+    start, duration = record.get("start_s", 0.0), record["duration_s"]
+    if not record["id"] or record["id"].split() != [record["id"]]:
+        return f"the id '{record['id']}' is empty or has spaces in it; use '_' instead"
+    if not record["audio"]:
+        return "the field 'audio' is empty; name the audio file"
+    if not record["text"].strip():
+        return "the transcript is empty; remove the line, or write what is said"
+    if not (math.isfinite(start) and start >= 0):
+        return f"start_s is {start}, it must be 0 or more seconds; correct it"
+    if not (math.isfinite(duration) and duration > 0):
+        return f"duration_s is {duration}, it must be more than 0 seconds; correct it"
+    return None

@@ -1,0 +1,198 @@
+"""The plan of one epoch: global batches and their shares.  A row is a line of a batch: an utterance, or two joined."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, NamedTuple, TypeVar, overload
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt64
+
+from hybrid_asr.data import packing
+
+T = TypeVar("T")
+
+
+class Relief(NamedTuple):
+    """What makes an epoch need fewer batches: less jitter, fewer pairs, a share of utterances at the fastest speed."""
+
+    jitter: float = 1.0
+    joins: float = 1.0
+    fastest: float = 0.0
+
+
+class PlannedUtterance(NamedTuple):
+    """A row of a batch: one utterance, or two joined, at a speed; weight 0 marks a filler, which must not count."""
+
+    indices: tuple[int, ...]
+    speed: float
+    weight: float
+
+
+class Part(NamedTuple):
+    """What one device handles at once. `divisor` is that of the global batch; None: the part is a batch of its own."""
+
+    utterances: tuple[PlannedUtterance, ...]
+    divisor: int | None
+
+
+class GlobalBatch(NamedTuple):
+    """What one update learns from, the longest row first. `divisor` is the sum over its rows of labels + 1."""
+
+    utterances: tuple[PlannedUtterance, ...]
+    divisor: int
+
+
+class PlanStatistics(NamedTuple):
+    """What an epoch's plan came to. Shares are fractions; `speeds` counts utterances."""
+
+    steps: int
+    seconds: float
+    speeds: dict[float, int]
+    joined_share: float
+    padding_share: float
+    fill: float
+    infeasible: int
+    relief: Relief
+
+    def text(self) -> str:
+        """One line for the log."""
+        speeds = ", ".join(f"{speed:g} x {count}" for speed, count in self.speeds.items())
+        eased = "" if self.relief == Relief() else f", eased to fit: {self.relief}"
+        return (
+            f"{self.steps} steps, {self.seconds / 3600:.2f} h, batches {self.fill:.0%} full, "
+            f"padding {self.padding_share:.1%}, speeds {speeds}, joined {self.joined_share:.0%}, "
+            f"too short for CTC {self.infeasible}{eased}"
+        )
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What the plan knows of the training set, one entry an utterance.
+
+    `labels` are counts without the end's; `joined_labels` counts those of two utterances joined. `least_seconds` gives
+    the shortest audio that CTC can align with utterances (first, second; -1 = none), None without CTC. `where` names an
+    utterance in messages.
+    """
+
+    durations: Float64[np.ndarray, " utterances"]
+    keys: UInt64[np.ndarray, " utterances"]
+    labels: Int64[np.ndarray, " utterances"]
+    joined_labels: Callable[[int, int], int]
+    where: Callable[[int], str]
+    least_seconds: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+
+
+class View(Sequence[T], Generic[T]):
+    """A sequence whose items are made when they are asked for: an epoch of a million utterances is a few arrays."""
+
+    def __init__(self, length: int, item: Callable[[int], T]):
+        self._length, self._item = length, item
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        if isinstance(index, slice):
+            return [self._item(i) for i in range(*index.indices(self._length))]
+        return self._item(range(self._length)[index])
+
+
+class Rows(NamedTuple):
+    """Rows in the order in which batches are filled; `second` is -1 for an utterance that stands alone."""
+
+    first: np.ndarray
+    second: np.ndarray
+    speed: np.ndarray
+    seconds: np.ndarray
+
+
+class EpochPlan:
+    """The batches of one epoch, and how they are shared out."""
+
+    def __init__(
+        self, corpus: Corpus, rows: Rows, edges: np.ndarray, order: np.ndarray, *, budget: float, relief: Relief
+    ):
+        self._corpus, self._rows, self._edges, self._order = corpus, rows, edges, order
+        self._budget, self._relief = budget, relief
+
+    @property
+    def steps(self) -> int:
+        """Updates in this epoch, and in every other."""
+        return len(self._order)
+
+    @property
+    def batches(self) -> View[GlobalBatch]:
+        """The global batches in the order of training."""
+        return View(self.steps, self._batch)
+
+    def share(self, rank: int, ranks: int, accumulation: int) -> View[Part]:
+        """The parts of device `rank`, in order: `accumulation` of them for each batch.
+
+        A batch is cut into ranks x accumulation parts of about equal padded seconds, dealt step by step: with the
+        costliest first, the k-th accumulated parts are parts k * ranks to k * ranks + ranks - 1, so that devices which
+        work at the same time have about equal work. A part that would be empty holds the shortest row of its batch with
+        weight 0.
+        """
+        assert 0 <= rank < ranks and accumulation > 0
+
+        def part(position: int) -> Part:
+            step, turn = divmod(position, accumulation)
+            return self._part(step, ranks * accumulation, turn * ranks + rank)
+
+        return View(self.steps * accumulation, part)
+
+    def seconds(self, utterance: PlannedUtterance) -> float:
+        """The real seconds of a row."""
+        return float(sum(self._corpus.durations[index] for index in utterance.indices)) / utterance.speed
+
+    @cached_property
+    def statistics(self) -> PlanStatistics:
+        """Counts of what was drawn, and how well the batches are filled."""
+        rows, pairs = self._rows, self._rows.second >= 0
+        speeds, counts = np.unique(np.concatenate([rows.speed, rows.speed[pairs]]), return_counts=True)
+        real, cost = rows.seconds.sum(), packing.padded(rows.seconds, self._edges).sum()
+        infeasible = 0
+        if self._corpus.least_seconds is not None:
+            infeasible = int((rows.seconds < self._corpus.least_seconds(rows.first, rows.second)).sum())
+        return PlanStatistics(
+            steps=self.steps,
+            seconds=float(real),
+            speeds={float(speed): int(count) for speed, count in zip(speeds, counts, strict=True)},
+            joined_share=2 * int(pairs.sum()) / (len(pairs) + int(pairs.sum())),
+            padding_share=float(1 - real / cost),
+            fill=float(real / (self.steps * self._budget)),
+            infeasible=infeasible,
+            relief=self._relief,
+        )
+
+    def _members(self, step: int) -> np.ndarray:
+        """The rows of a batch, the longest first."""
+        group = self._order[step]
+        members = np.arange(int(self._edges[group]), int(self._edges[group + 1]))
+        return members[np.argsort(-self._rows.seconds[members], kind="stable")]
+
+    def _planned(self, row: int, weight: float = 1.0) -> PlannedUtterance:
+        first, second = int(self._rows.first[row]), int(self._rows.second[row])
+        return PlannedUtterance((first,) if second < 0 else (first, second), float(self._rows.speed[row]), weight)
+
+    def _divisor(self, members: np.ndarray) -> int:
+        total = 0
+        for row in members:
+            first, second = int(self._rows.first[row]), int(self._rows.second[row])
+            total += 1 + (int(self._corpus.labels[first]) if second < 0 else self._corpus.joined_labels(first, second))
+        return total
+
+    def _batch(self, step: int) -> GlobalBatch:
+        members = self._members(step)
+        return GlobalBatch(tuple(self._planned(row) for row in members), self._divisor(members))
+
+    def _part(self, step: int, parts: int, number: int) -> Part:
+        members = self._members(step)
+        start, stop = packing.deal(self._rows.seconds[members].tolist(), parts)[number]
+        mine = [self._planned(row) for row in members[start:stop]] or [self._planned(members[-1], weight=0.0)]
+        return Part(tuple(mine), self._divisor(members))

@@ -1,0 +1,248 @@
+"""The plan of an epoch: global batches from (seed, epoch) alone, then their shares for devices and accumulated parts.
+
+Whoever trains, on however many devices, sees the same global batches with the same speeds, pairs and divisors in the
+same order. Seconds are those that lie in memory: of what remains after the change of speed, and for a batch its padded
+seconds, the number of its rows times the longest (see `packing`). `batch_seconds` is a hard bound; so is
+`device_seconds`.
+
+The number of steps is the same in every epoch, though speeds and pairs are drawn anew: it is the most that a few trial
+epochs needed (slowing everything down to the slowest speed would leave a tenth of every batch empty). An epoch that
+needs fewer halves its largest batches; one that needs more is planned again with less of what costs room, see
+`RELIEFS`. Nothing is ever left out.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from torch.utils.data import Sampler
+
+from hybrid_asr.audio.augment import AugmentConfig
+from hybrid_asr.config.schema import config
+from hybrid_asr.data import packing
+from hybrid_asr.data.check import CheckConfig
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.plan import Corpus, EpochPlan, Part, PlannedUtterance, Relief, Rows
+from hybrid_asr.errors import UserError
+
+TRIALS = 3  # epochs that are planned to learn how many batches an epoch needs
+LARGE = 100_000  # utterances, of which one trial tells enough
+SPARE = 1.01  # batches on top, so that few epochs need a relief
+
+
+RELIEFS = (
+    Relief(),
+    Relief(jitter=0.5),
+    Relief(jitter=0.0),
+    Relief(jitter=0.0, joins=0.5),
+    Relief(jitter=0.0, joins=0.0),
+    *(Relief(jitter=0.0, joins=0.0, fastest=share) for share in (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)),
+)
+
+
+class PlanError(UserError):
+    """Utterances and budgets that do not go together."""
+
+
+@config
+class DataConfig:
+    """The sets and how batches are made of them."""
+
+    train: str
+    """A manifest, relative to `root`."""
+    valid: str
+    test: tuple[str, ...] = ()
+    root: str = "data"
+    audio: Literal["headers", "unchecked"] = "headers"
+    """Whether reading a manifest also looks at the header of every audio file."""
+    check: CheckConfig = CheckConfig()
+    min_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Shorter training utterances are left out, counted."""
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Longer training utterances are left out, counted; None keeps all."""
+    batch_seconds: Annotated[float, Field(gt=0)]
+    """Bounds a global batch, all that one update learns from."""
+    device_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Bounds what lies on one device at once, by accumulating; None: a device takes its share of a batch whole."""
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Blurs the sorting by length: 0 puts neighbours together, 0.05 moves each by up to 5 % (and costs 3 % padding)."""
+    shortest_first_epochs: Annotated[int, Field(ge=0)] = 1
+    """So many epochs take their batches in the order of length, which helps attention to get started."""
+    workers: Annotated[int, Field(ge=0)] = 2
+    """Processes that read audio; 0 reads in the training process."""
+    prefetch: Annotated[int, Field(ge=1)] = 4
+    """Parts that each worker prepares ahead."""
+
+    def __post_init__(self) -> None:
+        if self.max_seconds is not None and self.max_seconds <= self.min_seconds:
+            raise ValueError("max_seconds must be more than min_seconds")
+
+
+class Planner:
+    """Plans any epoch of a training set. The plan of an epoch is a pure function of (corpus, configurations, seed,
+    epoch).
+
+    Speeds, and who takes part in joining, are drawn for each utterance from (seed, epoch, its id) alone.
+    Raises PlanError for utterances longer than the budgets.
+    """
+
+    def __init__(self, corpus: Corpus, *, data: DataConfig, augment: AugmentConfig, seed: int):
+        self._corpus, self._config, self._augment, self._seed = corpus, data, augment, seed
+        self._speeds = np.array(sorted(augment.speeds), dtype=np.float64)
+        self._check_lengths()
+        self.steps = self._steps()
+        self._latest: tuple[int, EpochPlan] | None = None
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """The plan of `epoch` (0 is the first)."""
+        if self._latest is None or self._latest[0] != epoch:
+            self._latest = (epoch, self._plan(epoch))
+        return self._latest[1]
+
+    def accumulation(self, ranks: int) -> int:
+        """How many parts of each batch a device takes one after the other, so that each is within `device_seconds`."""
+        budget = self._config.device_seconds
+        return accumulation_for(self._config.batch_seconds, budget, ranks, self._longest()) if budget else 1
+
+    def _steps(self) -> int:
+        """The batches that an epoch needs, equal for all seeds; never fewer than with the last relief."""
+        trials = TRIALS if len(self._corpus.durations) < LARGE else 1
+        needed = [len(self._fill(Relief(), "trial", trial)[1]) - 1 for trial in range(trials)]
+        needed.append(len(self._fill(RELIEFS[-1], "trial", 0)[1]) - 1)
+        return min(math.ceil(max(needed) * SPARE), len(self._corpus.durations))
+
+    def _plan(self, epoch: int) -> EpochPlan:
+        for relief in RELIEFS:
+            rows, edges = self._fill(relief, self._seed, epoch)
+            if len(edges) - 1 <= self.steps <= len(rows.seconds):
+                break
+        else:
+            raise AssertionError("the last relief does not depend on the epoch, and the number of steps allows for it")
+        edges = packing.split_largest(rows.seconds, edges, self.steps)
+        order = np.arange(self.steps)
+        if epoch >= self._config.shortest_first_epochs:
+            order = np.argsort(packing.uniform(order.astype(np.uint64), self._seed, epoch, "order"), kind="stable")
+        return EpochPlan(self._corpus, rows, edges, order, budget=self._config.batch_seconds, relief=relief)
+
+    def _fill(self, relief: Relief, *place: int | str) -> tuple[Rows, np.ndarray]:
+        """Draw the rows of an epoch, put them in the order of their length, and cut them into batches."""
+        rows = self._draw(relief, *place)
+        blur = 2 * packing.uniform(self._corpus.keys[rows.first], *place, "jitter") - 1
+        order = np.argsort(rows.seconds * (1 + relief.jitter * self._config.jitter * blur), kind="stable")
+        rows = Rows(*(column[order] for column in rows))
+        return rows, packing.next_fit(rows.seconds, self._config.batch_seconds)
+
+    def _draw(self, relief: Relief, *place: int | str) -> Rows:
+        durations, keys = self._corpus.durations, self._corpus.keys
+        speed = self._speeds[(packing.uniform(keys, *place, "speed") * len(self._speeds)).astype(np.int64)]
+        speed = np.where(packing.uniform(keys, *place, "relief") < relief.fastest, self._speeds[-1], speed)
+        chosen = packing.uniform(keys, *place, "join") < self._augment.join_share * relief.joins
+        limit = min(self._augment.join_max_s, self._config.batch_seconds)
+        first, second = packing.pairs(durations, speed, keys, chosen, limit, *place, "partner")
+        alone = np.ones(len(durations), dtype=bool)
+        alone[first] = alone[second] = False
+        singles = np.flatnonzero(alone)
+        return Rows(
+            first=np.concatenate([singles, first]),
+            second=np.concatenate([np.full(len(singles), -1), second]),
+            speed=np.concatenate([speed[singles], speed[first]]),
+            seconds=np.concatenate(
+                [durations[singles] / speed[singles], (durations[first] + durations[second]) / speed[first]]
+            ),
+        )
+
+    def _longest(self) -> float:
+        """The most seconds that a row can have in any epoch."""
+        alone = float(self._corpus.durations.max() / self._speeds[0])
+        joined = min(self._augment.join_max_s, self._config.batch_seconds) if self._augment.join_share > 0 else 0.0
+        return max(alone, joined)
+
+    def _check_lengths(self) -> None:
+        durations, slowest = self._corpus.durations, float(self._speeds[0])
+        if len(durations) == 0:
+            raise PlanError(
+                "the training set has no utterances; look at data.train, data.min_seconds and data.max_seconds"
+            )
+        batch, device = self._config.batch_seconds, self._config.device_seconds
+        budget, key = min((batch, "data.batch_seconds"), (device or np.inf, "data.device_seconds"))
+        too_long = durations / slowest > budget * packing.SLACK
+        if too_long.any():
+            index = int(durations.argmax())
+            slowed = "" if slowest >= 1 else f" ({durations[index] / slowest:.2f} s at speed {slowest:g})"
+            others = int(too_long.sum()) - 1
+            raise PlanError(
+                f"{self._corpus.where(index)} lasts {durations[index]:.2f} s{slowed}, {key} is {budget:g}"
+                + (f", and {others} more are too long" if others else "")
+                + f"; raise {key}, cut the audio into shorter utterances, or leave long ones out with data.max_seconds"
+            )
+        if device and self._longest() > device * packing.SLACK:
+            raise PlanError(
+                f"augment.join_max_s {self._augment.join_max_s:g} is more than data.device_seconds {device:g}; "
+                "lower the first or raise the second"
+            )
+
+
+def accumulation_for(batch_seconds: float, device_seconds: float, ranks: int, longest_seconds: float) -> int:
+    """The least number of accumulated parts with which every part of any batch is within `device_seconds` on each of
+    `ranks`.
+
+    It counts on the worst batch there could be, so that it is the same in all epochs. Raises PlanError for a row of
+    `longest_seconds` that no device can hold.
+    """
+    if longest_seconds > device_seconds * packing.SLACK:
+        raise PlanError(
+            f"the longest utterance lasts {longest_seconds:.2f} s, data.device_seconds is {device_seconds:g}; raise "
+            "data.device_seconds, or leave long utterances out with data.max_seconds"
+        )
+    return -(-packing.parts_needed(batch_seconds, device_seconds, longest_seconds) // ranks)
+
+
+class PlanSampler(Sampler[Part]):
+    """Gives a DataLoader (with batch_size=None) the parts of one device, epoch by epoch.
+
+    Lightning calls `set_epoch`. An interrupted epoch goes on with `PlanSampler(..., epoch=5, start_step=17)`: epoch 5
+    begins with its step 17, all others with their first. The length is that of a whole epoch, always, since Lightning
+    reads it once.
+    """
+
+    def __init__(
+        self, planner: Planner, *, rank: int, ranks: int, accumulation: int, epoch: int = 0, start_step: int = 0
+    ):
+        self._planner, self._rank, self._ranks, self._accumulation = planner, rank, ranks, accumulation
+        self._resumed = (epoch, start_step)
+        self._epoch = epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration goes through."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._planner.steps * self._accumulation
+
+    def __iter__(self) -> Iterator[Part]:
+        epoch, start_step = self._resumed
+        parts = self._planner.plan(self._epoch).share(self._rank, self._ranks, self._accumulation)
+        start = start_step * self._accumulation if self._epoch == epoch else 0
+        return (parts[position] for position in range(start, len(parts)))
+
+
+def evaluation_batches(manifest: Manifest, batch_seconds: float, rank: int = 0, ranks: int = 1) -> list[Part]:
+    """The parts of a set that `rank` evaluates: over all ranks every utterance exactly once, the longest first.
+
+    Every rank gets the same number of parts, so that none waits for another that has nothing left to do; with fewer
+    utterances than ranks, some get a filler of weight 0. An utterance longer than `batch_seconds` is a batch of its
+    own.
+    """
+    order = np.argsort(-manifest.durations, kind="stable")
+    seconds = manifest.durations[order]
+    edges = packing.next_fit(np.minimum(seconds, batch_seconds), batch_seconds)
+    batches = min(-(-(len(edges) - 1) // ranks) * ranks, len(order))
+    edges = packing.split_largest(seconds, edges, batches)
+    spoken = [PlannedUtterance((int(index),), 1.0, 1.0) for index in order]
+    parts = [Part(tuple(spoken[start:stop]), None) for start, stop in pairwise(edges.tolist())]
+    filler = Part((spoken[-1]._replace(weight=0.0),), None)
+    parts += [filler] * (-len(parts) % ranks)
+    return parts[rank::ranks]

@@ -1,0 +1,188 @@
+"""`hybrid-asr decode`: sets x decoders of a run, each to hypotheses and a report; what is still valid is not done again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from hybrid_asr.config.compose import amend, digest
+from hybrid_asr.config.locate import find_preset
+from hybrid_asr.config.files import load_yaml
+from hybrid_asr.config.schema import field_types, parse, plain
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.decoding.build import DecodeConfig, serves
+from hybrid_asr.errors import UserError
+from hybrid_asr.evaluation import Decoded, Evaluation, decoder_for, evaluate, pick_device
+from hybrid_asr.files import write_text
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.models.hybrid import HybridModel
+from hybrid_asr.run import FREE, Run, RunConfig
+from hybrid_asr.scoring.report import ErrorReport, Scored, report
+
+BATCH_S = 120.0  # seconds of audio, with padding, that are decoded at once
+
+
+def decode_run(
+    folder: Path,
+    *,
+    sets: Sequence[str] = ("test",),
+    decoders: Sequence[str] | None = None,
+    checkpoint: str = "average",
+    overrides: Sequence[str] = (),
+) -> dict[str, dict[str, Any]]:
+    """Decode `sets` with `decoders`; returns the reports by `<set>/<decoder>` and prints one table.
+
+    Raises UserError before anything is decoded if a set, a decoder or a setting is wrong, or the model cannot serve one.
+    """
+    run = Run(folder)
+    cfg = _amended(run.read_config(), [one for one in overrides if not one.startswith("decode.")])
+    chosen = choose_decoders(plain(cfg), decoders, [one for one in overrides if one.startswith("decode.")])
+    paths = set_paths(cfg, sets)
+    bundle, weights = run.bundle(checkpoint)
+    for settings in chosen.values():
+        serves(settings, bundle.model)
+    manifests = {name: Manifest.read(path, audio=cfg.data.audio) for name, path in paths.items()}
+    device = pick_device("auto" if cfg.trainer.accelerator != "cpu" else "cpu")
+    bundle.frontend.to(device).eval()
+    bundle.model.to(device).eval()
+    if cfg.trainer.threads:
+        torch.set_num_threads(cfg.trainer.threads)
+    reports = {}
+    for set_name, manifest in manifests.items():
+        for name, settings in chosen.items():
+            bare = settings == load_decoder(name, plain(cfg)) and checkpoint == "average"
+            place = run.folder / "decode" / set_name / (name if bare else f"{name}-{digest([plain(settings), checkpoint])[:8]}")
+            signatures = {"decoding": digest([plain(settings), weights, manifest.digest, cfg.metric]), "weights": weights}
+            found = _still_valid(place, signatures)
+            if found is None:
+                found = _decode_one(bundle, settings, manifest, device, place, signatures, cfg.metric)
+            reports[f"{set_name}/{place.name}"] = found
+    print(table(reports))
+    return reports
+
+
+def _amended(cfg: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """The run's configuration with changes of what decides no weight."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key not in FREE and key.partition(".")[0] not in FREE:
+            raise UserError(f"{key}: decides the weights of the run, it cannot be changed when decoding; decode.* and data.test can")
+    return parse(RunConfig, amend(plain(cfg), overrides, source="the run").tree) if overrides else cfg
+
+
+def choose_decoders(config: dict[str, Any], names: Sequence[str] | None, overrides: Sequence[str]) -> dict[str, DecodeConfig]:
+    """The settings of each named decoder; an override goes to those that know its key, and at least one must."""
+    names = names or [config["presets"].get("decode", "joint")]
+    known = {name: set(field_types(type(load_decoder(name, config)))) for name in names}
+    chosen = {}
+    for name in names:
+        foreign = [
+            one
+            for one in overrides
+            if one.partition("=")[0].removeprefix("decode.") not in known[name]
+            and any(one.partition("=")[0].removeprefix("decode.") in keys for keys in known.values())
+        ]
+        chosen[name] = load_decoder(name, config, [one for one in overrides if one not in foreign])
+    return chosen
+
+
+def load_decoder(name: str, config: dict[str, Any], overrides: Sequence[str] = ()) -> DecodeConfig:
+    """The settings of a preset of conf/decode; of the recipe's own decoder those that the recipe gives."""
+    own = config["presets"].get("decode") == name
+    tree = config["decode"] if own else load_yaml(find_preset("decode", name))
+    composed = amend({"decode": tree}, overrides, source="the run")
+    return parse(DecodeConfig, composed.tree["decode"], where="decode")
+
+
+def valid_decoder(wanted: Literal["auto", "ctc_greedy", "attention", "joint"], model: HybridModel) -> str:
+    """The decoder of the validation set: `auto` is the cheapest that the model serves."""
+    if wanted != "auto":
+        return wanted
+    return "ctc_greedy" if model.ctc is not None else "attention"
+
+
+def set_paths(cfg: RunConfig, names: Sequence[str]) -> dict[str, Path]:
+    """The manifests of sets: `train`, `valid`, each test set by its file's name, and `test` for all of these."""
+    root = Path(cfg.data.root)
+    tests = {Path(path).stem: root / path for path in cfg.data.test}
+    known = {"train": root / cfg.data.train, "valid": root / cfg.data.valid, **tests}
+    found: dict[str, Path] = {}
+    for name in names:
+        if name == "test":
+            found |= tests
+        elif name in known:
+            found[name] = known[name]
+        else:
+            raise UserError(f"--sets {name}: the run has no such set; it has {', '.join(sorted({*known, 'test'}))}")
+    return found
+
+
+def score_items(items: Sequence[Decoded], metric: Literal["wer", "cer"]) -> ErrorReport:
+    """Error rates of decoded utterances."""
+    return report([Scored(item.id, item.reference, item.text, item.speaker) for item in items], metric=metric)
+
+
+def _still_valid(place: Path, signatures: Mapping[str, str]) -> dict[str, Any] | None:
+    """The report of an earlier decoding with the same settings, model and data."""
+    try:
+        found = json.loads((place / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    complete = isinstance(found, dict) and (place / "hypotheses.jsonl").is_file()
+    return found if complete and found.get("signatures") == signatures else None
+
+
+def _decode_one(
+    bundle: Bundle,
+    settings: DecodeConfig,
+    manifest: Manifest,
+    device: torch.device,
+    place: Path,
+    signatures: dict[str, str],
+    metric: Literal["wer", "cer"],
+) -> dict[str, Any]:
+    """Decode a set with one decoder and write hypotheses, then the report that vouches for them."""
+    found = evaluate(bundle, decoder_for(bundle, settings), manifest, device=device, batch_seconds=BATCH_S)
+    scores = score_items(found.items, metric)
+    content = scores.to_json() | usage(found) | {"decoder": plain(settings), "signatures": signatures}
+    (place / "report.json").unlink(missing_ok=True)
+    write_text(place / "hypotheses.jsonl", "".join(hypothesis_line(item) for item in found.items))
+    write_text(place / "report.txt", scores.text() + "\n")
+    write_text(place / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return content
+
+
+def hypothesis_line(item: Decoded) -> str:
+    """One line of hypotheses.jsonl."""
+    row = {"id": item.id, "reference": item.reference, "text": item.text, "score": item.score, "parts": item.parts}
+    if item.speaker is not None:
+        row["speaker"] = item.speaker
+    return json.dumps(row | {"ended": item.ended}, ensure_ascii=False) + "\n"
+
+
+def usage(found: Evaluation) -> dict[str, Any]:
+    """Time and oddities: outputs that are empty, and such as the bound on length has cut."""
+    audio_s = sum(item.audio_s for item in found.items)
+    return {
+        "audio_s": audio_s,
+        "decode_s": found.decode_s,
+        "rtf": found.decode_s / audio_s,
+        "cut": sum(item.ended == "cut" for item in found.items),
+        "empty": sum(not item.text for item in found.items),
+    }
+
+
+def table(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line a decoding, for people."""
+    width = max(map(len, reports))
+    lines = [f"{'':{width}}  {'WER %':>6}  {'95 %':^13}  {'CER %':>6}  {'SER %':>6}  {'sub':>5} {'del':>5} {'ins':>5}  {'cut':>4} {'empty':>5}  {'RTF':>6}"]
+    for name, found in reports.items():
+        low, high = found["wer_ci95"] or (float("nan"), float("nan"))
+        lines.append(
+            f"{name:{width}}  {100 * found['wer']:6.2f}  {100 * low:5.2f} … {100 * high:5.2f}  {100 * found['cer']:6.2f}  "
+            f"{100 * found['ser']:6.2f}  {found['substitutions']:5} {found['deletions']:5} {found['insertions']:5}  "
+            f"{found['cut']:4} {found['empty']:5}  {found['rtf']:6.3f}"
+        )
+    return "\n".join(lines)

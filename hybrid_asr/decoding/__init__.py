@@ -1,0 +1,1 @@
+"""From an encoded utterance to hypotheses."""

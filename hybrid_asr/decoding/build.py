@@ -1,0 +1,127 @@
+"""The decoders one can choose from, how one is built, and how long its output may get.  Axes: B utterances."""
+
+from collections.abc import Callable
+from typing import Annotated, Protocol, assert_never, runtime_checkable
+
+import torch
+from jaxtyping import Int
+from pydantic import Field
+from torch import Tensor
+
+from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig, best_path, ctc_greedy
+from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
+from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig
+from hybrid_asr.decoding.scorer import AttentionDecoder, AttentionScorer, CtcPrefixScorer
+from hybrid_asr.models.encoded import Encoded
+
+DecodeConfig = Annotated[SearchConfig | CtcGreedyConfig, Field(discriminator="kind")]
+
+CtcHead = Callable[[Encoded], Tensor]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What decoding needs of a model, in evaluation mode: either head, or both."""
+
+    @property
+    def ctc(self) -> CtcHead | None: ...
+
+    @property
+    def decoder(self) -> AttentionDecoder | None: ...
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Turns encoded utterances into their n-best; an utterance's result does not depend on its neighbours."""
+
+    def decode(self, encoded: Encoded) -> list[Nbest]:
+        """The n-best of every utterance, never empty. Raises DecodeError on utterances without frames and on NaN."""
+        ...
+
+
+def serves(cfg: DecodeConfig, model: Model) -> None:
+    """Raise DecodeError, with the remedy, if the model lacks a head that this decoding needs."""
+    weight = cfg.ctc_weight if isinstance(cfg, SearchConfig) else 1.0
+    if weight > 0 and model.ctc is None:
+        raise DecodeError("this model has no CTC head (loss.ctc_weight: 0); use --decoders attention")
+    if weight < 1 and model.decoder is None:
+        raise DecodeError("this model has no attention decoder (loss.ctc_weight: 1); use --decoders ctc_greedy")
+
+
+def build_decoder(
+    cfg: DecodeConfig, model: Model, *, blank: int, sos: int, eos: int, labels_per_frame: float
+) -> "GreedyDecoder | SearchDecoder":
+    """Build the decoder that `cfg` describes. Raises DecodeError if the model cannot serve it.
+
+    `labels_per_frame` is the training set's largest number of labels per encoder frame: it bounds the search of a model
+    without a CTC head.
+    """
+    serves(cfg, model)
+    match cfg:
+        case CtcGreedyConfig():
+            assert model.ctc is not None
+            return GreedyDecoder(model.ctc, blank=blank, sos=sos, eos=eos)
+        case SearchConfig():
+            return SearchDecoder(cfg, model, blank=blank, sos=sos, eos=eos, labels_per_frame=labels_per_frame)
+        case _:
+            assert_never(cfg)
+
+
+class GreedyDecoder:
+    """CTC greedy decoding."""
+
+    def __init__(self, head: CtcHead, *, blank: int, sos: int, eos: int):
+        self.head = head
+        self.blank, self.never = blank, (sos, eos)
+
+    @torch.no_grad()
+    def decode(self, encoded: Encoded) -> list[Nbest]:
+        """One hypothesis for each utterance; its score is the log probability of the best path."""
+        _check_frames(encoded)
+        path = best_path(self.head(encoded), encoded.frames, blank=self.blank, never=self.never)
+        return [[hypothesis] for hypothesis in ctc_greedy(path)]
+
+
+class SearchDecoder:
+    """Beam search with the attention decoder, the CTC prefix score, or both."""
+
+    def __init__(self, cfg: SearchConfig, model: Model, *, blank: int, sos: int, eos: int, labels_per_frame: float):
+        self.cfg = cfg
+        self.head, self.decoder = model.ctc, model.decoder
+        self.blank, self.sos, self.eos = blank, sos, eos
+        self.labels_per_frame = labels_per_frame
+
+    @torch.no_grad()
+    def decode(self, encoded: Encoded) -> list[Nbest]:
+        """Search within the bound on length; the CTC posteriors are computed once."""
+        _check_frames(encoded)
+        posteriors = self.head(encoded) if self.head is not None else None
+        search = JointSearch(self._parts(posteriors), self.cfg, blank=self.blank, sos=self.sos, eos=self.eos)
+        return search(encoded, self.bound(encoded, posteriors))
+
+    def bound(self, encoded: Encoded, posteriors: Tensor | None) -> Int[Tensor, " batch"]:
+        """The most labels that each utterance may get.
+
+        min(T', 1.5 × CTC greedy length + 10); of a model without a CTC head T' × 1.2 × `labels_per_frame`, rounded up.
+        """
+        if posteriors is None:
+            return (encoded.frames * (1.2 * self.labels_per_frame)).ceil().long()
+        greedy = best_path(posteriors, encoded.frames, blank=self.blank, never=(self.sos, self.eos)).lengths()
+        return torch.minimum(encoded.frames, (1.5 * greedy + 10).long())
+
+    def _parts(self, posteriors: Tensor | None) -> list[Part]:
+        """The scorers that have a weight."""
+        weight = self.cfg.ctc_weight
+        parts = []
+        if weight > 0 and posteriors is not None:
+            parts.append(Part("ctc", CtcPrefixScorer(lambda _: posteriors, blank=self.blank, eos=self.eos), weight))
+        if weight < 1 and self.decoder is not None:
+            parts.append(Part("attention", AttentionScorer(self.decoder, blank=self.blank), 1 - weight))
+        return parts
+
+
+def _check_frames(encoded: Encoded) -> None:
+    """Nothing can be decoded from nothing."""
+    bad = (encoded.frames < 1).nonzero()[:, 0].tolist()
+    if bad:
+        raise DecodeError(f"utterances {bad} of the batch are too short to give an encoder frame; leave them out")

@@ -1,0 +1,62 @@
+"""CTC greedy decoding: the best label of every frame, repeats and blanks removed (Graves et al., 2006).
+
+Axes: B utterances, T frames, V labels.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from hybrid_asr.config.schema import config
+from hybrid_asr.decoding.hypothesis import Hypothesis, nan_error
+from hybrid_asr.lengths import valid_mask
+
+
+@config
+class CtcGreedyConfig:
+    """CTC greedy decoding has nothing to choose."""
+
+    kind: Literal["ctc_greedy"] = "ctc_greedy"
+
+
+class BestPath(NamedTuple):
+    """The most probable label of each frame."""
+
+    labels: Int[Tensor, "batch time"]
+    emits: Bool[Tensor, "batch time"]  # where a label begins: neither blank, repeat nor padding
+    score: Float[Tensor, " batch"]  # log probability of the path, nats, float64
+
+    def lengths(self) -> Int[Tensor, " batch"]:
+        """Labels of each utterance."""
+        return self.emits.sum(1)
+
+
+def best_path(
+    log_probs: Float[Tensor, "batch time vocab"],
+    frames: Int[Tensor, " batch"],
+    *,
+    blank: int,
+    never: tuple[int, ...] = (),
+) -> BestPath:
+    """Take the most probable label of each frame but those in `never`; of equal ones the smallest."""
+    real = valid_mask(frames, log_probs.shape[1])
+    allowed = log_probs.index_fill(2, torch.tensor(never, dtype=torch.int64, device=log_probs.device), -torch.inf)
+    best = allowed.amax(2, keepdim=True)
+    vocab = torch.arange(log_probs.shape[2], device=log_probs.device)
+    labels = torch.where(allowed == best, vocab, len(vocab)).amin(2)  # argmax leaves open which of equals it takes
+    repeats = torch.nn.functional.pad(labels[:, 1:] == labels[:, :-1], (1, 0), value=False)
+    score = best[..., 0].double().masked_fill(~real, 0.0).sum(1)
+    return BestPath(labels, real & (labels != blank) & ~repeats, score)
+
+
+def ctc_greedy(path: BestPath) -> list[Hypothesis]:
+    """The labelling of each utterance's best path, with the log probability of that path. Raises DecodeError on NaN."""
+    scores, counts = path.score.tolist(), path.lengths().tolist()
+    if bad := [place for place, score in enumerate(scores) if math.isnan(score)]:
+        raise nan_error(bad)
+    labels = path.labels[path.emits].cpu().split(counts)
+    found = zip(labels, scores, strict=True)
+    return [Hypothesis(tuple(said.tolist()), score, {"ctc": score}, "eos") for said, score in found]

@@ -1,0 +1,33 @@
+"""What decoding gives: hypotheses, best first, and the one error that a user can meet here."""
+
+from typing import Literal, NamedTuple
+
+from hybrid_asr.errors import UserError
+
+
+class DecodeError(UserError):
+    """A decoder that the model cannot serve, or encoder outputs that cannot be decoded."""
+
+
+def nan_error(utterances: list[int]) -> DecodeError:
+    """The error for utterances, by their places in the batch, whose scores are not numbers."""
+    return DecodeError(
+        f"NaN in the scores of utterances {utterances} of the batch; check their audio, or use another checkpoint"
+    )
+
+
+class Hypothesis(NamedTuple):
+    """One labelling of an utterance, without blank, sos and eos.
+
+    `score` is a natural logarithm: the weighted sum of `parts` plus any bonus for length. `parts` holds the unweighted
+    log probability under each scorer that ran, `ctc` and `attention`. `ended` tells whether the search chose the end
+    (`eos`) or the bound on length forced it (`cut`).
+    """
+
+    labels: tuple[int, ...]
+    score: float
+    parts: dict[str, float]
+    ended: Literal["eos", "cut"]
+
+
+Nbest = list[Hypothesis]

@@ -1,0 +1,93 @@
+"""The joint loss: CTC and attention in nats per utterance, then one interpolation.  Axes: B utterances, T frames, L labels, V units."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from hybrid_asr.lengths import valid_mask
+
+IGNORE = -100  # a target that does not count
+
+
+class JointLoss(NamedTuple):
+    """The interpolated loss and its parts, nats per utterance; a part that the model lacks is zero."""
+
+    total: Float[Tensor, " batch"]
+    ctc: Float[Tensor, " batch"]
+    attention: Float[Tensor, " batch"]
+    infeasible: Bool[Tensor, " batch"]
+
+
+def ctc_needs(labels: Int[Tensor, "batch labels"], label_lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+    """The fewest frames that can carry `labels`: one each, and a blank between equal neighbours."""
+    repeats = (labels[:, 1:] == labels[:, :-1]) & valid_mask(label_lengths - 1, max(labels.shape[1] - 1, 0))
+    return label_lengths + repeats.sum(1)
+
+
+def ctc_feasible(
+    frames: Int[Tensor, " batch"], labels: Int[Tensor, "batch labels"], label_lengths: Int[Tensor, " batch"]
+) -> Bool[Tensor, " batch"]:
+    """Whether CTC can align each utterance at all."""
+    return frames >= ctc_needs(labels, label_lengths)
+
+
+def ctc_loss(
+    log_probs: Float[Tensor, "batch time units"],
+    frames: Int[Tensor, " batch"],
+    labels: Int[Tensor, "batch labels"],
+    label_lengths: Int[Tensor, " batch"],
+    *,
+    blank: int,
+) -> Float[Tensor, " batch"]:
+    """Minus the log probability of `labels` over all alignments (Graves et al., 2006), in nats.
+
+    An utterance that cannot be aligned has loss 0 and no gradient; `ctc_feasible` tells which they are: count them.
+    """
+    return F.ctc_loss(
+        log_probs.transpose(0, 1), labels, frames, label_lengths, blank, reduction="none", zero_infinity=True
+    )
+
+
+def attention_loss(
+    logits: Float[Tensor, "batch steps units"],
+    labels: Int[Tensor, "batch labels"],
+    label_lengths: Int[Tensor, " batch"],
+    *,
+    eos: int,
+    smoothing: float,
+) -> Float[Tensor, " batch"]:
+    """Cross entropy of each label and of the end, with smoothed targets (Szegedy et al., 2016), summed over an utterance, in nats."""
+    targets = F.pad(labels, (0, 1))  # (B, L + 1), the end comes after the last label
+    steps = torch.arange(targets.shape[1], device=labels.device)
+    targets = torch.where(steps == label_lengths[:, None], eos, targets)
+    targets = torch.where(steps > label_lengths[:, None], IGNORE, targets)
+    nats = F.cross_entropy(
+        logits.flatten(0, 1).float() if logits.dtype != torch.float64 else logits.flatten(0, 1),
+        targets.flatten(),
+        ignore_index=IGNORE,
+        label_smoothing=smoothing,
+        reduction="none",
+    )
+    return nats.view(targets.shape).sum(1)
+
+
+def joint_loss(
+    ctc: Float[Tensor, " batch"] | None,
+    attention: Float[Tensor, " batch"] | None,
+    feasible: Bool[Tensor, " batch"],
+    *,
+    ctc_weight: float,
+) -> JointLoss:
+    """Interpolate as w * CTC + (1 - w) * attention, nats per utterance (Watanabe et al., 2017).
+
+    `ctc` is None where the weight is 0, `attention` where it is 1: the model then has no such part.
+    """
+    assert (ctc is None) == (ctc_weight == 0) and (attention is None) == (ctc_weight == 1)
+    zero = torch.zeros(feasible.shape, device=feasible.device)
+    ctc = zero if ctc is None else ctc
+    attention = zero if attention is None else attention
+    infeasible = ~feasible if ctc_weight > 0 else torch.zeros_like(feasible)
+    return JointLoss(ctc_weight * ctc + (1 - ctc_weight) * attention, ctc, attention, infeasible)

@@ -1,0 +1,1 @@
+"""Encoders, decoders, the CTC head, and the hybrid model made of them."""

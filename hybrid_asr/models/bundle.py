@@ -1,0 +1,118 @@
+"""All that decoding needs, in one file on disk: front end, model, tokenizer, text rules, the bound on length."""
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hybrid_asr.audio.fbank import FeaturesConfig, build_features
+from hybrid_asr.config.schema import ConfigError, parse
+from hybrid_asr.errors import UserError
+from hybrid_asr.files import atomic_path
+from hybrid_asr.models.hybrid import HybridModel, ModelConfig, build_model
+from hybrid_asr.text.normalise import TextConfig
+from hybrid_asr.text.tokenizer import Tokenizer, restore_tokenizer
+
+FORMAT = "hybrid-asr model 1"
+
+
+class BundleError(UserError):
+    """A model file that is missing, damaged, or not ours."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A trained recogniser. `config` is the run's whole configuration as plain containers.
+
+    `labels_per_frame` is the training set's largest number of labels per encoder frame: it bounds decoding without CTC.
+    """
+
+    frontend: nn.Module
+    model: HybridModel
+    tokenizer: Tokenizer
+    text: TextConfig
+    labels_per_frame: float
+    config: dict[str, Any]
+
+    @classmethod
+    def build(cls, config: dict[str, Any], tokenizer: Tokenizer, labels_per_frame: float) -> "Bundle":
+        """Build front end and model with fresh weights from torch's default generator."""
+        frontend = build_features(parse(FeaturesConfig, config["features"], where="features"))
+        model = build_model(
+            parse(ModelConfig, config["model"], where="model"),
+            features=frontend.width,
+            units=tokenizer.size,
+            sos=tokenizer.sos,
+            ctc_weight=config["loss"]["ctc_weight"],
+        )
+        text = parse(TextConfig, config["text"], where="text")
+        return cls(frontend, model, tokenizer, text, labels_per_frame, config)
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but the weights, as plain containers."""
+        return {
+            "format": FORMAT,
+            "config": self.config,
+            "tokenizer": self.tokenizer.state(),
+            "labels_per_frame": self.labels_per_frame,
+        }
+
+    def weights(self) -> dict[str, Tensor]:
+        """All weights under the names `frontend.…` and `model.…`."""
+        return {
+            f"{part}.{name}": value
+            for part in ("frontend", "model")
+            for name, value in getattr(self, part).state_dict().items()
+        }
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take weights named as in `weights()`; other names are left alone."""
+        for part in ("frontend", "model"):
+            own = {name.removeprefix(f"{part}."): v for name, v in weights.items() if name.startswith(f"{part}.")}
+            getattr(self, part).load_state_dict(own)
+
+    def save(self, path: Path | str) -> None:
+        """Write the bundle to one file, whole or not at all."""
+        with atomic_path(path) as temporary:
+            torch.save(self.describe() | {"weights": self.weights()}, temporary)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Bundle":
+        """Read what `save` wrote, or a checkpoint of a training. Raises BundleError; runs nothing from the file."""
+        content = read_torch(path)
+        description = content.get("bundle", content)
+        if not isinstance(description, dict) or description.get("format") != FORMAT:
+            raise BundleError(f"{path}: not a model of hybrid-asr; give the folder of a run, its model.pt or a checkpoint")
+        return cls.restore(description, content.get("weights", content.get("state_dict", {})), path)
+
+    @classmethod
+    def restore(cls, description: dict[str, Any], weights: dict[str, Tensor], path: Path | str) -> "Bundle":
+        """Build from `describe()` and weights; `path` is for the error message."""
+        try:
+            with torch.random.fork_rng(devices=[]):  # initial weights are thrown away: leave the caller's generator alone
+                bundle = cls.build(
+                    description["config"], restore_tokenizer(description["tokenizer"]), description["labels_per_frame"]
+                )
+            bundle.load_weights(weights)
+        except (ConfigError, KeyError, TypeError, RuntimeError) as error:
+            raise BundleError(f"{path}: damaged, or of another version of hybrid-asr: {str(error)[:500]}") from error
+        return bundle
+
+
+def read_torch(path: Path | str) -> dict[str, Any]:
+    """Read a torch file of plain containers and tensors. Raises BundleError that names the file and what is wrong."""
+    if not Path(path).is_file():
+        raise BundleError(f"{path}: no such file; train first, or name a run's model.pt or checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        cause = str(error).strip().splitlines()[:1]
+        raise BundleError(
+            f"{path}: cannot be read, it is damaged or not a checkpoint ({''.join(cause)[:200]}); use another checkpoint of the run"
+        ) from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path}: holds {type(content).__name__}, not a model of hybrid-asr")
+    return content

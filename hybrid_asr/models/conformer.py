@@ -1,0 +1,87 @@
+"""The Conformer encoder.  Axes: B utterances, T' encoder frames, D width."""
+
+from typing import Annotated, Literal
+
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from hybrid_asr.audio.features import Features
+from hybrid_asr.config.schema import config
+from hybrid_asr.lengths import valid_mask
+from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.nn.attention import SelfAttention
+from hybrid_asr.nn.convolution import ConvolutionModule
+from hybrid_asr.nn.dropout import Dropout
+from hybrid_asr.nn.feed_forward import FeedForward
+from hybrid_asr.nn.positions import Rotation
+from hybrid_asr.nn.subsampling import STRIDE, ConvSubsampling, subsampled_length
+
+
+@config
+class ConformerConfig:
+    """Sizes of a Conformer; `channels` are those of the convolutional front end, `kernel` is in frames of 40 ms."""
+
+    kind: Literal["conformer"] = "conformer"
+    dim: Annotated[int, Field(gt=0)]
+    layers: Annotated[int, Field(gt=0)]
+    heads: Annotated[int, Field(gt=0)]
+    feed_forward: Annotated[int, Field(gt=0)]
+    kernel: Annotated[int, Field(gt=0)]
+    channels: Annotated[int, Field(gt=0)]
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def __post_init__(self):
+        if self.dim % (2 * self.heads):
+            raise ValueError(f"dim {self.dim} must be a multiple of 2 x heads = {2 * self.heads}: rotary positions turn pairs")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} must be odd, so that a frame has as many neighbours on each side")
+
+
+class ConformerLayer(nn.Module):
+    """Half a feed-forward, self-attention, convolution, half a feed-forward, a norm (Gulati et al., 2020)."""
+
+    def __init__(self, cfg: ConformerConfig):
+        super().__init__()
+        self.feed_forward_in = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation="silu")
+        self.attention = SelfAttention(cfg.dim, cfg.heads, dropout=cfg.attention_dropout)
+        self.convolution = ConvolutionModule(cfg.dim, cfg.kernel)
+        self.feed_forward_out = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation="silu")
+        self.norms = nn.ModuleList(nn.LayerNorm(cfg.dim) for _ in range(5))
+        self.dropout = Dropout(cfg.dropout)
+
+    def forward(
+        self, x: Float[Tensor, "batch time dim"], valid: Bool[Tensor, "batch time"], rotation: Rotation, table: Tensor
+    ) -> Float[Tensor, "batch time dim"]:
+        attend, look = self.norms[1], valid[:, None, None]
+        x = x + 0.5 * self.dropout(self.feed_forward_in(self.norms[0](x)))
+        x = x + self.dropout(self.attention(attend(x), look, rotation=rotation, table=table))
+        x = x + self.dropout(self.convolution(self.norms[2](x), valid))
+        x = x + 0.5 * self.dropout(self.feed_forward_out(self.norms[3](x)))
+        return self.norms[4](x)
+
+
+class Conformer(nn.Module):
+    """Convolutional subsampling by 4, then Conformer layers with rotary positions."""
+
+    def __init__(self, cfg: ConformerConfig, features: int):
+        super().__init__()
+        self.width = cfg.dim
+        self.stride = STRIDE
+        self.subsampling = ConvSubsampling(features, cfg.channels, cfg.dim)
+        self.dropout = Dropout(cfg.dropout)
+        self.rotation = Rotation(cfg.dim // cfg.heads)
+        self.layers = nn.ModuleList(ConformerLayer(cfg) for _ in range(cfg.layers))
+
+    def output_length(self, frames: int) -> int:
+        """Encoder frames for a number of feature frames."""
+        return max(0, subsampled_length(frames))
+
+    def forward(self, features: Features) -> Encoded:
+        x, frames = self.subsampling(features.values, features.frames)
+        x = self.dropout(x)
+        valid, table = valid_mask(frames, x.shape[1]), self.rotation.table(x.shape[1], x)
+        for layer in self.layers:
+            x = layer(x, valid, self.rotation, table)
+        return Encoded(x, frames)

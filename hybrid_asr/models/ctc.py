@@ -1,0 +1,20 @@
+"""The CTC head.  Axes: B utterances, T' encoder frames, D width, V units."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hybrid_asr.models.encoded import Encoded
+
+
+class CtcHead(nn.Module):
+    """A linear layer and a log-softmax over the units, blank among them (Graves et al., 2006)."""
+
+    def __init__(self, width: int, units: int):
+        super().__init__()
+        self.project = nn.Linear(width, units)
+
+    def forward(self, encoded: Encoded) -> Float[Tensor, "batch time units"]:
+        """Log probabilities of every frame, in float32 at least."""
+        logits = self.project(encoded.states)
+        return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)

@@ -1,0 +1,36 @@
+"""The encoders one can choose from, and how one is built."""
+
+from typing import Annotated, Protocol, assert_never
+
+from pydantic import Field
+
+from hybrid_asr.audio.features import Features
+from hybrid_asr.models.conformer import Conformer, ConformerConfig
+from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.models.transformer import Transformer, TransformerConfig
+
+__all__ = ["Encoded", "Encoder", "EncoderConfig", "build_encoder"]
+
+EncoderConfig = Annotated[ConformerConfig | TransformerConfig, Field(discriminator="kind")]
+
+
+class Encoder(Protocol):
+    """Turns features into fewer, wider frames; `output_length` says how many before anything is computed."""
+
+    width: int
+    stride: int  # feature frames from one encoder frame to the next
+
+    def output_length(self, frames: int) -> int: ...
+
+    def __call__(self, features: Features) -> Encoded: ...
+
+
+def build_encoder(cfg: EncoderConfig, features: int) -> Conformer | Transformer:
+    """Build the encoder for a feature width."""
+    match cfg:
+        case ConformerConfig():
+            return Conformer(cfg, features)
+        case TransformerConfig():
+            return Transformer(cfg, features)
+        case _:
+            assert_never(cfg)

@@ -1,0 +1,77 @@
+"""The Transformer encoder.  Axes: B utterances, T' encoder frames, D width."""
+
+from typing import Annotated, Literal
+
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from hybrid_asr.audio.features import Features
+from hybrid_asr.config.schema import config
+from hybrid_asr.lengths import valid_mask
+from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.nn.attention import SelfAttention
+from hybrid_asr.nn.dropout import Dropout
+from hybrid_asr.nn.feed_forward import FeedForward
+from hybrid_asr.nn.positions import sinusoids
+from hybrid_asr.nn.subsampling import STRIDE, ConvSubsampling, subsampled_length
+
+
+@config
+class TransformerConfig:
+    """Sizes of a Transformer encoder; `channels` are those of the convolutional front end."""
+
+    kind: Literal["transformer"] = "transformer"
+    dim: Annotated[int, Field(gt=0)]
+    layers: Annotated[int, Field(gt=0)]
+    heads: Annotated[int, Field(gt=0)]
+    feed_forward: Annotated[int, Field(gt=0)]
+    channels: Annotated[int, Field(gt=0)]
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def __post_init__(self):
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and a feed-forward, each behind a norm (Vaswani et al., 2017; Xiong et al., 2020)."""
+
+    def __init__(self, cfg: TransformerConfig):
+        super().__init__()
+        self.attention = SelfAttention(cfg.dim, cfg.heads, dropout=cfg.attention_dropout)
+        self.feed_forward = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation="relu")
+        self.norms = nn.ModuleList(nn.LayerNorm(cfg.dim) for _ in range(2))
+        self.dropout = Dropout(cfg.dropout)
+
+    def forward(
+        self, x: Float[Tensor, "batch time dim"], look: Bool[Tensor, "batch 1 1 time"]
+    ) -> Float[Tensor, "batch time dim"]:
+        x = x + self.dropout(self.attention(self.norms[0](x), look))
+        return x + self.dropout(self.feed_forward(self.norms[1](x)))
+
+
+class Transformer(nn.Module):
+    """Convolutional subsampling by 4, sinusoidal positions, pre-norm Transformer layers (Dong et al., 2018)."""
+
+    def __init__(self, cfg: TransformerConfig, features: int):
+        super().__init__()
+        self.width = cfg.dim
+        self.stride = STRIDE
+        self.subsampling = ConvSubsampling(features, cfg.channels, cfg.dim)
+        self.dropout = Dropout(cfg.dropout)
+        self.layers = nn.ModuleList(TransformerLayer(cfg) for _ in range(cfg.layers))
+        self.norm = nn.LayerNorm(cfg.dim)
+
+    def output_length(self, frames: int) -> int:
+        """Encoder frames for a number of feature frames."""
+        return max(0, subsampled_length(frames))
+
+    def forward(self, features: Features) -> Encoded:
+        x, frames = self.subsampling(features.values, features.frames)
+        x = self.dropout(x * self.width**0.5 + sinusoids(x.shape[1], self.width, x))
+        look = valid_mask(frames, x.shape[1])[:, None, None]
+        for layer in self.layers:
+            x = layer(x, look)
+        return Encoded(self.norm(x), frames)

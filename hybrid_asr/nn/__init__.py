@@ -1,0 +1,1 @@
+"""Layers from which encoders and decoders are built."""

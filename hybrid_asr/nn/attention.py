@@ -1,0 +1,105 @@
+"""Multi-head attention.  Axes: B utterances, Q queries, K keys, H heads, D model width."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hybrid_asr.nn.positions import Rotation
+
+Heads = Float[Tensor, "batch heads time width"]
+
+
+class KeysValues(NamedTuple):
+    """What queries look at: keys and values, split into heads."""
+
+    keys: Float[Tensor, "batch heads time width"]
+    values: Float[Tensor, "batch heads time width"]
+
+
+def split_heads(values: Float[Tensor, "batch time dim"], heads: int) -> Float[Tensor, "batch heads time width"]:
+    """(B, T, D) to (B, H, T, D/H)."""
+    return values.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def join_heads(values: Float[Tensor, "batch heads time width"]) -> Float[Tensor, "batch time dim"]:
+    """(B, H, T, D/H) to (B, T, D)."""
+    return values.transpose(1, 2).flatten(2)
+
+
+def attention_weights(
+    queries: Float[Tensor, "batch heads queries width"],
+    keys: Float[Tensor, "batch heads keys width"],
+    mask: Bool[Tensor, "#batch #heads #queries keys"] | None,
+) -> Float[Tensor, "batch heads queries keys"]:
+    """The weights that scaled_dot_product_attention uses and does not show: they sum to one over the real keys."""
+    scores = queries @ keys.transpose(-2, -1) / queries.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1)
+
+
+class SelfAttention(nn.Module):
+    """Every position looks at every real position of its own sequence (Vaswani et al., 2017)."""
+
+    def __init__(self, dim: int, heads: int, *, dropout: float = 0.0):
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.project = nn.Linear(dim, 3 * dim)  # queries, keys and values in one product
+        self.output = nn.Linear(dim, dim)
+
+    def queries_keys_values(self, values: Float[Tensor, "batch time dim"]) -> tuple[Heads, KeysValues]:
+        """Project `values` once for all three roles."""
+        queries, keys, values = (split_heads(part, self.heads) for part in self.project(values).chunk(3, dim=-1))
+        return queries, KeysValues(keys, values)
+
+    def forward(
+        self,
+        values: Float[Tensor, "batch time dim"],
+        mask: Bool[Tensor, "batch 1 1 time"] | None,
+        *,
+        rotation: Rotation | None = None,
+        table: Tensor | None = None,
+        causal: bool = False,
+    ) -> Float[Tensor, "batch time dim"]:
+        """Mix `values`; `mask` is True where a position may look; `causal` lets it look at itself and the past only."""
+        queries, memory = self.queries_keys_values(values)
+        if rotation is not None:
+            queries, memory = rotation(queries, table), KeysValues(rotation(memory.keys, table), memory.values)
+        return self.mix(queries, memory, mask, causal=causal)
+
+    def mix(self, queries: Heads, memory: KeysValues, mask: Tensor | None, *, causal: bool = False) -> Tensor:
+        """Attend with projected queries to projected keys and values."""
+        dropout = self.dropout if self.training else 0.0
+        return self.output(join_heads(F.scaled_dot_product_attention(queries, *memory, mask, dropout, causal)))
+
+
+class CrossAttention(nn.Module):
+    """Positions of one sequence look at another one, whose keys and values are projected once."""
+
+    def __init__(self, dim: int, memory_dim: int, heads: int, *, dropout: float = 0.0):
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(memory_dim, 2 * dim)
+        self.output = nn.Linear(dim, dim)
+
+    def queries(self, values: Float[Tensor, "batch queries dim"]) -> Float[Tensor, "batch heads queries width"]:
+        """Project and split the side that looks."""
+        return split_heads(self.query(values), self.heads)
+
+    def memory(self, states: Float[Tensor, "batch time memory_dim"]) -> KeysValues:
+        """Project and split the side that is looked at."""
+        return KeysValues(*(split_heads(part, self.heads) for part in self.key_value(states).chunk(2, dim=-1)))
+
+    def forward(
+        self, values: Float[Tensor, "batch queries dim"], memory: KeysValues, mask: Bool[Tensor, "batch 1 1 time"]
+    ) -> Float[Tensor, "batch queries dim"]:
+        """Mix `memory` for each of `values`; `mask` is True where a query may look."""
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(self.queries(values), *memory, mask, dropout)
+        return self.output(join_heads(mixed))

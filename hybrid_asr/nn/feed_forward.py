@@ -1,0 +1,24 @@
+"""The position-wise feed-forward layer.  Axes: B utterances, T positions, D width."""
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hybrid_asr.nn.dropout import Dropout
+
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation and dropout between them (Vaswani et al., 2017)."""
+
+    def __init__(self, dim: int, hidden: int, *, dropout: float, activation: Literal["relu", "silu"]):
+        super().__init__()
+        self.expand = nn.Linear(dim, hidden)
+        self.activation = ACTIVATIONS[activation]()
+        self.dropout = Dropout(dropout)
+        self.contract = nn.Linear(hidden, dim)
+
+    def forward(self, values: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch time dim"]:
+        return self.contract(self.dropout(self.activation(self.expand(values))))

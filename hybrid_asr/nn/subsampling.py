@@ -1,0 +1,39 @@
+"""Convolutional subsampling.  Axes: B utterances, T frames, T' shorter frames, F features, C channels, D width."""
+
+from typing import TypeVar
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Length = TypeVar("Length", int, Tensor)
+
+STRIDE = 4  # feature frames from one output frame to the next
+SMALLEST_INPUT = 7  # frames that give one output frame
+
+
+def subsampled_length(frames: Length) -> Length:
+    """Frames left of `frames` by two 3x3 convolutions of stride 2 without padding; below seven frames there are none."""
+    return ((frames - 1) // 2 - 1) // 2
+
+
+class ConvSubsampling(nn.Module):
+    """Two 3x3 convolutions of stride 2 over time and frequency, then a projection: 4x fewer frames (Dong et al., 2018).
+
+    The convolutions do not pad, so that a real output frame sees real input frames only and no mask is needed.
+    """
+
+    def __init__(self, features: int, channels: int, dim: int):
+        super().__init__()
+        self.first = nn.Conv2d(1, channels, 3, stride=2)
+        self.second = nn.Conv2d(channels, channels, 3, stride=2)
+        self.project = nn.Linear(channels * subsampled_length(features), dim)
+
+    def forward(
+        self, values: Float[Tensor, "batch time features"], frames: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch shorter dim"], Int[Tensor, " batch"]]:
+        """Return the shorter sequence and its lengths."""
+        missing = max(0, SMALLEST_INPUT - values.shape[1])
+        image = F.pad(values, (0, 0, 0, missing)).unsqueeze(1)
+        image = self.second(self.first(image).relu()).relu()  # (B, C, T', F')
+        return self.project(image.transpose(1, 2).flatten(2)), subsampled_length(frames).clamp(min=0)

@@ -1,0 +1,189 @@
+"""The Python door: `load(run).transcribe(paths)`; the command line goes through it, too."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hybrid_asr.audio import io
+from hybrid_asr.config.compose import amend
+from hybrid_asr.config.schema import parse
+from hybrid_asr.decoding.align import LabelSpan, ctc_align
+from hybrid_asr.decoding.build import DecodeConfig, serves
+from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
+from hybrid_asr.decoding.hypothesis import Hypothesis
+from hybrid_asr.decoding.joint import SearchConfig
+from hybrid_asr.errors import UserError
+from hybrid_asr.evaluation import decode_batch, decoder_for, encode, long_enough, pick_device
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.run import Run
+
+AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".sph", ".wv1", ".m4a", ".aac", ".aiff", ".aif", ".au", ".webm", ".mp4"}
+TOGETHER_S = 120.0  # seconds of audio, with padding, that are decoded at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Word:
+    """A word, when it was said (seconds from the file's start) and the mean CTC posterior of its labels (0 to 1)."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Transcript:
+    """What was said in a file; `words` is empty for a model without a CTC head, which cannot tell times."""
+
+    path: str
+    text: str
+    score: float
+    duration_s: float
+    words: tuple[Word, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers."""
+        return dataclasses.asdict(self)
+
+
+def default_decoder(bundle: Bundle) -> DecodeConfig:
+    """The recipe's decoder where the model can serve it, else the same search with what the model has."""
+    cfg = parse(DecodeConfig, bundle.config["decode"], where="decode")
+    try:
+        serves(cfg, bundle.model)
+        return cfg
+    except UserError:
+        if bundle.model.decoder is None:
+            return CtcGreedyConfig()
+        beam = cfg.beam if isinstance(cfg, SearchConfig) else 10
+        return SearchConfig(beam=beam, ctc_weight=0.0)
+
+
+class Recogniser:
+    """A trained model, ready to transcribe files."""
+
+    def __init__(self, bundle: Bundle, decoder: DecodeConfig, device: torch.device):
+        self.bundle, self.device = bundle, device
+        bundle.frontend.to(device).eval()
+        bundle.model.to(device).eval()
+        self.decoder = decoder_for(bundle, decoder)
+
+    def transcribe(self, paths: Iterable[str | Path] | str | Path) -> list[Transcript]:
+        """Transcribe files, and all sound files in folders, in their order. Raises UserError that names a bad file."""
+        return list(self.stream(paths))
+
+    def stream(self, paths: Iterable[str | Path] | str | Path) -> Iterator[Transcript]:
+        """The same, each transcript as soon as it is there."""
+        found = expand([paths] if isinstance(paths, str | Path) else paths)
+        for group in _group(found, [io.info(path).duration_s for path in found]):
+            samples = [io.read(path, rate=self.bundle.frontend.rate) for path in group]
+            yield from self._transcribe(group, samples)
+
+    def _transcribe(self, paths: Sequence[Path], samples: Sequence[np.ndarray]) -> list[Transcript]:
+        best = decode_batch(self.bundle, self.decoder, samples, self.device)
+        words = self._words(samples, best)
+        rate = self.bundle.frontend.rate
+        rows = zip(paths, samples, best, words, strict=True)
+        return [
+            Transcript(str(path), self.bundle.tokenizer.decode(one.labels), one.score, len(audio) / rate, tuple(spoken))
+            for path, audio, one, spoken in rows
+        ]
+
+    @torch.inference_mode()
+    def _words(self, samples: Sequence[np.ndarray], best: Sequence[Hypothesis]) -> list[list[Word]]:
+        """Times of words, by aligning the labels with the CTC posteriors."""
+        words: list[list[Word]] = [[] for _ in best]
+        said = [place for place, one in enumerate(best) if one.labels and long_enough(self.bundle, samples[place])]
+        if self.bundle.model.ctc is None or not said:
+            return words
+        encoded = encode(self.bundle, [samples[place] for place in said], self.device)
+        labels = torch.nn.utils.rnn.pad_sequence([torch.tensor(best[place].labels) for place in said], batch_first=True)
+        lengths = torch.tensor([len(best[place].labels) for place in said])
+        log_probs = self.bundle.model.ctc(encoded)
+        aligned = ctc_align(
+            log_probs, encoded.frames, labels.to(self.device), lengths.to(self.device), blank=self.bundle.tokenizer.blank
+        )
+        for place, alignment in zip(said, aligned, strict=True):
+            if alignment is not None:
+                words[place] = self._join(alignment.spans)
+        return words
+
+    def _join(self, spans: Sequence[LabelSpan]) -> list[Word]:
+        """Labels to words: a space in a label's text begins a new one."""
+        seconds = self.bundle.frontend.seconds_per_frame * self.bundle.model.encoder.stride
+        pieces = self.bundle.tokenizer.pieces([span.label for span in spans])
+        words: list[list[tuple[str, LabelSpan]]] = [[]]
+        for piece, span in zip(pieces, spans, strict=True):
+            if piece.startswith(" ") and words[-1]:
+                words.append([])
+            if piece.strip():
+                words[-1].append((piece.strip(), span))
+        return [
+            Word(
+                text="".join(text for text, _ in word),
+                start_s=round(word[0][1].start * seconds, 3),
+                end_s=round(word[-1][1].end * seconds, 3),
+                confidence=round(sum(span.confidence for _, span in word) / len(word), 4),
+            )
+            for word in words
+            if word
+        ]
+
+
+def expand(paths: Iterable[str | Path]) -> list[Path]:
+    """Files as they are, folders as their sound files, by name. Raises UserError on what is not there."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+            if not inside:
+                raise UserError(f"{path}: no sound files in this folder (looked for {', '.join(sorted(AUDIO_SUFFIXES))})")
+            found += inside
+        elif not path.is_file():
+            raise UserError(f"{path}: no such file or folder; check the path")
+        else:
+            found.append(path)
+    return found
+
+
+def _group(paths: Sequence[Path], durations: Sequence[float]) -> Iterator[list[Path]]:
+    """Neighbours in the list that fit into one batch."""
+    group: list[Path] = []
+    longest = 0.0
+    for path, seconds in zip(paths, durations, strict=True):
+        if group and max(longest, seconds) * (len(group) + 1) > TOGETHER_S:
+            yield group
+            group, longest = [], 0.0
+        group.append(path)
+        longest = max(longest, seconds)
+    if group:
+        yield group
+
+
+def load(
+    run: str | Path, *, checkpoint: str = "average", decoder: str | None = None, overrides: Sequence[str] = (), device: str = "auto"
+) -> Recogniser:
+    """Load a run's folder (or a model.pt, or a checkpoint file) for transcription.
+
+    `decoder` is a preset of `conf/decode/` (`ctc_greedy`, `attention`, `joint`, …); by default the recipe's own.
+    `overrides` are settings such as `decode.beam=40`. Raises UserError that says what is missing.
+    """
+    path = Path(run)
+    bundle = Run(path).bundle(checkpoint)[0] if path.is_dir() else Bundle.load(path)
+    cfg = decode_config(bundle, decoder, overrides)
+    serves(cfg, bundle.model)
+    return Recogniser(bundle, cfg, pick_device(device))
+
+
+def decode_config(bundle: Bundle, decoder: str | None, overrides: Sequence[str]) -> DecodeConfig:
+    """The settings of a named decoder preset, or of the recipe's own decoder, with overrides."""
+    if decoder is None and not overrides:
+        return default_decoder(bundle)
+    using = {"decode": decoder} if decoder else {}
+    tree = {"decode": bundle.config["decode"]}
+    composed = amend(tree, overrides, source="the run's configuration", using=using)
+    return parse(DecodeConfig, composed.tree["decode"], where="decode")

@@ -1,0 +1,160 @@
+"""A run: the configuration that names every section, and the folder where everything about it lies."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from hybrid_asr.audio.augment import AugmentConfig
+from hybrid_asr.audio.fbank import FeaturesConfig
+from hybrid_asr.config.compose import digest
+from hybrid_asr.config.files import leaves, load_yaml, to_yaml
+from hybrid_asr.config.schema import config, parse, plain
+from hybrid_asr.data.sampler import DataConfig
+from hybrid_asr.decoding.build import DecodeConfig
+from hybrid_asr.errors import UserError
+from hybrid_asr.files import write_text
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.models.hybrid import ModelConfig
+from hybrid_asr.text.normalise import TextConfig
+from hybrid_asr.text.tokenizer import TokenizerConfig
+from hybrid_asr.training.build import CsvLoggerConfig, LoggerConfig, TrainerConfig
+from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints
+from hybrid_asr.training.module import LossConfig
+from hybrid_asr.training.optim import OptimConfig
+from hybrid_asr.training.start import InitConfig
+
+
+class RunError(UserError):
+    """A run folder that cannot be used; the message says why and what to do."""
+
+
+@config
+class RunConfig:
+    """Everything that a recipe can set. `metric` is what checkpoints are chosen by: `cer` where words make no sense."""
+
+    features: FeaturesConfig
+    tokenizer: TokenizerConfig
+    model: ModelConfig
+    loss: LossConfig
+    optim: OptimConfig
+    trainer: TrainerConfig
+    data: DataConfig
+    decode: DecodeConfig
+    presets: dict[str, str] = dataclasses.field(default_factory=dict)
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+    text: TextConfig = dataclasses.field(default_factory=TextConfig)
+    logger: LoggerConfig = dataclasses.field(default_factory=CsvLoggerConfig)
+    init: InitConfig = dataclasses.field(default_factory=InitConfig)
+    metric: Literal["wer", "cer"] = "wer"
+    seed: int = 1
+
+
+# What may change in a run that goes on, since no weight depends on it. Devices change only the rounding and the dropout masks.
+FREE = {
+    "decode", "logger", "presets", "metric", "data.test", "data.root", "data.workers", "data.prefetch", "data.device_seconds", "data.audio",
+    "trainer.accelerator", "trainer.devices", "trainer.nodes", "trainer.threads", "trainer.log_every", "trainer.save_minutes",
+    "trainer.valid_every", "trainer.valid_decoder", "trainer.average", "trainer.average_count",
+}  # fmt: skip
+
+
+def deciding(tree: dict[str, Any]) -> dict[str, Any]:
+    """The values, by dotted path, that decide the weights."""
+    return {
+        path: value
+        for path, value in leaves(tree)
+        if path not in FREE and path.partition(".")[0] not in FREE
+    }
+
+
+def signature(cfg: RunConfig) -> str:
+    """A digest of what decides the weights: runs with equal signatures train the same model on equal data."""
+    return digest(deciding(plain(cfg)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The folder of a run."""
+
+    folder: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def model_file(self) -> Path:
+        return self.folder / "model.pt"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.csv"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def exists(self) -> bool:
+        """Whether a training has begun here."""
+        return self.config_file.is_file()
+
+    def read_config(self) -> RunConfig:
+        """The configuration with which the run was trained. Raises RunError where there is none."""
+        if not self.exists():
+            raise RunError(f"{self.folder}: not a run, it has no config.yaml; train first: hybrid-asr train RECIPE --run {self.folder}")
+        return parse(RunConfig, load_yaml(self.config_file), where=self.config_file.as_posix())
+
+    def write_config(self, cfg: RunConfig) -> None:
+        """Keep the resolved configuration."""
+        write_text(self.config_file, to_yaml(plain(cfg)))
+
+    def refuse_other(self, cfg: RunConfig) -> None:
+        """Raise RunError if this folder belongs to a training with other weights."""
+        mine, theirs = deciding(plain(cfg)), deciding(plain(self.read_config()))
+        differing = [
+            f"{path}: {json.dumps(theirs.get(path))} there, {json.dumps(mine.get(path))} now"
+            for path in sorted(mine.keys() | theirs.keys())
+            if mine.get(path) != theirs.get(path)
+        ]
+        if differing:
+            shown = "\n  ".join(differing[:8] + ["…"] * (len(differing) > 8))
+            raise RunError(
+                f"{self.folder}: holds a training with another configuration:\n  {shown}\n"
+                "give --run DIR for a folder of its own, or --fresh to start this one anew"
+            )
+
+    def bundle(self, checkpoint: str = "average") -> tuple[Bundle, str]:
+        """The model of a checkpoint and the digest of its weights.
+
+        `average` is model.pt, or the mean of the epochs so far where training has not ended; `best`, `last` or a path.
+        """
+        if checkpoint == "average" and self.model_file.is_file():
+            bundle = Bundle.load(self.model_file)
+        elif checkpoint == "average":
+            cfg = self.read_config().trainer
+            checkpoints = Checkpoints(self.checkpoint_folder, cfg.average, cfg.average_count)
+            state = checkpoints.load_last()
+            if state is None:
+                raise RunError(f"{self.folder}: no checkpoint yet; train first")
+            bundle = Bundle.restore(state["bundle"], checkpoints.average_weights(), self.checkpoint_folder)
+        else:
+            named = {"best": BEST, "last": LAST}.get(checkpoint)
+            bundle = Bundle.load(self.checkpoint_folder / named if named else Path(checkpoint))
+        return bundle, weights_digest(bundle)
+
+
+def weights_digest(bundle: Bundle) -> str:
+    """A digest of the weights, so that a decoding knows from which model it came."""
+    found = hashlib.sha256()
+    for name, value in sorted(bundle.weights().items()):
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def default_folder(recipe: Path) -> Path:
+    """runs/<corpus>/<recipe> where the user stands."""
+    return Path("runs") / recipe.resolve().parent.name / recipe.stem

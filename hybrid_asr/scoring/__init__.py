@@ -1,0 +1,1 @@
+"""Error counts, error rates and their statistics."""

@@ -1,0 +1,142 @@
+"""Byte-pair units by sentencepiece (Sennrich et al., 2016; Kudo and Richardson, 2018)."""
+
+import io
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import sentencepiece
+import torch
+from pydantic import Field
+
+from hybrid_asr.config.schema import config
+from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, written
+from hybrid_asr.text.normalise import normalise
+
+_SPACE = "\u2581"  # sentencepiece writes a space so
+_FOREIGN = "\u2585"  # and stands this for characters it does not know; it is never a unit
+_RESERVED = frozenset({_SPACE, _FOREIGN, "\0"})
+_LONGEST_LINE = 2**30  # bytes; the default drops longer lines without an error
+_OWN_IDS = 2  # our vocabulary counts blank and sos/eos, sentencepiece's only its unknown symbol and the units
+
+
+@config
+class BpeTokenizerConfig:
+    """Frequent sequences of characters as units."""
+
+    kind: Literal["bpe"] = "bpe"
+    size: Annotated[int, Field(ge=4)] = 500  # the whole vocabulary: blank, unknown, units, sos/eos
+
+
+class BpeTokenizer(LabelIds):
+    """Units are the pieces of a sentencepiece model, in its order; all characters of the training text are among them.
+
+    Text reaches sentencepiece in NFC and is not changed by it (its own default, NFKC, would rewrite some).
+    """
+
+    def __init__(self, model: bytes) -> None:
+        try:
+            processor = sentencepiece.SentencePieceProcessor()
+            processor.LoadFromSerializedProto(model)
+        except RuntimeError as error:
+            raise TokenizerError(
+                "the stored sentencepiece model is damaged; take the file from its source again"
+            ) from error
+        self.model = model
+        self._processor = processor
+        ids = [i for i in range(processor.vocab_size()) if not (processor.IsUnknown(i) or processor.IsControl(i))]
+        super().__init__(len(ids))
+        self._labels = {i: label for label, i in enumerate(ids, start=self.first_unit)}
+        self._texts = [processor.IdToPiece(i).replace(_SPACE, " ") for i in ids]
+        self._characters = set().union(*self._texts)
+
+    @classmethod
+    def train(cls, texts: Iterable[str], *, size: int) -> "BpeTokenizer":
+        """Learn a vocabulary of `size` labels from `texts` alone; equal texts give an equal model.
+
+        Raises TokenizerError, with the nearest size that would do, where the text does not support `size`.
+        """
+        lines = [line for line in (normalise(text, "none@1") for text in texts) if line]
+        if not lines:
+            raise TokenizerError("the training text is empty: a tokenizer needs transcripts to learn from")
+        _refuse_reserved(lines)
+        has_spaces = any(" " in line for line in lines)
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.Train(
+                sentence_iterator=iter(lines),
+                model_writer=model,
+                model_type="bpe",
+                vocab_size=size - _OWN_IDS,
+                character_coverage=1.0,
+                normalization_rule_name="identity",
+                remove_extra_whitespaces=False,  # done already
+                add_dummy_prefix=has_spaces,  # so that a word is the same units at the start as within a sentence
+                max_sentence_length=_LONGEST_LINE,
+                unk_id=0,
+                bos_id=-1,
+                eos_id=-1,
+                pad_id=-1,
+                num_threads=1,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise _unsupported(size, str(error)) from error
+        return cls(model.getvalue())
+
+    def encode(self, text: str) -> list[int]:
+        """The labels of `text`; `unk` for (runs of) characters that `missing` names."""
+        text = normalise(text, "none@1")
+        foreign = set(text) - self._characters
+        if foreign:
+            text = text.translate({ord(character): _FOREIGN for character in foreign})
+        return [self._labels.get(i, self.unk) for i in self._processor.EncodeAsIds(text)]
+
+    def pieces(self, labels: Iterable[int]) -> list[str]:
+        """The text of each label, with a leading space where it starts a word; blank, sos and eos stand for no text."""
+        return [self._piece(label) for label in labels]
+
+    def decode(self, labels: Iterable[int]) -> str:
+        """The transcript of `labels`: NFC, single spaces, U+FFFD for `unk`."""
+        return written(self.pieces(labels))
+
+    def missing(self, text: str) -> set[str]:
+        """The characters of `text` that no unit holds."""
+        return set(normalise(text, "none@1")) - self._characters
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore_tokenizer` needs: sentencepiece's model as a tensor of bytes."""
+        return {"kind": "bpe", "model": torch.from_numpy(np.frombuffer(self.model, dtype=np.uint8).copy())}
+
+    def _piece(self, label: int) -> str:
+        if label == self.unk:
+            return UNKNOWN_TEXT
+        if label in (self.blank, self.eos):
+            return ""
+        return self._texts[label - self.first_unit]
+
+
+def _refuse_reserved(lines: list[str]) -> None:
+    """Raise for what sentencepiece would drop or rewrite without a word."""
+    for line in lines:
+        reserved = _RESERVED.intersection(line)
+        if reserved:
+            names = ", ".join(f"U+{ord(character):04X}" for character in sorted(reserved))
+            raise TokenizerError(
+                f"transcript '{line[:60]}' holds {names}, which sentencepiece keeps for itself; "
+                "remove it, with the rules 'basic@1' for example, or use the tokenizer kind 'char'"
+            )
+
+
+def _unsupported(size: int, message: str) -> TokenizerError:
+    """Sentencepiece's refusal in our counting of sizes."""
+    largest = re.search(r"value <= (\d+)", message)
+    smallest = re.search(r"required_chars\. \d+ vs (\d+)", message)
+    if largest:
+        remedy = f"the training text supports at most {int(largest[1]) + _OWN_IDS}"
+    elif smallest:
+        remedy = f"the training text has so many characters that it needs at least {int(smallest[1]) + _OWN_IDS}"
+    else:
+        return TokenizerError(f"sentencepiece cannot learn from the training text: {message}")
+    return TokenizerError(f"a BPE vocabulary of {size} is not possible: {remedy}; set tokenizer.size to fit")

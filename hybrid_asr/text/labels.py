@@ -1,0 +1,30 @@
+"""The ids that every tokenizer shares: blank, unknown, its units, and one symbol for both ends of a sentence."""
+
+from collections.abc import Iterable
+
+from hybrid_asr.errors import UserError
+from hybrid_asr.text.normalise import normalise
+
+UNKNOWN_TEXT = "\ufffd"  # what an unknown unit is written as: one visible character, which no transcript holds
+
+
+class TokenizerError(UserError):
+    """Text that cannot make a tokenizer, or a stored tokenizer that cannot be restored."""
+
+
+class LabelIds:
+    """blank = 0, unk = 1, the units from 2, and sos = eos = size - 1: one symbol starts and ends a sentence."""
+
+    blank: int = 0
+    unk: int = 1
+    first_unit: int = 2
+
+    def __init__(self, units: int) -> None:
+        self.size: int = units + 3
+        self.sos: int = self.size - 1
+        self.eos: int = self.size - 1
+
+
+def written(pieces: Iterable[str]) -> str:
+    """Join the text of labels to a transcript: composed (NFC), with single spaces."""
+    return normalise("".join(pieces), "none@1")

@@ -1,0 +1,77 @@
+"""What every tokenizer offers, the choice between them, and how they are trained and restored."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Protocol, assert_never, runtime_checkable
+
+import torch
+from pydantic import Field
+
+from hybrid_asr.text.bpe import BpeTokenizer, BpeTokenizerConfig
+from hybrid_asr.text.characters import CharTokenizer, CharTokenizerConfig
+from hybrid_asr.text.labels import TokenizerError
+
+TokenizerConfig = Annotated[CharTokenizerConfig | BpeTokenizerConfig, Field(discriminator="kind")]
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Turns a normalised transcript into labels and back.
+
+    blank = 0, unk = 1, then the units, and sos = eos = size - 1.  Text is taken and given in NFC with single spaces:
+    decode(encode(text)) is normalise(text, "none@1") wherever missing(text) is empty.
+    """
+
+    blank: int
+    unk: int
+    sos: int
+    eos: int
+    size: int
+
+    def encode(self, text: str) -> list[int]:
+        """The labels of `text`; never blank, sos or eos."""
+        ...
+
+    def decode(self, labels: Iterable[int]) -> str:
+        """The transcript of `labels`; blank, sos and eos stand for no text, unk for U+FFFD."""
+        ...
+
+    def pieces(self, labels: Iterable[int]) -> list[str]:
+        """The text of each label, spaces included; joined they are the transcript, but for outer or repeated spaces."""
+        ...
+
+    def missing(self, text: str) -> set[str]:
+        """The characters of `text` that the tokenizer cannot write."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Plain containers and tensors, for `restore_tokenizer`; loads with `weights_only=True`."""
+        ...
+
+
+def train_tokenizer(cfg: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
+    """Learn the units from `texts` (already normalised by the recipe's rules) and from nothing else.
+
+    Equal texts give an equal tokenizer, in whatever order they come.
+    Raises TokenizerError where the texts are empty or cannot support the size that is asked for.
+    """
+    match cfg:
+        case CharTokenizerConfig():
+            return CharTokenizer.train(texts)
+        case BpeTokenizerConfig():
+            return BpeTokenizer.train(texts, size=cfg.size)
+        case _:
+            assert_never(cfg)
+
+
+def restore_tokenizer(state: dict[str, Any]) -> Tokenizer:
+    """The tokenizer that gave `state`; raises TokenizerError where it is none of ours."""
+    match state:
+        case {"kind": "char", "characters": list(characters)}:
+            return CharTokenizer(characters)
+        case {"kind": "bpe", "model": torch.Tensor() as model}:
+            return BpeTokenizer(model.cpu().numpy().tobytes())
+        case _:
+            raise TokenizerError(
+                f"no tokenizer of hybrid-asr: {sorted(state)} with kind {state.get('kind')!r}; "
+                "it comes from another program or from a newer version"
+            )

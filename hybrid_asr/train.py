@@ -1,0 +1,303 @@
+"""`hybrid-asr train`: from a recipe to a run's folder with a model in it; repeated, it goes on where it stopped."""
+
+import dataclasses
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hybrid_asr.audio.augment import SpecAugment
+from hybrid_asr.audio.features import GlobalStatistics
+from hybrid_asr.config.compose import compose, digest
+from hybrid_asr.config.schema import plain
+from hybrid_asr.data.check import LabelCounts, check_training, label_counts, least_seconds
+from hybrid_asr.data.dataset import SpeechDataset, build_loader
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.sampler import Planner
+from hybrid_asr.decode import load_decoder, score_items, valid_decoder
+from hybrid_asr.evaluation import decoder_for, evaluate, gather, pad_audio, read_ahead
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
+from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.tokenizer import restore_tokenizer, train_tokenizer
+from hybrid_asr.training.build import build_loggers, build_trainer
+from hybrid_asr.training.callbacks import Interrupted, Progress, SaveAndValidate, duration
+from hybrid_asr.training.checkpoint import Checkpoints, remove_checkpoints
+from hybrid_asr.training.datamodule import SpeechData
+from hybrid_asr.training.metrics import CsvMetrics
+from hybrid_asr.training.module import SpeechModule, place_seed
+from hybrid_asr.training.start import freeze, take_weights
+
+VALID_BATCH_S = 120.0  # seconds of audio, with padding, that validation decodes at once
+STATISTICS_BATCH = 16  # utterances that global statistics read at once
+
+
+def say(text: str) -> None:
+    """Tell the user, from the first process alone."""
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0:
+        print(text, file=sys.stderr, flush=True)
+
+
+def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = None, fresh: bool = False) -> int:
+    """Train `recipe` in `folder`; returns the exit status. Raises UserError on anything the user can mend."""
+    composed = compose(recipe, overrides)
+    cfg = composed.parse(RunConfig)
+    cfg = dataclasses.replace(cfg, presets=dict(composed.presets))
+    run = Run(folder or default_folder(composed.recipe or Path(recipe)))
+    return Training(cfg, run, fresh=fresh, again=_command(recipe, overrides, folder)).run_to_end()
+
+
+def _command(recipe: str, overrides: Sequence[str], folder: Path | None) -> str:
+    """What the user typed, so that it can be typed again; without --fresh."""
+    words = ["hybrid-asr", "train", recipe, *overrides, *(["--run", str(folder)] if folder else [])]
+    return shlex.join(words)
+
+
+class Training:
+    """One training: what it reads, builds and writes, in the order in which it happens."""
+
+    def __init__(self, cfg: RunConfig, run: Run, *, fresh: bool, again: str):
+        self.cfg, self.run, self.again = cfg, run, again
+        self.checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
+        self.train_set, self.valid_set = self._manifests()
+        self.signature = digest([signature(cfg), self.train_set.digest])
+        self.state = self._last_state(fresh)
+        if cfg.trainer.threads:
+            torch.set_num_threads(cfg.trainer.threads)
+        self.bundle, self.counts = self._bundle()
+        self.planner = self._planner()
+
+    def run_to_end(self) -> int:
+        """Train, validate, save; then average. Returns 0, or 128 + the signal that stopped it."""
+        module, total = self._module(), self.cfg.trainer.epochs * self.planner.steps
+        self._announce(module, total)
+        if module.first_step < total:
+            stopped = self._fit(module, total)
+            if stopped:
+                say(f"stopped after step {stopped.step}, everything is saved; go on with:\n  {self.again}")
+                return 128 + stopped.signal_number
+        if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            self._finish()
+        return 0
+
+    def _manifests(self) -> tuple[Manifest, Manifest]:
+        data = self.cfg.data
+        train, valid = (Manifest.read(Path(data.root) / name, audio=data.audio) for name in (data.train, data.valid))
+        longest = np.inf if data.max_seconds is None else data.max_seconds
+        kept = np.flatnonzero((train.durations >= data.min_seconds) & (train.durations <= longest))
+        if len(kept) < len(train):
+            say(f"{train.path}: {len(train) - len(kept)} of {len(train)} utterances left out by data.min_seconds and data.max_seconds")
+            train = train.select(kept)
+        return train, valid
+
+    def _last_state(self, fresh: bool) -> dict[str, Any] | None:
+        """What an earlier process saved; clears or claims the folder."""
+        first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+        if fresh and first and self.run.exists():
+            remove_checkpoints(self.run.checkpoint_folder)
+            for path in (self.run.metrics_file, self.run.model_file, self.run.config_file):
+                path.unlink(missing_ok=True)
+            shutil.rmtree(self.run.folder / "decode", ignore_errors=True)
+        if self.run.exists():
+            self.run.refuse_other(self.cfg)
+        elif self.run.folder.is_dir() and any(self.run.folder.iterdir()) and first:
+            raise RunError(f"{self.run.folder}: not empty and not a run; give another --run")
+        state = self.checkpoints.load_last()
+        if state is not None and state["signature"] != self.signature:
+            raise RunError(
+                f"{self.run.folder}: the training data or the configuration have changed since step {state['step']}; "
+                "give --run DIR for a folder of its own, or --fresh to start this one anew"
+            )
+        return state
+
+    def _bundle(self) -> tuple[Bundle, LabelCounts]:
+        """The model, fresh or as it was, and what is known of the training transcripts. Data that cannot be learnt from is refused."""
+        cfg, rules = self.cfg, self.cfg.text.rules
+        if self.state is not None:
+            tokenizer = restore_tokenizer(self.state["bundle"]["tokenizer"])
+        else:
+            tokenizer = train_tokenizer(cfg.tokenizer, (normalise(utterance.text, rules) for utterance in self.train_set))
+        torch.manual_seed(place_seed(cfg.seed, "weights"))
+        bundle = Bundle.build(plain(cfg), tokenizer, labels_per_frame=0.0)
+        counts = label_counts(self.train_set, tokenizer, rules)
+        frames = np.array([self._encoder_frames(bundle, seconds) for seconds in self.train_set.durations])
+        bundle = dataclasses.replace(bundle, labels_per_frame=float((counts.labels / np.maximum(frames, 1)).max()))
+        if self.state is not None:
+            bundle.load_weights(self.state["state_dict"])
+        else:
+            self._start(bundle)
+        return bundle, counts
+
+    @staticmethod
+    def _encoder_frames(bundle: Bundle, seconds: float) -> int:
+        return bundle.model.output_length(bundle.frontend.frames(round(seconds * bundle.frontend.rate)))
+
+    def _start(self, bundle: Bundle) -> None:
+        """What a fresh model may begin with: another run's weights, the training set's feature statistics."""
+        cfg = self.cfg
+        if cfg.init.from_:
+            place = Path(cfg.init.from_)
+            other = Run(place).bundle()[0] if place.is_dir() else Bundle.load(place)
+            say(f"starting from {place}\n{take_weights(bundle, other, cfg.init).text()}")
+        if cfg.features.cmvn == "global":
+            bundle.frontend.set_global(self._statistics(bundle))
+
+    def _statistics(self, bundle: Bundle) -> GlobalStatistics:
+        statistics = GlobalStatistics(bundle.frontend.width)
+        indices = list(range(len(self.train_set)))
+        batches = [indices[at : at + STATISTICS_BATCH] for at in range(0, len(indices), STATISTICS_BATCH)]
+        for _, samples in read_ahead(self.train_set, batches, bundle.frontend.rate):
+            statistics.add(bundle.frontend.raw(*pad_audio(samples)))
+        return statistics
+
+    def _planner(self) -> Planner:
+        """Check the sets, then plan the epochs."""
+        cfg, bundle, counts = self.cfg, self.bundle, self.counts
+        least = None
+        if cfg.loss.ctc_weight > 0:
+            most = 2 * int(counts.needs.max()) + 2
+            least = least_seconds(
+                most, frames=bundle.frontend.frames, output_length=bundle.model.output_length, rate=bundle.frontend.rate
+            )
+        all_counts = {"train": counts, "valid": label_counts(self.valid_set, bundle.tokenizer, cfg.text.rules)}
+        report = check_training(
+            self.train_set, {"valid": self.valid_set}, all_counts, least=least, speeds=cfg.augment.speeds, policy=cfg.data.check
+        )
+        say(report.text())
+        corpus = self._dataset().corpus(counts, least)
+        return Planner(corpus, data=cfg.data, augment=cfg.augment, seed=cfg.seed)
+
+    def _dataset(self) -> SpeechDataset:
+        return SpeechDataset(
+            self.train_set,
+            tokenizer=self.bundle.tokenizer,
+            rules=self.cfg.text.rules,
+            rate=self.bundle.frontend.rate,
+            separator=self.cfg.augment.join_separator,
+        )
+
+    def _module(self) -> SpeechModule:
+        cfg = self.cfg
+        module = SpeechModule(
+            self.bundle,
+            loss=cfg.loss,
+            optim=cfg.optim,
+            mask=SpecAugment(cfg.augment.spec),
+            mask_from=cfg.augment.spec.from_epoch * self.planner.steps,
+            seed=cfg.seed,
+        )
+        frozen = freeze(self.bundle.model, cfg.init.freeze)
+        if frozen:
+            say(f"frozen: {frozen:,} parameters ({', '.join(cfg.init.freeze)})")
+        module.first_step = self.state["step"] if self.state is not None else 0
+        module.total_steps = cfg.trainer.epochs * self.planner.steps
+        return module
+
+    def _announce(self, module: SpeechModule, total: int) -> None:
+        size = sum(weight.numel() for weight in self.bundle.model.parameters())
+        say(f"model: {size:,} parameters, {self.bundle.tokenizer.size} units; augmentation: {describe_augmentation(self.cfg)}")
+        say(f"first epoch: {self.planner.plan(0).statistics.text()}")
+        if module.first_step:
+            say(f"continuing {self.run.folder} at step {module.first_step} of {total}")
+
+    def _fit(self, module: SpeechModule, total: int) -> Interrupted | None:
+        """Let Lightning run the updates that are left."""
+        cfg = self.cfg
+        self.run.write_config(cfg)
+        ranks = cfg.trainer.devices * cfg.trainer.nodes
+        accumulate = self.planner.accumulation(ranks)
+        module.accumulate = accumulate
+        metrics = CsvMetrics(self.run.metrics_file)
+        metrics.continue_from(module.first_step)
+        progress = Progress(every=cfg.trainer.log_every, steps_per_epoch=self.planner.steps, warn=say)
+        if self.state is not None:
+            progress.window = dict(self.state["window"])
+        keeper = SaveAndValidate(
+            checkpoints=self.checkpoints,
+            progress=progress,
+            validate=self._validator(),
+            metric=f"valid.{self._valid_name()}.{cfg.metric}",
+            every=cfg.trainer.valid_every,
+            minutes=cfg.trainer.save_minutes,
+            signature=self.signature,
+            optimizer=None if self.state is None else self.state["optimizer"],
+        )
+        trainer = build_trainer(
+            cfg.trainer,
+            updates=total - module.first_step,
+            accumulate=accumulate,
+            callbacks=[progress, keeper],
+            loggers=[metrics, *build_loggers(cfg.logger, self.run.folder, plain(cfg))],
+        )
+        loader = partial(
+            build_loader,
+            self._dataset(),
+            workers=cfg.data.workers,
+            prefetch=cfg.data.prefetch,
+            pin_memory=module.device.type == "cuda",
+        )
+        data = SpeechData(self.planner, loader, first=module.first_step, total=total, accumulation=accumulate)
+        try:
+            trainer.fit(module, datamodule=data)
+        except Interrupted as stop:
+            return stop
+        say(f"trained for {duration(progress.spent())}, {progress.waited_share():.1%} of it waiting for data")
+        return None
+
+    def _valid_name(self) -> str:
+        return valid_decoder(self.cfg.trainer.valid_decoder, self.bundle.model)
+
+    def _validator(self):
+        """Decode the validation set with the weights as they are."""
+        name = self._valid_name()
+        decoder = decoder_for(self.bundle, load_decoder(name, plain(self.cfg)))
+
+        def validate(module: SpeechModule, epoch: int) -> dict[str, float]:
+            trainer = module.trainer
+            mine = evaluate(
+                self.bundle,
+                decoder,
+                self.valid_set,
+                device=module.device,
+                batch_seconds=VALID_BATCH_S,
+                rank=trainer.global_rank,
+                ranks=trainer.world_size,
+            )
+            report = score_items(gather(mine).items, self.cfg.metric)
+            say(f"epoch {epoch}: valid WER {report.wer:.2%}, CER {report.cer:.2%} ({name}); plan: {self._plan_text(epoch)}")
+            return {f"valid.{name}.wer": report.wer, f"valid.{name}.cer": report.cer, f"valid.{name}.ser": report.ser}
+
+        return validate
+
+    def _plan_text(self, epoch: int) -> str:
+        return self.planner.plan(epoch - 1).statistics.text()
+
+    def _finish(self) -> None:
+        """Average the chosen checkpoints into model.pt."""
+        self.bundle.load_weights(self.checkpoints.average_weights())
+        self.bundle.save(self.run.model_file)
+        chosen, best = self.checkpoints.chosen(), self.checkpoints.best()
+        say(f"{self.run.model_file}: the mean of epochs {', '.join(str(entry.epoch) for entry in chosen)}")
+        if best is not None and best.error is not None:
+            say(f"best epoch: {best.epoch} with valid {self.cfg.metric.upper()} {best.error:.2%}")
+        say(f"decode with: hybrid-asr decode {shlex.quote(str(self.run.folder))} --sets valid,test --decoders ctc_greedy,attention,joint")
+
+
+def describe_augmentation(cfg: RunConfig) -> str:
+    """What of the augmentation is on, so that it cannot be off unnoticed."""
+    augment, spec = cfg.augment, cfg.augment.spec
+    speeds = f"speeds {', '.join(f'{speed:g}' for speed in augment.speeds)}" if len(augment.speeds) > 1 else "speeds off"
+    joins = f"joins {augment.join_share:.0%} up to {augment.join_max_s:g} s" if augment.join_share else "joins off"
+    masks = (
+        f"masks {spec.time_masks} x {spec.time_width} frames and {spec.freq_masks} x {spec.freq_width} bins from epoch {spec.from_epoch + 1}"
+        if spec.time_masks or spec.freq_masks
+        else "masks off"
+    )
+    return f"{speeds}; {joins}; {masks}"

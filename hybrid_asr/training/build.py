@@ -1,0 +1,124 @@
+"""From configuration to a Lightning trainer: devices, precision, loggers."""
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Any, Literal, assert_never
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers.logger import Logger
+from pydantic import Field
+
+from hybrid_asr.config.schema import config
+from hybrid_asr.errors import UserError
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+@config
+class TrainerConfig:
+    """How long, on what, and what is kept.
+
+    `threads` 0 leaves torch its choice; `valid_every` counts epochs; `valid_decoder` decodes the validation set;
+    `save_minutes` is the longest that a crash can cost; the mean of the `average_count` best or last epochs is the model.
+    """
+
+    epochs: Positive
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: Positive = 1
+    nodes: Positive = 1
+    precision: Literal["float32", "bf16"] = "float32"
+    threads: Annotated[int, Field(ge=0)] = 0
+    log_every: Positive = 10
+    valid_every: Positive = 1
+    valid_decoder: Literal["auto", "ctc_greedy", "attention", "joint"] = "auto"
+    save_minutes: Annotated[float, Field(gt=0)] = 5.0
+    average: Literal["best", "last"] = "last"
+    average_count: Positive = 5
+
+
+@config
+class CsvLoggerConfig:
+    """`metrics.csv` alone, which is always written."""
+
+    kind: Literal["csv"] = "csv"
+
+
+@config
+class TensorBoardConfig:
+    """Event files in the run's folder `tensorboard/`."""
+
+    kind: Literal["tensorboard"] = "tensorboard"
+
+
+@config
+class WandbConfig:
+    """Weights & Biases; `offline` writes to the run's folder `wandb/`, to be sent later by `wandb sync`."""
+
+    kind: Literal["wandb"] = "wandb"
+    project: str = "hybrid-asr"
+    mode: Literal["online", "offline"] = "online"
+
+
+LoggerConfig = Annotated[CsvLoggerConfig | TensorBoardConfig | WandbConfig, Field(discriminator="kind")]
+
+
+def build_loggers(cfg: LoggerConfig, folder: Path, settings: dict[str, Any]) -> list[Logger]:
+    """The loggers beside `metrics.csv`; `settings` is the resolved configuration. Raises UserError where a package is missing."""
+    match cfg:
+        case CsvLoggerConfig():
+            return []
+        case TensorBoardConfig():
+            from lightning.pytorch.loggers import TensorBoardLogger
+
+            loggers = _needs("tensorboard", lambda: TensorBoardLogger(folder, name="tensorboard", version=""))
+        case WandbConfig():
+            from lightning.pytorch.loggers import WandbLogger
+
+            loggers = _needs(
+                "wandb",
+                lambda: WandbLogger(
+                    project=cfg.project, name=folder.name, save_dir=folder, offline=cfg.mode == "offline", id=None
+                ),
+            )
+        case _:
+            assert_never(cfg)
+    loggers.log_hyperparams(settings)
+    return [loggers]
+
+
+def _needs(extra: str, build: Any) -> Any:
+    try:
+        return build()
+    except (ImportError, ModuleNotFoundError) as error:
+        raise UserError(f"logger.kind: {extra} is not installed; run pip install 'hybrid-asr[{extra}]'") from error
+
+
+def build_trainer(
+    cfg: TrainerConfig, *, updates: int, accumulate: int, callbacks: list[L.Callback], loggers: list[Logger]
+) -> L.Trainer:
+    """A trainer for `updates` updates over one long stream of batches: epochs, validation and checkpoints are our callbacks'."""
+    if cfg.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator: no GPU is visible here; use presets.trainer=cpu or trainer.accelerator=auto")
+    many = cfg.devices * cfg.nodes > 1
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.` is deprecated.*")
+    return L.Trainer(
+        accelerator=cfg.accelerator,
+        devices=cfg.devices,
+        num_nodes=cfg.nodes,
+        strategy="ddp" if many else "auto",
+        precision="bf16-mixed" if cfg.precision == "bf16" else "32-true",
+        max_epochs=1,
+        max_steps=updates,
+        accumulate_grad_batches=accumulate,
+        logger=loggers,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        log_every_n_steps=1,
+    )

@@ -1,0 +1,109 @@
+"""The thin LightningModule: model and losses in, one number and a few sums out.  Axes: B utterances."""
+
+import hashlib
+from typing import Annotated, Any
+
+import lightning as L
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from hybrid_asr.audio.augment import SpecAugment
+from hybrid_asr.config.schema import config
+from hybrid_asr.data.dataset import Batch
+from hybrid_asr.losses import JointLoss, attention_loss, ctc_feasible, ctc_loss, joint_loss
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.models.hybrid import HybridModel, Outputs
+from hybrid_asr.text.tokenizer import Tokenizer
+from hybrid_asr.training.optim import OptimConfig, build_optimizer, lr_share, set_lr
+
+
+@config
+class LossConfig:
+    """The interpolation `ctc_weight` * CTC + (1 - `ctc_weight`) * attention; `smoothing` of the attention's targets."""
+
+    ctc_weight: Annotated[float, Field(ge=0, le=1)]
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+def place_seed(*place: int | str) -> int:
+    """A seed that is a function of a place such as (seed, step, part, rank): no generator's state has to be saved."""
+    digest = hashlib.blake2b("/".join(map(str, place)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def batch_loss(outputs: Outputs, batch: Batch, tokenizer: Tokenizer, cfg: LossConfig) -> JointLoss:
+    """The joint loss of each utterance of a batch."""
+    labels, lengths = batch.labels, batch.label_lengths
+    ctc = attention = None
+    if outputs.ctc_log_probs is not None:
+        ctc = ctc_loss(outputs.ctc_log_probs, outputs.frames, labels, lengths, blank=tokenizer.blank)
+    if outputs.logits is not None:
+        attention = attention_loss(outputs.logits, labels, lengths, eos=tokenizer.eos, smoothing=cfg.smoothing)
+    feasible = ctc_feasible(outputs.frames, labels, lengths)
+    return joint_loss(ctc, attention, feasible, ctc_weight=cfg.ctc_weight)
+
+
+class SpeechModule(L.LightningModule):
+    """Trains a bundle's model. `step` counts updates over the whole training, also across interruptions."""
+
+    model: HybridModel
+
+    def __init__(self, bundle: Bundle, *, loss: LossConfig, optim: OptimConfig, mask: SpecAugment, mask_from: int, seed: int):
+        super().__init__()
+        self.bundle, self.loss, self.optim, self.seed = bundle, loss, optim, seed
+        self.frontend, self.model = bundle.frontend, bundle.model
+        self.mask = mask
+        self.mask_from = mask_from  # the first step that is masked
+        self.first_step = 0  # where this process took over
+        self.total_steps = 1
+        self.accumulate = 1
+        self.sums: dict[str, Tensor] = {}  # of the update under way, on the device
+        self.unaligned: list[tuple[tuple[str, ...], Tensor]] = []
+
+    @property
+    def step(self) -> int:
+        """Updates done so far."""
+        return self.first_step + self.trainer.global_step
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one part, scaled so that all parts on all devices add up to the global batch's nats per label."""
+        torch.manual_seed(place_seed(self.seed, self.step, batch_idx % self.accumulate, self.global_rank))
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            features = self.frontend(batch.audio, batch.samples)
+            if self.step >= self.mask_from:
+                features, masked = self.mask(features)
+                self._add(time_masked=masked.time_share, frequency_masked=masked.freq_share)
+        losses = batch_loss(self.model(features, batch.labels), batch, self.bundle.tokenizer, self.loss)
+        parts = {"loss": losses.total, "ctc": losses.ctc, "attention": losses.attention}
+        self._add(**{name: (value.detach() * batch.weights).sum() / batch.divisor for name, value in parts.items()})
+        self._add(infeasible=losses.infeasible.sum(), parts=torch.ones(()))
+        self.unaligned.append((batch.ids, losses.infeasible))
+        # DDP takes the mean over ranks and Lightning the mean over parts: undo both
+        return (losses.total * batch.weights).sum() / batch.divisor * (self.trainer.world_size * self.accumulate)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return build_optimizer(self.optim, self.model)
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """Set the learning rate of this very update, so that no scheduler has a state."""
+        set_lr(optimizer, self.optim.lr * lr_share(self.optim, self.step, self.total_steps))
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Bound the norm of the whole gradient and keep what it was."""
+        self._add(gradient_norm=torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip))
+
+    def take_sums(self) -> dict[str, Tensor]:
+        """Hand over the sums of the last update and begin anew."""
+        sums, self.sums = self.sums, {}
+        return sums
+
+    def take_unaligned(self) -> list[str]:
+        """The ids, since the last call, of utterances that CTC could not align: they had no CTC loss."""
+        seen, self.unaligned = self.unaligned, []
+        return [name for ids, bad in seen for name, is_bad in zip(ids, bad.tolist(), strict=True) if is_bad]
+
+    def _add(self, **values: Tensor) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value

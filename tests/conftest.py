@@ -1,0 +1,28 @@
+"""What all tests share.  It must not import hybrid_asr: jaxtyping's hook checks only what is imported after it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure():
+    """One thread a process: the tests are many small computations, and several processes share the cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The root of the source checkout."""
+    return CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder `shared` beside the checkout: corpora and the oracles that peers' outputs were kept in."""
+    folder = CHECKOUT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"needs the folder {folder}, which is not part of the repository")
+    return folder

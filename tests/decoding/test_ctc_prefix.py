@@ -1,0 +1,131 @@
+"""CTC prefix probabilities: equal to sums over all alignments, to ESPnet's, and to each other."""
+
+import torch
+
+from hybrid_asr.decoding import ctc_prefix
+from tests.decoding.toys import labellings, log, oracle, posteriors
+
+
+def walk(log_probs: torch.Tensor, labels: list[int], frames: int | None = None) -> ctc_prefix.PrefixState:
+    """The state of one utterance (T, V) after `labels`."""
+    lengths = torch.tensor([len(log_probs) if frames is None else frames])
+    state = ctc_prefix.start(log_probs[None], lengths, 1, blank=0)
+    for label in labels:
+        state = ctc_prefix.advance(state, torch.tensor([0]), torch.tensor([label]))
+    return state
+
+
+def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    """To 1e-9; what is impossible is -inf here and about -1e10 in the oracles."""
+    torch.testing.assert_close(ours, theirs.masked_fill(theirs < -9e9, -torch.inf), rtol=0, atol=1e-9)
+
+
+def test_every_extension_and_end_equals_the_sum_over_all_alignments():
+    for seed, (time, vocab) in enumerate([(1, 3), (2, 3), (4, 3), (5, 4)]):
+        log_probs = posteriors(time, vocab, seed=seed)
+        exact = labellings(log_probs)
+        for prefix in [(), (1,), (2,), (1, 1), (1, 2), (2, 1, 2), (1, 1, 1), (2, 2, 1)]:
+            state = walk(log_probs, list(prefix))
+            begins = [
+                log(sum(p for g, p in exact.items() if g[: len(prefix) + 1] == (*prefix, c))) for c in range(vocab)
+            ]
+            begins[0] = -torch.inf  # blank extends nothing
+            assert_close(ctc_prefix.extensions(state)[0], torch.tensor(begins, dtype=torch.float64))
+            assert_close(ctc_prefix.ending(state), torch.tensor([log(exact.get(prefix, 0.0))], dtype=torch.float64))
+            total = log(sum(p for g, p in exact.items() if g[: len(prefix)] == prefix))
+            assert_close(state.prefix, torch.tensor([total], dtype=torch.float64))
+
+
+def test_espnet_scores_and_forward_variables():
+    tensors, meta = oracle("espnet_ctc_prefix")
+    for row, prefix in enumerate(tensors["in/prefixes"].tolist()):
+        labels = [label for label in prefix if label >= 0]
+        state = walk(tensors["in/logp"], labels)
+        scores = ctc_prefix.extensions(state)[0]
+        scores[meta["eos"]] = ctc_prefix.ending(state)[0]
+        assert_close(scores, tensors["out64/log_psi"][row])
+        assert_close((scores - state.prefix)[1:], tensors["out64/local"][row][1:])
+        assert_close(torch.stack([state.in_label[0, 1:], state.in_blank[0, 1:]], -1), tensors["out64/r"][row])
+
+
+def test_exact_enumeration_of_the_oracle():
+    tensors, _ = oracle("espnet_ctc_prefix")
+    for row, prefix in enumerate(tensors["exact/prefixes"].tolist()):
+        state = walk(tensors["exact/logp"], [label for label in prefix if label >= 0])
+        scores = ctc_prefix.extensions(state)[0]
+        scores[0] = ctc_prefix.ending(state)[0]
+        assert_close(scores, tensors["exact/log_prob"][row])
+
+
+def test_espnet_batch_with_a_short_row():
+    tensors, meta = oracle("espnet_ctc_prefix")
+    lengths, eos = tensors["batch/in_lens"], meta["eos"]
+    state = ctc_prefix.start(tensors["batch/in_logp"], lengths, 2, blank=0)
+    best = tensors["batch/step1_best"]
+    parents = (best // meta["V"] + torch.tensor([[0], [2]])).flatten()
+    after = ctc_prefix.advance(state, parents, (best % meta["V"]).flatten())
+    for step, now in ((1, state), (2, after)):
+        scores = ctc_prefix.extensions(now)
+        scores[:, eos] = ctc_prefix.ending(now)
+        scored = torch.cat([tensors[f"batch/step{step}_ids"], torch.full((4, 1), eos)], 1)
+        local = (scores - now.prefix[:, None]).gather(1, scored)
+        assert_close(local, tensors[f"batch/out64_step{step}_local"].gather(1, scored))
+    ours = torch.stack([after.in_label[:, 1:], after.in_blank[:, 1:]], -1)
+    for hyp in range(4):
+        frames = lengths[hyp // 2]
+        assert_close(ours[hyp, :frames], tensors["batch/out64_step1_r"][:frames, :, hyp])
+
+
+def test_a_prefix_is_its_end_or_one_of_its_extensions_over_3000_frames():
+    log_probs = posteriors(3000, 20, seed=7, sharp=4.0)
+    log_probs[:, 0] += 6.0  # mostly blank, as trained models are
+    log_probs = log_probs.log_softmax(-1)
+    state = walk(log_probs, [])
+    generator = torch.Generator().manual_seed(1)
+    for length in range(200):
+        extensions = ctc_prefix.extensions(state)
+        if length % 40 == 0:
+            total = torch.cat([extensions, ctc_prefix.ending(state)[:, None]], 1).logsumexp(1)
+            torch.testing.assert_close(total, state.prefix, rtol=0, atol=1e-9)
+        label = extensions.topk(3).indices[:, torch.randint(3, (1,), generator=generator)][:, 0]
+        state = ctc_prefix.advance(state, torch.tensor([0]), label)
+        torch.testing.assert_close(extensions.gather(1, label[:, None])[:, 0], state.prefix, rtol=0, atol=1e-9)
+
+
+def test_zero_posteriors_never_give_nan():
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(5):
+        log_probs = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+        log_probs[torch.rand(5, 3, generator=generator) < 0.4] = -torch.inf
+        log_probs[:, 0] = torch.where((log_probs == -torch.inf).all(1), 0.0, log_probs[:, 0])
+        log_probs = log_probs.log_softmax(-1)
+        exact = labellings(log_probs)
+        for prefix in [(), (1,), (1, 1), (1, 2), (2, 2, 1), (1, 2, 1, 2, 1)]:
+            state = walk(log_probs, list(prefix))
+            assert not any(value.isnan().any() for value in (state.in_label, state.in_blank, state.prefix))
+            scores = torch.cat([ctc_prefix.extensions(state)[0, 1:], ctc_prefix.ending(state)])
+            assert not scores.isnan().any()
+            begins = [log(sum(p for g, p in exact.items() if g[: len(prefix) + 1] == (*prefix, c))) for c in (1, 2)]
+            brute = torch.tensor([*begins, log(exact.get(prefix, 0.0))], dtype=torch.float64)
+            possible = brute > -torch.inf
+            assert_close(scores[possible], brute[possible])
+            assert (scores[~possible] < ctc_prefix.FLOOR / 2).all()
+
+
+def test_padding_and_neighbours_change_nothing():
+    long, short = posteriors(9, 5, seed=1), posteriors(4, 5, seed=2)
+    padded = torch.full((9, 5), torch.nan, dtype=torch.float64)
+    padded[:4] = short
+    state = ctc_prefix.start(torch.stack([long, padded]), torch.tensor([9, 4]), 2, blank=0)
+    alone = [walk(long, []), walk(short, [])]
+    for labels in ([1, 1, 1, 3], [2, 1, 1, 3], [3, 3, 3, 3]):
+        state = ctc_prefix.advance(state, torch.arange(4), torch.tensor(labels))
+        alone = [
+            ctc_prefix.advance(state, torch.tensor([0]), torch.tensor([label]))
+            for state, label in zip(alone, labels[::2], strict=True)
+        ]
+        for row, single in zip((0, 2), alone, strict=True):
+            assert_close(ctc_prefix.extensions(state)[row], ctc_prefix.extensions(single)[0])
+            assert_close(ctc_prefix.ending(state)[row], ctc_prefix.ending(single)[0])
+    kept = ctc_prefix.keep(state, torch.tensor([1]))
+    assert_close(ctc_prefix.extensions(kept), ctc_prefix.extensions(state)[2:])

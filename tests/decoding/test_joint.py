@@ -1,0 +1,215 @@
+"""The joint search: equal to ESPnet's, to exhaustive search, to a plain reference without stopping, for any batch."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from hybrid_asr.decoding.hypothesis import DecodeError, Hypothesis
+from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig, best_places
+from hybrid_asr.decoding.scorer import AttentionScorer, CtcPrefixScorer
+from hybrid_asr.models.encoded import Encoded
+from tests.decoding.toys import RecurrentDecoder, Reference, espnet_decoder, labellings, log, oracle, pick, posteriors
+
+
+def parts(log_probs: Tensor, decoder: torch.nn.Module, weight: float, *, eos: int) -> list[Part]:
+    """The scorers of a search at a CTC weight; what weighs nothing is left out."""
+    both = [
+        Part("ctc", CtcPrefixScorer(lambda _: log_probs, blank=0, eos=eos), weight),
+        Part("attention", AttentionScorer(decoder, blank=0), 1 - weight),
+    ]
+    return [part for part in both if part.weight > 0]
+
+
+def toy_batch(lengths: list[int], units: int, *, seed: int, sharp: float = 2.0) -> tuple[Encoded, Tensor]:
+    """Random states and posteriors of a batch."""
+    states = posteriors(len(lengths), max(lengths), 4, seed=seed)
+    return Encoded(states, torch.tensor(lengths)), posteriors(
+        len(lengths), max(lengths), units, seed=seed + 1, sharp=sharp
+    )
+
+
+def alone(encoded: Encoded, log_probs: Tensor, row: int) -> tuple[Encoded, Tensor]:
+    """One utterance without its padding and neighbours."""
+    frames = encoded.frames[row : row + 1]
+    return Encoded(encoded.states[row : row + 1, :frames], frames), log_probs[row : row + 1, :frames]
+
+
+def assert_same(ours: list[Hypothesis], theirs: list, *, atol: float = 1e-9) -> None:
+    """Equal labels in equal order; scores and parts equal."""
+    assert [hyp.labels for hyp in ours] == [hyp.labels for hyp in theirs]
+    assert [hyp.ended for hyp in ours] == [hyp.ended for hyp in theirs]
+    for our, their in zip(ours, theirs, strict=True):
+        assert our.score == pytest.approx(their.score, abs=atol)
+        assert our.parts == pytest.approx(their.parts, abs=atol)
+
+
+def greater_of(hyps: list, *, normalise: str) -> list:
+    """Ranked as the search ranks: by score, or by score per label and end; ties by labels."""
+    return sorted(hyps, key=lambda h: (-h.score / (len(h.labels) + 1 if normalise == "length" else 1), h.labels))
+
+
+@pytest.mark.parametrize("case", ["fullvocab", "ctc07_beam2_fullvocab", "ctc_only", "attention_only"])
+def test_espnet_best_text_and_score(case: str):
+    """ESPnet runs at most `frames` steps and does not score the end that it forces at the last one; where an end
+    was its own choice, the scores are the same as ours, which are complete."""
+    tensors, meta = oracle("espnet_beam_search")
+    facts, eos = meta["cases"][case], meta["sos_eos"]
+    decoder = espnet_decoder(pick(tensors, "w_dec/"), sos=eos)
+    cfg = SearchConfig(beam=facts["beam"], ctc_weight=facts["weights"]["ctc"])
+    search = JointSearch(
+        parts(tensors["in/ctc_logp"], decoder, cfg.ctc_weight, eos=eos), cfg, blank=0, sos=eos, eos=eos
+    )
+    with torch.no_grad():
+        found = search(Encoded(tensors["in/enc"], tensors["in/lens"]), tensors["in/lens"])
+    for ours, theirs in zip(found, facts["utts"], strict=True):
+        best = theirs["nbest"][0]
+        assert list(ours[0].labels) == best["yseq"][1:-1]
+        assert ours[0].score == pytest.approx(best["score"], abs=1e-3)
+        names = {"ctc": "ctc", "attention": "decoder"}
+        assert all(
+            value == pytest.approx(best["scores"][names[name]], abs=1e-3) for name, value in ours[0].parts.items()
+        )
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("seed", [0, 10])
+def test_a_full_beam_is_exhaustive_search(weight: float, seed: int):
+    units, bound, eos = 4, 3, 3
+    encoded, log_probs = toy_batch([3], units, seed=seed)
+    decoder = RecurrentDecoder(4, units, seed=seed)
+    exact = labellings(log_probs[0])
+    every = [g for length in range(bound + 1) for g in itertools.product((1, 2), repeat=length)]
+    scores = {}
+    for labels in every:
+        rows = decoder(encoded, torch.tensor([[eos, *labels]]))[0]
+        attention = sum(float(row[label]) for row, label in zip(rows, (*labels, eos), strict=True))
+        gains = {"ctc": log(exact.get(labels, 0.0)), "attention": attention}
+        scores[labels] = sum(w * gains[name] for name, w in (("ctc", weight), ("attention", 1 - weight)) if w)
+    cfg = SearchConfig(beam=50, ctc_weight=weight, nbest=5)
+    search = JointSearch(parts(log_probs, decoder, weight, eos=eos), cfg, blank=0, sos=eos, eos=eos)
+    best = sorted(scores, key=lambda labels: -scores[labels])[:5]
+    [found] = search(encoded, torch.tensor([bound]))
+    assert [hyp.labels for hyp in found] == best
+    assert [hyp.score for hyp in found] == pytest.approx([scores[labels] for labels in best], abs=1e-9)
+
+
+@pytest.mark.parametrize("normalise", ["none", "length"])
+@pytest.mark.parametrize("bonus", [0.0, 0.4, -0.3, 3.0])
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_the_batched_search_equals_a_plain_one_that_never_stops_early(weight: float, bonus: float, normalise: str):
+    units, sos, eos, bounds = 5, 3, 4, [4, 2, 5, 1]
+    encoded, log_probs = toy_batch([4, 3, 5, 1], units, seed=20)
+    decoder = RecurrentDecoder(4, units, seed=5, sharp=0.7)
+    for beam, nbest in ((1, 1), (2, 1), (3, 2), (7, 4)):
+        cfg = SearchConfig(beam=beam, ctc_weight=weight, length_bonus=bonus, normalise=normalise, nbest=nbest)
+        search = JointSearch(parts(log_probs, decoder, weight, eos=eos), cfg, blank=0, sos=sos, eos=eos)
+        found = search(encoded, torch.tensor(bounds))
+        for row, bound in enumerate(bounds):
+            one, posterior = alone(encoded, log_probs, row)
+            reference = Reference(one, posterior[0], decoder, blank=0, sos=sos, eos=eos)
+            weights = {part.name: part.weight for part in search.parts}
+            plain = reference.search(weights, beam=beam, bound=bound, bonus=bonus)
+            assert_same(found[row], greater_of(plain, normalise=normalise)[:nbest])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_neighbours_change_nothing(weight: float, dtype: torch.dtype):
+    units, eos, lengths = 12, 11, [17, 5, 30, 1, 30]
+    encoded, log_probs = toy_batch(lengths, units, seed=3)
+    encoded, log_probs = Encoded(encoded.states.to(dtype), encoded.frames), log_probs.to(dtype)
+    decoder = RecurrentDecoder(4, units, seed=1, sharp=0.5, dtype=dtype)
+    cfg = SearchConfig(beam=6, ctc_weight=weight, nbest=4)
+
+    def run(encoded: Encoded, log_probs: Tensor) -> list:
+        search = JointSearch(parts(log_probs, decoder, weight, eos=eos), cfg, blank=0, sos=eos, eos=eos)
+        return search(encoded, encoded.frames)
+
+    together = run(encoded, log_probs)
+    padding = torch.arange(30) >= encoded.frames[:, None]
+    noisy = run(encoded, log_probs.masked_fill(padding[..., None], torch.nan))
+    for row, found in enumerate(together):
+        [single] = run(*alone(encoded, log_probs, row))
+        assert_same(found, single, atol=1e-9 if dtype == torch.float64 else 1e-4)
+        assert_same(found, noisy[row])
+
+
+def test_the_bound_holds_and_what_it_forces_is_scored_and_marked():
+    units, eos = 6, 5
+    encoded, log_probs = toy_batch([12, 12, 12], units, seed=8)
+    decoder = RecurrentDecoder(4, units, seed=2)
+    decoder.bias[eos] = -50.0  # never ends by itself
+    cfg = SearchConfig(beam=4, ctc_weight=0.3, nbest=4)
+    bounds = torch.tensor([0, 3, 7])
+    found = JointSearch(parts(log_probs, decoder, 0.3, eos=eos), cfg, blank=0, sos=eos, eos=eos)(encoded, bounds)
+    for row, bound in enumerate(bounds.tolist()):
+        assert {(len(hyp.labels), hyp.ended) for hyp in found[row]} == {(bound, "cut")}
+        assert len(found[row]) == (4 if bound else 1)
+        one, _ = alone(encoded, log_probs, row)
+        for hyp in found[row]:
+            rows = decoder(one, torch.tensor([[eos, *hyp.labels]]))[0]
+            whole = sum(float(row[label]) for row, label in zip(rows, (*hyp.labels, eos), strict=True))
+            assert hyp.parts["attention"] == pytest.approx(whole, abs=1e-9)
+            assert hyp.score == pytest.approx(0.3 * hyp.parts["ctc"] + 0.7 * whole, abs=1e-9)
+
+
+def test_one_frame_and_a_beam_beyond_the_vocabulary():
+    encoded, log_probs = toy_batch([1], 4, seed=4)
+    decoder = RecurrentDecoder(4, 4, seed=3)
+    for weight in (0.0, 0.5, 1.0):
+        cfg = SearchConfig(beam=40, ctc_weight=weight, nbest=40)
+        search = JointSearch(parts(log_probs, decoder, weight, eos=3), cfg, blank=0, sos=3, eos=3)
+        [found] = search(encoded, torch.tensor([1]))
+        assert {hyp.labels for hyp in found} == {(), (1,), (2,)}
+
+
+def test_equal_scores_fall_to_the_smaller_labels():
+    units, eos = 6, 5
+    encoded = Encoded(torch.zeros(1, 3, 4, dtype=torch.float64), torch.tensor([3]))
+    decoder = RecurrentDecoder(4, units, seed=0, sharp=0.0)  # every unit is equally probable, always
+    cfg = SearchConfig(beam=3, ctc_weight=0.0, nbest=3)
+    scorers = [Part("attention", AttentionScorer(decoder, blank=0), 1.0)]
+    [found] = JointSearch(scorers, cfg, blank=0, sos=eos, eos=eos)(encoded, torch.tensor([3]))
+    assert [hyp.labels for hyp in found] == [(1, 1, 1), (1, 1, 2), (1, 1, 3)]
+
+
+def test_best_places_takes_the_first_of_equals():
+    scores = torch.tensor([[1.0, 3.0, 2.0, 2.0, 2.0], [0.0, -torch.inf, -torch.inf, 0.0, -torch.inf]])
+    assert best_places(scores, 3).tolist() == [[1, 2, 3], [0, 1, 3]]
+
+
+def test_posteriors_of_zero_leave_an_empty_cut_hypothesis_at_worst():
+    log_probs = torch.full((2, 4, 4), -torch.inf, dtype=torch.float64)
+    log_probs[0, :, 1] = 0.0  # nothing but label 1
+    log_probs[1, :, 0] = 0.0  # nothing but blank
+    encoded = Encoded(torch.zeros(2, 4, 4, dtype=torch.float64), torch.tensor([4, 4]))
+    cfg = SearchConfig(beam=3, ctc_weight=1.0)
+    scorers = [Part("ctc", CtcPrefixScorer(lambda _: log_probs, blank=0, eos=3), 1.0)]
+    search = JointSearch(scorers, cfg, blank=0, sos=3, eos=3)
+    first, second = search(encoded, torch.tensor([4, 4]))
+    assert first == [Hypothesis((1,), 0.0, {"ctc": 0.0}, "eos")]
+    assert second == [Hypothesis((), 0.0, {"ctc": 0.0}, "eos")]
+    decoder = RecurrentDecoder(4, 4, seed=0)
+    [nothing] = JointSearch([Part("never", Impossible(decoder, blank=0), 1.0)], cfg, blank=0, sos=3, eos=3)(
+        Encoded(encoded.states[:1], encoded.frames[:1]), torch.tensor([4])
+    )
+    assert nothing == [Hypothesis((), -torch.inf, {"never": -torch.inf}, "cut")]
+
+
+class Impossible(AttentionScorer):
+    """Gives every label probability 0."""
+
+    def score(self, state, last):
+        increments, state = super().score(state, last)
+        return increments - torch.inf, state
+
+
+def test_nan_names_the_utterance():
+    encoded, log_probs = toy_batch([4, 4, 4], 5, seed=1)
+    log_probs[1, 2, 3] = torch.nan
+    cfg = SearchConfig(beam=2, ctc_weight=1.0)
+    scorers = [Part("ctc", CtcPrefixScorer(lambda _: log_probs, blank=0, eos=4), 1.0)]
+    with pytest.raises(DecodeError, match=r"utterances \[1\] of the batch"):
+        JointSearch(scorers, cfg, blank=0, sos=4, eos=4)(encoded, encoded.frames)

@@ -1,0 +1,142 @@
+"""Reading references and hypotheses, and every way in which they can be wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hybrid_asr.scoring.compare import Comparison
+from hybrid_asr.scoring.files import Line, read_hypotheses, read_references, score_files
+from hybrid_asr.scoring.report import ErrorReport
+from hybrid_asr.scoring.rows import ScoringError
+
+TEXTS = {"a-1": "one two three", "a-2": "four (or five)", "b-1": "", "b-2": "今天 天气\u2028好"}
+SHARED = Path(__file__).parents[2] / "../shared"
+
+
+def jsonl(path: Path, entries: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries), encoding="utf-8")
+    return path
+
+
+def written(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_the_three_formats_say_the_same(tmp_path: Path) -> None:
+    lines = jsonl(tmp_path / "x", [{"id": key, "text": text, "duration_s": 1.5} for key, text in TEXTS.items()])
+    kaldi = written(tmp_path / "y", "".join(f"{key} {text}\n" for key, text in TEXTS.items()))
+    trn = written(tmp_path / "z", "\ufeff" + "\r\n".join(f"{text} ({key})" for key, text in TEXTS.items()) + "\r\n\r\n")
+    expected = {key: Line(text) for key, text in TEXTS.items()}
+    assert read_hypotheses(lines) == read_hypotheses(kaldi) == read_hypotheses(trn) == expected
+
+
+def test_formats_mix_and_the_order_does_not_matter(tmp_path: Path) -> None:
+    ref = jsonl(tmp_path / "ref", [{"id": key, "text": text, "speaker": key[0]} for key, text in TEXTS.items()])
+    hyp = written(tmp_path / "hyp", "".join(f"{text} ({key})\n" for key, text in reversed(TEXTS.items())))
+    scores = score_files(ref, hyp)
+    assert isinstance(scores, ErrorReport)
+    assert scores.wer == 0 and scores.utterances == 4
+    assert [item.speaker for item in scores.speakers] == ["a", "b"]
+
+
+def test_our_own_hypotheses(tmp_path: Path) -> None:
+    own = jsonl(
+        tmp_path / "hypotheses.jsonl",
+        [{"id": "a", "reference": "one two", "text": "one", "score": -1.5, "parts": {"ctc": -1.0}}],
+    )
+    ref = jsonl(tmp_path / "ref.jsonl", [{"id": "a", "text": "one six"}])
+    assert read_references(own)["a"].text == "one two"
+    assert read_hypotheses(own)["a"].text == "one"
+    scores = score_files(ref, own)
+    assert isinstance(scores, ErrorReport)
+    assert scores.rows[0].reference == "one six"  # its own reference plays no part
+    itself = score_files(own, own)
+    assert isinstance(itself, ErrorReport) and itself.wer == 0.5
+
+
+def test_against_another_system(tmp_path: Path) -> None:
+    ref = written(tmp_path / "ref", "a one two\nb three four\nc five\n")
+    hyp = written(tmp_path / "hyp", "a one two\nb three four\nc nine\n")
+    other = written(tmp_path / "other", "one (a)\nthree (b)\nfive (c)\n")
+    pair = score_files(ref, hyp, other)
+    assert isinstance(pair, Comparison)
+    assert pair.to_json()["difference"] == pytest.approx(0.2 - 0.4)
+    same = score_files(ref, hyp, hyp)
+    assert isinstance(same, Comparison)
+    assert (same.to_json()["difference"], same.to_json()["p_bootstrap"]) == (0.0, 1.0)
+
+
+def test_scored_twice_the_output_is_identical(tmp_path: Path) -> None:
+    ref = written(tmp_path / "ref", "".join(f"u{i} one two three\n" for i in range(30)))
+    hyp = written(tmp_path / "hyp", "".join(f"u{i} one two{' x' * (i % 3)}\n" for i in range(30)))
+    first, second = score_files(ref, hyp), score_files(ref, hyp)
+    assert first.to_json() == second.to_json() and first.text() == second.text()
+
+
+def test_metric_of_choice(tmp_path: Path) -> None:
+    ref = written(tmp_path / "ref", "a 今天 天气\nb 你好\n")
+    hyp = written(tmp_path / "hyp", "a 今天天汽\nb 你好\n")
+    scores = score_files(ref, hyp, metric="cer")
+    assert isinstance(scores, ErrorReport) and scores.rate == 1 / 6
+
+
+def test_missing_ids_are_counted_and_named(tmp_path: Path) -> None:
+    ref = written(tmp_path / "ref", "".join(f"u{i} one\n" for i in range(9)))
+    hyp = written(tmp_path / "hyp", "u0 one\nu8 one\n")
+    with pytest.raises(
+        ScoringError, match=r"7 of 9 utterances of .*ref without a hypothesis in .*hyp: u1, .*u5, \.\.\.;"
+    ):
+        score_files(ref, hyp)
+    with pytest.raises(ScoringError, match=r"7 of 9 utterances of .*ref without a reference in .*hyp: u1"):
+        score_files(hyp, ref)
+    with pytest.raises(ScoringError, match=r"7 of 9 utterances of .*ref without a hypothesis in .*hyp"):
+        score_files(ref, ref, hyp)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"bad: is empty"),
+        (b" \n\n", r"bad: is empty"),
+        (b"\x00\x01\x02\xff" * 20, r"bad: is not text in UTF-8"),
+        ("a töst".encode("latin-1"), r"bad: is not text in UTF-8"),
+        ("a test".encode("utf-16"), r"bad: is not text in UTF-8"),
+        (b'{"id": "a", "text": "x"}\n{"id": "b", "te', r"bad:2: is not JSON"),
+        (b'{"id": "a", "text": "x"}\n\nplain words\n', r"bad:3: is not JSON"),
+        (b'{"id": "a", "text": "x"}\n["b", "y"]\n', r"bad:2: is not a JSON object"),
+        (b'{"id": "a", "text": "x"}\n{"id": "b"}\n', r"bad:2: has no 'text'"),
+        (b'{"text": "x"}\n', r"bad:1: has no 'id'"),
+        (b'{"id": 7, "text": "x"}\n', r"bad:1: 'id' is 7, not a text"),
+        (b'{"id": "a", "text": null}\n', r"bad:1: 'text' is null, not a text"),
+        (b'{"id": "a", "text": "x", "speaker": 3}\n', r"bad:1: 'speaker' is 3, not a text"),
+        (b'{"id": "a", "text": "\\ud83d"}\n', r"bad:1: 'text' holds half of a surrogate pair"),
+        (b'{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}\n', r"bad:2: utterance 'a' .* second time"),
+        (b"a one\nb two\na one\n", r"bad:3: utterance 'a' .* second time \(read as Kaldi text\)"),
+        (b"one (a)\ntwo (a)\n", r"bad:2: utterance 'a' .* second time \(read as trn\)"),
+        (b"one (a)\ntwo (b)\nthree\n", r"bad:3: does not end in '\(id\)'"),
+    ],
+)
+def test_bad_files_are_refused_by_name_and_line(tmp_path: Path, content: bytes, message: str) -> None:
+    bad, good = written(tmp_path / "bad", content), written(tmp_path / "good", "a x\n")
+    with pytest.raises(ScoringError, match=message):
+        score_files(bad, good)
+    with pytest.raises(ScoringError, match=message):
+        score_files(good, bad)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScoringError, match="nowhere: cannot be read: No such file"):
+        read_references(tmp_path / "nowhere")
+    with pytest.raises(ScoringError, match="cannot be read: Is a directory"):
+        read_references(tmp_path)
+
+
+def test_a_published_transcription_against_itself() -> None:
+    path = SHARED / "data/an4/etc/an4_test.transcription"
+    if not path.is_file():
+        pytest.skip("needs shared/data/an4 beside the checkout")
+    scores = score_files(path, path)
+    assert isinstance(scores, ErrorReport)
+    assert (scores.utterances, scores.words) == (130, type(scores.words)(0, 0, 0, 773))

@@ -1,0 +1,172 @@
+"""The error report of a set, and of two systems on it."""
+
+import json
+import random
+import re
+
+import pytest
+
+from hybrid_asr.scoring.align import ErrorCounts, align
+from hybrid_asr.scoring.compare import compare
+from hybrid_asr.scoring.printed import alignment, width
+from hybrid_asr.scoring.report import report
+from hybrid_asr.scoring.rows import Confusion, Scored, ScoringError
+from hybrid_asr.text.normalise import normalise
+
+ITEMS = [
+    Scored("u1", "one two three", "one too three", "ann"),
+    Scored("u2", "four five", "four five", "ann"),
+    Scored("u3", "one two", "many one too", "bob"),
+    Scored("u4", "six", "", "bob"),
+    Scored("u5", "seven eight", "seven eight", "cat"),
+]
+BETTER = [item._replace(hypothesis=item.reference) for item in ITEMS]
+
+
+def test_rates_by_hand() -> None:
+    scores = report(ITEMS)
+    assert scores.words == ErrorCounts(2, 1, 1, 10)
+    assert scores.wer == scores.rate == 0.4
+    assert scores.characters == ErrorCounts(2, 3, 5, 13 + 9 + 7 + 3 + 11)
+    assert scores.cer == 10 / 43
+    assert scores.ser == 0.6
+    assert (scores.utterances, scores.empty) == (5, 1)
+    for rate, interval in ((scores.wer, scores.wer_ci95), (scores.cer, scores.cer_ci95), (scores.ser, scores.ser_ci95)):
+        assert interval is not None and interval.low <= rate <= interval.high
+    assert scores.wer_ci95_speakers is not None and scores.wer_ci95_speakers != scores.wer_ci95
+
+
+def test_sums_of_utterances_and_of_speakers_are_the_set() -> None:
+    scores = report(ITEMS)
+    assert sum((row.words for row in scores.rows), ErrorCounts()) == scores.words
+    assert sum((item.characters for item in scores.speakers), ErrorCounts()) == scores.characters
+    assert [(item.speaker, item.utterances, item.words.errors) for item in scores.speakers] == [
+        ("bob", 2, 3),
+        ("ann", 2, 1),
+        ("cat", 1, 0),
+    ]
+    assert sum(item.count for item in scores.confusions) == scores.words.errors
+    assert scores.confusions == (Confusion("two", "too", 2), Confusion("", "many", 1), Confusion("six", "", 1))
+
+
+def test_order_of_utterances_changes_no_rate_and_reruns_are_identical() -> None:
+    first = report(ITEMS).to_json()
+    assert report(ITEMS).to_json() == first
+    shuffled = report(random.Random(1).sample(ITEMS, len(ITEMS))).to_json()
+    rows = [data.pop("per_utterance") for data in (first, shuffled)]
+    assert shuffled == first
+    assert sorted(rows[0], key=lambda row: row["id"]) == sorted(rows[1], key=lambda row: row["id"])
+
+
+def test_json_has_the_names_that_scripts_rely_on() -> None:
+    data = json.loads(json.dumps(report(ITEMS).to_json(), allow_nan=False))
+    assert data["wer"] == 0.4 and data["ser"] == 0.6
+    assert data["wer_ci95"][0] <= data["wer"] <= data["wer_ci95"][1]
+    assert (data["substitutions"], data["deletions"], data["insertions"], data["reference_words"]) == (2, 1, 1, 10)
+    assert (data["utterances"], data["empty"], data["metric"]) == (5, 1, "wer")
+    assert data["per_utterance"][2]["insertions"] == 1
+    assert data["per_speaker"][0]["wer"] == 1.0
+
+
+def test_cer_as_the_metric_of_a_language_without_spaces() -> None:
+    items = [Scored("a", "今天天气", "今天 天汽"), Scored("b", "你好", "你 好")]
+    scores = report(items, metric="cer")
+    assert scores.rate == scores.cer == 1 / 6
+    assert scores.ser == 0.5  # the second differs in a space only, which is no character here
+    assert scores.confusions == (Confusion("气", "汽", 1),)
+    assert "6 characters: 1 substitution," in scores.text()
+
+
+def test_one_utterance_has_a_rate_but_no_interval() -> None:
+    scores = report([Scored("a", "one two", "one", "ann")])
+    assert (scores.wer, scores.wer_ci95, scores.wer_ci95_speakers) == (0.5, None, None)
+    assert scores.to_json()["wer_ci95"] is None
+    assert "too few utterances for an interval" in scores.text()
+
+
+def test_unknown_speakers_mean_no_interval_over_speakers() -> None:
+    items = [*ITEMS, Scored("u6", "nine", "nine")]
+    scores = report(items)
+    assert scores.wer_ci95 is not None and scores.wer_ci95_speakers is None
+    assert len(scores.speakers) == 3
+
+
+def test_an_empty_reference_counts_its_insertions() -> None:
+    scores = report([Scored("a", "", "noise"), Scored("b", "one two", "one two")])
+    assert scores.wer == 0.5
+    json.dumps(scores.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([], "no utterance"),
+        ([ITEMS[0], ITEMS[0]], "'u1' stands more than once"),
+        ([Scored("a", " ", "x"), Scored("b", "", "")], "none of the 2 references has a word"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(items: list[Scored], message: str) -> None:
+    with pytest.raises(ScoringError, match=message):
+        report(items)
+
+
+def test_text_shows_rates_speakers_confusions_and_alignments() -> None:
+    text = report(ITEMS).text()
+    assert "WER  40.00 %  95 % interval [" in text and "over 3 speakers [" in text
+    assert "10 words: 2 substitutions, 1 deletion, 1 insertion; 5 utterances, 1 with an empty hypothesis" in text
+    assert re.search(r"^two +too +2$", text, re.MULTILINE)
+    assert "u3, speaker bob: 2 errors in 2 words\nREF: **** one two\nHYP: many one too\n     I        S" in text
+    assert "Utterances with errors (1 of 3)" in report(ITEMS).text(aligned=1)
+    assert "Utterances with errors" not in report(ITEMS).text(aligned=0)
+    assert "Most frequent errors" not in report(BETTER).text()
+
+
+def test_a_difference_of_spelling_only_is_pointed_out() -> None:
+    items = [Scored(str(i), "Hello, World!", normalise("Hello, World!", "upper@1")) for i in range(3)]
+    assert "Note: without case and punctuation the WER is 0.00 %" in report(items).text()
+    assert "Note:" not in report([Scored("a", "one two", "three four")]).text()
+
+
+def test_alignments_line_up_in_wide_scripts() -> None:
+    lines = alignment(align("天气 很好 ok", "天汽 ok no", "word"), "word").split("\n")
+    assert lines[0].startswith("REF: 天气 ") and lines[1].startswith("HYP: 天汽 ")
+    assert width("天e\u0301a\u200d") == 4
+    steps = align("天气很好", "天汽很", "character")
+    assert alignment(steps, "character") == "REF: 天气很好\nHYP: 天汽很**\n       S   D"
+
+
+def test_comparison_of_two_systems() -> None:
+    scores, better = report(ITEMS), report(BETTER)
+    pair = compare(scores, better)
+    assert pair.over_utterances.difference == 0.4
+    assert (pair.better, pair.worse) == (0, 3)
+    data = json.loads(json.dumps(pair.to_json(), allow_nan=False))
+    assert data["difference"] == 0.4 and data["wer"] == 0.4 and data["against"]["wer"] == 0.0
+    assert data["ci95"][0] <= 0.4 <= data["ci95"][1] and 0 < data["p_bootstrap"] <= 1
+    assert data["ci95_speakers"] is not None
+    assert "WER 40.00 % against 0.00 %\ndifference 40.00 % absolute" in pair.text()
+    assert compare(better, scores).over_utterances.difference == -0.4
+
+
+def test_comparison_with_itself_and_in_another_order() -> None:
+    scores = report(ITEMS)
+    same = compare(scores, report(ITEMS[::-1]))
+    assert same.over_utterances == (0.0, (0.0, 0.0), 1.0) == same.over_speakers
+    assert (same.better, same.worse) == (0, 0)
+
+
+def test_comparison_follows_the_metric_and_needs_equal_references() -> None:
+    scores, better = report(ITEMS, metric="cer"), report(BETTER, metric="cer")
+    assert compare(scores, better).over_utterances.difference == pytest.approx(10 / 43)
+    with pytest.raises(ScoringError, match="1 utterances are in one of the two systems only, 'u5'"):
+        compare(scores, report(ITEMS[:4]))
+    with pytest.raises(ScoringError, match="different references of utterance 'u1'"):
+        compare(scores, report([ITEMS[0]._replace(reference="other"), *ITEMS[1:]]))
+
+
+def test_comparison_without_speakers_says_nothing_of_them() -> None:
+    items = [item._replace(speaker=None) for item in ITEMS]
+    pair = compare(report(items), report(items))
+    assert pair.over_speakers is None
+    assert pair.to_json()["p_bootstrap_speakers"] is None
+    assert "speakers" not in pair.text()
