@@ -1,4 +1,7 @@
-"""The joint loss: CTC and attention in nats per utterance, then one interpolation.  Axes: B utterances, T frames, L labels, V units."""
+"""The joint loss: CTC and attention in nats per utterance, then one interpolation.
+
+Axes: B utterances, T frames, L labels, V units.
+"""
 
 from typing import NamedTuple
 
@@ -59,7 +62,10 @@ def attention_loss(
     eos: int,
     smoothing: float,
 ) -> Float[Tensor, " batch"]:
-    """Cross entropy of each label and of the end, with smoothed targets (Szegedy et al., 2016), summed over an utterance, in nats."""
+    """Cross entropy of each label and of the end, summed over an utterance, in nats.
+
+    The targets are smoothed over all units (Szegedy et al., 2016).
+    """
     targets = F.pad(labels, (0, 1))  # (B, L + 1), the end comes after the last label
     steps = torch.arange(targets.shape[1], device=labels.device)
     targets = torch.where(steps == label_lengths[:, None], eos, targets)

@@ -1,11 +1,17 @@
 """What all tests share.  It must not import hybrid_asr: jaxtyping's hook checks only what is imported after it."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+
+# A deadline would measure the machine; where nobody looks, the examples are the same in every run.
+settings.register_profile("ours", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("ours")
 
 
 def pytest_configure():
@@ -21,7 +27,7 @@ def checkout() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder `shared` beside the checkout: corpora and the oracles that peers' outputs were kept in."""
+    """The folder `shared` beside the checkout: corpora, and the oracles that hold peers' outputs."""
     folder = CHECKOUT.parent / "shared"
     if not folder.is_dir():
         pytest.skip(f"needs the folder {folder}, which is not part of the repository")

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float, Float64, Int
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
 from hybrid_asr.audio.features import Cmvn, CmvnScale, Features, FrontEnd, GlobalStatistics, Normalisation
 from hybrid_asr.config.schema import config
@@ -53,7 +52,7 @@ class FbankConfig:
             raise ValueError(f"{empty} of {self.bins} bins are too narrow for the window; choose fewer bins")
 
 
-FeaturesConfig = Annotated[FbankConfig, Field(discriminator="kind")]
+FeaturesConfig = FbankConfig  # with a second front end: Annotated[FbankConfig | ..., Field(discriminator="kind")]
 
 
 def build_features(cfg: FeaturesConfig) -> FrontEnd:
@@ -121,23 +120,20 @@ class Fbank(FrontEnd):
     def _power(
         self, audio: Float[Tensor, "batch samples"], window: Float[Tensor, " window"]
     ) -> Float[Tensor, "batch frames spectrum"]:
-        """Power spectra of all windows.
-
-        Kaldi takes the mean off a frame, then emphasises it: x'[i] = (x[i] - m) - a (x[i-1] - m) = e[i] - (1 - a) m. So
-        e can be computed once for all frames, which overlap. (Kaldi's first sample differs; its Povey window is 0.)
-        """
+        """Power spectra of all windows: the mean taken off each, then pre-emphasis, then Kaldi's window."""
         if self.cfg.dither > 0 and self.training:
             audio = audio + self.cfg.dither * torch.randn_like(audio)
-        keep = 1.0 - self.cfg.preemphasis
-        emphasised = functional.pad(audio[:, 1:] - self.cfg.preemphasis * audio[:, :-1], (1, 0))
-        means = audio.unfold(1, self.window_samples, self.shift_samples).mean(-1, keepdim=True)  # (B, T, 1)
-        windows = emphasised.unfold(1, self.window_samples, self.shift_samples)  # (B, T, W)
-        spectrum = torch.fft.rfft((windows - keep * means) * window, n=_fft_size(self.cfg))
+        frames = audio.unfold(1, self.window_samples, self.shift_samples)  # (B, T, W)
+        frames = frames - frames.mean(-1, keepdim=True)
+        windows = frames * window
+        # the first sample has none before it; Kaldi's rule for it does not matter, since its window is 0
+        windows[..., 1:].addcmul_(frames[..., :-1], window[1:], value=-self.cfg.preemphasis)
+        spectrum = torch.fft.rfft(windows, n=_fft_size(self.cfg))
         return spectrum.real.square() + spectrum.imag.square()
 
     def _tables(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Window and mel weights in the audio's precision: made anew, exactly, if the buffers have another."""
-        if self.window.dtype == audio.dtype:
+        """Window and mel weights as precise as the audio: made anew, exactly, where the buffers are not good enough."""
+        if audio.dtype == self.window.dtype == torch.float32:
             return self.window, self.mel
         exact = torch.from_numpy(povey_window(self.cfg)), torch.from_numpy(mel_weights(self.cfg))
         return exact[0].to(audio), exact[1].to(audio)

@@ -31,11 +31,8 @@ class SndfileSource:
 
     def length(self) -> int:
         """Samples per channel, taken from the header once its last sample has been found in the file."""
-        if (
-            self._sound.format in ("FLAC", "MP3")
-            and self._frames
-            and not len(self._read(self._frames - 1, self._frames))
-        ):
+        last = self._frames - 1
+        if self._sound.format in ("FLAC", "MP3") and last >= 0 and not len(self._read(last, last + 1)):
             self._frames = len(self.read(0, None))
         return self._frames
 

@@ -28,16 +28,20 @@ _REFERENCE = re.compile(r"\$\{[\w.]+\}")  # a resolver's call has a colon: it wo
 class Composed:
     """A merged configuration, not yet checked.
 
-    `sources` tells for each dotted path of `tree` where its value was written, `presets` the preset of each section.
+    `sources` tells for each dotted path of `tree` where its value was written; `tree["presets"]` names the presets.
     `dropped` holds the keys of the recipe that gave way, because the command line chose another preset for their
     section than the one they were written for.
     """
 
     tree: Tree
     sources: dict[str, str]
-    presets: dict[str, str] = field(default_factory=dict)
     dropped: Tree = field(default_factory=dict)
     recipe: Path | None = None
+
+    @property
+    def presets(self) -> dict[str, str]:
+        """The preset of each section that has one."""
+        return self.tree.get("presets", {})
 
     def parse(self, cls: type[T]) -> T:
         """Check the tree against `cls`; a ConfigError names each bad key and where it was written."""
@@ -59,14 +63,14 @@ def compose(recipe: Path | str, overrides: Sequence[str] = ()) -> Composed:
     """
     path = find_recipe(recipe)
     tree = load_yaml(path)
-    written = _preset_names(tree.pop("presets", {}), label(path))
+    written = _preset_names(tree.get("presets", {}), label(path))
     chosen, layers = _split(overrides)
     names = written | chosen
     kept = {section: value for section, value in tree.items() if names.get(section) == written.get(section)}
     dropped = {section: value for section, value in tree.items() if section not in kept}
     base = [_preset(key, name, COMMAND_LINE if key in chosen else label(path)) for key, name in names.items()]
     merged, sources = _merge(base, [_Layer(label(path), kept), *layers])
-    return Composed(tree=merged, sources=sources, presets=names, dropped=dict(leaves(dropped)), recipe=path)
+    return Composed(tree=merged, sources=sources, dropped=dict(leaves(dropped)), recipe=path)
 
 
 def amend(tree: Tree, overrides: Sequence[str], *, source: str, using: Mapping[str, str] | None = None) -> Composed:
@@ -79,8 +83,10 @@ def amend(tree: Tree, overrides: Sequence[str], *, source: str, using: Mapping[s
     names = {**(using or {}), **chosen}
     base = [_preset(section, name, COMMAND_LINE) for section, name in names.items()]
     kept = {section: value for section, value in tree.items() if section not in names}
-    merged, sources = _merge(base, [_Layer(source, kept), *layers])
-    return Composed(tree=merged, sources=sources, presets=names)
+    merged, sources = _merge(
+        base, [_Layer(source, kept), _Layer(COMMAND_LINE, {"presets": names} if names else {}), *layers]
+    )
+    return Composed(tree=merged, sources=sources)
 
 
 def digest(tree: Any) -> str:
@@ -111,7 +117,7 @@ def _preset(section: str, name: str, named_by: str) -> _Layer:
 
 
 def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[_Layer]]:
-    """The presets that overrides choose, and a layer for every other override."""
+    """The presets that overrides choose, and a layer for every override."""
     chosen: dict[str, Any] = {}
     layers = []
     for override in overrides:
@@ -121,7 +127,6 @@ def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[_Layer]]:
             raise ConfigError(f"{COMMAND_LINE}: '{override}': write presets.SECTION=PRESET")
         if first == "presets":
             chosen[rest[0]] = value
-            continue
         for part in reversed(key.split(".")):
             value = {part: value}
         layers.append(_Layer(COMMAND_LINE, value))
@@ -182,8 +187,8 @@ def _check_kinds(base: Sequence[_Layer], merged: Tree, sources: Mapping[str, str
     """A preset decides the kind of its section, since the keys of one kind mean nothing to another."""
     for layer in base:
         [(section, content)] = layer.tree.items()
-        now = merged[section]
-        if "kind" in content and isinstance(now, dict) and now["kind"] != content["kind"]:
+        kind = merged[section].get("kind") if isinstance(merged[section], dict) else None
+        if "kind" in content and isinstance(kind, str) and kind != content["kind"]:
             remedy = f"choose it by presets.{section}=PRESET, one of {', '.join(presets(section))}"
             raise ConfigError(f"{section}.kind: a preset decides the kind; {remedy} ({sources[f'{section}.kind']})")
 

@@ -20,10 +20,8 @@ def load_yaml(path: Path) -> Tree:
         tree: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except yaml.YAMLError as error:
         raise ConfigError(f"{label(path)}{yaml_problem(error)}") from None
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{label(path)}: {str(error).splitlines()[0]}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{label(path)}: cannot be read: {error}") from None
+    except (OmegaConfBaseException, OSError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{label(path)}: cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{label(path)}: keys and values should stand at the top of the file")
     _check_keys(tree, label(path))

@@ -152,8 +152,11 @@ def _explain(cls: Any, problem: Any) -> tuple[list[str], str]:
             wanted = [str(value) for member in _members(here) for value in typing.get_args(member)]
             hint = f"; {suggest(str(given), wanted)}" if wanted else ""
             return path, f"{problem['msg']}, got {json.dumps(given)}{hint}"
-        case "dataclass_type":
-            return path, f"keys should stand here, got {json.dumps(given)}; {suggest('', field_types(here))}"
+        case "dataclass_type" | "dict_type":
+            fields = field_types(here)
+            return path, f"keys should stand here, got {json.dumps(given)}" + (
+                f"; {suggest('', fields)}" if fields else ""
+            )
         case "value_error":
             return path, str(details["error"])
         case _:

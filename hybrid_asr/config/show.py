@@ -9,11 +9,9 @@ from hybrid_asr.config.schema import plain
 def show(composed: Composed, cls: type) -> str:
     """The resolved configuration: every value of `cls` with its source, the defaults too.
 
-    The text is YAML again; presets and what they made void stand above it as comments. Raises ConfigError.
+    The text is YAML again; what another preset made void stands above it as comments. Raises ConfigError.
     """
     lines = [f"# recipe: {label(composed.recipe)}"] if composed.recipe else []
-    if composed.presets:
-        lines.append("# presets: " + ", ".join(f"{section}={name}" for section, name in composed.presets.items()))
     for path, value in composed.dropped.items():
         name = composed.presets[path.partition(".")[0]]
         lines.append(f"# left out: {path}: {scalar(value)}, which the recipe wrote for another preset than {name}")

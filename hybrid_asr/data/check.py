@@ -136,6 +136,7 @@ def check_training(
     *,
     least: Float64[np.ndarray, " needs"] | None,
     speeds: Iterable[float] = (1.0,),
+    left_out: int = 0,
     policy: CheckConfig,
 ) -> CheckReport:
     """Look for what should stop a training with the set `train` and the `others`, such as "valid" and "test".
@@ -163,11 +164,10 @@ def check_training(
             _judge_speakers(findings, other, counts["train"].speakers & counts[other].speakers, policy.speakers)
     if findings.refused:
         raise CheckError("\n".join(findings.refused))
-    return CheckReport(
-        tuple(_describe(name, manifest, counts[name]) for name, manifest in sets.items()),
-        tuple(findings.warnings),
-        infeasible,
-    )
+    lines = [_describe(name, manifest, counts[name]) for name, manifest in sets.items()]
+    if left_out:
+        lines[0] += f", {left_out} left out by data.min_seconds and data.max_seconds"
+    return CheckReport(tuple(lines), tuple(findings.warnings), infeasible)
 
 
 class _Findings:

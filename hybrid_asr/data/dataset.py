@@ -169,6 +169,7 @@ class _Loader(DataLoader):
     def __iter__(self) -> Iterator[Batch]:
         for item in super().__iter__():
             if isinstance(item, _Failure):
+                self._iterator._shutdown_workers()  # type: ignore[union-attr]  # as garbage they would take 5 s to end
                 raise ManifestError(item.message)
             yield item
 

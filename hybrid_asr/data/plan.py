@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, NamedTuple, TypeVar, overload
+from typing import NamedTuple, TypeVar, overload
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt64
@@ -83,7 +83,7 @@ class Corpus:
     least_seconds: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
-class View(Sequence[T], Generic[T]):
+class View(Sequence[T]):
     """A sequence whose items are made when they are asked for: an epoch of a million utterances is a few arrays."""
 
     def __init__(self, length: int, item: Callable[[int], T]):
@@ -170,17 +170,17 @@ class EpochPlan:
             relief=self._relief,
         )
 
-    def _members(self, step: int) -> np.ndarray:
+    def _members(self, step: int) -> list[int]:
         """The rows of a batch, the longest first."""
         group = self._order[step]
-        members = np.arange(int(self._edges[group]), int(self._edges[group + 1]))
-        return members[np.argsort(-self._rows.seconds[members], kind="stable")]
+        start, stop = int(self._edges[group]), int(self._edges[group + 1])
+        return (start + np.argsort(-self._rows.seconds[start:stop], kind="stable")).tolist()
 
     def _planned(self, row: int, weight: float = 1.0) -> PlannedUtterance:
         first, second = int(self._rows.first[row]), int(self._rows.second[row])
         return PlannedUtterance((first,) if second < 0 else (first, second), float(self._rows.speed[row]), weight)
 
-    def _divisor(self, members: np.ndarray) -> int:
+    def _divisor(self, members: list[int]) -> int:
         total = 0
         for row in members:
             first, second = int(self._rows.first[row]), int(self._rows.second[row])

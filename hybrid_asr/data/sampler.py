@@ -81,6 +81,12 @@ class DataConfig:
             raise ValueError("max_seconds must be more than min_seconds")
 
 
+def within_limits(train: Manifest, data: DataConfig) -> Manifest:
+    """The training utterances between `min_seconds` and `max_seconds`; who calls it reports how many are left out."""
+    longest = np.inf if data.max_seconds is None else data.max_seconds
+    return train.select((train.durations >= data.min_seconds) & (train.durations <= longest))
+
+
 class Planner:
     """Plans any epoch of a training set. The plan of an epoch is a pure function of (corpus, configurations, seed,
     epoch).

@@ -82,13 +82,24 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     lines = read_lines(path, needed_for="give the path of a table")
     separator = max(",;\t", key=lines[0].count)
     try:
-        reader = csv.reader((line + "\n" for line in lines), delimiter=separator, strict=True)
+        # tables with tabs often have quotes as mere characters, at the start of a field too
+        quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
+        reader = csv.reader((line + "\n" for line in lines), delimiter=separator, strict=True, quoting=quoting)
         found = [(reader.line_num, fields) for fields in reader if any(field.strip() for field in fields)]
+        if separator == "\t":
+            found = [(line, [_unquoted(field) for field in fields]) for line, fields in found]
     except csv.Error as error:
         raise TableError(f"{path}: not a table ({error}); a quote inside a quoted field must be doubled") from None
     if not found:
         raise TableError(f"{path}: the table is empty; it needs a header with the columns {', '.join(REQUIRED)}")
     yield from found
+
+
+def _unquoted(field: str) -> str:
+    """A field without the quotes that a spreadsheet put around it."""
+    inner = field[1:-1]
+    enclosed = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if enclosed else field
 
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:

@@ -6,7 +6,7 @@ Axes: B utterances, T frames, V units, L labels of an utterance, S = 2L + 1 stat
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hybrid_asr.lengths import valid_mask
@@ -43,7 +43,7 @@ def ctc_align(
     """
     states = _with_blanks(labels, blank)
     emission = log_probs.double().gather(2, states[:, None].expand(-1, log_probs.shape[1], -1))  # (B, T, S)
-    scores, moves = _forward(emission, _may_skip(states, blank), frames)
+    scores, moves = _forward(emission, _may_skip(states), frames)
     ends = torch.stack([2 * label_lengths, (2 * label_lengths - 1).clamp(min=0)], 1)  # the final blank, the last label
     final = scores.gather(1, ends)
     end = torch.where(final[:, 1] > final[:, 0], ends[:, 1], ends[:, 0])
@@ -64,14 +64,14 @@ def _with_blanks(labels: Int[Tensor, "batch labels"], blank: int) -> Int[Tensor,
     return states
 
 
-def _may_skip(states: Int[Tensor, "batch states"], blank: int) -> Tensor:
-    """Whether a state can follow the one before the last: a label other than that one."""
+def _may_skip(states: Int[Tensor, "batch states"]) -> Bool[Tensor, "batch states"]:
+    """Whether a state can follow the one before the last: a label that differs from that one; blanks do not."""
     other = states[:, 2:] != states[:, :-2]
-    return torch.nn.functional.pad(other & (states[:, 2:] != blank), (2, 0), value=False)[:, : states.shape[1]]
+    return torch.nn.functional.pad(other, (2, 0), value=False)[:, : states.shape[1]]
 
 
 def _forward(
-    emission: Float[Tensor, "batch time states"], may_skip: Tensor, frames: Int[Tensor, " batch"]
+    emission: Float[Tensor, "batch time states"], may_skip: Bool[Tensor, "batch states"], frames: Int[Tensor, " batch"]
 ) -> tuple[Float[Tensor, "batch states"], Int[Tensor, "batch time states"]]:
     """The best score in each state after the last real frame, and from how many states before each one was entered."""
     real = valid_mask(frames, emission.shape[1])[..., None]

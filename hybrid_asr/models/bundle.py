@@ -1,7 +1,6 @@
 """All that decoding needs, in one file on disk: front end, model, tokenizer, text rules, the bound on length."""
 
 import dataclasses
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid_asr.audio.fbank import FeaturesConfig, build_features
-from hybrid_asr.config.schema import ConfigError, parse
+from hybrid_asr.config.schema import parse
 from hybrid_asr.errors import UserError
 from hybrid_asr.files import atomic_path
 from hybrid_asr.models.hybrid import HybridModel, ModelConfig, build_model
@@ -85,19 +84,19 @@ class Bundle:
         content = read_torch(path)
         description = content.get("bundle", content)
         if not isinstance(description, dict) or description.get("format") != FORMAT:
-            raise BundleError(f"{path}: not a model of hybrid-asr; give the folder of a run, its model.pt or a checkpoint")
+            raise BundleError(f"{path}: not a model of hybrid-asr; give a run's folder, its model.pt or a checkpoint")
         return cls.restore(description, content.get("weights", content.get("state_dict", {})), path)
 
     @classmethod
     def restore(cls, description: dict[str, Any], weights: dict[str, Tensor], path: Path | str) -> "Bundle":
         """Build from `describe()` and weights; `path` is for the error message."""
         try:
-            with torch.random.fork_rng(devices=[]):  # initial weights are thrown away: leave the caller's generator alone
+            with torch.random.fork_rng(devices=[]):  # initial weights are thrown away: spare the caller's generator
                 bundle = cls.build(
                     description["config"], restore_tokenizer(description["tokenizer"]), description["labels_per_frame"]
                 )
             bundle.load_weights(weights)
-        except (ConfigError, KeyError, TypeError, RuntimeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise BundleError(f"{path}: damaged, or of another version of hybrid-asr: {str(error)[:500]}") from error
         return bundle
 
@@ -108,10 +107,11 @@ def read_torch(path: Path | str) -> dict[str, Any]:
         raise BundleError(f"{path}: no such file; train first, or name a run's model.pt or checkpoint")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except Exception as error:  # of a damaged file torch may raise anything, IndexError and AssertionError among them
         cause = str(error).strip().splitlines()[:1]
         raise BundleError(
-            f"{path}: cannot be read, it is damaged or not a checkpoint ({''.join(cause)[:200]}); use another checkpoint of the run"
+            f"{path}: cannot be read, it is damaged or not a checkpoint ({''.join(cause)[:200]}); "
+            "use another checkpoint of the run"
         ) from error
     if not isinstance(content, dict):
         raise BundleError(f"{path}: holds {type(content).__name__}, not a model of hybrid-asr")

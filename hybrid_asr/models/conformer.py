@@ -34,7 +34,9 @@ class ConformerConfig:
 
     def __post_init__(self):
         if self.dim % (2 * self.heads):
-            raise ValueError(f"dim {self.dim} must be a multiple of 2 x heads = {2 * self.heads}: rotary positions turn pairs")
+            raise ValueError(
+                f"dim {self.dim} must be a multiple of 2 x heads = {2 * self.heads}: rotary positions turn pairs"
+            )
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel {self.kernel} must be odd, so that a frame has as many neighbours on each side")
 

@@ -16,7 +16,7 @@ State = TypeVar("State")
 
 
 class Decoder(Protocol[State]):
-    """Predicts labels one after the other: all at once for known labels, step by step in a search; its state is a value."""
+    """Predicts label after label: all at once for known labels, step by step in a search; its state is a value."""
 
     def __call__(self, encoded: Encoded, labels: Tensor) -> Tensor: ...
 

@@ -32,7 +32,7 @@ class Outputs(NamedTuple):
 
 
 class HybridModel(nn.Module):
-    """Hybrid CTC/attention model (Watanabe et al., 2017): CTC alone and attention alone are the same class without a part."""
+    """Hybrid CTC/attention model (Watanabe et al., 2017): CTC or attention alone is the same class without a part."""
 
     def __init__(self, encoder: Conformer | Transformer, ctc: CtcHead | None, decoder: TransformerDecoder | None):
         super().__init__()

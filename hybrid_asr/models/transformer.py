@@ -31,8 +31,10 @@ class TransformerConfig:
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def __post_init__(self):
-        if self.dim % self.heads:
-            raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
+        if self.dim % self.heads or self.dim % 2:
+            raise ValueError(
+                f"dim {self.dim} must be a multiple of heads {self.heads}, and even: sine and cosine make pairs"
+            )
 
 
 class TransformerLayer(nn.Module):

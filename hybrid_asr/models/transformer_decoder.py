@@ -1,4 +1,4 @@
-"""The Transformer decoder.  Axes: B utterances, L label steps, N hypotheses, T' encoder frames, H heads, D width, V units."""
+"""The Transformer decoder.  Axes: B utterances, L labels, N hypotheses, T' frames, H heads, D width, V units."""
 
 from typing import Annotated, Literal, NamedTuple
 
@@ -29,12 +29,14 @@ class TransformerDecoderConfig:
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def __post_init__(self):
-        if self.dim % self.heads:
-            raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
+        if self.dim % self.heads or self.dim % 2:
+            raise ValueError(
+                f"dim {self.dim} must be a multiple of heads {self.heads}, and even: sine and cosine make pairs"
+            )
 
 
 class TransformerState(NamedTuple):
-    """What a decoder remembers between steps: per layer the encoder's keys and values and those of the labels so far."""
+    """What a decoder remembers between steps: of each layer the encoder's keys and values and the labels' so far."""
 
     memory: list[KeysValues]  # (B, H, T', D/H), one per layer
     past: list[KeysValues]  # (N, H, steps, D/H), one per layer
@@ -91,7 +93,7 @@ class TransformerDecoder(nn.Module):
         self.output = nn.Linear(cfg.dim, units)
 
     def forward(self, encoded: Encoded, labels: Int[Tensor, "batch labels"]) -> Float[Tensor, "batch labels+1 units"]:
-        """Logits of every label and of the end, given the true labels before; padding lies to the right and is not seen."""
+        """Logits of every label and of the end, given the true labels before; padding, to the right, is not seen."""
         inputs = nn.functional.pad(labels, (1, 0), value=self.sos)  # (B, L + 1)
         x = self.dropout(self._embed(inputs, 0))
         look = valid_mask(encoded.frames, encoded.states.shape[1])[:, None, None]
@@ -104,7 +106,9 @@ class TransformerDecoder(nn.Module):
         utterances = encoded.frames.shape[0]
         owner = torch.arange(utterances, device=encoded.states.device).repeat_interleave(beams)
         memory = [layer.cross_attention.memory(encoded.states) for layer in self.layers]
-        nothing = [KeysValues(*(part.new_zeros(len(owner), *part.shape[1:2], 0, part.shape[3]) for part in m)) for m in memory]
+        nothing = [
+            KeysValues(*(part.new_zeros(len(owner), part.shape[1], 0, part.shape[3]) for part in m)) for m in memory
+        ]
         return TransformerState(memory, nothing, encoded.frames, owner)
 
     def step(
@@ -130,12 +134,11 @@ class TransformerDecoder(nn.Module):
         return state._replace(past=past, owner=state.owner[parents])
 
     def keep(self, state: TransformerState, utterances: Int[Tensor, " live"]) -> TransformerState:
-        """Let all utterances but `utterances` leave, with their hypotheses."""
-        rows = torch.isin(state.owner, utterances).nonzero()[:, 0]
-        place = torch.empty_like(state.frames).index_put((utterances,), torch.arange(len(utterances), device=rows.device))
-        kept = self.reorder(state, rows)
+        """Let all utterances but `utterances` leave, with their hypotheses; the others stand in that order."""
+        owner, rows = (state.owner == utterances[:, None]).nonzero().T
+        past = self.reorder(state, rows).past
         memory = [KeysValues(*(part[utterances] for part in pair)) for pair in state.memory]
-        return kept._replace(memory=memory, frames=state.frames[utterances], owner=place[kept.owner])
+        return TransformerState(memory, past, state.frames[utterances], owner)
 
     def _embed(self, labels: Int[Tensor, "rows steps"], first: int) -> Float[Tensor, "rows steps dim"]:
         """Embedding times sqrt(D) plus the positions from `first` on."""

@@ -34,11 +34,14 @@ def attention_weights(
     keys: Float[Tensor, "batch heads keys width"],
     mask: Bool[Tensor, "#batch #heads #queries keys"] | None,
 ) -> Float[Tensor, "batch heads queries keys"]:
-    """The weights that scaled_dot_product_attention uses and does not show: they sum to one over the real keys."""
+    """The weights that scaled_dot_product_attention uses and does not show: they sum to one over the real keys.
+
+    Where there is no real key they are zero, as there.
+    """
     scores = queries @ keys.transpose(-2, -1) / queries.shape[-1] ** 0.5
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    return scores.softmax(dim=-1)
+    if mask is None:
+        return scores.softmax(dim=-1)
+    return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
 
 
 class SelfAttention(nn.Module):

@@ -1,4 +1,4 @@
-"""Dropout whose masks are drawn as bytes on a CPU, where `nn.Dropout` fills its mask on one thread, a float at a time."""
+"""Dropout whose masks are drawn as bytes on a CPU, where `nn.Dropout` draws a float for each value on one thread."""
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ class Dropout(nn.Module):
         super().__init__()
         assert 0 <= p < 1, p
         self.p = p
-        self.threshold = round(p * 256)
+        self.threshold = min(round(p * 256), 255)  # 256 would leave nothing to scale
 
     def forward(self, values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         if not self.training or self.p == 0:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 def sinusoids(size: int, dim: int, like: Tensor) -> Float[Tensor, "{size} {dim}"]:
     """The absolute position table of Vaswani et al. (2017): even columns sine, odd columns cosine."""
-    frequencies = torch.exp(torch.arange(0, dim, 2, device=like.device, dtype=torch.float64) * (-math.log(10000.0) / dim))
+    columns = torch.arange(0, dim, 2, device=like.device, dtype=torch.float64)
+    frequencies = torch.exp(columns * (-math.log(10000.0) / dim))
     angles = torch.arange(size, device=like.device, dtype=torch.float64)[:, None] * frequencies
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).to(like.dtype)
 
@@ -23,7 +24,7 @@ class Rotation(nn.Module):
     def __init__(self, head_dim: int):
         super().__init__()
         if head_dim % 2:
-            raise ValueError(f"rotary positions need an even width per head, got {head_dim}; choose another dim or heads")
+            raise ValueError(f"rotary positions need an even width per head, got {head_dim}; change dim or heads")
         self.head_dim = head_dim
 
     def table(self, size: int, like: Tensor) -> Float[Tensor, "2 {size} half"]:

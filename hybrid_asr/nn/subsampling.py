@@ -6,6 +6,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybrid_asr.errors import UserError
+
 Length = TypeVar("Length", int, Tensor)
 
 STRIDE = 4  # feature frames from one output frame to the next
@@ -13,7 +15,7 @@ SMALLEST_INPUT = 7  # frames that give one output frame
 
 
 def subsampled_length(frames: Length) -> Length:
-    """Frames left of `frames` by two 3x3 convolutions of stride 2 without padding; below seven frames there are none."""
+    """Frames left of `frames` by two 3x3 convolutions of stride 2 without padding; fewer than seven leave none."""
     return ((frames - 1) // 2 - 1) // 2
 
 
@@ -25,6 +27,8 @@ class ConvSubsampling(nn.Module):
 
     def __init__(self, features: int, channels: int, dim: int):
         super().__init__()
+        if features < SMALLEST_INPUT:
+            raise UserError(f"{features} features a frame are too few to be subsampled; give {SMALLEST_INPUT} or more")
         self.first = nn.Conv2d(1, channels, 3, stride=2)
         self.second = nn.Conv2d(channels, channels, 3, stride=2)
         self.project = nn.Linear(channels * subsampled_length(features), dim)

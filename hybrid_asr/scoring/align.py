@@ -25,8 +25,11 @@ from hybrid_asr.text.normalise import normalise
 Unit = Literal["word", "character"]
 Kind = Literal["equal", "substitute", "delete", "insert"]
 
-_SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u31c0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f"
-_SPACELESS += "\U00020000-\U0003ffff"
+# Thai and Lao, Burmese, Khmer, CJK radicals to kana, kana extensions, Han and its compatibility forms, half-width kana.
+_SPACELESS = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u31c0-\u31ff\u3400-\u9fff"
+    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
 _DROPPED_SPACE = re.compile(f"(?<=[{_SPACELESS}]) | (?=[{_SPACELESS}])")
 
 

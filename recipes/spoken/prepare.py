@@ -50,14 +50,15 @@ VARIANTS = {
 TENTHS = {"train": range(7), "valid": range(7, 8), "test": range(8, 10)}  # of all texts
 ALWAYS_TRAINED = {"hello"}
 
-NAMES = """
+SPELLED = """
     aaron adam alex alice amy andrew angela anna arthur barbara ben betty brian carla carol charles chloe colin daisy
     daniel david deborah diana dominic edward elena elizabeth emma eric felix fiona frank fred gabriel george grace
     harold hazel helen henry hugo irene isabel ivan jack james jane jason jeffrey jessica joseph julia karen keith kevin
     laura leo linda lucy marcus margaret martin mary max michael monica nancy nicole nora oliver oscar patrick paul
     peter quentin rachel ralph rebecca robert roxanne ruth sam sarah simon sophie susan thomas tina tracy vera victor
     vivian walter wanda wendy william xavier yasmin yvonne zoe
-""".split()
+"""
+NAMES = SPELLED.split()
 TEST_NAMES = NAMES[4::5]
 
 # The kinds of utterance in turn. A sixth are spelled names: 100 in `test`, so that each name comes there once.

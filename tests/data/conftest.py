@@ -28,7 +28,7 @@ def make_wav(tmp_path: Path):
 
 @pytest.fixture
 def make_manifest(tmp_path: Path, make_wav):
-    """Write wav files of the given seconds and a manifest `name` of them; texts come in turn from WORDS unless given."""
+    """Write wav files of the given seconds and a manifest `name` of them; texts are WORDS in turn unless given."""
 
     def make(seconds, *, name: str = "train", texts=None, speakers=None) -> Manifest:
         utterances = []

@@ -21,21 +21,17 @@ def write_lines(path, *lines) -> None:
 def test_what_is_written_is_read(tmp_path, make_wav) -> None:
     make_wav("a.wav", 2.0)
     utterances = [
-        Utterance(id="a-1", audio="a.wav", duration_s=0.5, text="grüße 世界", speaker="s", language="de"),
+        Utterance(id="a-1", audio="../a.wav", duration_s=0.5, text="grüße 世界", speaker="s", language="de"),
         Utterance(id="a-2", audio=str(tmp_path / "a.wav"), start_s=0.5, duration_s=1.5, text="line\u2028separator"),
     ]
     path = tmp_path / "new" / "set.jsonl"
-    write_manifest(path, [utterances[0].__class__(**{**vars_of(utterances[0]), "audio": "../a.wav"}), utterances[1]])
+    write_manifest(path, utterances)
     manifest = Manifest.read(path)
-    assert len(manifest) == 2 and manifest[1] == utterances[1] and list(manifest)[0] == manifest[0]
-    assert manifest[0].text == "grüße 世界" and "grüße 世界" in path.read_text(encoding="utf-8")
+    assert len(manifest) == 2 and list(manifest) == utterances == [manifest[0], manifest[1]]
+    assert "grüße 世界" in path.read_text(encoding="utf-8")
     assert manifest.durations.tolist() == [0.5, 1.5]
     assert manifest.audio_path(0).samefile(manifest.audio_path(1))
     assert manifest.where(1) == f"{path}:2: utterance 'a-2'"
-
-
-def vars_of(utterance: Utterance) -> dict:
-    return {name: getattr(utterance, name) for name in utterance.__slots__}
 
 
 def test_the_same_utterances_give_the_same_bytes_and_digest(tmp_path) -> None:
@@ -144,7 +140,7 @@ def test_no_manifest_an_empty_one_and_one_in_another_encoding(tmp_path) -> None:
     with pytest.raises(ManifestError, match="the manifest is empty"):
         Manifest.read(tmp_path / "m.jsonl")
     (tmp_path / "m.jsonl").write_bytes(json.dumps({**GOOD, "text": "ü"}, ensure_ascii=False).encode("latin-1"))
-    with pytest.raises(ManifestError, match="m.jsonl:1: the line is not UTF-8"):
+    with pytest.raises(ManifestError, match=r"m\.jsonl:1: the line is not UTF-8"):
         Manifest.read(tmp_path / "m.jsonl", audio="unchecked")
 
 

@@ -114,6 +114,87 @@ def test_the_batched_search_equals_a_plain_one_that_never_stops_early(weight: fl
             assert_same(found[row], greater_of(plain, normalise=normalise)[:nbest])
 
 
+class Endless(JointSearch):
+    """Goes on to the bound."""
+
+    def _finished(self, beam, max_labels, length):
+        return beam.scores.amax(1) == -torch.inf
+
+
+@pytest.mark.parametrize("normalise", ["none", "length"])
+@pytest.mark.parametrize("bonus", [0.0, 0.5, 1.5, -0.2])
+def test_stopping_equals_running_to_the_bound(bonus: float, normalise: str):
+    units, eos, batch = 7, 6, 12
+    encoded, log_probs = toy_batch([20] * batch, units, seed=40)
+    bounds = torch.arange(batch) % 9 + 4
+    decoder = RecurrentDecoder(4, units, seed=6, sharp=1.5)
+    decoder.bias[eos] = 3.0
+    for weight, nbest in ((0.0, 1), (0.3, 3)):
+        cfg = SearchConfig(beam=4, ctc_weight=weight, length_bonus=bonus, normalise=normalise, nbest=nbest)
+        found, endless = (
+            kind(parts(log_probs, decoder, weight, eos=eos), cfg, blank=0, sos=eos, eos=eos)(encoded, bounds)
+            for kind in (JointSearch, Endless)
+        )
+        for ours, theirs in zip(found, endless, strict=True):
+            assert_same(ours, theirs)
+
+
+class Chain:
+    """A scorer whose next unit depends on the last one alone: rows of probabilities of blank, 1, 2, eos (= sos)."""
+
+    def __init__(self, *, begin: list[float], after_one: list[float], after_two: list[float]):
+        self.table = torch.tensor([begin, after_one, after_two, begin], dtype=torch.float64).log()
+
+    def start(self, encoded, beams):
+        return 0
+
+    def score(self, state, last):
+        return self.table[last], state
+
+    def advance(self, state, parents, labels):
+        return state + 1
+
+    def keep(self, state, utterances):
+        return state
+
+
+ONE = Encoded(torch.zeros(1, 1, 1), torch.tensor([1]))
+
+
+@pytest.mark.parametrize(
+    ("begin", "again", "bonus", "normalise", "best"),
+    [
+        ([0.0, 0.3, 0.0, 0.7], 0.9, 0.0, "none", 0),
+        ([0.0, 0.3, 0.0, 0.7], 0.9, 0.4, "none", 40),  # each further label gains more than it costs
+        ([0.0, 0.05, 0.0, 0.74], 0.97, 0.0, "length", 40),  # a dear first label, shared by many cheap ones
+        ([0.0, 0.6, 0.0, 0.4], 0.01, -1.0, "length", 1),  # live ones rank higher now than they will at the bound
+    ],
+)
+def test_a_late_winner_is_waited_for(begin: list[float], again: float, bonus: float, normalise: str, best: int):
+    chain = Chain(begin=begin, after_one=[0.0, again, 0.0, 1 - again], after_two=[0.0] * 4)
+    cfg = SearchConfig(beam=4, ctc_weight=0.0, length_bonus=bonus, normalise=normalise)
+    for kind in (JointSearch, Endless):
+        [[found]] = kind([Part("chain", chain, 1.0)], cfg, blank=0, sos=3, eos=3)(ONE, torch.tensor([40]))
+        assert found.labels == (1,) * best
+
+
+def test_a_sure_end_stops_the_search():
+    steps = []
+
+    class Counting(RecurrentDecoder):
+        def step(self, state, last, *, weights="none"):
+            steps.append(len(last))
+            return super().step(state, last, weights=weights)
+
+    encoded, _ = toy_batch([20, 20], 7, seed=40)
+    decoder = Counting(4, 7, seed=6)
+    decoder.bias[6] = 30.0
+    cfg = SearchConfig(beam=4, ctc_weight=0.0)
+    scorers = [Part("attention", AttentionScorer(decoder, blank=0), 1.0)]
+    JointSearch(scorers, cfg, blank=0, sos=6, eos=6)(encoded, torch.tensor([500, 500]))
+    assert steps == [8]
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
 def test_neighbours_change_nothing(weight: float, dtype: torch.dtype):
@@ -173,6 +254,27 @@ def test_equal_scores_fall_to_the_smaller_labels():
     scorers = [Part("attention", AttentionScorer(decoder, blank=0), 1.0)]
     [found] = JointSearch(scorers, cfg, blank=0, sos=eos, eos=eos)(encoded, torch.tensor([3]))
     assert [hyp.labels for hyp in found] == [(1, 1, 1), (1, 1, 2), (1, 1, 3)]
+
+
+class Tied(Chain):
+    """(1, 1) and (2,) both have the probability 1/4; `first` is that of beginning with 1."""
+
+    def __init__(self, first: float):
+        super().__init__(begin=[0.0, first, 0.5, 0.0], after_one=[0.0, 1.0, 0.0, 0.0], after_two=[0.0, 0.0, 0.0, 0.5])
+        self.after_second = torch.tensor([0.0, 0.0, 0.0, 0.25 / first], dtype=torch.float64).log()
+
+    def score(self, state, last):
+        second = (last == 1)[:, None] & (state == 2)
+        return torch.where(second, self.after_second, self.table[last]), state
+
+
+@pytest.mark.parametrize("first", [0.5, 0.25])  # at 0.25 nothing but the exact tie keeps the search going
+def test_a_tie_between_lengths_falls_to_the_smaller_labels_too(first: float):
+    for nbest in (1, 2):
+        cfg = SearchConfig(beam=4, ctc_weight=0.0, nbest=nbest)
+        search = JointSearch([Part("tied", Tied(first), 1.0)], cfg, blank=0, sos=3, eos=3)
+        [found] = search(ONE, torch.tensor([5]))
+        assert [hyp.labels for hyp in found] == [(1, 1), (2,)][:nbest]
 
 
 def test_best_places_takes_the_first_of_equals():

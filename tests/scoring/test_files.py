@@ -11,7 +11,6 @@ from hybrid_asr.scoring.report import ErrorReport
 from hybrid_asr.scoring.rows import ScoringError
 
 TEXTS = {"a-1": "one two three", "a-2": "four (or five)", "b-1": "", "b-2": "今天 天气\u2028好"}
-SHARED = Path(__file__).parents[2] / "../shared"
 
 
 def jsonl(path: Path, entries: list[dict]) -> Path:
@@ -133,8 +132,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         read_references(tmp_path)
 
 
-def test_a_published_transcription_against_itself() -> None:
-    path = SHARED / "data/an4/etc/an4_test.transcription"
+def test_a_published_transcription_against_itself(shared: Path) -> None:
+    path = shared / "data/an4/etc/an4_test.transcription"
     if not path.is_file():
         pytest.skip("needs shared/data/an4 beside the checkout")
     scores = score_files(path, path)

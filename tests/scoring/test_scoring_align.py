@@ -1,13 +1,16 @@
 """Error counts against a brute-force edit distance and alignments counted by hand."""
 
 import unicodedata
+from functools import partial
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hybrid_asr.scoring.align import ErrorCounts, Step, Unit, align, align_all, count_all, count_errors, split
 
+# Always the same examples, and a loaded machine is no failure.
+examples = partial(settings, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 UNITS: tuple[Unit, ...] = ("word", "character")
 SENTENCES = st.lists(st.sampled_from(["a", "b", "aa", "ab", "天", "é", "e\u0301"]), max_size=7).map(" ".join)
 
@@ -24,7 +27,7 @@ def edit_distance(left: list[str], right: list[str]) -> int:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@settings(max_examples=200, deadline=None)
+@examples(max_examples=200)
 @given(reference=SENTENCES, hypothesis=SENTENCES)
 def test_counts_are_the_edit_distance(unit: Unit, reference: str, hypothesis: str) -> None:
     counts = count_errors(reference, hypothesis, unit)
@@ -36,7 +39,7 @@ def test_counts_are_the_edit_distance(unit: Unit, reference: str, hypothesis: st
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@settings(max_examples=100, deadline=None)
+@examples(max_examples=100)
 @given(reference=SENTENCES, hypothesis=SENTENCES)
 def test_alignments_spell_both_sides_and_agree_with_the_counts(unit: Unit, reference: str, hypothesis: str) -> None:
     steps = align(reference, hypothesis, unit)
@@ -50,7 +53,7 @@ def test_alignments_spell_both_sides_and_agree_with_the_counts(unit: Unit, refer
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@settings(max_examples=25, deadline=None)
+@examples(max_examples=25)
 @given(pairs=st.lists(st.tuples(SENTENCES, SENTENCES), min_size=1, max_size=6))
 def test_a_batch_is_its_utterances(unit: Unit, pairs: list[tuple[str, str]]) -> None:
     references, hypotheses = [a for a, _ in pairs], [b for _, b in pairs]
@@ -116,7 +119,7 @@ def test_an_alignment_by_hand() -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@settings(max_examples=100, deadline=None)
+@examples(max_examples=100)
 @given(text=st.text())
 def test_a_text_is_equal_to_itself_however_composed(unit: Unit, text: str) -> None:
     assert count_errors(text, unicodedata.normalize("NFD", text), unit).errors == 0

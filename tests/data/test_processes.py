@@ -1,0 +1,88 @@
+"""Two real processes (gloo) see disjoint shares of the same global batches, and evaluate every utterance once."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PROCESS = """
+import json, os, sys
+import torch, torch.distributed as dist
+from hybrid_asr.audio.augment import AugmentConfig
+from hybrid_asr.data.check import label_counts
+from hybrid_asr.data.dataset import SpeechDataset, build_loader
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.sampler import DataConfig, Planner, PlanSampler, evaluation_batches
+from hybrid_asr.text.characters import CharTokenizerConfig
+from hybrid_asr.text.tokenizer import train_tokenizer
+
+if __name__ == "__main__":
+    store, manifest, outcome = sys.argv[1:4]
+    rank, ranks = int(sys.argv[4]), int(sys.argv[5])
+    dist.init_process_group("gloo", init_method=f"file://{os.path.abspath(store)}", rank=rank, world_size=ranks)
+    manifest = Manifest.read(manifest)
+    tokenizer = train_tokenizer(CharTokenizerConfig(), [utterance.text for utterance in manifest])
+    dataset = SpeechDataset(manifest, tokenizer=tokenizer, rules="none@1", rate=16000)
+    counts = label_counts(manifest, tokenizer, "none@1")
+    data = DataConfig(train="a", valid="b", batch_seconds=4.0)
+    augment = AugmentConfig(speeds=(0.9, 1.0, 1.1), join_share=0.5, join_max_s=2.0)
+    planner = Planner(dataset.corpus(counts), data=data, augment=augment, seed=1)
+    sampler = PlanSampler(planner, rank=rank, ranks=ranks, accumulation=2)
+    sampler.set_epoch(1)
+    steps = []
+    for batch in build_loader(dataset, sampler, workers=0, prefetch=1):
+        own = ((batch.label_lengths + 1) * batch.weights).sum()
+        dist.all_reduce(own)  # hangs, and fails by the time limit, if the processes had different numbers of parts
+        ids = [name for name, weight in zip(batch.ids, batch.weights) if weight > 0]
+        steps.append({"ids": ids, "divisor": batch.divisor, "labels": own.item()})
+    names = [utterance.id for utterance in manifest]
+    plan = planner.plan(1)
+    batches = [["+".join(names[i] for i in row.indices) for row in batch.utterances] for batch in plan.batches]
+    rows = [row for part in evaluation_batches(manifest, 2.0, rank, ranks) for row in part.utterances]
+    evaluated = [names[row.indices[0]] for row in rows if row.weight > 0]
+    with open(f"{outcome}-{rank}.json", "w") as file:
+        json.dump({"steps": steps, "batches": batches, "evaluated": evaluated}, file)
+    dist.barrier()
+    dist.destroy_process_group()
+"""
+
+
+@pytest.fixture
+def outcomes(tmp_path: Path, make_manifest) -> list[dict]:
+    """What each of two processes saw."""
+    manifest = make_manifest(np.linspace(0.2, 0.8, 31).round(2))
+    script = tmp_path / "process.py"
+    script.write_text(PROCESS)
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "JAXTYPING_DISABLE": "1"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, script, "store", manifest.path, "seen", str(rank), "2"], env=environment, cwd=tmp_path
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    return [json.loads((tmp_path / f"seen-{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_two_processes_share_the_same_batches_and_evaluate_every_utterance_once(outcomes) -> None:
+    first, second = outcomes
+    assert first["batches"] == second["batches"], "the global batches do not depend on the rank"
+    assert len(first["steps"]) == len(second["steps"]) == 2 * len(first["batches"])
+    for update, batch in enumerate(first["batches"]):
+        parts = [seen["steps"][2 * update : 2 * update + 2] for seen in outcomes]  # two accumulated parts each
+        ids = [Counter(name for step in steps for name in step["ids"]) for steps in parts]
+        assert not ids[0] & ids[1], "disjoint"
+        assert ids[0] + ids[1] == Counter(batch), "together the whole batch"
+        for steps in parts:
+            labels = sum(step["labels"] for step in steps)  # already summed over the processes
+            assert {step["divisor"] for step in steps} == {labels}, "the divisor is the global batch's"
+    everyone = Counter(name for batch in first["batches"] for row in batch for name in row.split("+"))
+    assert everyone == Counter(f"train-{index}" for index in range(31))
+    evaluated = [seen["evaluated"] for seen in outcomes]
+    assert all(evaluated) and Counter(evaluated[0] + evaluated[1]) == everyone

@@ -1,0 +1,234 @@
+"""The user's tables and Kaldi folders: what is read, and how every mistake is named."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from hybrid_asr.data.manifest import Manifest, write_manifest
+from hybrid_asr.data.sources import TableError
+from hybrid_asr.data.tables import read_kaldi, read_table
+
+
+@pytest.fixture
+def table(tmp_path, make_wav):
+    """Write a table beside a.wav (1 s), b.wav (2 s) and c.wav (3 s)."""
+    for seconds, name in enumerate(("a.wav", "b.wav", "c.wav"), 1):
+        make_wav(name, seconds)
+
+    def write(text: str, *, encoding: str = "utf-8"):
+        path = tmp_path / "table.csv"
+        path.write_bytes(text.encode(encoding))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize(("encoding", "newline"), [("utf-8", "\n"), ("utf-8-sig", "\r\n")])
+def test_a_table_with_all_columns(table, tmp_path, separator, encoding, newline) -> None:
+    lines = ["Audio,text,speaker,start,duration,set,language,id,remark"]
+    lines += [
+        "a.wav,grüß gott,anna,,,train,de,x1,r",
+        "b.wav,two,bob,0.5,1.25,dev,,x2,",
+        f"{tmp_path}/c.wav,three,,1,,TEST,,x3,",
+    ]
+    path = table(newline.join(line.replace(",", separator) for line in lines) + newline, encoding=encoding)
+    sets = read_table(path)
+    assert [(name, [utterance.id for utterance in found]) for name, found in sets.items()] == [
+        ("train", ["x1"]),
+        ("valid", ["x2"]),
+        ("test", ["x3"]),
+    ]
+    one, two, three = (sets[name][0] for name in ("train", "valid", "test"))
+    assert (one.text, one.speaker, one.language, one.start_s, one.duration_s) == ("grüß gott", "anna", "de", 0.0, 1.0)
+    assert (two.start_s, two.duration_s, three.start_s, three.duration_s) == (0.5, 1.25, 1.0, 2.0)
+    assert three.speaker is None and one.audio == str(tmp_path / "a.wav")
+    for name, found in sets.items():
+        write_manifest(tmp_path / "elsewhere" / f"{name}.jsonl", found)
+        assert list(Manifest.read(tmp_path / "elsewhere" / f"{name}.jsonl")) == found
+
+
+def test_quotes_and_separators_inside_fields(table) -> None:
+    path = table('audio,text,set\na.wav,"yes, ""really""",train\nb.wav,"two\nlines",valid\nc.wav,x,test\n')
+    sets = read_table(path)
+    assert sets["train"][0].text == 'yes, "really"' and sets["valid"][0].text == "two\nlines"
+
+
+def test_quotes_between_tabs_are_characters_unless_they_enclose_a_field(table) -> None:
+    """As in Common Voice's tables and as in a spreadsheet's."""
+    lines = ["audio\ttext\tset", 'a.wav\t"Yes," he said\ttrain', 'b.wav\t"a ""b"" c"\tvalid', 'c.wav\t"open\ttest']
+    sets = read_table(table("\n".join(lines)))
+    assert [found[0].text for found in sets.values()] == ['"Yes," he said', 'a "b" c', '"open']
+
+
+def test_ids_are_made_of_path_and_start(table, make_wav, tmp_path) -> None:
+    make_wav("far/away file.wav", 1.0)
+    path = table("audio,text,start,duration,set\nfar/away file.wav,x,,,train\nb.wav,y,0,1,valid\nb.wav,z,1,1,test\n")
+    assert [found[0].id for found in read_table(path).values()] == ["far-away_file", "b-0000000", "b-0001000"]
+
+
+def many(make_wav, count: int, speakers: int | None = None) -> str:
+    make_wav("a.wav", 1.0)
+    rows = [f"a.wav,x,u{index}" + (f",s{index % speakers}" if speakers else "") for index in range(count)]
+    return "\n".join(["audio,text,id" + (",speaker" if speakers else ""), *rows])
+
+
+def test_sets_that_are_not_named_are_held_out_by_a_hash(table, make_wav) -> None:
+    sets = read_table(table(many(make_wav, 400)))
+    assert 20 < len(sets["test"]) < 65 and 20 < len(sets["valid"]) < 65
+    assert Counter(utterance.id for found in sets.values() for utterance in found) == Counter(
+        f"u{i}" for i in range(400)
+    )
+    more = read_table(table(many(make_wav, 500)))
+    for name, found in sets.items():
+        assert {utterance.id for utterance in found} <= {utterance.id for utterance in more[name]}, (
+            "rows keep their set"
+        )
+
+
+def test_whole_speakers_are_held_out(table, make_wav) -> None:
+    for speakers in (3, 40):
+        sets = read_table(table(many(make_wav, 200, speakers)))
+        groups = [{utterance.speaker for utterance in found} for found in sets.values()]
+        assert all(groups) and sum(map(len, groups)) == len(set.union(*groups)) == speakers
+
+
+def test_tiny_tables_still_give_three_sets(table, make_wav) -> None:
+    for count in range(3, 12):
+        assert all(read_table(table(many(make_wav, count))).values())
+    with pytest.raises(TableError, match="2 utterances are too few to take test and valid out of train; add more"):
+        read_table(table(many(make_wav, 2)))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("gone.wav,x,,,train", "gone.wav"),
+        ("a.wav,,,,train", "the column 'text' is empty; fill it"),
+        (",x,,,train", "the column 'audio' is empty"),
+        ("a.wav,x,,5,train", "lasts 1.00 s, the entry ends at 5.00 s; correct its times"),
+        ("a.wav,x,2,,train", "lies between 2.00 and 1.00 s; correct its times"),
+        ("a.wav,x,one,,train", "the column 'start' is 'one', it must be seconds such as 1.25"),
+        ("a.wav,x,,-1,train", "the column 'duration' is '-1'"),
+        ("a.wav,x,,nan,train", "the column 'duration' is 'nan'"),
+        ("a.wav,x,,,trian", "unknown set 'trian'; did you mean 'train'?"),
+        ("a.wav,x", "2 fields, the header has 5; put quotes around"),
+        ("a.wav,x,,,train,more", "6 fields, the header has 5"),
+        ("b.wav,y,,,train", "the id 'b' is also at {path}:2; give every utterance its own id"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_remedy(table, row, message) -> None:
+    path = table(f"audio,text,start,duration,set\nb.wav,x,,,train\n{row}\nc.wav,y,,,test\n")
+    with pytest.raises(TableError) as caught:
+        read_table(path)
+    assert str(caught.value).startswith(f"{path}:3: ") and message.format(path=path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,text\na.wav,x\n", ":1: there is no column 'audio', only path, text; rename the right one"),
+        ("audio,text,speeker\na.wav,x,s\n", ":1: unknown column 'speeker', did you mean 'speaker'?"),
+        ("audio,text,text\na.wav,x,s\n", ":1: the column 'text' stands 2 times"),
+        ("", "the table is empty"),
+        ("audio,text\n", "there are no utterances"),
+        ("audio,text,set\na.wav,x,test\n", "no utterance belongs to train"),
+        ('audio,text\na.wav,"x\n', "not a table"),
+    ],
+)
+def test_a_table_that_is_none(table, text, message) -> None:
+    with pytest.raises(TableError, match=re.escape(message)):
+        read_table(table(text))
+
+
+def test_a_table_in_another_encoding_and_a_missing_one(table, tmp_path) -> None:
+    with pytest.raises(TableError, match=r"table\.csv:2: the file is not UTF-8; save it as UTF-8"):
+        read_table(table("audio,text\na.wav,grün\n", encoding="latin-1"))
+    with pytest.raises(TableError, match=r"no\.csv: there is no such file"):
+        read_table(tmp_path / "no.csv")
+
+
+def test_all_mistakes_of_a_table_are_counted(table) -> None:
+    path = table("audio,text\n" + "a.wav,\n" * 9)
+    with pytest.raises(TableError, match="and 4 more, 9 in all") as caught:
+        read_table(path)
+    assert re.findall(r"csv:(\d+):", str(caught.value)) == ["2", "3", "4", "5", "6"]
+
+
+@pytest.fixture
+def kaldi(tmp_path, make_wav):
+    """Write the files of a Kaldi folder beside a.wav (1 s), b.wav (2 s) and c.wav (3 s)."""
+    for seconds, name in enumerate(("a.wav", "b.wav", "c.wav"), 1):
+        make_wav(f"data/{name}", seconds)
+
+    def write(under: str = "", **files: str):
+        folder = tmp_path / "data" / under
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, lines in files.items():
+            (folder / name.replace("_", ".")).write_text(lines, encoding="utf-8")
+        return tmp_path / "data"
+
+    return write
+
+
+def test_a_kaldi_folder_without_segments(kaldi, tmp_path) -> None:
+    folder = kaldi(
+        wav_scp="u1 a.wav\nu2 b.wav\nu3 c.wav\n",
+        text="u1 eins zwei\nu2  two\nu3 three\n",
+        utt2spk="u1 s1\nu2 s2\nu3 s3\n",
+    )
+    found = sorted((utterance for part in read_kaldi(folder).values() for utterance in part), key=lambda one: one.id)
+    assert [(one.id, one.text, one.speaker, one.duration_s) for one in found] == [
+        ("u1", "eins zwei", "s1", 1.0),
+        ("u2", "two", "s2", 2.0),
+        ("u3", "three", "s3", 3.0),
+    ]
+    assert found[0].audio == str(tmp_path / "data" / "a.wav")
+
+
+def test_kaldi_subfolders_are_sets_and_segments_are_cut(kaldi, monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    kaldi("train", wav_scp="rec data/c.wav\n", segments="u1 rec 0.5 1.25\nu2 rec 2 -1\n", text="u1 one\nu2 two\n")
+    kaldi("dev", wav_scp="v1 ../a.wav\n", text="v1 yes\n")
+    sets = read_kaldi(kaldi("test", wav_scp=f"t1 {tmp_path}/data/b.wav\n", text="t1 no\n"))
+    assert [(one.id, one.start_s, one.duration_s) for one in sets["train"]] == [("u1", 0.5, 0.75), ("u2", 2.0, 1.0)]
+    assert [one.id for one in sets["valid"]] == ["v1"] and [one.id for one in sets["test"]] == ["t1"]
+    assert {one.speaker for part in sets.values() for one in part} == {None}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"wav_scp": "u1 sph2pipe -f wav a.sph |\n"}, "wav.scp:1: wav.scp has a command, which is not run: sph2pipe"),
+        ({"wav_scp": "u1\n"}, "wav.scp:1: nothing follows 'u1'"),
+        ({"wav_scp": "u1 a.wav\nu1 b.wav\n"}, "wav.scp:2: 'u1' is also on line 1"),
+        ({"wav_scp": "u1 gone.wav\n"}, "wav.scp:1: "),
+        ({"text": "u1\n"}, "text:1: nothing follows 'u1'"),
+        ({"text": "u1 one\nu9 nine\n"}, "text:2: utterance 'u9' is not in wav.scp; add it, or remove the line"),
+        ({"text": "u9 nine\n"}, "wav.scp:1: utterance 'u1' has no transcript in text"),
+        ({"utt2spk": "u9 s\n"}, "wav.scp:1: utterance 'u1' has no speaker in utt2spk"),
+        ({"segments": "u1 rec 0 1\n"}, "segments:1: recording 'rec' is not in wav.scp"),
+        ({"segments": "u1 u1 0 7\n"}, "segments:1: audio"),
+        ({"segments": "u1 u1 0.5 0.5\n"}, "segments:1: nothing of audio"),
+        ({"segments": "u1 u1 zero one\n"}, "segments:1: 'u1 zero one' is not RECORDING START END"),
+    ],
+)
+def test_a_mistake_in_a_kaldi_folder_is_named(kaldi, files, message) -> None:
+    folder = kaldi(**{"wav_scp": "u1 a.wav\n", "text": "u1 one\n", **files})
+    with pytest.raises(TableError, match=re.escape(str(folder))) as caught:
+        read_kaldi(folder)
+    assert message in str(caught.value)
+
+
+def test_a_mistake_of_wav_scp_is_noted_once(kaldi) -> None:
+    with pytest.raises(TableError) as caught:
+        read_kaldi(kaldi(wav_scp="u1 a.wav\nu1 b.wav\n", text="u1 one\n"))
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_missing_from_a_kaldi_folder(kaldi, tmp_path) -> None:
+    with pytest.raises(TableError, match=r"data/text: there is no such file; a Kaldi folder has wav.scp and text"):
+        read_kaldi(kaldi(wav_scp="u1 a.wav\n"))
+    with pytest.raises(TableError, match=r"nowhere: there is no such folder"):
+        read_kaldi(tmp_path / "nowhere")

@@ -1,0 +1,41 @@
+"""The convolution module mixes real frames only."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from hybrid_asr.lengths import valid_mask
+from hybrid_asr.nn.convolution import ConvolutionModule
+
+DIM, KERNEL = 6, 5
+
+
+@pytest.fixture
+def module() -> ConvolutionModule:
+    torch.manual_seed(0)
+    return ConvolutionModule(DIM, KERNEL).double()
+
+
+def test_it_equals_loops_over_real_neighbours(module):
+    lengths, values = [9, 4, 1], torch.randn(3, 9, DIM, dtype=torch.float64)
+    output = module(values, valid_mask(torch.tensor(lengths), 9))
+    weight, bias = module.depthwise.weight[:, 0], module.depthwise.bias
+    for row, length in enumerate(lengths):
+        content, gate = module.gate(values[row]).chunk(2, dim=-1)
+        gated = content * gate.sigmoid()
+        for place in range(length):
+            window = range(place - KERNEL // 2, place + KERNEL // 2 + 1)
+            mixed = bias + sum(weight[:, tap] * gated[at] for tap, at in enumerate(window) if 0 <= at < length)
+            expected = module.output(F.silu(module.norm(mixed)))
+            torch.testing.assert_close(output[row, place], expected, rtol=0, atol=1e-12)
+
+
+def test_numbers_in_the_padding_reach_neither_outputs_nor_gradients(module):
+    valid = valid_mask(torch.tensor([9, 4]), 9)
+    values = torch.randn(2, 9, DIM, dtype=torch.float64)
+    other = torch.where(valid[..., None], values, 1e3).requires_grad_()
+    output = module(other, valid)
+    torch.testing.assert_close(output[valid], module(values, valid)[valid], rtol=0, atol=1e-12)
+    [gradient] = torch.autograd.grad(output[valid].sum(), other)
+    assert (gradient[~valid] == 0).all()
+    assert (gradient[valid] != 0).any(-1).all()

@@ -1,0 +1,44 @@
+"""Files that are whole or not there."""
+
+import pytest
+
+from hybrid_asr.files import atomic_path, write_text
+
+
+def test_what_was_written_takes_its_place_and_nothing_else_remains(tmp_path):
+    path = tmp_path / "new" / "folder" / "file.bin"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"whole")
+        assert not path.exists()
+    assert path.read_bytes() == b"whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_leaves_nothing_behind(tmp_path, error):
+    with pytest.raises(error), atomic_path(tmp_path / "file") as temporary:
+        temporary.write_text("half")
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_exception_leaves_the_old_file_as_it_was(tmp_path):
+    path = tmp_path / "file"
+    write_text(path, "old")
+    with pytest.raises(ValueError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_temporary_file_lies_beside_its_place_so_that_the_rename_is_atomic(tmp_path):
+    with atomic_path(tmp_path / "file") as temporary:
+        assert temporary.parent == tmp_path
+        temporary.touch()
+
+
+def test_text_is_written_as_utf_8(tmp_path):
+    write_text(tmp_path / "text", "né 你好\n")
+    write_text(str(tmp_path / "text"), "ключ 你好\n")
+    assert (tmp_path / "text").read_bytes() == "ключ 你好\n".encode()
