@@ -14,7 +14,7 @@ OK, USER_MISTAKE, INTERRUPTED = 0, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, 2 for a user's mistake (one clear message), 130 for Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     try:
         return options.run(options) or OK
     except UserError as error:
@@ -30,6 +30,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:  # a full disk, a folder that must not be written to: the system names the file
+        if options.debug or error.filename is None:
+            raise
+        print(f"hybrid-asr {options.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return USER_MISTAKE
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Settings may stand behind options, too, where argparse takes no more words."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    foreign = [word for word in rest if word.startswith("-") or "overrides" not in options]
+    if foreign:
+        parser.error(f"unrecognized arguments: {' '.join(foreign)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,7 +79,9 @@ def _add_prepare(commands) -> None:
 def _add_train(commands) -> None:
     command = commands.add_parser("train", help="train a recipe; repeated, it continues where it stopped")
     command.add_argument("recipe", metavar="RECIPE.yaml")
-    command.add_argument("overrides", nargs="*", metavar="key=value", help="such as optim.lr=1e-3 or presets.optim=noam")
+    command.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="such as optim.lr=1e-3 or presets.optim=noam"
+    )
     command.add_argument("--run", type=Path, dest="folder", metavar="DIR", help="default runs/<corpus>/<recipe>")
     command.add_argument("--fresh", action="store_true", help="forget what the folder holds and start anew")
     command.set_defaults(run=_train)
@@ -71,7 +90,9 @@ def _add_train(commands) -> None:
 def _add_decode(commands) -> None:
     command = commands.add_parser("decode", help="decode sets with one or more decoders and score the result")
     command.add_argument("folder", type=Path, metavar="RUN")
-    command.add_argument("--sets", default="test", help="train, valid, test or a test set's name, comma-separated (default test)")
+    command.add_argument(
+        "--sets", default="test", help="train, valid, test or a test set's name, comma-separated (default test)"
+    )
     command.add_argument("--decoders", help="presets of conf/decode, comma-separated (default: the recipe's)")
     command.add_argument("--checkpoint", default="average", help="best, last, average or a file (default average)")
     command.add_argument("overrides", nargs="*", metavar="key=value", help="such as decode.beam=40")
@@ -83,7 +104,9 @@ def _add_score(commands) -> None:
     command.add_argument("reference", type=Path, metavar="REF")
     command.add_argument("hypothesis", type=Path, metavar="HYP")
     command.add_argument("--against", type=Path, metavar="OTHER_HYP", help="a second system: is the difference real?")
-    command.add_argument("--metric", choices=("wer", "cer"), default="wer", help="what the difference is tested on (default wer)")
+    command.add_argument(
+        "--metric", choices=("wer", "cer"), default="wer", help="what the difference is tested on (default wer)"
+    )
     command.add_argument("--format", choices=("text", "json"), default="text")
     command.set_defaults(run=_score)
 

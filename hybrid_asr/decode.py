@@ -1,4 +1,4 @@
-"""`hybrid-asr decode`: sets x decoders of a run, each to hypotheses and a report; what is still valid is not done again."""
+"""`hybrid-asr decode`: sets x decoders of a run, to hypotheses and reports; what is still valid stays."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 
 from hybrid_asr.config.compose import amend, digest
-from hybrid_asr.config.locate import find_preset
 from hybrid_asr.config.files import load_yaml
+from hybrid_asr.config.locate import find_preset
 from hybrid_asr.config.schema import field_types, parse, plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.build import DecodeConfig, serves
@@ -18,7 +18,7 @@ from hybrid_asr.evaluation import Decoded, Evaluation, decoder_for, evaluate, pi
 from hybrid_asr.files import write_text
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import HybridModel
-from hybrid_asr.run import FREE, Run, RunConfig
+from hybrid_asr.run import Run, RunConfig, is_free
 from hybrid_asr.scoring.report import ErrorReport, Scored, report
 
 BATCH_S = 120.0  # seconds of audio, with padding, that are decoded at once
@@ -34,7 +34,7 @@ def decode_run(
 ) -> dict[str, dict[str, Any]]:
     """Decode `sets` with `decoders`; returns the reports by `<set>/<decoder>` and prints one table.
 
-    Raises UserError before anything is decoded if a set, a decoder or a setting is wrong, or the model cannot serve one.
+    Raises UserError before anything is decoded: a wrong set, decoder or setting, a model that cannot serve one.
     """
     run = Run(folder)
     cfg = _amended(run.read_config(), [one for one in overrides if not one.startswith("decode.")])
@@ -53,8 +53,16 @@ def decode_run(
     for set_name, manifest in manifests.items():
         for name, settings in chosen.items():
             bare = settings == load_decoder(name, plain(cfg)) and checkpoint == "average"
-            place = run.folder / "decode" / set_name / (name if bare else f"{name}-{digest([plain(settings), checkpoint])[:8]}")
-            signatures = {"decoding": digest([plain(settings), weights, manifest.digest, cfg.metric]), "weights": weights}
+            place = (
+                run.folder
+                / "decode"
+                / set_name
+                / (name if bare else f"{name}-{digest([plain(settings), checkpoint])[:8]}")
+            )
+            signatures = {
+                "decoding": digest([plain(settings), weights, manifest.digest, cfg.metric]),
+                "weights": weights,
+            }
             found = _still_valid(place, signatures)
             if found is None:
                 found = _decode_one(bundle, settings, manifest, device, place, signatures, cfg.metric)
@@ -67,12 +75,16 @@ def _amended(cfg: RunConfig, overrides: Sequence[str]) -> RunConfig:
     """The run's configuration with changes of what decides no weight."""
     for override in overrides:
         key = override.partition("=")[0]
-        if key not in FREE and key.partition(".")[0] not in FREE:
-            raise UserError(f"{key}: decides the weights of the run, it cannot be changed when decoding; decode.* and data.test can")
-    return parse(RunConfig, amend(plain(cfg), overrides, source="the run").tree) if overrides else cfg
+        if not is_free(key):
+            raise UserError(
+                f"{key}: decides the weights of the run, it cannot be changed when decoding; decode.* and data.test can"
+            )
+    return amend(plain(cfg), overrides, source="the run").parse(RunConfig) if overrides else cfg
 
 
-def choose_decoders(config: dict[str, Any], names: Sequence[str] | None, overrides: Sequence[str]) -> dict[str, DecodeConfig]:
+def choose_decoders(
+    config: dict[str, Any], names: Sequence[str] | None, overrides: Sequence[str]
+) -> dict[str, DecodeConfig]:
     """The settings of each named decoder; an override goes to those that know its key, and at least one must."""
     names = names or [config["presets"].get("decode", "joint")]
     known = {name: set(field_types(type(load_decoder(name, config)))) for name in names}
@@ -90,7 +102,7 @@ def choose_decoders(config: dict[str, Any], names: Sequence[str] | None, overrid
 
 def load_decoder(name: str, config: dict[str, Any], overrides: Sequence[str] = ()) -> DecodeConfig:
     """The settings of a preset of conf/decode; of the recipe's own decoder those that the recipe gives."""
-    own = config["presets"].get("decode") == name
+    own = config["presets"].get("decode", "joint") == name
     tree = config["decode"] if own else load_yaml(find_preset("decode", name))
     composed = amend({"decode": tree}, overrides, source="the run")
     return parse(DecodeConfig, composed.tree["decode"], where="decode")
@@ -177,12 +189,14 @@ def usage(found: Evaluation) -> dict[str, Any]:
 def table(reports: Mapping[str, Mapping[str, Any]]) -> str:
     """One line a decoding, for people."""
     width = max(map(len, reports))
-    lines = [f"{'':{width}}  {'WER %':>6}  {'95 %':^13}  {'CER %':>6}  {'SER %':>6}  {'sub':>5} {'del':>5} {'ins':>5}  {'cut':>4} {'empty':>5}  {'RTF':>6}"]
+    lines = [
+        f"{'':{width}}  {'WER %':>6}  {'95 %':^13}  {'CER %':>6}  {'SER %':>6}  "
+        f"{'sub':>5} {'del':>5} {'ins':>5}  {'cut':>4} {'empty':>5}  {'RTF':>6}"
+    ]
     for name, found in reports.items():
         low, high = found["wer_ci95"] or (float("nan"), float("nan"))
-        lines.append(
-            f"{name:{width}}  {100 * found['wer']:6.2f}  {100 * low:5.2f} … {100 * high:5.2f}  {100 * found['cer']:6.2f}  "
-            f"{100 * found['ser']:6.2f}  {found['substitutions']:5} {found['deletions']:5} {found['insertions']:5}  "
-            f"{found['cut']:4} {found['empty']:5}  {found['rtf']:6.3f}"
-        )
+        rates = f"{100 * found['wer']:6.2f}  {100 * low:5.2f} … {100 * high:5.2f}  {100 * found['cer']:6.2f}"
+        edits = f"{found['substitutions']:5} {found['deletions']:5} {found['insertions']:5}"
+        odd = f"{found['cut']:4} {found['empty']:5}"
+        lines.append(f"{name:{width}}  {rates}  {100 * found['ser']:6.2f}  {edits}  {odd}  {found['rtf']:6.3f}")
     return "\n".join(lines)

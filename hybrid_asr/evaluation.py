@@ -1,4 +1,4 @@
-"""Decoding a whole set: audio in, hypotheses out.  Training's validation and `hybrid-asr decode` are this same function."""
+"""Decoding a whole set: audio in, hypotheses out.  Validation and `hybrid-asr decode` are this same function."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ import torch
 
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.sampler import evaluation_batches
 from hybrid_asr.decoding.build import DecodeConfig, Decoder, build_decoder
 from hybrid_asr.decoding.hypothesis import Hypothesis
 from hybrid_asr.errors import UserError
@@ -69,16 +70,6 @@ def gather(mine: Evaluation) -> Evaluation:
     return Evaluation(items, max(share.decode_s for share in shares if share is not None))
 
 
-def share_by_length(durations: np.ndarray, batch_seconds: float, *, rank: int, ranks: int) -> list[list[int]]:
-    """Indices sorted by length, cut into batches of at most `batch_seconds` with padding; every `ranks`-th is this rank's."""
-    batches: list[list[int]] = []
-    for index in np.argsort(-durations, kind="stable").tolist():
-        if not batches or (len(batches[-1]) + 1) * durations[batches[-1][0]] > batch_seconds:
-            batches.append([])
-        batches[-1].append(index)
-    return batches[rank::ranks]
-
-
 def pad_audio(samples: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     """Stack waveforms, zeros to the right; also their lengths."""
     lengths = torch.tensor([len(one) for one in samples])
@@ -101,23 +92,35 @@ def long_enough(bundle: Bundle, samples: np.ndarray) -> bool:
 
 
 @torch.inference_mode()
-def decode_batch(bundle: Bundle, decoder: Decoder, samples: Sequence[np.ndarray], device: torch.device) -> list[Hypothesis]:
+def decode_batch(
+    bundle: Bundle, decoder: Decoder, samples: Sequence[np.ndarray], device: torch.device
+) -> list[Hypothesis]:
     """The best hypothesis of each waveform; one that is too short to be heard has an empty one, marked as cut."""
     heard = [place for place, one in enumerate(samples) if long_enough(bundle, one)]
     best = [NOTHING] * len(samples)
     if heard:
-        for place, nbest in zip(heard, decoder.decode(encode(bundle, [samples[p] for p in heard], device)), strict=True):
+        for place, nbest in zip(
+            heard, decoder.decode(encode(bundle, [samples[p] for p in heard], device)), strict=True
+        ):
             best[place] = nbest[0]
     return best
 
 
 def evaluate(
-    bundle: Bundle, decoder: Decoder, manifest: Manifest, *, device: torch.device, batch_seconds: float, rank: int = 0, ranks: int = 1
+    bundle: Bundle,
+    decoder: Decoder,
+    manifest: Manifest,
+    *,
+    device: torch.device,
+    batch_seconds: float,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> Evaluation:
     """Decode a set, or this rank's share of it. The next batch is read while one is decoded."""
     assert not bundle.model.training, "dropout would act: call eval() first"
     items, decode_s = [], 0.0
-    batches = share_by_length(manifest.durations, batch_seconds, rank=rank, ranks=ranks)
+    parts = evaluation_batches(manifest, batch_seconds, rank, ranks)
+    batches = [[row.indices[0] for row in part.utterances] for part in parts if part.utterances[0].weight > 0]
     for indices, samples in read_ahead(manifest, batches, bundle.frontend.rate):
         began = time.perf_counter()
         hypotheses = decode_batch(bundle, decoder, samples, device)

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,10 @@ SETS = ("train", "valid", "test")
 
 
 def prepare(corpus: str, *, source: Path | None = None, to: Path | None = None) -> Path:
-    """Write train.jsonl, valid.jsonl and test.jsonl; returns their folder. `corpus` is a recipe's, `table:FILE` or `kaldi:DIR`."""
+    """Write train.jsonl, valid.jsonl and test.jsonl.
+
+    `corpus` is a recipe's name, `table:FILE` or `kaldi:DIR`. Returns their folder.
+    """
     kind, colon, place = corpus.partition(":")
     if colon and kind not in ("table", "kaldi"):
         raise UserError(f"{corpus}: write CORPUS, table:FILE or kaldi:DIR")
@@ -27,9 +31,13 @@ def prepare(corpus: str, *, source: Path | None = None, to: Path | None = None) 
         sets = (read_table if kind == "table" else read_kaldi)(Path(place))
     else:
         sets = _recipe(corpus).prepare(source, to)
-    for name in SETS:
-        write_manifest(to / f"{name}.jsonl", [_relative(utterance, to) for utterance in sets.get(name, [])])
-        print(_summary(to / f"{name}.jsonl", sets.get(name, [])))
+    to.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=to) as new:
+        for name in SETS:
+            write_manifest(Path(new) / f"{name}.jsonl", [_relative(utterance, to) for utterance in sets.get(name, [])])
+        for name in SETS:
+            os.replace(Path(new) / f"{name}.jsonl", to / f"{name}.jsonl")
+            print(_summary(to / f"{name}.jsonl", sets[name]))
     return to
 
 

@@ -21,7 +21,22 @@ from hybrid_asr.evaluation import decode_batch, decoder_for, encode, long_enough
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".sph", ".wv1", ".m4a", ".aac", ".aiff", ".aif", ".au", ".webm", ".mp4"}
+AUDIO_SUFFIXES = {
+    ".wav",
+    ".flac",
+    ".mp3",
+    ".ogg",
+    ".opus",
+    ".sph",
+    ".wv1",
+    ".m4a",
+    ".aac",
+    ".aiff",
+    ".aif",
+    ".au",
+    ".webm",
+    ".mp4",
+}
 TOGETHER_S = 120.0  # seconds of audio, with padding, that are decoded at once
 
 
@@ -105,7 +120,11 @@ class Recogniser:
         lengths = torch.tensor([len(best[place].labels) for place in said])
         log_probs = self.bundle.model.ctc(encoded)
         aligned = ctc_align(
-            log_probs, encoded.frames, labels.to(self.device), lengths.to(self.device), blank=self.bundle.tokenizer.blank
+            log_probs,
+            encoded.frames,
+            labels.to(self.device),
+            lengths.to(self.device),
+            blank=self.bundle.tokenizer.blank,
         )
         for place, alignment in zip(said, aligned, strict=True):
             if alignment is not None:
@@ -141,7 +160,9 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
             if not inside:
-                raise UserError(f"{path}: no sound files in this folder (looked for {', '.join(sorted(AUDIO_SUFFIXES))})")
+                raise UserError(
+                    f"{path}: no sound files in this folder (looked for {', '.join(sorted(AUDIO_SUFFIXES))})"
+                )
             found += inside
         elif not path.is_file():
             raise UserError(f"{path}: no such file or folder; check the path")
@@ -165,7 +186,12 @@ def _group(paths: Sequence[Path], durations: Sequence[float]) -> Iterator[list[P
 
 
 def load(
-    run: str | Path, *, checkpoint: str = "average", decoder: str | None = None, overrides: Sequence[str] = (), device: str = "auto"
+    run: str | Path,
+    *,
+    checkpoint: str = "average",
+    decoder: str | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
 ) -> Recogniser:
     """Load a run's folder (or a model.pt, or a checkpoint file) for transcription.
 
@@ -183,7 +209,8 @@ def decode_config(bundle: Bundle, decoder: str | None, overrides: Sequence[str])
     """The settings of a named decoder preset, or of the recipe's own decoder, with overrides."""
     if decoder is None and not overrides:
         return default_decoder(bundle)
-    using = {"decode": decoder} if decoder else {}
+    own = bundle.config["presets"].get("decode", "joint")
+    using = {"decode": decoder} if decoder and decoder != own else {}
     tree = {"decode": bundle.config["decode"]}
     composed = amend(tree, overrides, source="the run's configuration", using=using)
     return parse(DecodeConfig, composed.tree["decode"], where="decode")

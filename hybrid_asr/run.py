@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from hybrid_asr.models.hybrid import ModelConfig
 from hybrid_asr.text.normalise import TextConfig
 from hybrid_asr.text.tokenizer import TokenizerConfig
 from hybrid_asr.training.build import CsvLoggerConfig, LoggerConfig, TrainerConfig
-from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints
+from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints, remove_checkpoints
 from hybrid_asr.training.module import LossConfig
 from hybrid_asr.training.optim import OptimConfig
 from hybrid_asr.training.start import InitConfig
@@ -53,21 +54,28 @@ class RunConfig:
     seed: int = 1
 
 
-# What may change in a run that goes on, since no weight depends on it. Devices change only the rounding and the dropout masks.
+# What may change in a run that goes on, since no weight depends on it; devices change only rounding and dropout masks.
+_FREE_DATA = ("test", "root", "workers", "prefetch", "device_seconds", "audio", "check")
+_FREE_TRAINER = (
+    *("accelerator", "devices", "nodes", "threads", "log_every", "save_minutes"),
+    *("valid_every", "valid_decoder", "average", "average_count"),
+)
 FREE = {
-    "decode", "logger", "presets", "metric", "data.test", "data.root", "data.workers", "data.prefetch", "data.device_seconds", "data.audio",
-    "trainer.accelerator", "trainer.devices", "trainer.nodes", "trainer.threads", "trainer.log_every", "trainer.save_minutes",
-    "trainer.valid_every", "trainer.valid_decoder", "trainer.average", "trainer.average_count",
-}  # fmt: skip
+    *("decode", "logger", "presets", "metric"),
+    *(f"data.{name}" for name in _FREE_DATA),
+    *(f"trainer.{name}" for name in _FREE_TRAINER),
+}
+
+
+def is_free(path: str) -> bool:
+    """Whether the value at a dotted path decides no weight."""
+    parts = path.split(".")
+    return any(".".join(parts[:depth]) in FREE for depth in range(1, len(parts) + 1))
 
 
 def deciding(tree: dict[str, Any]) -> dict[str, Any]:
     """The values, by dotted path, that decide the weights."""
-    return {
-        path: value
-        for path, value in leaves(tree)
-        if path not in FREE and path.partition(".")[0] not in FREE
-    }
+    return {path: value for path, value in leaves(tree) if not is_free(path)}
 
 
 def signature(cfg: RunConfig) -> str:
@@ -104,8 +112,25 @@ class Run:
     def read_config(self) -> RunConfig:
         """The configuration with which the run was trained. Raises RunError where there is none."""
         if not self.exists():
-            raise RunError(f"{self.folder}: not a run, it has no config.yaml; train first: hybrid-asr train RECIPE --run {self.folder}")
+            raise RunError(
+                f"{self.folder}: not a run, no config.yaml; train first: hybrid-asr train RECIPE --run {self.folder}"
+            )
         return parse(RunConfig, load_yaml(self.config_file), where=self.config_file.as_posix())
+
+    def refuse_foreign(self) -> None:
+        """Raise RunError if something else than a run lies here."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise RunError(f"{self.folder}: a file, not a folder; give another --run")
+        if not self.exists() and self.folder.is_dir() and any(self.folder.iterdir()):
+            raise RunError(f"{self.folder}: not empty and not a run; give another --run")
+
+    def clear(self) -> None:
+        """Forget the training that lies here, its checkpoints first, its configuration last."""
+        remove_checkpoints(self.checkpoint_folder)
+        for name in ("decode", "tensorboard"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for path in (self.metrics_file, self.model_file, self.config_file):
+            path.unlink(missing_ok=True)
 
     def write_config(self, cfg: RunConfig) -> None:
         """Keep the resolved configuration."""

@@ -40,7 +40,9 @@ def describe_model(item: str) -> str:
         counts[".".join(name.split(".")[:2])] += weight.numel()
     lines = [f"{name:32} {count:>12,}" for name, count in counts.items()]
     lines.append(f"{'all':32} {sum(counts.values()):>12,}")
-    lines.append(f"units: {tokenizer.size}, text rules: {bundle.text.rules}, at most {bundle.labels_per_frame:.3f} labels a frame")
+    lines.append(
+        f"units: {tokenizer.size}, text: {bundle.text.rules}, at most {bundle.labels_per_frame:.3f} labels a frame"
+    )
     lines.append(f"heads: {', '.join(name for name in ('ctc', 'decoder') if getattr(model, name) is not None)}")
     return "\n".join(lines)
 
@@ -56,7 +58,8 @@ def describe_manifest(manifest: Manifest) -> str:
         [
             f"{manifest.path}: {len(manifest)} utterances, {seconds.sum() / 3600:.2f} h, {len(speakers)} speakers",
             f"seconds: least {low:.2f}, median {middle:.2f}, most {high:.2f}",
-            f"words: {sum(words.values())}, {len(words)} different; most frequent: {', '.join(w for w, _ in words.most_common(8))}",
+            f"words: {sum(words.values())}, {len(words)} different",
+            f"most frequent: {', '.join(word for word, _ in words.most_common(8))}",
             *(f"{utterance.id}  {utterance.duration_s:.2f} s  {utterance.text}" for utterance in utterances[:5]),
         ]
     )
@@ -71,8 +74,18 @@ def describe_run(run: Run) -> str:
     if state is None:
         return "\n".join([*lines, "no step has been saved yet"])
     lines.append(f"saved at step {state['step']}, {len(checkpoints.history)} of {cfg.trainer.epochs} epochs done")
-    rows = [row for row in read_metrics(run.metrics_file) if any(name.startswith("valid.") and row[name] for name in row)]
+    written = read_metrics(run.metrics_file) if run.metrics_file.is_file() else []
+    rows = [row for row in written if any(name.startswith("valid.") and row[name] for name in row)]
     for row in rows[-5:]:
-        lines.append("  ".join(f"{name} {float(value):.4g}" for name, value in row.items() if value and name.startswith(("epoch", "valid."))))
-    lines += [f"decoded: {report.parent.relative_to(run.folder)}" for report in sorted(run.folder.glob("decode/*/*/report.json"))]
+        lines.append(
+            "  ".join(
+                f"{name} {float(value):.4g}"
+                for name, value in row.items()
+                if value and name.startswith(("epoch", "valid."))
+            )
+        )
+    lines += [
+        f"decoded: {report.parent.relative_to(run.folder)}"
+        for report in sorted(run.folder.glob("decode/*/*/report.json"))
+    ]
     return "\n".join(lines)

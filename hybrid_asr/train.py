@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -20,16 +19,16 @@ from hybrid_asr.config.schema import plain
 from hybrid_asr.data.check import LabelCounts, check_training, label_counts, least_seconds
 from hybrid_asr.data.dataset import SpeechDataset, build_loader
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.data.sampler import Planner
+from hybrid_asr.data.sampler import Planner, within_limits
 from hybrid_asr.decode import load_decoder, score_items, valid_decoder
 from hybrid_asr.evaluation import decoder_for, evaluate, gather, pad_audio, read_ahead
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
 from hybrid_asr.text.normalise import normalise
 from hybrid_asr.text.tokenizer import restore_tokenizer, train_tokenizer
-from hybrid_asr.training.build import build_loggers, build_trainer
+from hybrid_asr.training.build import build_loggers, build_trainer, check_devices
 from hybrid_asr.training.callbacks import Interrupted, Progress, SaveAndValidate, duration
-from hybrid_asr.training.checkpoint import Checkpoints, remove_checkpoints
+from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.datamodule import SpeechData
 from hybrid_asr.training.metrics import CsvMetrics
 from hybrid_asr.training.module import SpeechModule, place_seed
@@ -41,15 +40,19 @@ STATISTICS_BATCH = 16  # utterances that global statistics read at once
 
 def say(text: str) -> None:
     """Tell the user, from the first process alone."""
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0:
+    if is_first():
         print(text, file=sys.stderr, flush=True)
+
+
+def is_first() -> bool:
+    """Whether this is the only process of a training, or the first one."""
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
 
 
 def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = None, fresh: bool = False) -> int:
     """Train `recipe` in `folder`; returns the exit status. Raises UserError on anything the user can mend."""
     composed = compose(recipe, overrides)
     cfg = composed.parse(RunConfig)
-    cfg = dataclasses.replace(cfg, presets=dict(composed.presets))
     run = Run(folder or default_folder(composed.recipe or Path(recipe)))
     return Training(cfg, run, fresh=fresh, again=_command(recipe, overrides, folder)).run_to_end()
 
@@ -64,11 +67,12 @@ class Training:
     """One training: what it reads, builds and writes, in the order in which it happens."""
 
     def __init__(self, cfg: RunConfig, run: Run, *, fresh: bool, again: str):
-        self.cfg, self.run, self.again = cfg, run, again
+        self.cfg, self.run, self.again, self.fresh = cfg, run, again, fresh
+        check_devices(cfg.trainer)
         self.checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
         self.train_set, self.valid_set = self._manifests()
         self.signature = digest([signature(cfg), self.train_set.digest])
-        self.state = self._last_state(fresh)
+        self.state = self._last_state()
         if cfg.trainer.threads:
             torch.set_num_threads(cfg.trainer.threads)
         self.bundle, self.counts = self._bundle()
@@ -82,33 +86,26 @@ class Training:
             stopped = self._fit(module, total)
             if stopped:
                 say(f"stopped after step {stopped.step}, everything is saved; go on with:\n  {self.again}")
-                return 128 + stopped.signal_number
-        if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+                return 128 + stopped.signal_number if is_first() else 0  # of others an error: the first would be killed
+        if is_first():
             self._finish()
         return 0
 
     def _manifests(self) -> tuple[Manifest, Manifest]:
         data = self.cfg.data
         train, valid = (Manifest.read(Path(data.root) / name, audio=data.audio) for name in (data.train, data.valid))
-        longest = np.inf if data.max_seconds is None else data.max_seconds
-        kept = np.flatnonzero((train.durations >= data.min_seconds) & (train.durations <= longest))
-        if len(kept) < len(train):
-            say(f"{train.path}: {len(train) - len(kept)} of {len(train)} utterances left out by data.min_seconds and data.max_seconds")
-            train = train.select(kept)
-        return train, valid
+        within = within_limits(train, data)
+        self.left_out = len(train) - len(within)
+        return within, valid
 
-    def _last_state(self, fresh: bool) -> dict[str, Any] | None:
-        """What an earlier process saved; clears or claims the folder."""
-        first = int(os.environ.get("LOCAL_RANK", 0)) == 0
-        if fresh and first and self.run.exists():
-            remove_checkpoints(self.run.checkpoint_folder)
-            for path in (self.run.metrics_file, self.run.model_file, self.run.config_file):
-                path.unlink(missing_ok=True)
-            shutil.rmtree(self.run.folder / "decode", ignore_errors=True)
+    def _last_state(self) -> dict[str, Any] | None:
+        """What an earlier process saved. A folder that holds anything else is refused."""
+        if is_first():
+            self.run.refuse_foreign()
+        if self.fresh:
+            return None
         if self.run.exists():
             self.run.refuse_other(self.cfg)
-        elif self.run.folder.is_dir() and any(self.run.folder.iterdir()) and first:
-            raise RunError(f"{self.run.folder}: not empty and not a run; give another --run")
         state = self.checkpoints.load_last()
         if state is not None and state["signature"] != self.signature:
             raise RunError(
@@ -118,12 +115,14 @@ class Training:
         return state
 
     def _bundle(self) -> tuple[Bundle, LabelCounts]:
-        """The model, fresh or as it was, and what is known of the training transcripts. Data that cannot be learnt from is refused."""
+        """The model, fresh or as it was, and what is known of the training transcripts."""
         cfg, rules = self.cfg, self.cfg.text.rules
         if self.state is not None:
             tokenizer = restore_tokenizer(self.state["bundle"]["tokenizer"])
         else:
-            tokenizer = train_tokenizer(cfg.tokenizer, (normalise(utterance.text, rules) for utterance in self.train_set))
+            tokenizer = train_tokenizer(
+                cfg.tokenizer, (normalise(utterance.text, rules) for utterance in self.train_set)
+            )
         torch.manual_seed(place_seed(cfg.seed, "weights"))
         bundle = Bundle.build(plain(cfg), tokenizer, labels_per_frame=0.0)
         counts = label_counts(self.train_set, tokenizer, rules)
@@ -168,7 +167,13 @@ class Training:
             )
         all_counts = {"train": counts, "valid": label_counts(self.valid_set, bundle.tokenizer, cfg.text.rules)}
         report = check_training(
-            self.train_set, {"valid": self.valid_set}, all_counts, least=least, speeds=cfg.augment.speeds, policy=cfg.data.check
+            self.train_set,
+            {"valid": self.valid_set},
+            all_counts,
+            least=least,
+            speeds=cfg.augment.speeds,
+            left_out=self.left_out,
+            policy=cfg.data.check,
         )
         say(report.text())
         corpus = self._dataset().corpus(counts, least)
@@ -202,15 +207,23 @@ class Training:
 
     def _announce(self, module: SpeechModule, total: int) -> None:
         size = sum(weight.numel() for weight in self.bundle.model.parameters())
-        say(f"model: {size:,} parameters, {self.bundle.tokenizer.size} units; augmentation: {describe_augmentation(self.cfg)}")
+        say(
+            f"model: {size:,} parameters, {self.bundle.tokenizer.size} units; "
+            f"augmentation: {describe_augmentation(self.cfg)}"
+        )
         say(f"first epoch: {self.planner.plan(0).statistics.text()}")
         if module.first_step:
             say(f"continuing {self.run.folder} at step {module.first_step} of {total}")
 
     def _fit(self, module: SpeechModule, total: int) -> Interrupted | None:
-        """Let Lightning run the updates that are left."""
+        """Let Lightning run the updates that are left. From here on the folder is written to."""
         cfg = self.cfg
+        loggers = build_loggers(cfg.logger, self.run.folder)
+        if self.fresh and is_first():
+            self.run.clear()
         self.run.write_config(cfg)
+        for logger in loggers:
+            logger.log_hyperparams(plain(cfg))
         ranks = cfg.trainer.devices * cfg.trainer.nodes
         accumulate = self.planner.accumulation(ranks)
         module.accumulate = accumulate
@@ -218,7 +231,7 @@ class Training:
         metrics.continue_from(module.first_step)
         progress = Progress(every=cfg.trainer.log_every, steps_per_epoch=self.planner.steps, warn=say)
         if self.state is not None:
-            progress.window = dict(self.state["window"])
+            progress.windows = self.state["windows"]
         keeper = SaveAndValidate(
             checkpoints=self.checkpoints,
             progress=progress,
@@ -227,27 +240,25 @@ class Training:
             every=cfg.trainer.valid_every,
             minutes=cfg.trainer.save_minutes,
             signature=self.signature,
-            optimizer=None if self.state is None else self.state["optimizer"],
+            state=self.state,
         )
         trainer = build_trainer(
             cfg.trainer,
             updates=total - module.first_step,
             accumulate=accumulate,
             callbacks=[progress, keeper],
-            loggers=[metrics, *build_loggers(cfg.logger, self.run.folder, plain(cfg))],
+            loggers=[metrics, *loggers],
         )
-        loader = partial(
-            build_loader,
-            self._dataset(),
-            workers=cfg.data.workers,
-            prefetch=cfg.data.prefetch,
-            pin_memory=module.device.type == "cuda",
-        )
+        loader = partial(build_loader, self._dataset(), workers=cfg.data.workers, prefetch=cfg.data.prefetch)
         data = SpeechData(self.planner, loader, first=module.first_step, total=total, accumulation=accumulate)
         try:
             trainer.fit(module, datamodule=data)
         except Interrupted as stop:
             return stop
+        except SystemExit as end:  # what Lightning makes of a Ctrl-C outside of a step, or of the second one
+            if isinstance(end.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from end
+            raise
         say(f"trained for {duration(progress.spent())}, {progress.waited_share():.1%} of it waiting for data")
         return None
 
@@ -271,7 +282,10 @@ class Training:
                 ranks=trainer.world_size,
             )
             report = score_items(gather(mine).items, self.cfg.metric)
-            say(f"epoch {epoch}: valid WER {report.wer:.2%}, CER {report.cer:.2%} ({name}); plan: {self._plan_text(epoch)}")
+            say(
+                f"epoch {epoch}: valid WER {report.wer:.2%}, CER {report.cer:.2%} ({name}); "
+                f"plan: {self._plan_text(epoch)}"
+            )
             return {f"valid.{name}.wer": report.wer, f"valid.{name}.cer": report.cer, f"valid.{name}.ser": report.ser}
 
         return validate
@@ -287,16 +301,22 @@ class Training:
         say(f"{self.run.model_file}: the mean of epochs {', '.join(str(entry.epoch) for entry in chosen)}")
         if best is not None and best.error is not None:
             say(f"best epoch: {best.epoch} with valid {self.cfg.metric.upper()} {best.error:.2%}")
-        say(f"decode with: hybrid-asr decode {shlex.quote(str(self.run.folder))} --sets valid,test --decoders ctc_greedy,attention,joint")
+        say(
+            f"decode with: hybrid-asr decode {shlex.quote(str(self.run.folder))} "
+            "--sets valid,test --decoders ctc_greedy,attention,joint"
+        )
 
 
 def describe_augmentation(cfg: RunConfig) -> str:
     """What of the augmentation is on, so that it cannot be off unnoticed."""
     augment, spec = cfg.augment, cfg.augment.spec
-    speeds = f"speeds {', '.join(f'{speed:g}' for speed in augment.speeds)}" if len(augment.speeds) > 1 else "speeds off"
+    speeds = (
+        f"speeds {', '.join(f'{speed:g}' for speed in augment.speeds)}" if len(augment.speeds) > 1 else "speeds off"
+    )
     joins = f"joins {augment.join_share:.0%} up to {augment.join_max_s:g} s" if augment.join_share else "joins off"
     masks = (
-        f"masks {spec.time_masks} x {spec.time_width} frames and {spec.freq_masks} x {spec.freq_width} bins from epoch {spec.from_epoch + 1}"
+        f"masks {spec.time_masks} x {spec.time_width} frames and {spec.freq_masks} x {spec.freq_width} bins "
+        f"from epoch {spec.from_epoch + 1}"
         if spec.time_masks or spec.freq_masks
         else "masks off"
     )

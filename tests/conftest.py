@@ -32,3 +32,21 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the folder {folder}, which is not part of the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory) -> Path:
+    """A folder with a corpus of tones and the recipe to learn it, `tiny.yaml` (tests/tones.py); nobody writes to it."""
+    from tests.tones import write_corpus
+
+    return write_corpus(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(scope="session")
+def trained(tones, tmp_path_factory) -> Path:
+    """A run that has learnt the tones, with the weights of all its epochs; tests that change it take a copy."""
+    from tests.tones import train
+
+    run = tmp_path_factory.mktemp("runs") / "trained"
+    assert train(tones, run, "trainer.epochs=12", "trainer.average_count=12") == 0
+    return run

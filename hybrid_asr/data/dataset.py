@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hybrid_asr.audio import io
 from hybrid_asr.data.check import LabelCounts
 from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.data.plan import Corpus, Part, PlannedUtterance
-from hybrid_asr.data.sampler import PlanSampler
 from hybrid_asr.errors import UserError
 from hybrid_asr.text.normalise import Rules, normalise
 from hybrid_asr.text.tokenizer import Tokenizer
@@ -69,6 +68,7 @@ class SpeechDataset(Dataset[Batch]):
 
     def corpus(self, counts: LabelCounts, least: Float[np.ndarray, " needs"] | None = None) -> Corpus:
         """What a Planner must know; `least` is the table of `check.least_seconds`, None without CTC."""
+        # what CTC needs for a joined text is only counted in statistics: equal labels where two texts meet are left out
         between = len(self.tokenizer.encode(f"a{self.separator}a")) - len(self.tokenizer.encode("aa"))
 
         def least_seconds(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ class SpeechDataset(Dataset[Batch]):
 
 def build_loader(
     dataset: SpeechDataset,
-    parts: PlanSampler | list[Part],
+    parts: Sampler[Part] | list[Part],
     *,
     workers: int,
     prefetch: int,
@@ -128,10 +128,12 @@ def build_loader(
 
     Workers come from a fork server, a process that has imported torch but run nothing: forking a training process with
     its threads (OpenMP, gloo, wandb) can hang, while starting Python anew for each worker is slower. The first loader
-    of a process waits about 1.5 s for it, later ones 0.05 s.
+    of a process waits about 1.5 s for it, later ones 0.05 s. A script that trains must do so under
+    `if __name__ == "__main__"`, since workers import it.
     """
+    own = torch.Generator()  # a loader draws a seed at each start, which must not move torch's default generator
     if workers == 0:
-        return DataLoader(dataset, batch_size=None, sampler=parts, pin_memory=pin_memory)
+        return DataLoader(dataset, batch_size=None, sampler=parts, pin_memory=pin_memory, generator=own)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hybrid_asr.data.dataset"])
     return _Loader(
@@ -139,6 +141,7 @@ def build_loader(
         batch_size=None,
         sampler=parts,
         pin_memory=pin_memory,
+        generator=own,
         num_workers=workers,
         prefetch_factor=prefetch,
         persistent_workers=True,

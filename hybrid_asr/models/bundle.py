@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hybrid_asr.audio.fbank import FeaturesConfig, build_features
+from hybrid_asr.audio.features import FrontEnd
 from hybrid_asr.config.schema import parse
 from hybrid_asr.errors import UserError
 from hybrid_asr.files import atomic_path
@@ -29,7 +30,7 @@ class Bundle:
     `labels_per_frame` is the training set's largest number of labels per encoder frame: it bounds decoding without CTC.
     """
 
-    frontend: nn.Module
+    frontend: FrontEnd
     model: HybridModel
     tokenizer: Tokenizer
     text: TextConfig
@@ -83,13 +84,15 @@ class Bundle:
         """Read what `save` wrote, or a checkpoint of a training. Raises BundleError; runs nothing from the file."""
         content = read_torch(path)
         description = content.get("bundle", content)
-        if not isinstance(description, dict) or description.get("format") != FORMAT:
-            raise BundleError(f"{path}: not a model of hybrid-asr; give a run's folder, its model.pt or a checkpoint")
+        form = description.get("format") if isinstance(description, dict) else None
+        if form != FORMAT:
+            wrote = f"{form!r}, of another version" if str(form).startswith("hybrid-asr ") else "not a model"
+            raise BundleError(f"{path}: {wrote} of hybrid-asr; give a run's folder, its model.pt or a checkpoint")
         return cls.restore(description, content.get("weights", content.get("state_dict", {})), path)
 
     @classmethod
-    def restore(cls, description: dict[str, Any], weights: dict[str, Tensor], path: Path | str) -> "Bundle":
-        """Build from `describe()` and weights; `path` is for the error message."""
+    def restore(cls, description: dict[str, Any], weights: Any, path: Path | str) -> "Bundle":
+        """Build from `describe()` and `weights()` as they stood in the file `path`. Raises BundleError naming it."""
         try:
             with torch.random.fork_rng(devices=[]):  # initial weights are thrown away: spare the caller's generator
                 bundle = cls.build(

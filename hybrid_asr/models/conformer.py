@@ -82,7 +82,7 @@ class Conformer(nn.Module):
 
     def forward(self, features: Features) -> Encoded:
         x, frames = self.subsampling(features.values, features.frames)
-        x = self.dropout(x)
+        x = self.dropout(x * self.width**0.5)  # else the first layers' biases drown what was heard, and learning stalls
         valid, table = valid_mask(frames, x.shape[1]), self.rotation.table(x.shape[1], x)
         for layer in self.layers:
             x = layer(x, valid, self.rotation, table)

@@ -1,5 +1,6 @@
 """The Transformer decoder.  Axes: B utterances, L labels, N hypotheses, T' frames, H heads, D width, V units."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -79,6 +80,13 @@ class TransformerDecoderLayer(nn.Module):
         return x + self.feed_forward(self.norms[2](x)), past, asked
 
 
+class Layers(nn.ModuleList):
+    """A ModuleList that tells what it holds."""
+
+    def __iter__(self) -> Iterator[TransformerDecoderLayer]:  # type: ignore[override]
+        return super().__iter__()  # type: ignore[return-value]
+
+
 class TransformerDecoder(nn.Module):
     """Autoregressive decoder with attention over the encoder states (Vaswani et al., 2017; Dong et al., 2018)."""
 
@@ -88,7 +96,7 @@ class TransformerDecoder(nn.Module):
         self.embedding = nn.Embedding(units, cfg.dim)
         nn.init.normal_(self.embedding.weight, std=cfg.dim**-0.5)  # times sqrt(dim) below: as large as the positions
         self.dropout = Dropout(cfg.dropout)
-        self.layers = nn.ModuleList(TransformerDecoderLayer(cfg, memory_dim) for _ in range(cfg.layers))
+        self.layers = Layers(TransformerDecoderLayer(cfg, memory_dim) for _ in range(cfg.layers))
         self.norm = nn.LayerNorm(cfg.dim)
         self.output = nn.Linear(cfg.dim, units)
 

@@ -1,8 +1,10 @@
 """From configuration to a Lightning trainer: devices, precision, loggers."""
 
+import importlib
+import logging
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal, assert_never
+from typing import Annotated, Literal, assert_never
 
 import lightning as L
 import torch
@@ -20,7 +22,7 @@ class TrainerConfig:
     """How long, on what, and what is kept.
 
     `threads` 0 leaves torch its choice; `valid_every` counts epochs; `valid_decoder` decodes the validation set;
-    `save_minutes` is the longest that a crash can cost; the mean of the `average_count` best or last epochs is the model.
+    `save_minutes` is the most that a crash can cost; the mean of the `average_count` best or last epochs is the model.
     """
 
     epochs: Positive
@@ -63,44 +65,54 @@ class WandbConfig:
 LoggerConfig = Annotated[CsvLoggerConfig | TensorBoardConfig | WandbConfig, Field(discriminator="kind")]
 
 
-def build_loggers(cfg: LoggerConfig, folder: Path, settings: dict[str, Any]) -> list[Logger]:
-    """The loggers beside `metrics.csv`; `settings` is the resolved configuration. Raises UserError where a package is missing."""
+def build_loggers(cfg: LoggerConfig, folder: Path) -> list[Logger]:
+    """The loggers beside `metrics.csv`; nothing is written yet. Raises UserError where a package is missing."""
     match cfg:
         case CsvLoggerConfig():
             return []
         case TensorBoardConfig():
             from lightning.pytorch.loggers import TensorBoardLogger
 
-            loggers = _needs("tensorboard", lambda: TensorBoardLogger(folder, name="tensorboard", version=""))
+            _require("tensorboard")
+            return [TensorBoardLogger(folder, name="tensorboard", version="")]
         case WandbConfig():
             from lightning.pytorch.loggers import WandbLogger
 
-            loggers = _needs(
-                "wandb",
-                lambda: WandbLogger(
-                    project=cfg.project, name=folder.name, save_dir=folder, offline=cfg.mode == "offline", id=None
-                ),
-            )
+            _require("wandb")
+            offline = cfg.mode == "offline"
+            return [WandbLogger(project=cfg.project, name=folder.name, save_dir=folder, offline=offline)]
         case _:
             assert_never(cfg)
-    loggers.log_hyperparams(settings)
-    return [loggers]
 
 
-def _needs(extra: str, build: Any) -> Any:
+def _require(package: str) -> None:
+    """Refuse a logger whose package, an extra of the same name, cannot be imported."""
     try:
-        return build()
-    except (ImportError, ModuleNotFoundError) as error:
-        raise UserError(f"logger.kind: {extra} is not installed; run pip install 'hybrid-asr[{extra}]'") from error
+        importlib.import_module(package)
+    except ImportError as error:
+        remedy = f"run pip install 'hybrid-asr[{package}]', or use presets.logger=csv"
+        raise UserError(f"logger.kind: {package} is not installed; {remedy}") from error
+
+
+def check_devices(cfg: TrainerConfig) -> None:
+    """Raise UserError for GPUs that are not here."""
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if cfg.accelerator == "gpu" and not found:
+        raise UserError(
+            "trainer.accelerator: no GPU is visible here; use presets.trainer=cpu or trainer.accelerator=auto"
+        )
+    if cfg.accelerator != "cpu" and 0 < found < cfg.devices:
+        raise UserError(
+            f"trainer.devices: {cfg.devices} GPUs are wanted, {found} are visible here; use at most {found}"
+        )
 
 
 def build_trainer(
     cfg: TrainerConfig, *, updates: int, accumulate: int, callbacks: list[L.Callback], loggers: list[Logger]
 ) -> L.Trainer:
-    """A trainer for `updates` updates over one long stream of batches: epochs, validation and checkpoints are our callbacks'."""
-    if cfg.accelerator == "gpu" and not torch.cuda.is_available():
-        raise UserError("trainer.accelerator: no GPU is visible here; use presets.trainer=cpu or trainer.accelerator=auto")
+    """A trainer for `updates` updates over one stream of batches; epochs and checkpoints are our callbacks' work."""
     many = cfg.devices * cfg.nodes > 1
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # it advertises
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.` is deprecated.*")
     return L.Trainer(

@@ -26,7 +26,7 @@ class Interrupted(Exception):
 
 @dataclasses.dataclass
 class Clock:
-    """Where the time of a training goes: `waited` is spent between the end of a step and the arrival of its successor's data."""
+    """Where the time goes: `waited` lies between the end of a step and the arrival of its successor's data."""
 
     started: float = 0.0
     last: float = 0.0
@@ -45,6 +45,7 @@ class Progress(L.Callback):
     def __init__(self, *, every: int, steps_per_epoch: int, warn: Callable[[str], None]):
         self.every, self.steps_per_epoch, self.warn = every, steps_per_epoch, warn
         self.window: dict[str, float] = {}  # sums over the steps since the last row; part of the state
+        self.windows: list[dict[str, float]] = []  # those of all devices, where a training goes on
         self.clock = Clock()
         self.shown = 0.0
         self.unaligned: set[str] = set()
@@ -52,8 +53,12 @@ class Progress(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.clock = Clock(started=time.monotonic(), last=time.monotonic())
+        if len(self.windows) == trainer.world_size:  # on other devices the next row has only the steps from here on
+            self.window = dict(self.windows[trainer.global_rank])
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         self.clock.waited += time.monotonic() - self.clock.last
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -91,10 +96,13 @@ class Progress(L.Callback):
         new = set(module.take_unaligned()) - self.unaligned
         if new:
             self.unaligned |= new
-            self.warn(f"too short for CTC at their speed, trained without CTC: {', '.join(sorted(new)[:5])}" + (" …" if len(new) > 5 else ""))
+            self.warn(
+                f"too short for CTC at their speed, trained without CTC: {', '.join(sorted(new)[:5])}"
+                + (" …" if len(new) > 5 else "")
+            )
         self._show(trainer, module, row)
 
-    def _show(self, trainer: L.Trainer, module: SpeechModule, row: dict[str, float]) -> None:
+    def _show(self, trainer: L.Trainer, module: SpeechModule, row: dict[str, int | float]) -> None:
         live = sys.stderr.isatty()
         now = time.monotonic()
         if not trainer.is_global_zero or (not live and now - self.shown < QUIET_SECONDS):
@@ -106,7 +114,8 @@ class Progress(L.Callback):
         line = (
             f"epoch {row['epoch']:.0f}  step {module.step}/{module.total_steps}  loss {row['train.loss']:.3f} "
             f"(ctc {row['train.ctc']:.3f}, attention {row['train.attention']:.3f})  lr {row['train.lr']:.1e}  "
-            f"{self.clock.audio_s / spent:.0f} s audio/s  waits for data {self.clock.waited / spent:.0%}  left {duration(left)}"
+            f"{self.clock.audio_s / spent:.0f} s audio/s  waits for data {self.clock.waited / spent:.0%}  "
+            f"left {duration(left)}"
         )
         print(f"\r{line}\033[K" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
 
@@ -134,7 +143,7 @@ def duration(seconds: float) -> str:
 
 
 class SaveAndValidate(L.Callback):
-    """At an epoch's end: validate, log, keep these very weights. Every few minutes and on a signal: save the last state."""
+    """At an epoch's end: validate, log, keep these very weights. Now and then, and on a signal: save the state."""
 
     def __init__(
         self,
@@ -146,11 +155,12 @@ class SaveAndValidate(L.Callback):
         every: int,
         minutes: float,
         signature: str,
-        optimizer: dict[str, Any] | None,
+        state: dict[str, Any] | None,
     ):
         self.checkpoints, self.progress, self.validate = checkpoints, progress, validate
         self.metric, self.every, self.minutes, self.signature = metric, every, minutes, signature
-        self.optimizer = optimizer  # its state where a training goes on
+        self.optimizer = None if state is None else state["optimizer"]
+        self.earlier_s = 0.0 if state is None else state["elapsed_s"]
         self.saved = time.monotonic()
         self.signal_number = 0
         self.former: dict[int, Any] = {}
@@ -164,6 +174,12 @@ class SaveAndValidate(L.Callback):
             self.former[number] = signal.signal(number, self._note)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._restore_handlers()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._restore_handlers()
+
+    def _restore_handlers(self) -> None:
         for number, handler in self.former.items():
             signal.signal(number, handler)
         self.former = {}
@@ -182,8 +198,8 @@ class SaveAndValidate(L.Callback):
         ended = inside == 0
         if ended:
             self._end_epoch(trainer, module, epoch)
-        stopping = self._agreed_signal(trainer)
-        if ended or stopping or time.monotonic() - self.saved > 60 * self.minutes:
+        stopping, due = self._agreed(trainer)
+        if ended or stopping or due:
             self._save_last(trainer, module)
         if stopping:
             raise Interrupted(module.step, stopping)
@@ -203,6 +219,10 @@ class SaveAndValidate(L.Callback):
 
     def _save_last(self, trainer: L.Trainer, module: SpeechModule) -> None:
         self.saved = time.monotonic()
+        windows = [dict(self.progress.settle())]
+        if trainer.world_size > 1:
+            windows *= trainer.world_size
+            torch.distributed.all_gather_object(windows, windows[0])
         if not trainer.is_global_zero:
             return
         self.checkpoints.save_last(
@@ -211,15 +231,22 @@ class SaveAndValidate(L.Callback):
                 "state_dict": module.bundle.weights(),
                 "optimizer": trainer.optimizers[0].state_dict(),
                 "step": module.step,
-                "window": dict(self.progress.settle()),
+                "windows": windows,
                 "signature": self.signature,
+                "elapsed_s": self.earlier_s + self.progress.spent(),
             }
         )
 
-    def _agreed_signal(self, trainer: L.Trainer) -> int:
-        """The signal that any process has seen; all stop after the same step."""
+    def _agreed(self, trainer: L.Trainer) -> tuple[int, bool]:
+        """The signal that any process has seen, and whether it is time to save by the first one's clock.
+
+        All stop, and all save, after the same step.
+        """
+        due = time.monotonic() - self.saved > 60 * self.minutes
         if trainer.world_size == 1:
-            return self.signal_number
-        flag = torch.tensor(self.signal_number, device=trainer.strategy.root_device)
-        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-        return int(flag)
+            return self.signal_number, due
+        flags = torch.tensor([self.signal_number, int(due and trainer.is_global_zero)])
+        flags = flags.to(trainer.strategy.root_device)
+        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+        signal_number, due = flags.tolist()
+        return signal_number, bool(due)

@@ -39,10 +39,14 @@ class Checkpoints:
     history: list[Scored] = dataclasses.field(default_factory=list)
 
     def chosen(self) -> list[Scored]:
-        """The checkpoints whose weights are averaged, in the order of their epochs."""
+        """The checkpoints whose weights are averaged, in the order of their epochs.
+
+        Fewer than `count` where it was smaller in an earlier process: what was not kept then is not there now.
+        """
+        kept = [entry for entry in self.history if (self.folder / entry.file).is_file()]
         if self.average == "last":
-            return self.history[-self.count :]
-        return sorted(_by_error(self.history)[: self.count], key=lambda kept: kept.epoch)
+            return kept[-self.count :]
+        return sorted(_by_error(kept)[: self.count], key=lambda entry: entry.epoch)
 
     def best(self) -> Scored | None:
         """The epoch with the lowest validation error; the earlier one of equals."""
@@ -51,14 +55,18 @@ class Checkpoints:
     def save_epoch(self, bundle: Bundle, scored: Scored) -> None:
         """Keep the weights of an epoch's end if they are among the chosen; others are removed."""
         self.history.append(scored)
-        kept = {entry.file for entry in self.chosen()}
-        content = {"bundle": bundle.describe(), "state_dict": bundle.weights(), "step": scored.step, "epoch": scored.epoch}
-        if scored.file in kept:
-            _save(content, self.folder / scored.file)
+        content = {
+            "bundle": bundle.describe(),
+            "state_dict": bundle.weights(),
+            "step": scored.step,
+            "epoch": scored.epoch,
+        }
+        _save(content, self.folder / scored.file)
         if self.best() == scored:
             _save(content, self.folder / BEST)
+        chosen = {entry.file for entry in self.chosen()}
         for path in self.folder.glob("epoch-*.ckpt"):
-            if path.name not in kept:
+            if path.name not in chosen:
                 path.unlink()
 
     def save_last(self, state: dict[str, Any]) -> None:
@@ -79,12 +87,14 @@ class Checkpoints:
         """The mean of the chosen checkpoints' weights."""
         paths = [self.folder / entry.file for entry in self.chosen()]
         if not paths:
-            raise BundleError(f"{self.folder}: no epoch has ended yet, so that there is nothing to average; use --checkpoint last")
+            raise BundleError(
+                f"{self.folder}: no epoch has ended yet, so that there is nothing to average; use --checkpoint last"
+            )
         return average([read_torch(path)["state_dict"] for path in paths])
 
 
 def average(weights: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of several models' weights, summed in float64; counters are taken from the last (Polyak and Juditsky, 1992)."""
+    """The mean of several models' weights, in float64; counters are the last's (Polyak and Juditsky, 1992)."""
     mean = {}
     for name, last in weights[-1].items():
         if not last.is_floating_point():

@@ -38,7 +38,8 @@ class CsvMetrics(Logger):
             with self.path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
                 self.columns = list(reader.fieldnames or self.columns)
-                self.rows = [row for row in reader if (row["step"] or "").isdigit() and int(row["step"]) <= step]
+                whole = [row for row in reader if None not in row.values()]  # a crash may have torn the last one
+                self.rows = [row for row in whole if row["step"].isdigit() and int(row["step"]) <= step]
         self._write_all()
 
     @rank_zero_only

@@ -49,7 +49,9 @@ class SpeechModule(L.LightningModule):
 
     model: HybridModel
 
-    def __init__(self, bundle: Bundle, *, loss: LossConfig, optim: OptimConfig, mask: SpecAugment, mask_from: int, seed: int):
+    def __init__(
+        self, bundle: Bundle, *, loss: LossConfig, optim: OptimConfig, mask: SpecAugment, mask_from: int, seed: int
+    ):
         super().__init__()
         self.bundle, self.loss, self.optim, self.seed = bundle, loss, optim, seed
         self.frontend, self.model = bundle.frontend, bundle.model
@@ -77,8 +79,9 @@ class SpeechModule(L.LightningModule):
         losses = batch_loss(self.model(features, batch.labels), batch, self.bundle.tokenizer, self.loss)
         parts = {"loss": losses.total, "ctc": losses.ctc, "attention": losses.attention}
         self._add(**{name: (value.detach() * batch.weights).sum() / batch.divisor for name, value in parts.items()})
-        self._add(infeasible=losses.infeasible.sum(), parts=torch.ones(()))
-        self.unaligned.append((batch.ids, losses.infeasible))
+        unaligned = losses.infeasible & (batch.weights > 0)  # a filler is counted where it belongs
+        self._add(infeasible=unaligned.sum(), parts=torch.ones(()))
+        self.unaligned.append((batch.ids, unaligned))
         # DDP takes the mean over ranks and Lightning the mean over parts: undo both
         return (losses.total * batch.weights).sum() / batch.divisor * (self.trainer.world_size * self.accumulate)
 

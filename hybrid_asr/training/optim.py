@@ -12,7 +12,7 @@ from hybrid_asr.config.schema import config
 
 @config
 class OptimConfig:
-    """AdamW (Loshchilov and Hutter, 2019). `lr` is the peak, reached after `warmup` steps; `clip` bounds the gradient's norm."""
+    """AdamW (Loshchilov and Hutter, 2019). `lr` is the peak, after `warmup` steps; `clip` bounds the gradient."""
 
     schedule: Literal["noam", "cosine", "constant"]
     lr: Annotated[float, Field(gt=0)]

@@ -1,6 +1,7 @@
 """Starting from another run's weights: what fits is taken, and what was taken is told."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Annotated
 
 import torch
@@ -45,17 +46,20 @@ UNIT_ROWS = ("ctc.project.", "decoder.embedding.", "decoder.output.")  # weights
 
 
 def take_weights(bundle: Bundle, other: Bundle, cfg: InitConfig) -> Loaded:
-    """Copy into `bundle` every weight of `other` that has the same name and shape; rows of units go by the unit's text."""
+    """Copy into `bundle` the weights of `other` with equal name and shape; rows of units go by the unit's text."""
     source = other.model.state_dict()
     target = bundle.model.state_dict()
+    for part in cfg.parts:
+        _refuse_unknown("init.parts", part, target)
     rows = _common_units(bundle.tokenizer, other.tokenizer)
+    same = bundle.tokenizer.size == other.tokenizer.size == len(rows) and all(mine == its for mine, its in rows)
     loaded = Loaded([], [], [])
     for name, value in target.items():
         wanted = not cfg.parts or any(_begins(name, part) for part in cfg.parts)
         per_unit = name.startswith(UNIT_ROWS)
         if not wanted or name not in source or source[name].shape[1:] != value.shape[1:]:
             loaded.fresh.append(name)
-        elif per_unit and len(rows) < bundle.tokenizer.size:
+        elif per_unit and not same:
             mine, theirs = torch.tensor(rows).T
             value[mine] = source[name][theirs]
             loaded.by_unit.append(name)
@@ -70,17 +74,22 @@ def take_weights(bundle: Bundle, other: Bundle, cfg: InitConfig) -> Loaded:
 
 
 def freeze(model: nn.Module, parts: tuple[str, ...]) -> int:
-    """Stop training what begins with one of `parts`; returns how many numbers that is. Raises UserError on an unknown part."""
-    count = 0
+    """Stop training what begins with one of `parts`; returns how many numbers. Raises UserError on an unknown part."""
+    weights = dict(model.named_parameters())
     for part in parts:
-        chosen = [weight for name, weight in model.named_parameters() if _begins(name, part)]
-        if not chosen:
-            known = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
-            raise UserError(f"init.freeze: the model has no part '{part}'; its parts begin with {', '.join(known)}")
-        for weight in chosen:
-            weight.requires_grad_(False)
-            count += weight.numel()
-    return count
+        _refuse_unknown("init.freeze", part, weights)
+    frozen = [weight for name, weight in weights.items() if any(_begins(name, part) for part in parts)]
+    if len(frozen) == len(weights):
+        raise UserError("init.freeze: nothing is left to train; leave out a part")
+    for weight in frozen:
+        weight.requires_grad_(False)
+    return sum(weight.numel() for weight in frozen)
+
+
+def _refuse_unknown(key: str, part: str, names: Iterable[str]) -> None:
+    if not any(_begins(name, part) for name in names):
+        known = sorted({name.split(".")[0] for name in names})
+        raise UserError(f"{key}: the model has no part '{part}'; its parts begin with {', '.join(known)}")
 
 
 def _begins(name: str, part: str) -> bool:

@@ -5,7 +5,7 @@ import pytest
 
 from hybrid_asr.data.check import CheckConfig, CheckError, check_training, ctc_needs, label_counts, least_seconds
 from hybrid_asr.text.characters import CharTokenizerConfig
-from hybrid_asr.text.tokenizer import Tokenizer, train_tokenizer
+from hybrid_asr.text.tokenizer import train_tokenizer
 
 RATE = 16000
 LETTERS = train_tokenizer(CharTokenizerConfig(), ["abcdefghijklmnopqrstuvwxyz '"])
@@ -24,16 +24,11 @@ def output_length(count: int) -> int:
 LEAST = least_seconds(200, frames=frames, output_length=output_length, rate=RATE)
 
 
-def check(
-    train, others=None, *, tokenizer: Tokenizer = LETTERS, least=LEAST, speeds=(0.9, 1.0, 1.1), left_out=0, **policy
-):
+def check(train, others=None, *, least=LEAST, speeds=(0.9, 1.0, 1.1), left_out=0, **policy):
     others = others or {}
-    counts = {
-        name: label_counts(manifest, tokenizer, "basic@1") for name, manifest in {"train": train, **others}.items()
-    }
-    return check_training(
-        train, others, counts, least=least, speeds=speeds, left_out=left_out, policy=CheckConfig(**policy)
-    )
+    counts = {name: label_counts(manifest, LETTERS, "basic@1") for name, manifest in {"train": train, **others}.items()}
+    policy = CheckConfig(**policy)
+    return check_training(train, others, counts, least=least, speeds=speeds, left_out=left_out, policy=policy)
 
 
 def test_a_good_corpus_passes_and_is_described(make_manifest) -> None:

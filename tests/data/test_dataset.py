@@ -12,7 +12,7 @@ import torch
 
 from hybrid_asr.audio import io
 from hybrid_asr.audio.augment import AugmentConfig
-from hybrid_asr.data.check import label_counts
+from hybrid_asr.data.check import ctc_needs, label_counts, least_seconds
 from hybrid_asr.data.dataset import Batch, SpeechDataset, build_loader
 from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.data.plan import Part, PlannedUtterance
@@ -91,6 +91,26 @@ def test_the_plans_divisors_are_the_labels_that_batches_hold(make_manifest, sepa
         )
 
 
+@pytest.mark.parametrize("separator", [" ", ""])
+def test_the_plan_counts_what_ctc_cannot_align(make_manifest, separator) -> None:
+    def output_length(samples: int) -> int:
+        return max(0, ((samples - 400) // 160 + 1) // 4)
+
+    dataset = dataset_of(make_manifest(np.linspace(0.1, 0.6, 40).round(2)), separator=separator)
+    counts = label_counts(dataset.manifest, dataset.tokenizer, dataset.rules)
+    least = least_seconds(2 * int(counts.needs.max()) + 2, frames=output_length, output_length=int, rate=RATE)
+    data = DataConfig(train="a", valid="b", batch_seconds=4.0)
+    augment = AugmentConfig(speeds=(0.9, 1.0, 1.1), join_share=0.6, join_separator=separator)
+    plan = Planner(dataset.corpus(counts, least), data=data, augment=augment, seed=1).plan(1)
+    batches = [dataset[part] for part in plan.share(0, 1, 1)]
+    bad = sum(
+        output_length(int(samples)) < ctc_needs(labels[:length].tolist())
+        for batch in batches
+        for samples, labels, length in zip(batch.samples, batch.labels, batch.label_lengths, strict=True)
+    )
+    assert plan.statistics.infeasible == bad > 0 and plan.statistics.joined_share > 0.2
+
+
 def test_label_counts_count_labels_and_what_ctc_needs(make_manifest) -> None:
     dataset = dataset_of(make_manifest([0.3, 0.3, 0.3], texts=["hello", "nine  NINE", "a"], speakers=["x", None, "y"]))
     counts = label_counts(dataset.manifest, dataset.tokenizer, dataset.rules)
@@ -112,26 +132,26 @@ def equal(one: Batch, other: Batch) -> bool:
     )
 
 
-def test_workers_give_the_same_batches_epoch_by_epoch_and_ignore_ctrl_c(make_manifest) -> None:
+def test_workers_give_the_same_batches_and_ignore_ctrl_c(make_manifest) -> None:
     dataset = dataset_of(make_manifest(np.linspace(0.2, 0.8, 24).round(2)))
     planner = planner_of(dataset)
     loaders = []
     torch.randn(300, 300) @ torch.randn(300, 300)  # torch's threads run before the workers start
     for workers in (0, 2):
-        sampler = PlanSampler(planner, rank=0, ranks=1, accumulation=2)
+        sampler = PlanSampler(planner, rank=0, ranks=1, accumulation=2, first=0, total=2 * planner.steps)
         loaders.append(build_loader(dataset, sampler, workers=workers, prefetch=2))
-    for epoch in range(2):
-        for loader in loaders:
-            loader.sampler.set_epoch(epoch)
+    state = torch.get_rng_state()
+    for again in range(2):
         alone, many = (list(loader) for loader in loaders)
         assert len(alone) == len(many) == len(loaders[0])
         assert all(equal(one, other) for one, other in zip(alone, many, strict=True))
-        if epoch == 0:
+        if again == 0:
             workers_before = [worker.pid for worker in loaders[1]._iterator._workers]
             for pid in workers_before:
                 os.kill(pid, signal.SIGINT)
             time.sleep(0.1)
-    assert [worker.pid for worker in loaders[1]._iterator._workers] == workers_before, "workers stay for the next epoch"
+    assert [worker.pid for worker in loaders[1]._iterator._workers] == workers_before, "workers stay for the next pass"
+    assert torch.equal(torch.get_rng_state(), state), "loading draws nothing from torch's generator"
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -162,7 +182,8 @@ def test_audio_that_became_shorter_is_named(make_manifest, make_wav) -> None:
 
 def test_every_utterance_is_in_an_epoch_of_batches_once(make_manifest) -> None:
     dataset = dataset_of(make_manifest(np.linspace(0.2, 0.8, 24).round(2)))
-    sampler = PlanSampler(planner_of(dataset), rank=0, ranks=1, accumulation=1)
+    planner = planner_of(dataset)
+    sampler = PlanSampler(planner, rank=0, ranks=1, accumulation=1, first=0, total=planner.steps)
     loader = build_loader(dataset, sampler, workers=0, prefetch=1)
     names = Counter(name for batch in loader for ids in batch.ids for name in ids.split("+"))
     assert names == Counter(utterance.id for utterance in dataset.manifest)

@@ -32,8 +32,10 @@ if __name__ == "__main__":
     data = DataConfig(train="a", valid="b", batch_seconds=4.0)
     augment = AugmentConfig(speeds=(0.9, 1.0, 1.1), join_share=0.5, join_max_s=2.0)
     planner = Planner(dataset.corpus(counts), data=data, augment=augment, seed=1)
-    sampler = PlanSampler(planner, rank=rank, ranks=ranks, accumulation=2)
-    sampler.set_epoch(1)
+    steps_before = planner.steps  # of epoch 0
+    sampler = PlanSampler(
+        planner, rank=rank, ranks=ranks, accumulation=2, first=steps_before, total=2 * steps_before
+    )
     steps = []
     for batch in build_loader(dataset, sampler, workers=0, prefetch=1):
         own = ((batch.label_lengths + 1) * batch.weights).sum()

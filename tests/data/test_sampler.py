@@ -87,6 +87,18 @@ def test_speed_and_joining_hang_on_the_utterance_not_on_its_neighbours() -> None
     assert speeds(fewer) == {index: speed for index, speed in speeds(whole).items() if index < 200}
 
 
+def test_speeds_and_partners_are_drawn_anew_in_every_epoch() -> None:
+    planner = planner_of(an4_like(30), join_share=0.4)
+    speeds, partners = [set() for _ in range(30)], [set() for _ in range(30)]
+    for epoch in range(30):
+        for row in (row for batch in planner.plan(epoch).batches for row in batch.utterances):
+            for index in row.indices:
+                speeds[index].add(row.speed)
+                partners[index].update(other for other in row.indices if other != index)
+    assert all(seen == set(SPEEDS) for seen in speeds)
+    assert sum(len(seen) for seen in partners) > 30 * 5
+
+
 def test_statistics_say_what_was_applied() -> None:
     plan = planner_of(an4_like(3000)).plan(1)
     rows = [row for batch in plan.batches for row in batch.utterances]
@@ -202,20 +214,24 @@ def test_short_utterances_come_first_in_the_first_epoch_only() -> None:
 
 
 @pytest.mark.parametrize(("ranks", "accumulation"), [(1, 1), (2, 3)])
-def test_a_resumed_epoch_is_the_tail_of_an_uninterrupted_one(ranks: int, accumulation: int) -> None:
+def test_a_resumed_training_is_the_tail_of_an_uninterrupted_one(ranks: int, accumulation: int) -> None:
     durations = an4_like(120)
-    sampler = PlanSampler(planner_of(durations), rank=ranks - 1, ranks=ranks, accumulation=accumulation)
-    resumed = PlanSampler(
-        planner_of(durations), rank=ranks - 1, ranks=ranks, accumulation=accumulation, epoch=2, start_step=5
-    )
-    whole = {}
-    for epoch in range(4):
-        sampler.set_epoch(epoch)
-        whole[epoch] = list(sampler)
-        assert len(whole[epoch]) == len(sampler) == len(resumed)
-    for epoch in (2, 3):
-        resumed.set_epoch(epoch)
-        assert list(resumed) == whole[epoch][5 * accumulation if epoch == 2 else 0 :]
+    steps = planner_of(durations).steps
+
+    def stream(first: int) -> PlanSampler:
+        planner = planner_of(durations)
+        return PlanSampler(
+            planner, rank=ranks - 1, ranks=ranks, accumulation=accumulation, first=first, total=4 * steps
+        )
+
+    whole = list(stream(0))
+    assert len(whole) == len(stream(0)) == 4 * steps * accumulation
+    for first in (1, 2 * steps, 2 * steps + 5):
+        assert list(stream(first)) == whole[first * accumulation :]
+        assert len(stream(first)) == len(whole) - first * accumulation
+    plan = planner_of(durations).plan(2)
+    third = list(plan.share(ranks - 1, ranks, accumulation))
+    assert whole[2 * steps * accumulation : 3 * steps * accumulation] == third
 
 
 def test_an_utterance_longer_than_a_budget_is_named_with_the_remedy() -> None:

@@ -22,7 +22,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """One query (D/H) looks at all `keys` (K, D/H): a weighted mean of `values`."""
-    scores = [math.exp(float(query @ key) / math.sqrt(len(query))) for key in keys]
+    scores = [(query @ key / math.sqrt(len(query))).exp() for key in keys]
     return sum(score / sum(scores) * value for score, value in zip(scores, values, strict=True))
 
 

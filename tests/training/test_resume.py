@@ -1,0 +1,106 @@
+"""A training that was interrupted and repeated equals one that was not, bit for bit."""
+
+import re
+
+import pytest
+import torch
+
+from tests.tones import process, rows, train, words
+
+# Everything that draws random numbers; rows of three steps, so that a saved state falls within one.
+SETTINGS = (
+    *("augment.speeds=[0.9,1.0,1.1]", "augment.join_share=0.4", "augment.join_max_s=2.0"),
+    *("augment.spec.time_masks=2", "augment.spec.time_width=10", "augment.spec.time_share=0.4"),
+    *("augment.spec.freq_masks=1", "augment.spec.freq_width=5", "augment.spec.from_epoch=1"),
+    *("model.encoder.dropout=0.1", "model.decoder.dropout=0.1"),
+    *("trainer.epochs=6", "trainer.log_every=3", "trainer.save_minutes=1e-9"),
+)
+# Inside of the process that trains: as soon as a row of a step from 10 on is there, a signal.
+SIGNAL = """
+import os, signal, threading, time
+def watch():
+    while True:
+        time.sleep(0.001)
+        try:
+            steps = [line.split(",")[0] for line in open({metrics!r}).read().splitlines()[1:]]
+        except OSError:
+            continue
+        if any(int(step) >= 10 for step in steps):
+            return os.kill(os.getpid(), signal.{name})
+threading.Thread(target=watch, daemon=True).start()
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tones, tmp_path_factory):
+    """A training that nobody interrupts."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    assert train(tones, run, *SETTINGS) == 0
+    return run
+
+
+def stop(tones, run, name, *more):
+    """Train in a process that gets the signal `name`; the finished process."""
+    return process(
+        *words(tones, run, *SETTINGS, *more), code=SIGNAL.format(metrics=str(run / "metrics.csv"), name=name)
+    )
+
+
+def assert_equal_runs(run, whole):
+    """The same metrics, byte for byte, the same weights and the same state of the optimiser."""
+    assert (run / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    states = [torch.load(place / "checkpoints/last.ckpt", weights_only=True) for place in (run, whole)]
+    models = [torch.load(place / "model.pt", weights_only=True) for place in (run, whole)]
+    for one, other in (
+        (states[0]["state_dict"], states[1]["state_dict"]),
+        (models[0]["weights"], models[1]["weights"]),
+    ):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    one, other = (state["optimizer"]["state"] for state in states)
+    assert all(torch.equal(one[place][name], other[place][name]) for place in other for name in other[place])
+    kept = [sorted(file.name for file in (place / "checkpoints").iterdir()) for place in (run, whole)]
+    assert kept[0] == kept[1]
+
+
+def test_what_is_drawn_is_on(whole):
+    """Else the next tests would say little."""
+    assert sum(rows(whole, "train.time_masked")) > 0
+    losses = rows(whole, "train.loss")
+    assert losses[-1] < losses[0]
+    assert rows(whole, "step")[:3] == [3.0, 6.0, rows(whole, "step")[2]]
+
+
+def test_a_killed_training_goes_on_as_if_nothing_had_been(whole, tones, tmp_path, capsys):
+    run = tmp_path / "run"
+    done = stop(tones, run, "SIGKILL")
+    assert done.returncode == -9, done.stderr
+    assert not (run / "model.pt").exists()
+    saved = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["step"]
+    assert train(tones, run, *SETTINGS) == 0
+    told = re.search(rf"continuing {re.escape(str(run))} at step (\d+) of (\d+)", capsys.readouterr().err)
+    assert told
+    assert int(told[1]) == saved
+    assert 10 <= saved < int(told[2])
+    assert_equal_runs(run, whole)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(whole, tones, tmp_path, capsys):
+    """With a worker process, which must not die of it; without one the training goes on."""
+    run = tmp_path / "run"
+    done = stop(tones, run, "SIGINT", "data.workers=1")
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    told = re.search(r"stopped after step (\d+), everything is saved; go on with:\n  (.*)", done.stderr)
+    assert told, done.stderr
+    assert told[2].split()[:2] == ["hybrid-asr", "train"] and str(run) in told[2]
+    assert train(tones, run, *SETTINGS) == 0
+    assert f"at step {told[1]} of" in capsys.readouterr().err
+    assert_equal_runs(run, whole)
+
+
+def test_a_finished_training_is_not_done_again(whole, tones):
+    """Repeating the command only writes model.pt again."""
+    before = (whole / "metrics.csv").read_bytes(), (whole / "checkpoints/last.ckpt").stat().st_mtime_ns
+    assert train(tones, whole, *SETTINGS) == 0
+    assert before == ((whole / "metrics.csv").read_bytes(), (whole / "checkpoints/last.ckpt").stat().st_mtime_ns)

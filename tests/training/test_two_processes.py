@@ -1,0 +1,102 @@
+"""Two processes (gloo), several parts, or one big batch: the same training but for rounding, the same evaluation."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from tests.tones import CHECKOUT, rows, train, words
+
+SETTINGS = ("trainer.epochs=2", "augment.speeds=[0.9,1.0,1.1]")
+DRAWN = ("augment.spec.time_masks=2", "augment.spec.freq_masks=1", "model.encoder.dropout=0.1", "trainer.log_every=3")
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """The command line in a process group of its own."""
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "hybrid_asr.cli", *arguments]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@pytest.fixture(scope="module")
+def alone(tones, tmp_path_factory):
+    """A training by one process, each batch as a whole."""
+    run = tmp_path_factory.mktemp("runs") / "alone"
+    assert train(tones, run, *SETTINGS) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def pair(tones, tmp_path_factory):
+    """The same training by two processes."""
+    run = tmp_path_factory.mktemp("runs") / "pair"
+    process = start(*words(tones, run, *SETTINGS, "trainer.devices=2"))
+    told = process.communicate(timeout=240)[1]
+    assert process.returncode == 0, told
+    assert told.count("epoch 1: valid") == 1, "the first process speaks for both"
+    return run
+
+
+def assert_equal_start(run, alone):
+    """Equal weights and equal batches give equal losses and gradients; later, rounding grows."""
+    for name in ("train.loss", "train.ctc", "train.attention", "train.gradient_norm"):
+        mine, its = rows(run, name), rows(alone, name)
+        assert len(mine) == len(its)
+        assert mine[0] == pytest.approx(its[0], rel=1e-5), name
+        assert mine[:5] == pytest.approx(its[:5], rel=1e-3), name
+    assert rows(run, "train.lr") == rows(alone, "train.lr")
+
+
+def test_two_processes_see_the_batches_of_one(pair, alone):
+    assert_equal_start(pair, alone)
+
+
+def test_accumulated_parts_are_one_batch(alone, tones, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(tones, run, *SETTINGS, "data.device_seconds=3.0") == 0
+    assert_equal_start(run, alone)
+    longer = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["step"]
+    assert longer == torch.load(alone / "checkpoints/last.ckpt", weights_only=True)["step"]
+
+
+def test_two_processes_evaluate_as_one_decodes(pair, capsys):
+    from hybrid_asr.cli import main
+
+    with (pair / "metrics.csv").open(newline="") as file:
+        measured = [row for row in csv.DictReader(file) if row["valid.ctc_greedy.wer"]]
+    assert [row["epoch"] for row in measured] == ["1", "2"]
+    for row in measured:
+        weights = str(pair / f"checkpoints/epoch-{int(row['epoch']):03d}.ckpt")
+        assert main(["decode", str(pair), "--sets", "valid", "--decoders", "ctc_greedy", "--checkpoint", weights]) == 0
+    found = [json.loads(file.read_text()) for file in pair.glob("decode/valid/*/report.json")]
+    assert sorted(report["cer"] for report in found) == sorted(float(row["valid.ctc_greedy.cer"]) for row in measured)
+    assert sorted(report["wer"] for report in found) == sorted(float(row["valid.ctc_greedy.wer"]) for row in measured)
+
+
+@pytest.mark.slow
+def test_two_interrupted_processes_go_on_as_if_nothing_had_been(tones, tmp_path):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    settings = (*SETTINGS, *DRAWN, "trainer.devices=2", "trainer.epochs=20")
+    process = start(*words(tones, whole, *settings))
+    assert process.wait(timeout=240) == 0
+    process = start(*words(tones, run, *settings))
+    while not (run / "metrics.csv").is_file() or len((run / "metrics.csv").read_text().splitlines()) < 3:
+        time.sleep(0.02)
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to both
+    told = process.communicate(timeout=240)[1]
+    assert process.returncode == 130, told
+    assert "stopped after step" in told
+    process = start(*words(tones, run, *settings))
+    told = process.communicate(timeout=240)[1]
+    assert process.returncode == 0, told
+    assert "continuing" in told
+    assert (run / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    one, other = (torch.load(place / "model.pt", weights_only=True)["weights"] for place in (run, whole))
+    assert all(torch.equal(one[name], other[name]) for name in other)
