@@ -1,6 +1,7 @@
 """`hybrid-asr decode`: sets x decoders of a run, to hypotheses and reports; what is still valid stays."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from hybrid_asr.evaluation import Decoded, Evaluation, decoder_for, evaluate, pi
 from hybrid_asr.files import write_text
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import HybridModel
-from hybrid_asr.run import Run, RunConfig, is_free
+from hybrid_asr.run import Run, RunConfig, deciding
 from hybrid_asr.scoring.report import ErrorReport, Scored, report
 
 BATCH_S = 120.0  # seconds of audio, with padding, that are decoded at once
@@ -73,9 +74,10 @@ def decode_run(
 
 def _amended(cfg: RunConfig, overrides: Sequence[str]) -> RunConfig:
     """The run's configuration with changes of what decides no weight."""
+    decides = deciding(plain(cfg))
     for override in overrides:
         key = override.partition("=")[0]
-        if not is_free(key):
+        if any(f"{path}.".startswith(f"{key}.") for path in decides):
             raise UserError(
                 f"{key}: decides the weights of the run, it cannot be changed when decoding; decode.* and data.test can"
             )
@@ -116,9 +118,16 @@ def valid_decoder(wanted: Literal["auto", "ctc_greedy", "attention", "joint"], m
 
 
 def set_paths(cfg: RunConfig, names: Sequence[str]) -> dict[str, Path]:
-    """The manifests of sets: `train`, `valid`, each test set by its file's name, and `test` for all of these."""
+    """The manifests of sets: `train`, `valid`, each test set by its file's name, and `test` for all of these.
+
+    Where that is the name of several, the folder belongs to it: `an4-test`, `spoken-test`.
+    """
     root = Path(cfg.data.root)
-    tests = {Path(path).stem: root / path for path in cfg.data.test}
+    stems = Counter(["train", "valid", *(Path(path).stem for path in dict.fromkeys(cfg.data.test))])
+    tests = {
+        Path(path).stem if stems[Path(path).stem] == 1 else "-".join(Path(path).with_suffix("").parts): root / path
+        for path in cfg.data.test
+    }
     known = {"train": root / cfg.data.train, "valid": root / cfg.data.valid, **tests}
     found: dict[str, Path] = {}
     for name in names:

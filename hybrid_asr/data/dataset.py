@@ -1,9 +1,13 @@
 """From a planned part to a batch of waveforms and labels, by worker processes.  Axes: B rows, S samples, L labels."""
 
 import multiprocessing
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +22,9 @@ from hybrid_asr.data.plan import Corpus, Part, PlannedUtterance
 from hybrid_asr.errors import UserError
 from hybrid_asr.text.normalise import Rules, normalise
 from hybrid_asr.text.tokenizer import Tokenizer
+
+
+WATCH_S = 2.0  # how often a worker looks whether its training still lives
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,7 @@ def build_loader(
         prefetch_factor=prefetch,
         persistent_workers=True,
         multiprocessing_context=context,
-        worker_init_fn=_start_worker,
+        worker_init_fn=partial(_start_worker, os.getpid()),
     )
 
 
@@ -177,11 +184,25 @@ class _Loader(DataLoader):
             yield item
 
 
-def _start_worker(worker: int) -> None:
-    """Ctrl-C is for the training process alone, which saves first; SIGTERM must end a worker."""
+def _start_worker(training: int, worker: int) -> None:
+    """Ctrl-C is for the training process alone, which saves first; SIGTERM ends a worker whatever the parent made of it.
+
+    `training` is that process's id: a worker of a fork server outlives a killed training unless it looks for itself.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
+    threading.Thread(target=_leave_with, args=(training,), daemon=True).start()
+
+
+def _leave_with(training: int) -> None:
+    """End this process soon after the one with the id `training` has ended."""
+    while True:
+        try:
+            os.kill(training, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(WATCH_S)
 
 
 def _pad(rows: list[np.ndarray], dtype: type) -> np.ndarray:

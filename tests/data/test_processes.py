@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -88,3 +90,46 @@ def test_two_processes_share_the_same_batches_and_evaluate_every_utterance_once(
     assert everyone == Counter(f"train-{index}" for index in range(31))
     evaluated = [seen["evaluated"] for seen in outcomes]
     assert all(evaluated) and Counter(evaluated[0] + evaluated[1]) == everyone
+
+
+KILLED = """
+import os, signal, sys
+from hybrid_asr.data.dataset import SpeechDataset, build_loader
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.plan import Part, PlannedUtterance
+from hybrid_asr.text.characters import CharTokenizer
+
+if __name__ == "__main__":
+    manifest = Manifest.read(sys.argv[1])
+    tokenizer = CharTokenizer.train([utterance.text for utterance in manifest])
+    dataset = SpeechDataset(manifest, tokenizer=tokenizer, rules="none@1", rate=16000)
+    parts = [Part((PlannedUtterance((0,), 1.0, 1.0),), None)] * 50
+    loader = build_loader(dataset, parts, workers=1, prefetch=1)
+    loaded = iter(loader)
+    next(loaded)
+    print(loader._iterator._workers[0].pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def lives(process: int) -> bool:
+    """Whether a process is there and no zombie, which an init that does not look after its children leaves."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_workers_leave_soon_after_their_training_was_killed(tmp_path: Path, make_manifest) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "JAXTYPING_DISABLE": "1"}
+    command = [sys.executable, script, make_manifest([0.3, 0.4]).path]
+    with open(tmp_path / "seen", "w") as seen:  # a file: a pipe would wait for the worker, which holds it, too
+        process = subprocess.Popen(command, env=environment, stdout=seen)
+        assert process.wait(timeout=120) == -signal.SIGKILL
+    worker = int((tmp_path / "seen").read_text())
+    deadline = time.monotonic() + 20
+    while lives(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not lives(worker), "a worker has outlived its training"

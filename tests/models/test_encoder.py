@@ -74,15 +74,15 @@ def test_more_padding_than_the_longest_needs_changes_nothing(encoder):
 @each_encoder
 def test_every_real_frame_reaches_the_output_and_no_padded_one_does(encoder):
     model = build_encoder(encoder, FEATURES).double()
-    values, frames = speech([31, 15], [1, 1]).features
+    values, frames = speech([31, 15] * 6, [1] * 12).features  # in one utterance alone a frame may meet dead ReLUs only
     values.requires_grad_()
     encoded = model(Features(values, frames))
     weight = torch.randn(encoded.states.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     real = valid_mask(encoded.frames, encoded.states.shape[1])
     [gradient] = torch.autograd.grad((encoded.states * weight)[real].sum(), values)
-    assert (gradient[1, 15:] == 0).all()
-    assert (gradient[0] != 0).any(-1).all()
-    assert (gradient[1, :15] != 0).any(-1).all()
+    reached = (gradient != 0).any(-1)
+    assert reached[0::2].any(0).all()
+    assert reached[1::2].any(0).tolist() == [True] * 15 + [False] * 16
 
 
 @each_encoder

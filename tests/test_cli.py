@@ -1,0 +1,282 @@
+"""The command line: exit statuses, one clear message for a mistake, nothing half-written, cached decodings."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+
+from hybrid_asr.cli import main
+from hybrid_asr.errors import UserError
+from tests.tones import process, train, words
+
+
+def snapshot(folder) -> dict[str, int]:
+    """All files of a folder with their times."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the trained run."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def refused(capsys, *command: str) -> str:
+    """The message of a command that must end with status 2."""
+    capsys.readouterr()
+    assert main([str(word) for word in command]) == 2
+    told = capsys.readouterr()
+    assert not told.out
+    assert "Traceback" not in told.err
+    assert told.err.startswith(("hybrid-asr ", "train: ")), told.err
+    return told.err
+
+
+TRAIN_MISTAKES = [
+    (["optim.lrr=1.0"], "optim.lrr: unknown key; did you mean 'lr'?"),
+    (["optin.lr=1.0"], "optin: unknown key; did you mean 'optim'?"),
+    (["presets.optim=nom"], "presets.optim: unknown preset 'nom'; did you mean 'noam'?"),
+    (["presets.optimm=noam"], "presets.optimm: unknown section; did you mean 'optim'?"),
+    (["loss.ctc_weight=1.5"], "loss.ctc_weight: Input should be less than or equal to 1"),
+    (["trainer.epochs=many"], "trainer.epochs: "),
+    (["faster"], "'faster' is no override; write key=value"),
+    (["data.train=trian.jsonl"], "trian.jsonl: there is no such manifest; write it with 'hybrid-asr prepare'"),
+    (["data.batch_seconds=0.3"], "data.batch_seconds is 0.3"),
+    (["data.max_seconds=0.01"], "the training set"),
+    (["augment.speeds=[2.0]", "data.check.infeasible_share=0.0", "text.rules=klingon@1"], "text.rules"),
+    (["tokenizer.kind=bpe"], "choose it by presets.tokenizer=PRESET"),
+    (["presets.tokenizer=bpe500"], "a BPE vocabulary of 500 is not possible"),
+    (["data.valid=train.jsonl"], "48 ids are both in train and in valid"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), TRAIN_MISTAKES, ids=[" ".join(one) for one, _ in TRAIN_MISTAKES])
+def test_mistakes_of_training_are_named_and_leave_nothing(tones, tmp_path, capsys, settings, message):
+    run = tmp_path / "run"
+    assert message in refused(capsys, *words(tones, run, *settings))
+    assert not run.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused_at_once(tones, tmp_path, capsys):
+    assert "no GPU is visible here; use presets.trainer=cpu" in refused(
+        capsys, *words(tones, tmp_path / "run", "trainer.accelerator=gpu")
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_names_bring_the_nearest(tmp_path, capsys):
+    assert "did you mean 'an4'?" in refused(capsys, "prepare", "an5", "--to", tmp_path / "to")
+    assert "did you mean 'an4/conformer_s'?" in refused(capsys, "train", "recipes/an4/conformr_s.yaml")
+    assert "gone.csv" in refused(capsys, "prepare", f"table:{tmp_path / 'gone.csv'}", "--to", tmp_path / "to")
+    assert "write CORPUS, table:FILE or kaldi:DIR" in refused(capsys, "prepare", "tabel:x.csv")
+    assert not (tmp_path / "to").exists()
+
+
+DECODE_MISTAKES = [
+    (["--sets", "tset"], "--sets tset: the run has no such set; it has test, train, valid"),
+    (["--decoders", "ctc_greedy,jiont"], "unknown preset 'jiont'; did you mean 'joint'?"),
+    (["decode.bem=4"], "decode.bem: unknown key of kind 'search'; did you mean 'beam'?"),
+    (["decode.beam=0"], "decode.beam: Input should be greater than"),
+    (["--decoders", "ctc_greedy", "decode.beam=4"], "decode.beam: unknown key of kind 'ctc_greedy'"),
+    (["optim.lr=3.0"], "optim.lr: decides the weights of the run"),
+    (["data.tets=[valid.jsonl]"], "data.tets: unknown key; did you mean 'test'?"),
+    (["decod.beam=4"], "decod: unknown key; did you mean 'decode'?"),
+    (["--checkpoint", "frist"], "frist: no such file"),
+    (["data.test=[gone.jsonl]"], "gone.jsonl: there is no such manifest"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), DECODE_MISTAKES, ids=[" ".join(one) for one, _ in DECODE_MISTAKES])
+def test_mistakes_of_decoding_are_named_and_leave_nothing(trained, capsys, words, message):
+    before = snapshot(trained)
+    assert message in refused(capsys, "decode", trained, *words)
+    assert snapshot(trained) == before
+
+
+def test_sound_files_that_are_none_are_named(trained, tones, tmp_path, capsys):
+    good = str(tones / "test/00.wav")
+    (tmp_path / "text.wav").write_text("This is no sound at all, whatever its name says. " * 20)
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "cut.wav").write_bytes((tones / "test/00.wav").read_bytes()[:30])
+    for name in ("text.wav", "empty.wav", "cut.wav", "missing.wav"):
+        told = refused(capsys, "transcribe", trained, good, tmp_path / name)
+        assert name in told
+    assert "no such file or folder" in refused(capsys, "transcribe", trained, tones / "nowhere")
+    assert "no such file" in refused(capsys, "transcribe", tmp_path / "no-run", good)
+
+
+def test_settings_may_stand_before_or_behind_options(run, capsys):
+    for command in (["decode.beam=2", "--sets", "valid"], ["--sets", "valid", "decode.beam=2"]):
+        assert main(["decode", str(run), *command]) == 0
+    [place] = (run / "decode/valid").iterdir()
+    assert json.loads((place / "report.json").read_text())["decoder"]["beam"] == 2
+    with pytest.raises(SystemExit) as end:
+        main(["decode", str(run), "--set", "valid", "--beam", "2"])
+    assert end.value.code == 2
+    assert "unrecognized arguments: --beam" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(UserError, match="not a run"):
+        main(["show", "run", str(tmp_path), "--debug"])
+
+
+def test_what_the_system_refuses_is_no_traceback(tones, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    told = refused(capsys, *words(tones, tmp_path / "file/run"))
+    assert str(tmp_path / "file") in told
+
+
+def test_ctrl_c_twice_stops_at_once(tones, tmp_path):
+    """The second one while the first one waits for the end of a step."""
+    run = tmp_path / "run"
+    twice = """
+import os, signal, threading, time
+def watch():
+    while not os.path.exists({place!r}):
+        time.sleep(0.001)
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.002)
+threading.Thread(target=watch, daemon=True).start()
+"""
+    done = process(
+        *words(tones, run, "trainer.epochs=400"), code=twice.format(place=str(run / "checkpoints/last.ckpt"))
+    )
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "interrupted" in done.stderr or "stopped after step" in done.stderr
+
+
+def test_a_decoding_is_not_done_again_until_something_has_changed(run, tones, capsys):
+    command = ["decode", str(run), "--sets", "valid,test", "--decoders", "ctc_greedy,joint"]
+    assert main(command) == 0
+    table = capsys.readouterr().out
+    before = snapshot(run / "decode")
+    assert {name.rpartition("/")[0] for name in before} == {
+        f"{one}/{other}" for one in ("valid", "test") for other in ("ctc_greedy", "joint")
+    }
+    assert main(command) == 0
+    assert capsys.readouterr().out == table
+    assert snapshot(run / "decode") == before
+    (run / "decode/test/joint/hypotheses.jsonl").unlink()
+    assert main(command) == 0
+    after = snapshot(run / "decode")
+    assert {name for name in before if before[name] != after[name]} == {
+        f"test/joint/{name}" for name in ("hypotheses.jsonl", "report.json", "report.txt")
+    }
+    shutil.copy(run / "checkpoints/epoch-008.ckpt", run / "model.pt")
+    assert main(command) == 0
+    assert not set(snapshot(run / "decode").items()) & set(before.items()), "another model: all is done again"
+
+
+def test_another_setting_is_another_decoding(run):
+    assert main(["decode", str(run)]) == 0
+    assert main(["decode", str(run), "decode.beam=2"]) == 0
+    assert main(["decode", str(run), "--checkpoint", "last"]) == 0
+    names = sorted(path.name for path in (run / "decode/test").iterdir())
+    assert names[0] == "joint"
+    assert len(names) == 3
+    assert all(re.fullmatch("joint-[0-9a-f]{8}", name) for name in names[1:])
+
+
+def test_a_report_and_its_hypotheses_say_what_scripts_rely_on(run):
+    assert main(["decode", str(run)]) == 0
+    place = run / "decode/test/joint"
+    report = json.loads((place / "report.json").read_text())
+    named = "wer wer_ci95 cer ser substitutions deletions insertions reference_words utterances audio_s decode_s rtf"
+    assert set(f"{named} cut empty signatures".split()) <= set(report)
+    errors = report["substitutions"] + report["deletions"] + report["insertions"]
+    assert report["wer"] == errors / report["reference_words"]
+    assert report["rtf"] == report["decode_s"] / report["audio_s"]
+    lines = [json.loads(line) for line in (place / "hypotheses.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == [f"test-{number:02d}" for number in range(8)]
+    assert {"id", "reference", "text", "score", "parts"} <= set(lines[0])
+    for line in lines:
+        expected = 0.3 * line["parts"]["ctc"] + 0.7 * line["parts"]["attention"]
+        assert line["score"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_scoring_files_is_scoring_a_decoding(run, tones, capsys):
+    assert main(["decode", str(run), "--decoders", "ctc_greedy,attention"]) == 0
+    greedy, attention = (str(run / f"decode/test/{name}/hypotheses.jsonl") for name in ("ctc_greedy", "attention"))
+    capsys.readouterr()
+    assert main(["score", str(tones / "test.jsonl"), greedy, "--format", "json"]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    report = json.loads((run / "decode/test/ctc_greedy/report.json").read_text())
+    for name in ("wer", "wer_ci95", "cer", "ser", "substitutions", "deletions", "insertions", "reference_words"):
+        assert scored[name] == report[name], name
+    assert main(["score", str(tones / "test.jsonl"), attention, "--against", greedy, "--format", "json"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert {"difference", "ci95", "p_bootstrap"} <= set(compared)
+    assert abs(compared["difference"]) == pytest.approx(
+        abs(json.loads((run / "decode/test/attention/report.json").read_text())["wer"] - report["wer"])
+    )
+    assert main(["score", str(tones / "test.jsonl"), greedy]) == 0
+    assert "WER" in capsys.readouterr().out
+    assert "gone" in refused(capsys, "score", tones / "gone", greedy)
+
+
+def test_show_tells_of_everything(run, tones, capsys):
+    assert main(["decode", str(run), "--decoders", "ctc_greedy"]) == 0
+    capsys.readouterr()
+    assert main(["show", "config", str(tones / "tiny.yaml"), "decode.beam=9"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"beam: 9 +# command line", shown)
+    assert re.search(r"bins: 20 +# .*tiny\.yaml", shown)
+    assert re.search(r"clip: 5\.0 +# default", shown)
+    assert main(["show", "model", str(run)]) == 0
+    shown = capsys.readouterr().out
+    weights = torch.load(run / "model.pt", weights_only=True)["weights"]
+    total = sum(value.numel() for name, value in weights.items() if name.startswith("model."))
+    assert re.search(rf"all +{total:,}\n", shown)
+    assert "heads: ctc, decoder" in shown
+    assert main(["show", "manifest", str(tones / "test.jsonl")]) == 0
+    assert "8 utterances" in capsys.readouterr().out
+    assert main(["show", "run", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert "12 of 12 epochs done" in shown
+    assert "decoded: decode/test/ctc_greedy" in shown
+    assert "takes no settings" in refused(capsys, "show", "run", run, "decode.beam=2")
+    assert "not a run" in refused(capsys, "show", "run", tones)
+    assert "no such manifest" in refused(capsys, "show", "manifest", tones / "gone.jsonl")
+
+
+def test_a_run_that_was_only_begun_is_shown_and_not_decoded(tones, run, capsys):
+    shutil.rmtree(run / "checkpoints")
+    (run / "model.pt").unlink()
+    assert main(["show", "run", str(run)]) == 0
+    assert "no step has been saved yet" in capsys.readouterr().out
+    assert "no checkpoint yet; train first" in refused(capsys, "decode", run)
+
+
+def test_preparing_writes_all_sets_or_none(tones, tmp_path, capsys):
+    """A table as a user has it; what was prepared before stays whole when the next attempt fails."""
+    lines = ["audio,text,set"]
+    for name in ("train", "valid", "test"):
+        for line in (tones / f"{name}.jsonl").read_text().splitlines():
+            entry = json.loads(line)
+            lines.append(f"{tones / entry['audio']},{entry['text']},{name}")
+    table = tmp_path / "mine.csv"
+    table.write_text("\n".join(lines) + "\n")
+    assert main(["prepare", f"table:{table}", "--to", str(tmp_path / "to")]) == 0
+    assert "48 utterances" in capsys.readouterr().out
+    before = snapshot(tmp_path / "to")
+    assert set(before) == {"train.jsonl", "valid.jsonl", "test.jsonl"}
+    table.write_text("\n".join([*lines, f"{tones / 'gone.wav'},a b,test"]) + "\n")
+    assert "gone.wav" in refused(capsys, "prepare", f"table:{table}", "--to", tmp_path / "to")
+    assert snapshot(tmp_path / "to") == before
+    settings = [f"data.root={tmp_path / 'to'}", "trainer.epochs=1", "--run", str(tmp_path / "run")]
+    assert main(["train", str(tones / "tiny.yaml"), *settings]) == 0, "what was prepared can be trained on"
+
+
+def test_training_twice_is_the_same_training(tones, tmp_path):
+    """Randomness is a function of its place: equal seeds, equal numbers; another seed, other ones."""
+    for name in ("one", "two"):
+        assert train(tones, tmp_path / name, "trainer.epochs=1", "seed=5") == 0
+    assert (tmp_path / "one/metrics.csv").read_bytes() == (tmp_path / "two/metrics.csv").read_bytes()
+    assert train(tones, tmp_path / "three", "trainer.epochs=1", "seed=6") == 0
+    assert (tmp_path / "one/metrics.csv").read_bytes() != (tmp_path / "three/metrics.csv").read_bytes()

@@ -1,0 +1,122 @@
+"""Validation during training and `hybrid-asr decode` are one function; batches and processes do not change a result."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from hybrid_asr.cli import main
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.decode import load_decoder, set_paths
+from hybrid_asr.errors import UserError
+from hybrid_asr.evaluation import decode_batch, decoder_for, evaluate, gather, pad_audio
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.run import Run
+
+
+@pytest.fixture
+def bundle(trained) -> Bundle:
+    bundle = Run(trained).bundle()[0]
+    bundle.model.eval()
+    return bundle
+
+
+def decoder(bundle, name, *settings):
+    return decoder_for(bundle, load_decoder(name, bundle.config, settings))
+
+
+def test_the_validation_of_an_epoch_is_the_decoding_of_its_checkpoint(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    with (run / "metrics.csv").open(newline="") as file:
+        measured = {int(row["epoch"]): row for row in csv.DictReader(file) if row["valid.ctc_greedy.wer"]}
+    assert len(measured) == 12
+    names = {str(run / f"checkpoints/epoch-{epoch:03d}.ckpt"): epoch for epoch in range(7, 13)}
+    assert len({measured[epoch]["valid.ctc_greedy.cer"] for epoch in names.values()}) > 1, "else this says little"
+    best = min(measured, key=lambda epoch: (float(measured[epoch]["valid.ctc_greedy.wer"]), epoch))
+    for name, epoch in {**names, "best": best, "last": 12}.items():
+        shutil.rmtree(run / "decode", ignore_errors=True)
+        assert main(["decode", str(run), "--sets", "valid", "--decoders", "ctc_greedy", "--checkpoint", name]) == 0
+        [report] = [json.loads(path.read_text()) for path in run.glob("decode/valid/*/report.json")]
+        for rate in ("wer", "cer", "ser"):
+            assert report[rate] == float(measured[epoch][f"valid.ctc_greedy.{rate}"]), (name, rate)
+
+
+@pytest.mark.parametrize("name", ["ctc_greedy", "attention", "joint"])
+def test_batches_do_not_change_a_result(bundle, tones, name):
+    manifest = Manifest.read(tones / "test.jsonl")
+    found = [
+        evaluate(bundle, decoder(bundle, name), manifest, device=torch.device("cpu"), batch_seconds=seconds).items
+        for seconds in (0.1, 3.0, 120.0)
+    ]
+    for one, few, many in zip(*found, strict=True):
+        assert one.id == few.id == many.id
+        assert one.text == few.text == many.text
+        assert [few.score, many.score] == pytest.approx([one.score] * 2, abs=1e-4)
+    assert [item.place for item in found[0]] == list(range(len(manifest)))
+    assert any(item.text for item in found[0]) or name == "attention"
+
+
+def test_every_rank_takes_its_share(bundle, tones):
+    manifest = Manifest.read(tones / "test.jsonl")
+    greedy = decoder(bundle, "ctc_greedy")
+    device = torch.device("cpu")
+    whole = evaluate(bundle, greedy, manifest, device=device, batch_seconds=2.0)
+    shares = [
+        evaluate(bundle, greedy, manifest, device=device, batch_seconds=2.0, rank=rank, ranks=3) for rank in range(3)
+    ]
+    assert sorted(item for share in shares for item in share.items) == whole.items
+    assert gather(whole) == whole, "alone, there is nothing to put together"
+
+
+def test_audio_too_short_to_be_heard_is_empty_and_counted_as_cut(bundle):
+    heard = np.random.default_rng(1).normal(0, 0.1, 8000).astype(np.float32)
+    device = torch.device("cpu")
+    for name in ("ctc_greedy", "joint"):
+        search = decoder(bundle, name)
+        tiny, normal = decode_batch(bundle, search, [heard[:100], heard], device)
+        assert (tiny.labels, tiny.ended) == ((), "cut")
+        [alone] = decode_batch(bundle, search, [heard], device)
+        assert normal.labels == alone.labels
+        assert decode_batch(bundle, search, [heard[:100]], device) == [tiny]
+
+
+def test_padding_is_zeros_to_the_right():
+    audio, lengths = pad_audio([np.ones(3, np.float32), np.ones(5, np.float32)])
+    assert lengths.tolist() == [3, 5]
+    assert audio.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+
+
+def test_an_utterance_that_cannot_be_read_is_named(bundle, tones, tmp_path):
+    entry = json.loads((tones / "test.jsonl").read_text().splitlines()[0])
+    soundfile.write(tmp_path / "bad.wav", np.full(16000, np.nan, np.float32), 8000, subtype="FLOAT")
+    (tmp_path / "bad.jsonl").write_text(json.dumps(entry | {"id": "broken-1", "audio": "bad.wav"}) + "\n")
+    with pytest.raises(UserError, match=r"bad\.jsonl.*'broken-1'.*bad\.wav"):
+        evaluate(
+            bundle,
+            decoder(bundle, "ctc_greedy"),
+            Manifest.read(tmp_path / "bad.jsonl"),
+            device=torch.device("cpu"),
+            batch_seconds=10.0,
+        )
+
+
+def test_every_test_set_has_a_name_of_its_own(trained):
+    """By its file; by its folder, too, where files are called the same."""
+    from dataclasses import replace
+
+    cfg = Run(trained).read_config()
+    data = replace(
+        cfg.data, root="r", test=("an4/test.jsonl", "spoken/test.jsonl", "other/clean.jsonl", "x/valid.jsonl")
+    )
+    found = {name: path.as_posix() for name, path in set_paths(replace(cfg, data=data), ["test"]).items()}
+    assert found == {
+        "an4-test": "r/an4/test.jsonl",
+        "spoken-test": "r/spoken/test.jsonl",
+        "clean": "r/other/clean.jsonl",
+        "x-valid": "r/x/valid.jsonl",
+    }
+    assert [path.name for path in set_paths(cfg, ["valid", "test", "valid"]).values()] == ["valid.jsonl", "test.jsonl"]

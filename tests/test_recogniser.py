@@ -1,0 +1,151 @@
+"""`load(run).transcribe(paths)`: texts, times of words, files of any kind, one by one or together."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from hybrid_asr import load
+from hybrid_asr.cli import main
+from hybrid_asr.errors import UserError
+from hybrid_asr.recogniser import expand
+from tests.tones import LETTER_S, sound
+
+
+@pytest.fixture(scope="module")
+def entries(tones) -> list[dict]:
+    """The lines of the validation manifest."""
+    return [json.loads(line) for line in (tones / "valid.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def paths(tones, entries) -> list[str]:
+    return [str(tones / entry["audio"]) for entry in entries]
+
+
+@pytest.fixture(scope="module")
+def greedy(trained):
+    return load(trained, decoder="ctc_greedy")
+
+
+def test_most_is_understood(greedy, paths, entries):
+    found = [transcript.text for transcript in greedy.transcribe(paths)]
+    right = sum(text == entry["text"] for text, entry in zip(found, entries, strict=True))
+    assert right >= 6, found
+
+
+@pytest.mark.parametrize("decoder", ["ctc_greedy", "joint"])
+def test_files_together_are_files_one_by_one(trained, paths, decoder):
+    recogniser = load(trained, decoder=decoder)
+    together = recogniser.transcribe(paths)
+    assert [transcript.path for transcript in together] == paths
+    for path, one in zip(paths, together, strict=True):
+        [alone] = recogniser.transcribe(path)
+        assert alone.text == one.text
+        assert alone.score == pytest.approx(one.score, abs=1e-4)
+        assert [word.text for word in alone.words] == [word.text for word in one.words]
+        assert [word.start_s for word in alone.words] == [word.start_s for word in one.words]
+
+
+def test_words_have_times_that_increase_within_the_file(greedy, paths):
+    for transcript in greedy.transcribe(paths):
+        assert [word.text for word in transcript.words] == transcript.text.split()
+        times = [time for word in transcript.words for time in (word.start_s, word.end_s)]
+        assert times == sorted(times)
+        assert all(word.start_s < word.end_s for word in transcript.words)
+        assert times[0] >= 0
+        assert times[-1] <= transcript.duration_s
+        assert all(0 < word.confidence <= 1 for word in transcript.words)
+
+
+def test_words_stand_where_they_were_said(greedy, tmp_path):
+    """CTC spikes somewhere within a letter, or a frame beside it."""
+    text = "ab fed cab"
+    soundfile.write(tmp_path / "said.wav", sound(text, np.random.default_rng(3)), 8000)
+    [transcript] = greedy.transcribe(tmp_path / "said.wav")
+    assert transcript.text == text
+    for word in transcript.words:
+        first = text.index(word.text) * LETTER_S
+        assert first - 0.1 <= word.start_s <= first + LETTER_S + 0.1
+        assert first - 0.1 <= word.end_s <= first + len(word.text) * LETTER_S + 0.1
+
+
+def test_rate_channels_and_container_do_not_matter(greedy, tmp_path):
+    samples = sound("bad cafe", np.random.default_rng(4))
+    soundfile.write(tmp_path / "a.wav", samples, 8000)
+    soundfile.write(tmp_path / "b.flac", np.stack([samples, samples], 1), 8000)
+    soundfile.write(tmp_path / "c.ogg", np.repeat(samples, 2), 16000)
+    assert {transcript.text for transcript in greedy.transcribe(tmp_path)} == {"bad cafe"}
+
+
+def test_a_folder_stands_for_its_sound_files(tones, tmp_path):
+    for name in ("b.wav", "A.WAV", "deep/c.flac", "notes.txt", "b.json"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(tones / "test/00.wav", path)
+    found = [path.relative_to(tmp_path).as_posix() for path in expand([tmp_path, tmp_path / "notes.txt"])]
+    assert found == ["A.WAV", "b.wav", "deep/c.flac", "notes.txt"], "what is named is taken as it is"
+
+
+def test_nothing_to_hear_is_said(tmp_path):
+    with pytest.raises(UserError, match="no sound files in this folder"):
+        expand([tmp_path])
+    with pytest.raises(UserError, match=r"gone\.wav: no such file or folder"):
+        expand([tmp_path / "gone.wav"])
+
+
+def test_silence_and_a_click_are_no_error(greedy, tmp_path):
+    soundfile.write(tmp_path / "click.wav", np.full(80, 0.1, np.float32), 8000)
+    soundfile.write(tmp_path / "silence.wav", np.zeros(8000, np.float32), 8000)
+    click, silence = greedy.transcribe([tmp_path / "click.wav", tmp_path / "silence.wav"])
+    assert (click.text, click.words) == ("", ())
+    assert silence.duration_s == 1.0
+
+
+def test_the_command_line_says_the_same(trained, paths, capsys):
+    capsys.readouterr()
+    expected = load(trained).transcribe(paths)
+    assert main(["transcribe", str(trained), *paths]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{one.path}\t{one.text}" for one in expected]
+    assert main(["transcribe", str(trained), paths[0]]) == 0
+    assert capsys.readouterr().out == expected[0].text + "\n", "of one file the text alone"
+    assert main(["transcribe", str(trained), *paths, "--format", "json"]) == 0
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert shown == json.loads(json.dumps([one.to_json() for one in expected]))
+    assert set(shown[0]) == {"path", "text", "score", "duration_s", "words"}
+    assert set(shown[0]["words"][0]) == {"text", "start_s", "end_s", "confidence"}
+
+
+def test_a_model_stands_alone(trained, tones, paths, tmp_path):
+    """model.pt is all that decoding needs; a checkpoint serves, too."""
+    alone = tmp_path / "model.pt"
+    shutil.copy(trained / "model.pt", alone)
+    expected = load(trained).transcribe(paths[:2])
+    assert load(alone).transcribe(paths[:2]) == expected
+    best = load(trained, checkpoint="best").transcribe(paths[:2])
+    assert load(trained / "checkpoints/best.ckpt").transcribe(paths[:2]) == best
+
+
+def test_the_recipe_s_own_decoder_is_the_recipe_s_by_name_too(trained):
+    """As for `decode`: naming it does not bring back what conf/decode/joint.yaml says."""
+    own, named = load(trained).decoder, load(trained, decoder="joint").decoder
+    assert own.cfg == named.cfg
+    assert own.cfg.beam == 3
+    assert load(trained, decoder="attention").decoder.cfg.beam == 10
+    assert load(trained, overrides=["decode.beam=5"]).decoder.cfg.beam == 5
+    assert load(trained, decoder="attention", overrides=["decode.beam=5"]).decoder.cfg.ctc_weight == 0.0
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"decoder": "ctc_gredy"}, "did you mean 'ctc_greedy'"),
+        ({"overrides": ["decode.bem=5"]}, "decode.bem: unknown key.*did you mean 'beam'"),
+        ({"checkpoint": "nowhere.ckpt"}, "nowhere.ckpt: no such file"),
+    ],
+)
+def test_wrong_wishes_are_named(trained, keys, message):
+    with pytest.raises(UserError, match=message):
+        load(trained, **keys)

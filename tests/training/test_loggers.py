@@ -1,0 +1,49 @@
+"""TensorBoard and Weights & Biases get what `metrics.csv` gets; without their packages the extra is named."""
+
+import pytest
+
+from tests.tones import process, rows, train, words
+
+# What Python finds where the packages are not installed: nothing.
+BLOCK = """
+class Nothing:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.split(".")[0] in ("wandb", "tensorboard", "tensorboardX"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Nothing)
+"""
+
+
+def test_tensorboard_gets_all_rows(tones, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = tmp_path / "run"
+    assert train(tones, run, "trainer.epochs=1", "presets.logger=tensorboard") == 0
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    for name in ("train.loss", "train.lr", "valid.ctc_greedy.wer"):
+        written = events.Scalars(name)
+        assert [event.value for event in written] == pytest.approx(rows(run, name), rel=1e-6)
+    assert [event.step for event in events.Scalars("train.loss")] == list(range(1, len(rows(run, "train.loss")) + 1))
+
+
+def test_wandb_writes_offline(tones, tmp_path):
+    run = tmp_path / "run"
+    done = process(*words(tones, run, "trainer.epochs=1", "presets.logger=wandb_offline"))
+    assert done.returncode == 0, done.stderr
+    [log] = run.glob("wandb/offline-run-*/run-*.wandb")
+    content = log.read_bytes()
+    assert b"valid.ctc_greedy.wer" in content
+    assert b"ctc_weight" in content, "the configuration travels along"
+
+
+def test_a_missing_package_is_named_with_its_extra(tones, tmp_path):
+    run = tmp_path / "run"
+    first = f"from hybrid_asr.cli import main\nassert main({words(tones, run, 'presets.logger=tensorboard')!r}) == 2"
+    done = process(*words(tones, run, "presets.logger=wandb"), code=f"{BLOCK}\n{first}")
+    assert done.returncode == 2, done.stderr
+    for package in ("tensorboard", "wandb"):
+        assert f"logger.kind: {package} is not installed; run pip install 'hybrid-asr[{package}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not run.exists()

@@ -1,0 +1,326 @@
+"""The faults that `break_it.py` plants, each with a test that must turn red; tests/test_break_it.py keeps them true.
+
+Every fault leaves code that runs and looks right: the kind of mistake that costs a point of error rate, or makes a
+result too good, and that nobody sees.
+
+A fault is a paragraph of TABLE: its name and the file, its tests, the text before (`- `) and after (`+ `). The text
+before stands exactly once in the file; it may begin and end within a line, and a line of its own keeps its indentation.
+"""
+
+from typing import NamedTuple
+
+TABLE = r"""
+valid-mask-inverted: hybrid_asr/lengths.py
+  tests/test_lengths.py::test_true_marks_real_positions_and_padding_is_on_the_right
+- device=lengths.device) < lengths[:, None]
++ device=lengths.device) >= lengths[:, None]
+
+padding-unmasked-in-convolution: hybrid_asr/nn/convolution.py
+  tests/nn/test_convolution.py::test_numbers_in_the_padding_reach_neither_outputs_nor_gradients
+- F.glu(self.gate(values), dim=-1) * valid[..., None]
++ F.glu(self.gate(values), dim=-1)
+
+keys-not-rotated: hybrid_asr/nn/attention.py
+  tests/nn/test_attention.py::test_queries_and_keys_are_rotated_and_values_are_not
+- KeysValues(rotation(memory.keys, table), memory.values)
++ memory
+
+dropout-in-evaluation: hybrid_asr/nn/dropout.py
+  tests/nn/test_dropout.py::test_evaluation_and_rate_zero_are_the_identity
+- if not self.training or self.p == 0:
++ if self.p == 0:
+
+decoder-sees-the-future: hybrid_asr/models/transformer_decoder.py
+  tests/models/test_transformer_decoder.py::test_a_label_changes_what_follows_it_and_nothing_before
+- self.self_attention(self.norms[0](x), None, causal=True)
++ self.self_attention(self.norms[0](x), None)
+
+cached-steps-all-at-position-0: hybrid_asr/models/transformer_decoder.py
+  tests/models/test_transformer_decoder.py::test_step_by_step_equals_all_at_once
+- self._embed(last[:, None], state.past[0].keys.shape[2])
++ self._embed(last[:, None], 0)
+
+memory-of-the-wrong-utterance-kept: hybrid_asr/models/transformer_decoder.py
+  tests/models/test_transformer_decoder.py::test_utterances_that_leave_take_their_hypotheses_with_them
+- KeysValues(*(part[utterances] for part in pair)) for pair in state.memory
++ KeysValues(*(part[: len(utterances)] for part in pair)) for pair in state.memory
+
+code-in-model-files-runs: hybrid_asr/models/bundle.py
+  tests/models/test_bundle.py::test_code_in_a_foreign_file_is_not_run
+- torch.load(path, map_location="cpu", weights_only=True)
++ torch.load(path, map_location="cpu", weights_only=False)
+
+repeats-need-no-frame-of-their-own: hybrid_asr/losses.py
+  tests/test_losses.py::test_a_repeated_label_needs_a_blank_between
+- return label_lengths + repeats.sum(1)
++ return label_lengths
+
+smoothing-ignored: hybrid_asr/losses.py
+  tests/test_losses.py::test_attention_loss_equals_a_loop_over_the_labels_and_the_end
+- label_smoothing=smoothing,
++ label_smoothing=0.0,
+
+end-not-learnt: hybrid_asr/losses.py
+  tests/test_losses.py::test_attention_loss_equals_a_loop_over_the_labels_and_the_end
+- torch.where(steps > label_lengths[:, None], IGNORE, targets)
++ torch.where(steps >= label_lengths[:, None], IGNORE, targets)
+
+loss-weights-swapped: hybrid_asr/losses.py
+  tests/test_losses.py::test_the_joint_loss_is_the_interpolation_of_its_parts
+- ctc_weight * ctc + (1 - ctc_weight) * attention, ctc, attention, infeasible)
++ (1 - ctc_weight) * ctc + ctc_weight * attention, ctc, attention, infeasible)
+
+ctc-repeat-rule-dropped: hybrid_asr/decoding/ctc_prefix.py
+  tests/decoding/test_ctc_prefix.py::test_every_extension_and_end_equals_the_sum_over_all_alignments
+- repeats = (state.last[parents] == labels)[:, None]
++ repeats = torch.zeros_like(labels, dtype=torch.bool)[:, None]
+
+greedy-keeps-repeats: hybrid_asr/decoding/ctc_greedy.py
+  tests/decoding/test_ctc_greedy.py::test_equals_the_collapsed_argmax_whatever_stands_in_the_padding
+- real & (labels != blank) & ~repeats
++ real & (labels != blank)
+
+cache-not-reordered: hybrid_asr/decoding/scorer.py
+  tests/decoding/test_scorer.py::test_reordered_cache_equals_running_from_scratch
+- return self.decoder.reorder(state, parents)
++ return state
+
+end-unscored: hybrid_asr/decoding/joint.py
+  tests/decoding/test_joint.py::test_a_full_beam_is_exhaustive_search
+-         totals = beam.scores[..., None] + gains + self._bonus(increments)
++         gains[..., self.eos] = 0.0
++         totals = beam.scores[..., None] + gains + self._bonus(increments)
+
+search-goes-on-past-its-bound: hybrid_asr/decoding/joint.py
+  tests/decoding/test_joint.py::test_the_bound_holds_and_what_it_forces_is_scored_and_marked
+- at_bound = max_labels[beam.utterances] <= len(steps)
++ at_bound = max_labels[beam.utterances] < len(steps)
+
+length-bound-ignored: hybrid_asr/decoding/build.py
+  tests/decoding/test_build.py::test_the_bound_on_length
+- return torch.minimum(encoded.frames, (1.5 * greedy + 10).long())
++ return encoded.frames
+
+stale-decoding-reused: hybrid_asr/decode.py
+  tests/training/test_variants.py::test_statistics_of_the_training_set_are_stored_and_used
+- return found if complete and found.get("signatures") == signatures else None
++ return found if complete else None
+
+validation-reads-segments-from-the-start: hybrid_asr/evaluation.py
+  tests/test_faults_extra.py::test_evaluation_reads_a_segment_at_its_place
+- io.read(path, start_s=utterance.start_s, duration_s
++ io.read(path, start_s=0.0, duration_s
+
+reference-not-normalised: hybrid_asr/evaluation.py
+  tests/test_faults_extra.py::test_references_are_normalised_by_the_models_rules
+- reference=normalise(utterance.text, bundle.text.rules),
++ reference=utterance.text,
+
+rank-ignored-by-the-plan: hybrid_asr/data/plan.py
+  tests/data/test_sampler.py::test_shares_are_disjoint_complete_and_of_the_same_global_batches
+- return self._part(step, ranks * accumulation, turn * ranks + rank)
++ return self._part(step, ranks * accumulation, turn * ranks)
+
+divisor-of-the-part-alone: hybrid_asr/data/plan.py
+  tests/data/test_sampler.py::test_shares_are_disjoint_complete_and_of_the_same_global_batches
+- return Part(tuple(mine), self._divisor(members))
++ return Part(tuple(mine), self._divisor(members[start:stop]))
+
+divisor-without-the-end: hybrid_asr/data/plan.py
+  tests/data/test_sampler.py::test_the_divisor_is_the_labels_of_the_global_batch_plus_an_end_each
+- total += 1 + (int(self._corpus.labels[first])
++ total += (int(self._corpus.labels[first])
+
+resume-begins-the-epoch-again: hybrid_asr/data/sampler.py
+  tests/data/test_sampler.py::test_a_resumed_training_is_the_tail_of_an_uninterrupted_one
+- for step in range(self._first, self._total):
++ for step in range(self._first - self._first % self._planner.steps, self._total):
+
+rank-ignored-in-evaluation: hybrid_asr/data/sampler.py
+  tests/data/test_sampler.py::test_evaluation_takes_every_utterance_once_and_gives_ranks_equal_numbers
+- return parts[rank::ranks]
++ return parts[::ranks]
+
+speed-not-applied: hybrid_asr/data/dataset.py
+  tests/data/test_dataset.py::test_a_batch_holds_the_samples_and_labels_of_its_rows
+- io.change_speed(piece, row.speed, self.rate)
++ piece
+
+segments-read-from-the-start: hybrid_asr/data/dataset.py
+  tests/data/test_dataset.py::test_segments_are_read_at_their_place
+- io.read(path, start_s=utterance.start_s, duration_s
++ io.read(path, start_s=0.0, duration_s
+
+gate-forgets-blanks-between-repeats: hybrid_asr/data/check.py
+  tests/data/test_check.py::test_ctc_needs_a_frame_for_each_label_and_a_blank_between_equals
+- return len(labels) + sum(one == other for one, other in pairwise(labels))
++ return len(labels)
+
+id-in-two-sets-allowed: hybrid_asr/data/check.py
+  tests/data/test_check.py::test_an_id_in_two_sets_is_refused
+- _, places, _ = np.intersect1d(first.keys, second.keys,
++ _, places, _ = np.intersect1d(first.keys[:1], second.keys[1:],
+
+segment-off-by-its-resampling-context: hybrid_asr/audio/io.py
+  tests/audio/test_io.py::test_a_segment_is_a_slice_of_the_whole
+- samples = found[begin - first : None if end is None else end - first]
++ samples = found[: None if end is None else end - begin]
+
+cmvn-over-padding: hybrid_asr/audio/features.py
+  tests/audio/test_fbank.py::test_neither_neighbours_nor_padding_change_an_utterance
+- count = frames.clamp(min=1)[:, None, None].to(values.dtype)
++ count = torch.full_like(frames, values.shape[1]).clamp(min=1)[:, None, None].to(values.dtype)
+
+global-statistics-over-padding: hybrid_asr/audio/features.py
+  tests/audio/test_fbank.py::test_global_statistics_are_those_of_all_frames
+- real = features.values[mask].to("cpu", torch.float64)
++ real = features.values.flatten(0, 1).to("cpu", torch.float64)
+
+blank-is-eos: hybrid_asr/text/labels.py
+  tests/text/test_tokenizer.py::test_ids
+- self.eos: int = self.size - 1
++ self.eos: int = self.blank
+
+substitutions-counted-as-deletions: hybrid_asr/scoring/align.py
+  tests/scoring/test_scoring_align.py::test_words_counted_by_hand
+- ErrorCounts(sizes["substitute"], sizes["delete"], sizes["insert"], reference)
++ ErrorCounts(0, sizes["substitute"] + sizes["delete"], sizes["insert"], reference)
+
+bootstrap-unpaired: hybrid_asr/scoring/significance.py
+  tests/scoring/test_significance.py::test_a_system_against_itself
+-     drawn = _rates(sums[:, 0], sums[:, 1])
++     alone = [_grouped(np.stack([counts, reference], axis=1), groups) for counts in (errors, other_errors)]
++     mine, theirs = (_resample(one, resamples, seed + place) for place, one in enumerate(alone))
++     drawn = mine[:, 0] / mine[:, 1] - theirs[:, 0] / theirs[:, 1]
+
+unknown-keys-accepted: hybrid_asr/config/schema.py
+  tests/config/test_schema.py::test_every_mistake_is_named_by_its_path
+- ConfigDict(extra="forbid",
++ ConfigDict(extra="ignore",
+
+half-written-file-takes-its-place: hybrid_asr/files.py
+  tests/test_files.py::test_an_exception_leaves_the_old_file_as_it_was
+-         os.replace(temporary, path)
+-     finally:
+-         temporary.unlink(missing_ok=True)
++     finally:
++         os.replace(temporary, path)
+
+masks-repeat-at-every-step: hybrid_asr/training/module.py
+  tests/test_faults_extra.py::test_what_a_step_draws_hangs_on_its_number
+- place_seed(self.seed, self.step, batch_idx % self.accumulate, self.global_rank)
++ place_seed(self.seed, batch_idx % self.accumulate, self.global_rank)
+
+spec-augment-never-applied: hybrid_asr/training/module.py
+  tests/training/test_resume.py::test_what_is_drawn_is_on
+- if self.step >= self.mask_from:
++ if self.step >= self.total_steps:
+
+spec-augment-counted-but-not-applied: hybrid_asr/training/module.py
+  tests/test_faults_extra.py::test_what_a_step_draws_hangs_on_its_number
+- features, masked = self.mask(features)
++ _, masked = self.mask(features)
+
+smoothing-not-passed-on: hybrid_asr/training/module.py
+  tests/test_faults_extra.py::test_the_recipes_smoothing_reaches_the_loss
+- eos=tokenizer.eos, smoothing=cfg.smoothing)
++ eos=tokenizer.eos, smoothing=0.0)
+
+fillers-count: hybrid_asr/training/module.py
+  tests/test_faults_extra.py::test_a_filler_teaches_nothing
+- return (losses.total * batch.weights).sum() / batch.divisor
++ return losses.total.sum() / batch.divisor
+
+accumulated-parts-weigh-less: hybrid_asr/training/module.py
+  tests/training/test_two_processes.py::test_accumulated_parts_are_one_batch
+- * (self.trainer.world_size * self.accumulate)
++ * self.trainer.world_size
+
+gradient-not-clipped: hybrid_asr/training/module.py
+  tests/training/test_module.py::test_the_norm_of_a_gradient_is_bounded_and_told
+- clip_grad_norm_(self.model.parameters(), self.optim.clip)
++ clip_grad_norm_(self.model.parameters(), float("inf"))
+
+resume-warms-up-again: hybrid_asr/training/module.py
+  tests/training/test_resume.py::test_a_killed_training_goes_on_as_if_nothing_had_been
+- lr_share(self.optim, self.step, self.total_steps)
++ lr_share(self.optim, self.trainer.global_step, self.total_steps)
+
+resume-forgets-the-optimizer: hybrid_asr/training/callbacks.py
+  tests/training/test_resume.py::test_a_killed_training_goes_on_as_if_nothing_had_been
+-             trainer.optimizers[0].load_state_dict(self.optimizer)
+
+no-dropout-after-validation: hybrid_asr/training/callbacks.py
+  tests/training/test_resume.py::test_what_is_drawn_is_on
+-             module.train()
+
+average-of-the-last-alone: hybrid_asr/training/checkpoint.py
+  tests/training/test_checkpoint.py::test_the_mean_is_the_mean_and_counters_are_the_last_ones
+- torch.stack([entry[name].double() for entry in weights]).mean(0).to(last.dtype)
++ last
+
+worst-epoch-is-best: hybrid_asr/training/checkpoint.py
+  tests/training/test_checkpoint.py::test_the_best_is_the_earlier_of_equals
+- key=lambda entry: (entry.error, entry.epoch))
++ key=lambda entry: (-entry.error, entry.epoch))
+
+metrics-not-cut-on-resume: hybrid_asr/training/metrics.py
+  tests/training/test_metrics.py::test_what_lies_behind_the_step_is_forgotten
+- if row["step"].isdigit() and int(row["step"]) <= step]
++ if row["step"].isdigit()]
+
+init-says-taken-and-takes-nothing: hybrid_asr/training/start.py
+  tests/training/test_start.py::test_an_equal_vocabulary_takes_everything
+-             value.copy_(source[name])
+
+init-from-what-does-not-fit-is-silent: hybrid_asr/training/start.py
+  tests/test_faults_extra.py::test_starting_from_what_does_not_fit_is_refused
+- if not loaded.taken and not loaded.by_unit:
++ if not loaded.taken and not loaded.by_unit and not loaded.fresh:
+
+frozen-parts-learn: hybrid_asr/training/start.py
+  tests/training/test_start.py::test_a_part_is_a_whole_name
+- weight.requires_grad_(False)
++ weight.requires_grad_(True)
+
+test-voice-in-training: recipes/spoken/prepare.py
+  tests/recipes/test_spoken.py::test_no_voice_is_in_two_sets
+- "train": ("m1", "m2", "m5",
++ "train": ("m1", "m2", "m4", "m5",
+
+test-sentences-in-training: recipes/spoken/prepare.py
+  tests/recipes/test_spoken.py::test_no_sentence_is_in_two_sets
+- if home(text) == subset and len(words)
++ if len(words)
+
+test-names-in-training: recipes/spoken/prepare.py
+  tests/recipes/test_spoken.py::test_a_fifth_of_the_test_names_is_spelled_nowhere_else
+- [name for name in NAMES if name not in TEST_NAMES]
++ NAMES
+
+validation-speakers-in-training: recipes/an4/prepare.py
+  tests/recipes/test_an4.py::test_a_small_copy
+- "train": [utterance for utterance in training if utterance.speaker not in held_out],
++ "train": training,
+"""
+
+
+class Fault(NamedTuple):
+    """In `file`, `old`, which stands there exactly once, becomes `new`; then one of `tests` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def parse(paragraph: str) -> Fault:
+    """Read one paragraph of the table."""
+    head, *lines = paragraph.strip().splitlines()
+    name, file = head.split(": ")
+    before, after, tests = ([line[2:] for line in lines if line.startswith(mark)] for mark in ("-", "+", "  "))
+    return Fault(name, file, "\n".join(before), "\n".join(after), tuple(tests))
+
+
+FAULTS = [parse(paragraph) for paragraph in TABLE.strip().split("\n\n")]
