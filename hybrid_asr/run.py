@@ -141,7 +141,7 @@ class Run:
         mine, theirs = deciding(plain(cfg)), deciding(plain(self.read_config()))
         differing = [
             f"{path}: {json.dumps(theirs.get(path))} there, {json.dumps(mine.get(path))} now"
-            for path in sorted(mine.keys() | theirs.keys())
+            for path in sorted(mine.keys() | theirs.keys(), key=lambda path: (not path.endswith(".kind"), path))
             if mine.get(path) != theirs.get(path)
         ]
         if differing:

@@ -96,6 +96,8 @@ class Training:
         train, valid = (Manifest.read(Path(data.root) / name, audio=data.audio) for name in (data.train, data.valid))
         within = within_limits(train, data)
         self.left_out = len(train) - len(within)
+        if len(within) == 0:
+            raise RunError(f"{train.path}: data.min_seconds and data.max_seconds leave out all utterances; widen them")
         return within, valid
 
     def _last_state(self) -> dict[str, Any] | None:
@@ -295,6 +297,7 @@ class Training:
 
     def _finish(self) -> None:
         """Average the chosen checkpoints into model.pt."""
+        self.run.write_config(self.cfg)  # of a finished training, too: what decides no weight may be new
         self.bundle.load_weights(self.checkpoints.average_weights())
         self.bundle.save(self.run.model_file)
         chosen, best = self.checkpoints.chosen(), self.checkpoints.best()

@@ -44,7 +44,7 @@ TRAIN_MISTAKES = [
     (["faster"], "'faster' is no override; write key=value"),
     (["data.train=trian.jsonl"], "trian.jsonl: there is no such manifest; write it with 'hybrid-asr prepare'"),
     (["data.batch_seconds=0.3"], "data.batch_seconds is 0.3"),
-    (["data.max_seconds=0.01"], "the training set"),
+    (["data.max_seconds=0.01"], "train.jsonl: data.min_seconds and data.max_seconds leave out all utterances"),
     (["augment.speeds=[2.0]", "data.check.infeasible_share=0.0", "text.rules=klingon@1"], "text.rules"),
     (["tokenizer.kind=bpe"], "choose it by presets.tokenizer=PRESET"),
     (["presets.tokenizer=bpe500"], "a BPE vocabulary of 500 is not possible"),

@@ -95,6 +95,8 @@ def test_a_run_of_another_recipe_is_refused(run, tones, tmp_path, capsys):
 def test_harmless_changes_are_welcome(run, tones):
     settings = ["trainer.save_minutes=9.0", "decode.beam=9", "data.test=[]", "trainer.log_every=7", "data.workers=1"]
     assert train(tones, run, *SAME, *settings) == 0
+    assert Run(run).read_config().decode.beam == 9
+    assert Run(run).bundle()[0].config == plain(Run(run).read_config()), "the model knows what the run knows"
 
 
 def test_fewer_checkpoints_can_be_averaged_later(run, tones):
@@ -171,5 +173,5 @@ def test_damaged_and_foreign_files_are_named(run, tones, name, spoil, capsys):
 
 
 def test_a_folder_without_a_run_says_how_to_get_one(tmp_path):
-    with pytest.raises(RunError, match="no config.yaml; train first: hybrid-asr train RECIPE --run"):
+    with pytest.raises(RunError, match=r"no config.yaml; train first: hybrid-asr train RECIPE --run"):
         Run(tmp_path).read_config()
