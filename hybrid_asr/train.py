@@ -251,7 +251,13 @@ class Training:
             callbacks=[progress, keeper],
             loggers=[metrics, *loggers],
         )
-        loader = partial(build_loader, self._dataset(), workers=cfg.data.workers, prefetch=cfg.data.prefetch)
+        loader = partial(
+            build_loader,
+            self._dataset(),
+            workers=cfg.data.workers,
+            prefetch=cfg.data.prefetch,
+            pin_memory=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),
+        )
         data = SpeechData(self.planner, loader, first=module.first_step, total=total, accumulation=accumulate)
         try:
             trainer.fit(module, datamodule=data)

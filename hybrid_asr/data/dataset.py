@@ -23,7 +23,6 @@ from hybrid_asr.errors import UserError
 from hybrid_asr.text.normalise import Rules, normalise
 from hybrid_asr.text.tokenizer import Tokenizer
 
-
 WATCH_S = 2.0  # how often a worker looks whether its training still lives
 
 
@@ -185,7 +184,7 @@ class _Loader(DataLoader):
 
 
 def _start_worker(training: int, worker: int) -> None:
-    """Ctrl-C is for the training process alone, which saves first; SIGTERM ends a worker whatever the parent made of it.
+    """Ctrl-C is for the training alone, which saves first; SIGTERM ends a worker whatever the parent made of it.
 
     `training` is that process's id: a worker of a fork server outlives a killed training unless it looks for itself.
     """

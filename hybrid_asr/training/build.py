@@ -113,6 +113,7 @@ def build_trainer(
     """A trainer for `updates` updates over one stream of batches; epochs and checkpoints are our callbacks' work."""
     many = cfg.devices * cfg.nodes > 1
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # it advertises
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are not about our trainings
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.` is deprecated.*")
     return L.Trainer(

@@ -114,6 +114,7 @@ class Progress(L.Callback):
         line = (
             f"epoch {row['epoch']:.0f}  step {module.step}/{module.total_steps}  loss {row['train.loss']:.3f} "
             f"(ctc {row['train.ctc']:.3f}, attention {row['train.attention']:.3f})  lr {row['train.lr']:.1e}  "
+            f"masked {row['train.time_masked']:.0%} of time, {row['train.frequency_masked']:.0%} of bins  "
             f"{self.clock.audio_s / spent:.0f} s audio/s  waits for data {self.clock.waited / spent:.0%}  "
             f"left {duration(left)}"
         )
