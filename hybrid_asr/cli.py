@@ -1,6 +1,7 @@
 """The command line. Torch is imported by what needs it, so that `hybrid-asr --help` answers at once."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ OK, USER_MISTAKE, INTERRUPTED = 0, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, 2 for a user's mistake (one clear message), 130 for Ctrl-C."""
     options = _parse(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack characters, a file name hold broken ones
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return options.run(options) or OK
     except UserError as error:

@@ -117,6 +117,13 @@ def valid_decoder(wanted: Literal["auto", "ctc_greedy", "attention", "joint"], m
     return "ctc_greedy" if model.ctc is not None else "attention"
 
 
+def served(model: HybridModel) -> list[str]:
+    """The presets of conf/decode to compare for a model: both heads alone and together, as far as it has them."""
+    if model.ctc is None or model.decoder is None:
+        return [valid_decoder("auto", model)]
+    return ["ctc_greedy", "attention", "joint"]
+
+
 def set_paths(cfg: RunConfig, names: Sequence[str]) -> dict[str, Path]:
     """The manifests of sets: `train`, `valid`, each test set by its file's name, and `test` for all of these.
 

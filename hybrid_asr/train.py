@@ -14,20 +14,21 @@ import torch
 
 from hybrid_asr.audio.augment import SpecAugment
 from hybrid_asr.audio.features import GlobalStatistics
-from hybrid_asr.config.compose import compose, digest
+from hybrid_asr.config.compose import COMMAND_LINE, compose, digest
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.check import LabelCounts, check_training, label_counts, least_seconds
 from hybrid_asr.data.dataset import SpeechDataset, build_loader
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import Planner, within_limits
-from hybrid_asr.decode import load_decoder, score_items, valid_decoder
+from hybrid_asr.decode import load_decoder, score_items, served, valid_decoder
 from hybrid_asr.evaluation import decoder_for, evaluate, gather, pad_audio, read_ahead
+from hybrid_asr.files import remove_unfinished
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
 from hybrid_asr.text.normalise import normalise
 from hybrid_asr.text.tokenizer import restore_tokenizer, train_tokenizer
 from hybrid_asr.training.build import build_loggers, build_trainer, check_devices
-from hybrid_asr.training.callbacks import Interrupted, Progress, SaveAndValidate, duration
+from hybrid_asr.training.callbacks import Interrupted, Progress, SaveAndValidate, duration, tell
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.datamodule import SpeechData
 from hybrid_asr.training.metrics import CsvMetrics
@@ -41,7 +42,8 @@ STATISTICS_BATCH = 16  # utterances that global statistics read at once
 def say(text: str) -> None:
     """Tell the user, from the first process alone."""
     if is_first():
-        print(text, file=sys.stderr, flush=True)
+        wipe = "\r\033[K" if sys.stderr.isatty() else ""  # the line of progress, which has no end
+        tell(f"{wipe}{text}")
 
 
 def is_first() -> bool:
@@ -53,6 +55,9 @@ def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = N
     """Train `recipe` in `folder`; returns the exit status. Raises UserError on anything the user can mend."""
     composed = compose(recipe, overrides)
     cfg = composed.parse(RunConfig)
+    for path in composed.dropped:
+        if composed.sources.get(path) != COMMAND_LINE:
+            say(f"left out: {path}, which the recipe wrote for another preset of {path.partition('.')[0]}")
     run = Run(folder or default_folder(composed.recipe or Path(recipe)))
     return Training(cfg, run, fresh=fresh, again=_command(recipe, overrides, folder)).run_to_end()
 
@@ -223,6 +228,8 @@ class Training:
         loggers = build_loggers(cfg.logger, self.run.folder)
         if self.fresh and is_first():
             self.run.clear()
+        if is_first():
+            remove_unfinished(self.run.checkpoint_folder)
         self.run.write_config(cfg)
         for logger in loggers:
             logger.log_hyperparams(plain(cfg))
@@ -312,7 +319,7 @@ class Training:
             say(f"best epoch: {best.epoch} with valid {self.cfg.metric.upper()} {best.error:.2%}")
         say(
             f"decode with: hybrid-asr decode {shlex.quote(str(self.run.folder))} "
-            "--sets valid,test --decoders ctc_greedy,attention,joint"
+            f"--sets valid,test --decoders {','.join(served(self.bundle.model))}"
         )
 
 

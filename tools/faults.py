@@ -242,12 +242,12 @@ gradient-not-clipped: hybrid_asr/training/module.py
 + clip_grad_norm_(self.model.parameters(), float("inf"))
 
 resume-warms-up-again: hybrid_asr/training/module.py
-  tests/training/test_resume.py::test_a_killed_training_goes_on_as_if_nothing_had_been
+  tests/training/test_resume.py::test_ctrl_c_saves_and_says_how_to_go_on
 - lr_share(self.optim, self.step, self.total_steps)
 + lr_share(self.optim, self.trainer.global_step, self.total_steps)
 
 resume-forgets-the-optimizer: hybrid_asr/training/callbacks.py
-  tests/training/test_resume.py::test_a_killed_training_goes_on_as_if_nothing_had_been
+  tests/training/test_resume.py::test_ctrl_c_saves_and_says_how_to_go_on
 -             trainer.optimizers[0].load_state_dict(self.optimizer)
 
 no-dropout-after-validation: hybrid_asr/training/callbacks.py

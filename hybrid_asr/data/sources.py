@@ -79,7 +79,7 @@ def read_lines(path: Path, *, needed_for: str) -> list[str]:
     content = path.read_bytes()
     try:
         # not splitlines(), which also cuts at U+2028 inside a transcript
-        return content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise TableError(f"{path}:{line}: the file is not UTF-8; save it as UTF-8") from None

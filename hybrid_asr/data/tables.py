@@ -122,12 +122,13 @@ def _from_cells(folder: Path, cells: dict[str, str], files: AudioFiles) -> Utter
             raise Mistake(f"the column '{name}' is empty; fill it, or remove the line")
     start, duration = _number(cells, "start") or 0.0, _number(cells, "duration")
     audio = (folder / cells["audio"]).resolve()
+    duration_s = files.segment(audio, start, None if duration is None else start + duration)
     name = cells.get("id") or _name(cells["audio"], start if start or duration is not None else None)
     return Utterance(
         id="_".join(name.split()),
         audio=str(audio),
         start_s=start,
-        duration_s=files.segment(audio, start, None if duration is None else start + duration),
+        duration_s=duration_s,
         text=cells["text"],
         speaker=cells.get("speaker") or None,
         language=cells.get("language") or None,

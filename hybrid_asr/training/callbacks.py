@@ -1,5 +1,6 @@
 """What happens between steps: progress, validation, checkpoints, Ctrl-C."""
 
+import contextlib
 import dataclasses
 import signal
 import sys
@@ -14,6 +15,12 @@ from hybrid_asr.training.checkpoint import Checkpoints, Scored
 from hybrid_asr.training.module import SpeechModule
 
 QUIET_SECONDS = 30.0  # between two progress lines where the output is not a terminal
+
+
+def tell(text: str, end: str = "\n") -> None:
+    """Write for a person. A training does not end because its reader has, nor because a signal came amid a line."""
+    with contextlib.suppress(OSError, RuntimeError):  # a closed pipe or terminal; a print inside a print
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 class Interrupted(Exception):
@@ -118,7 +125,7 @@ class Progress(L.Callback):
             f"{self.clock.audio_s / spent:.0f} s audio/s  waits for data {self.clock.waited / spent:.0%}  "
             f"left {duration(left)}"
         )
-        print(f"\r{line}\033[K" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
+        tell(f"\r{line}\033[K" if live else line, end="" if live else "\n")
 
 
 def train_row(trainer: L.Trainer, window: dict[str, float]) -> dict[str, float]:
@@ -189,7 +196,7 @@ class SaveAndValidate(L.Callback):
         """Only raise a flag: a step is never cut in two. The second time the former handler acts."""
         self.signal_number = number
         signal.signal(number, self.former.get(number, signal.SIG_DFL))
-        print("\nsaving at the next step, then stopping; once more to stop at once", file=sys.stderr, flush=True)
+        tell("\nsaving at the next step, then stopping; once more to stop at once")
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         module: SpeechModule = pl_module

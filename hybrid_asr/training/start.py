@@ -29,7 +29,7 @@ class InitConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """What was taken from another model, what it had in vain, and what began fresh."""
+    """The weights taken from another model, whole or for the units that both have, and those that began fresh."""
 
     taken: list[str]
     by_unit: list[str]
