@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from hybrid_asr import __version__
 from hybrid_asr.config.compose import amend, digest
 from hybrid_asr.config.files import load_yaml
 from hybrid_asr.config.locate import find_preset
@@ -39,9 +40,13 @@ def decode_run(
     """
     run = Run(folder)
     cfg = _amended(run.read_config(), [one for one in overrides if not one.startswith("decode.")])
-    chosen = choose_decoders(plain(cfg), decoders, [one for one in overrides if one.startswith("decode.")])
     paths = set_paths(cfg, sets)
+    settings_of_decoders = [one for one in overrides if one.startswith("decode.")]
+    choose_decoders(plain(cfg), decoders, settings_of_decoders)  # a typo is found before a large model is read
     bundle, weights = run.bundle(checkpoint)
+    if decoders is None and (bundle.model.ctc is None or bundle.model.decoder is None):
+        decoders = served(bundle.model)
+    chosen = choose_decoders(plain(cfg), decoders, settings_of_decoders)
     for settings in chosen.values():
         serves(settings, bundle.model)
     manifests = {name: Manifest.read(path, audio=cfg.data.audio) for name, path in paths.items()}
@@ -52,22 +57,16 @@ def decode_run(
         torch.set_num_threads(cfg.trainer.threads)
     reports = {}
     for set_name, manifest in manifests.items():
+        data = [manifest.digest, bundle.text.rules, cfg.metric, __version__]
         for name, settings in chosen.items():
             bare = settings == load_decoder(name, plain(cfg)) and checkpoint == "average"
-            place = (
-                run.folder
-                / "decode"
-                / set_name
-                / (name if bare else f"{name}-{digest([plain(settings), checkpoint])[:8]}")
-            )
-            signatures = {
-                "decoding": digest([plain(settings), weights, manifest.digest, cfg.metric]),
-                "weights": weights,
-            }
+            label = name if bare else f"{name}-{digest([plain(settings), checkpoint])[:8]}"
+            place = run.folder / "decode" / set_name / label
+            signatures = {"decoding": digest([plain(settings), weights, *data]), "weights": weights}
             found = _still_valid(place, signatures)
             if found is None:
                 found = _decode_one(bundle, settings, manifest, device, place, signatures, cfg.metric)
-            reports[f"{set_name}/{place.name}"] = found
+            reports[f"{set_name}/{label}"] = found
     print(table(reports))
     return reports
 

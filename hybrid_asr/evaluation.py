@@ -86,22 +86,26 @@ def encode(bundle: Bundle, samples: Sequence[np.ndarray], device: torch.device) 
     return bundle.model.encode(bundle.frontend(audio.to(device), lengths.to(device)))
 
 
-def long_enough(bundle: Bundle, samples: np.ndarray) -> bool:
-    """Whether a waveform gives at least one encoder frame."""
-    return bundle.model.output_length(bundle.frontend.frames(len(samples))) > 0
+class Heard(NamedTuple):
+    """The waveforms of a batch that give an encoder frame at all: their places, and what the encoder made of them."""
+
+    places: list[int]
+    encoded: Encoded | None  # None where there are none
+
+
+def hear(bundle: Bundle, samples: Sequence[np.ndarray], device: torch.device) -> Heard:
+    """Encode the waveforms that are long enough for one encoder frame."""
+    lengths = [bundle.model.output_length(bundle.frontend.frames(len(one))) for one in samples]
+    places = [place for place, length in enumerate(lengths) if length > 0]
+    return Heard(places, encode(bundle, [samples[place] for place in places], device) if places else None)
 
 
 @torch.inference_mode()
-def decode_batch(
-    bundle: Bundle, decoder: Decoder, samples: Sequence[np.ndarray], device: torch.device
-) -> list[Hypothesis]:
-    """The best hypothesis of each waveform; one that is too short to be heard has an empty one, marked as cut."""
-    heard = [place for place, one in enumerate(samples) if long_enough(bundle, one)]
-    best = [NOTHING] * len(samples)
-    if heard:
-        for place, nbest in zip(
-            heard, decoder.decode(encode(bundle, [samples[p] for p in heard], device)), strict=True
-        ):
+def decode_heard(decoder: Decoder, heard: Heard, count: int) -> list[Hypothesis]:
+    """The best hypothesis of each of `count` waveforms; one too short to be heard has an empty one, marked as cut."""
+    best = [NOTHING] * count
+    if heard.encoded is not None:
+        for place, nbest in zip(heard.places, decoder.decode(heard.encoded), strict=True):
             best[place] = nbest[0]
     return best
 
@@ -123,7 +127,7 @@ def evaluate(
     batches = [[row.indices[0] for row in part.utterances] for part in parts if part.utterances[0].weight > 0]
     for indices, samples in read_ahead(manifest, batches, bundle.frontend.rate):
         began = time.perf_counter()
-        hypotheses = decode_batch(bundle, decoder, samples, device)
+        hypotheses = decode_heard(decoder, hear(bundle, samples, device), len(samples))
         decode_s += time.perf_counter() - began
         items += [_outcome(bundle, manifest, place, best) for place, best in zip(indices, hypotheses, strict=True)]
     return Evaluation(sorted(items), decode_s)

@@ -17,7 +17,7 @@ from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
 from hybrid_asr.decoding.hypothesis import Hypothesis
 from hybrid_asr.decoding.joint import SearchConfig
 from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import decode_batch, decoder_for, encode, long_enough, pick_device
+from hybrid_asr.evaluation import Heard, decode_heard, decoder_for, hear, pick_device
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run
 
@@ -99,8 +99,9 @@ class Recogniser:
             yield from self._transcribe(group, samples)
 
     def _transcribe(self, paths: Sequence[Path], samples: Sequence[np.ndarray]) -> list[Transcript]:
-        best = decode_batch(self.bundle, self.decoder, samples, self.device)
-        words = self._words(samples, best)
+        heard = hear(self.bundle, samples, self.device)
+        best = decode_heard(self.decoder, heard, len(samples))
+        words = self._words(heard, best)
         rate = self.bundle.frontend.rate
         rows = zip(paths, samples, best, words, strict=True)
         return [
@@ -109,24 +110,20 @@ class Recogniser:
         ]
 
     @torch.inference_mode()
-    def _words(self, samples: Sequence[np.ndarray], best: Sequence[Hypothesis]) -> list[list[Word]]:
+    def _words(self, heard: Heard, best: Sequence[Hypothesis]) -> list[list[Word]]:
         """Times of words, by aligning the labels with the CTC posteriors."""
         words: list[list[Word]] = [[] for _ in best]
-        said = [place for place, one in enumerate(best) if one.labels and long_enough(self.bundle, samples[place])]
-        if self.bundle.model.ctc is None or not said:
+        if self.bundle.model.ctc is None or heard.encoded is None:
             return words
-        encoded = encode(self.bundle, [samples[place] for place in said], self.device)
-        labels = torch.nn.utils.rnn.pad_sequence([torch.tensor(best[place].labels) for place in said], batch_first=True)
-        lengths = torch.tensor([len(best[place].labels) for place in said])
-        log_probs = self.bundle.model.ctc(encoded)
+        said = [torch.tensor(best[place].labels, dtype=torch.long) for place in heard.places]
         aligned = ctc_align(
-            log_probs,
-            encoded.frames,
-            labels.to(self.device),
-            lengths.to(self.device),
+            self.bundle.model.ctc(heard.encoded),
+            heard.encoded.frames,
+            torch.nn.utils.rnn.pad_sequence(said, batch_first=True).to(self.device),
+            torch.tensor([len(labels) for labels in said], device=self.device),
             blank=self.bundle.tokenizer.blank,
         )
-        for place, alignment in zip(said, aligned, strict=True):
+        for place, alignment in zip(heard.places, aligned, strict=True):
             if alignment is not None:
                 words[place] = self._join(alignment.spans)
         return words

@@ -76,7 +76,7 @@ class Training:
         check_devices(cfg.trainer)
         self.checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
         self.train_set, self.valid_set = self._manifests()
-        self.signature = digest([signature(cfg), self.train_set.digest])
+        self.signature = digest([signature(cfg), self.train_set.digest, self.valid_set.digest])
         self.state = self._last_state()
         if cfg.trainer.threads:
             torch.set_num_threads(cfg.trainer.threads)

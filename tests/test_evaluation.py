@@ -13,7 +13,7 @@ from hybrid_asr.cli import main
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decode import load_decoder, set_paths
 from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import decode_batch, decoder_for, evaluate, gather, pad_audio
+from hybrid_asr.evaluation import decode_heard, decoder_for, evaluate, gather, hear, pad_audio
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run
 
@@ -77,11 +77,11 @@ def test_audio_too_short_to_be_heard_is_empty_and_counted_as_cut(bundle):
     device = torch.device("cpu")
     for name in ("ctc_greedy", "joint"):
         search = decoder(bundle, name)
-        tiny, normal = decode_batch(bundle, search, [heard[:100], heard], device)
+        tiny, normal = decode_heard(search, hear(bundle, [heard[:100], heard], device), 2)
         assert (tiny.labels, tiny.ended) == ((), "cut")
-        [alone] = decode_batch(bundle, search, [heard], device)
+        [alone] = decode_heard(search, hear(bundle, [heard], device), 1)
         assert normal.labels == alone.labels
-        assert decode_batch(bundle, search, [heard[:100]], device) == [tiny]
+        assert decode_heard(search, hear(bundle, [heard[:100]], device), 1) == [tiny]
 
 
 def test_padding_is_zeros_to_the_right():

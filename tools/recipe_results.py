@@ -37,7 +37,7 @@ def main() -> int:
     if not measured:
         raise UserError(f"none of the runs has decode/valid/{options.by}/report.json: decode valid with it first")
     chosen = min(measured, key=lambda entry: entry["valid"][options.by]["wer"])
-    run = Run(next(folder for folder in options.runs if folder.name == chosen["name"]))
+    run = Run(options.runs[tried.index(chosen)])
     common = set.intersection(*(_settings(Run(folder)) for folder in options.runs))
     for entry, folder in zip(tried, options.runs, strict=True):
         entry["settings"] = {path: json.loads(value) for path, value in sorted(_settings(Run(folder)) - common)}
@@ -97,7 +97,7 @@ def rates(place: Path, unseen_by: Run | None) -> dict[str, Any]:
         "empty",
         "rtf",
     )
-    row = {name: found[name] for name in kept}
+    row = {"decoder": found["decoder"]} | {name: found[name] for name in kept}
     if unseen_by is not None:
         row["unseen_sentences"] = unseen(place, unseen_by)
     return row

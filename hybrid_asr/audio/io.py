@@ -119,7 +119,7 @@ def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
     """libsndfile where it knows the format and the length, else ffmpeg."""
     check_present(path)
     try:
-        sound = soundfile.SoundFile(os.fsencode(path))  # as bytes, since a name need not be UTF-8
+        sound = soundfile.SoundFile(os.fsencode(path))  # type: ignore[arg-type]  # as bytes, since a name need not be UTF-8
     except soundfile.LibsndfileError:
         refuse_non_audio(path)
         why = "its format is not known to libsndfile, or it is damaged"

@@ -43,9 +43,9 @@ def serves(cfg: DecodeConfig, model: Model) -> None:
     """Raise DecodeError, with the remedy, if the model lacks a head that this decoding needs."""
     weight = cfg.ctc_weight if isinstance(cfg, SearchConfig) else 1.0
     if weight > 0 and model.ctc is None:
-        raise DecodeError("this model has no CTC head (loss.ctc_weight: 0); use --decoders attention")
+        raise DecodeError("this model has no CTC head (loss.ctc_weight: 0); choose the decoder 'attention'")
     if weight < 1 and model.decoder is None:
-        raise DecodeError("this model has no attention decoder (loss.ctc_weight: 1); use --decoders ctc_greedy")
+        raise DecodeError("this model has no attention decoder (loss.ctc_weight: 1); choose the decoder 'ctc_greedy'")
 
 
 def build_decoder(

@@ -111,10 +111,9 @@ def read_torch(path: Path | str) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file torch may raise anything, IndexError and AssertionError among them
-        cause = str(error).strip().splitlines()[:1]
         raise BundleError(
-            f"{path}: cannot be read, it is damaged or not a checkpoint ({''.join(cause)[:200]}); "
-            "use another checkpoint of the run"
+            f"{path}: damaged, or not a checkpoint ({type(error).__name__} while it was read); use another of "
+            "the run's checkpoints, or begin the training anew with --fresh"
         ) from error
     if not isinstance(content, dict):
         raise BundleError(f"{path}: holds {type(content).__name__}, not a model of hybrid-asr")

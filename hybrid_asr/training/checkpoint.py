@@ -88,7 +88,7 @@ class Checkpoints:
         paths = [self.folder / entry.file for entry in self.chosen()]
         if not paths:
             raise BundleError(
-                f"{self.folder}: no epoch has ended yet, so that there is nothing to average; use --checkpoint last"
+                f"{self.folder}: no epoch has ended yet, nothing to average; wait, or take checkpoints/last.ckpt"
             )
         return average([read_torch(path)["state_dict"] for path in paths])
 
