@@ -2,7 +2,7 @@
 
 import pytest
 
-from hybrid_asr.files import atomic_path, write_text
+from hybrid_asr.files import atomic_path, remove_unfinished, write_text
 
 
 def test_what_was_written_takes_its_place_and_nothing_else_remains(tmp_path):
@@ -42,3 +42,20 @@ def test_text_is_written_as_utf_8(tmp_path):
     write_text(tmp_path / "text", "né 你好\n")
     write_text(str(tmp_path / "text"), "ключ 你好\n")
     assert (tmp_path / "text").read_bytes() == "ключ 你好\n".encode()
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / "model.pt"
+    write_text(path, "whole")
+    for name in (".model.pt.123.tmp", ".other.4.tmp"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / "notes.tmp").write_text("of the user")
+    remove_unfinished(tmp_path)
+    assert {left.name for left in tmp_path.iterdir()} == {"model.pt", "notes.tmp"}
+
+
+def test_the_temporary_files_are_those_that_are_removed_later(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "model.pt") as temporary:
+        temporary.write_text("half")
+        remove_unfinished(tmp_path)
+        assert not temporary.exists()

@@ -71,10 +71,12 @@ def test_bad_keys_are_named(tree: dict, message: str):
 def test_a_model_without_a_head_is_refused_with_the_remedy(heads: Heads):
     no_decoder, no_ctc = heads._replace(decoder=None), heads._replace(ctc=None)
     for weight in (0.0, 0.3):
-        with pytest.raises(DecodeError, match=r"no attention decoder \(loss.ctc_weight: 1\).*--decoders ctc_greedy"):
+        with pytest.raises(
+            DecodeError, match=r"no attention decoder \(loss.ctc_weight: 1\).*choose the decoder 'ctc_greedy'"
+        ):
             build_decoder(SearchConfig(ctc_weight=weight), no_decoder, **IDS)
     for cfg in (CtcGreedyConfig(), SearchConfig(ctc_weight=0.3), SearchConfig(ctc_weight=1.0)):
-        with pytest.raises(DecodeError, match=r"no CTC head \(loss.ctc_weight: 0\).*--decoders attention"):
+        with pytest.raises(DecodeError, match=r"no CTC head \(loss.ctc_weight: 0\).*choose the decoder 'attention'"):
             serves(cfg, no_ctc)
     serves(SearchConfig(ctc_weight=1.0), no_decoder)
     serves(SearchConfig(ctc_weight=0.0), no_ctc)

@@ -82,7 +82,7 @@ def test_more_can_be_averaged_than_was_kept_at_first(bundle, tmp_path):
 
 
 def test_nothing_is_no_mean(tmp_path):
-    with pytest.raises(BundleError, match=r"no epoch has ended yet.*--checkpoint last"):
+    with pytest.raises(BundleError, match=r"no epoch has ended yet.*last\.ckpt"):
         Checkpoints(tmp_path, "last", 2).average_weights()
 
 

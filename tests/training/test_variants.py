@@ -31,8 +31,8 @@ def scores(run: Path) -> list[float]:
 @pytest.mark.parametrize(
     ("weight", "decoders", "lacking", "remedy"),
     [
-        ("1.0", ["ctc_greedy", "ctc_beam"], ["attention", "joint"], "--decoders ctc_greedy"),
-        ("0.0", ["attention"], ["ctc_greedy", "ctc_beam", "joint"], "--decoders attention"),
+        ("1.0", ["ctc_greedy", "ctc_beam"], ["attention", "joint"], "choose the decoder 'ctc_greedy'"),
+        ("0.0", ["attention"], ["ctc_greedy", "ctc_beam", "joint"], "choose the decoder 'attention'"),
     ],
 )
 def test_a_model_of_one_head_trains_and_decodes_with_what_it_has(
