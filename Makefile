@@ -5,6 +5,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := .venv-peers
 EXTRAS := dev,demo,tensorboard,wandb
 CODE := hybrid_asr recipes tools tests
 RUN := runs/spoken/conformer_s
@@ -12,7 +13,7 @@ RUN := runs/spoken/conformer_s
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs
 
-.PHONY: help demo test test-slow check format wheel clean
+.PHONY: help demo test test-slow check format wheel peers clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -42,8 +43,10 @@ format: $(INSTALLED) ## Format the code and mend what the linter can
 wheel: $(INSTALLED) ## Build dist/*.whl
 	$(BIN)/python -m build --wheel
 
-clean: ## Remove .venv and what tools left; data/ and runs/ stay
-	rm -rf $(VENV) dist .pytest_cache .ruff_cache .hypothesis
+peers: $(PEERS)/.installed ## .venv-peers: other toolkits to compare with (ESPnet, SpeechBrain, torchaudio)
+
+clean: ## Remove .venv, .venv-peers and what tools left; data/ and runs/ stay
+	rm -rf $(VENV) $(PEERS) dist .pytest_cache .ruff_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first: with it there, the range in pyproject.toml is met and pip looks for no other build of it.
@@ -56,4 +59,17 @@ $(INSTALLED): pyproject.toml
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "$(TORCH)"
 	$(BIN)/pip install --quiet --editable ".[$(EXTRAS)]"
+	@touch $@
+
+# Peers go without their pins, which contradict each other; what they import here is listed in peers.txt. torchaudio's
+# compiled parts want CUDA, and its Python parts import once those are out of the way.
+$(PEERS)/.installed: tools/peers.txt $(INSTALLED)
+	test -x $(PEERS)/bin/pip || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet "$(TORCH)"
+	$(PEERS)/bin/pip install --quiet --editable ".[tensorboard]" --requirement tools/peers.txt
+	$(PEERS)/bin/pip install --quiet --no-deps espnet==202511 speechbrain==1.1.2 torchaudio==2.11.0
+	mkdir -p $(PEERS)/aside
+	for library in $(PEERS)/lib/python3*/site-packages/torchaudio/lib/*.so; do \
+	  test ! -e "$$library" || mv "$$library" $(PEERS)/aside/; done
+	$(PEERS)/bin/python -c 'import torchaudio, espnet2.asr.espnet_model, speechbrain'
 	@touch $@
