@@ -15,12 +15,17 @@ from hybrid_asr.nn.convolution import ConvolutionModule
 from hybrid_asr.nn.dropout import Dropout
 from hybrid_asr.nn.feed_forward import FeedForward
 from hybrid_asr.nn.positions import Rotation
+from hybrid_asr.nn.relative_attention import RelativeSelfAttention, distances
 from hybrid_asr.nn.subsampling import STRIDE, ConvSubsampling, subsampled_length
 
 
 @config
 class ConformerConfig:
-    """Sizes of a Conformer; `channels` are those of the convolutional front end, `kernel` is in frames of 40 ms."""
+    """Sizes of a Conformer; `channels` are those of the convolutional front end, `kernel` is in frames of 40 ms.
+
+    `positions`: `rotary` (fast) or `relative`, as in the original. `norm`, of the convolution module: `layer`, or
+    `batch` as in the original, with which an utterance depends on its neighbours in training.
+    """
 
     kind: Literal["conformer"] = "conformer"
     dim: Annotated[int, Field(gt=0)]
@@ -31,6 +36,8 @@ class ConformerConfig:
     channels: Annotated[int, Field(gt=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    positions: Literal["rotary", "relative"] = "rotary"
+    norm: Literal["layer", "batch"] = "layer"
 
     def __post_init__(self):
         if self.dim % (2 * self.heads):
@@ -47,8 +54,9 @@ class ConformerLayer(nn.Module):
     def __init__(self, cfg: ConformerConfig):
         super().__init__()
         self.feed_forward_in = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation="silu")
-        self.attention = SelfAttention(cfg.dim, cfg.heads, dropout=cfg.attention_dropout)
-        self.convolution = ConvolutionModule(cfg.dim, cfg.kernel)
+        kind = SelfAttention if cfg.positions == "rotary" else RelativeSelfAttention
+        self.attention = kind(cfg.dim, cfg.heads, dropout=cfg.attention_dropout)
+        self.convolution = ConvolutionModule(cfg.dim, cfg.kernel, cfg.norm)
         self.feed_forward_out = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation="silu")
         self.norms = nn.ModuleList(nn.LayerNorm(cfg.dim) for _ in range(5))
         self.dropout = Dropout(cfg.dropout)
@@ -56,20 +64,24 @@ class ConformerLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch time dim"], valid: Bool[Tensor, "batch time"], rotation: Rotation, table: Tensor
     ) -> Float[Tensor, "batch time dim"]:
-        attend, look = self.norms[1], valid[:, None, None]
         x = x + 0.5 * self.dropout(self.feed_forward_in(self.norms[0](x)))
-        x = x + self.dropout(self.attention(attend(x), look, rotation=rotation, table=table))
+        x = x + self.dropout(self._attend(self.norms[1](x), valid[:, None, None], rotation, table))
         x = x + self.dropout(self.convolution(self.norms[2](x), valid))
         x = x + 0.5 * self.dropout(self.feed_forward_out(self.norms[3](x)))
         return self.norms[4](x)
 
+    def _attend(self, x: Tensor, look: Tensor, rotation: Rotation, table: Tensor) -> Tensor:
+        if isinstance(self.attention, RelativeSelfAttention):
+            return self.attention(x, look, table)
+        return self.attention(x, look, rotation=rotation, table=table)
+
 
 class Conformer(nn.Module):
-    """Convolutional subsampling by 4, then Conformer layers with rotary positions."""
+    """Convolutional subsampling by 4, then Conformer layers."""
 
     def __init__(self, cfg: ConformerConfig, features: int):
         super().__init__()
-        self.width = cfg.dim
+        self.width, self.positions = cfg.dim, cfg.positions
         self.stride = STRIDE
         self.subsampling = ConvSubsampling(features, cfg.channels, cfg.dim)
         self.dropout = Dropout(cfg.dropout)
@@ -83,7 +95,12 @@ class Conformer(nn.Module):
     def forward(self, features: Features) -> Encoded:
         x, frames = self.subsampling(features.values, features.frames)
         x = self.dropout(x * self.width**0.5)  # else the first layers' biases drown what was heard, and learning stalls
-        valid, table = valid_mask(frames, x.shape[1]), self.rotation.table(x.shape[1], x)
+        valid, table = valid_mask(frames, x.shape[1]), self._table(x)
         for layer in self.layers:
             x = layer(x, valid, self.rotation, table)
         return Encoded(x, frames)
+
+    def _table(self, x: Float[Tensor, "batch time dim"]) -> Tensor:
+        """What every layer's attention must know of positions."""
+        size = x.shape[1]
+        return self.rotation.table(size, x) if self.positions == "rotary" else distances(size, self.width, x)

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.nn.linear import Linear
 
 
 class CtcHead(nn.Module):
@@ -12,7 +13,7 @@ class CtcHead(nn.Module):
 
     def __init__(self, width: int, units: int):
         super().__init__()
-        self.project = nn.Linear(width, units)
+        self.project = Linear(width, units)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch time units"]:
         """Log probabilities of every frame, in float32 at least."""

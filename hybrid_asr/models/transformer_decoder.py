@@ -14,6 +14,7 @@ from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.nn.attention import CrossAttention, KeysValues, SelfAttention, attention_weights
 from hybrid_asr.nn.dropout import Dropout
 from hybrid_asr.nn.feed_forward import FeedForward
+from hybrid_asr.nn.linear import Linear
 from hybrid_asr.nn.positions import sinusoids
 
 
@@ -98,7 +99,7 @@ class TransformerDecoder(nn.Module):
         self.dropout = Dropout(cfg.dropout)
         self.layers = Layers(TransformerDecoderLayer(cfg, memory_dim) for _ in range(cfg.layers))
         self.norm = nn.LayerNorm(cfg.dim)
-        self.output = nn.Linear(cfg.dim, units)
+        self.output = Linear(cfg.dim, units)
 
     def forward(self, encoded: Encoded, labels: Int[Tensor, "batch labels"]) -> Float[Tensor, "batch labels+1 units"]:
         """Logits of every label and of the end, given the true labels before; padding, to the right, is not seen."""

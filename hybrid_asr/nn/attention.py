@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybrid_asr.nn.linear import Linear
 from hybrid_asr.nn.positions import Rotation
 
 Heads = Float[Tensor, "batch heads time width"]
@@ -51,8 +52,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
-        self.project = nn.Linear(dim, 3 * dim)  # queries, keys and values in one product
-        self.output = nn.Linear(dim, dim)
+        self.project = Linear(dim, 3 * dim)  # queries, keys and values in one product
+        self.output = Linear(dim, dim)
 
     def queries_keys_values(self, values: Float[Tensor, "batch time dim"]) -> tuple[Heads, KeysValues]:
         """Project `values` once for all three roles."""
@@ -87,9 +88,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
-        self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(memory_dim, 2 * dim)
-        self.output = nn.Linear(dim, dim)
+        self.query = Linear(dim, dim)
+        self.key_value = Linear(memory_dim, 2 * dim)
+        self.output = Linear(dim, dim)
 
     def queries(self, values: Float[Tensor, "batch queries dim"]) -> Float[Tensor, "batch heads queries width"]:
         """Project and split the side that looks."""

@@ -1,23 +1,29 @@
 """The Conformer's convolution module.  Axes: B utterances, T frames, D width."""
 
+from typing import Literal
+
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from hybrid_asr.nn.linear import Linear
 
 
 class ConvolutionModule(nn.Module):
     """Pointwise, gate, depthwise over time, norm, pointwise (Gulati et al., 2020).
 
-    The norm is a LayerNorm: batch statistics would make an utterance depend on its neighbours. Padded frames are zeroed
-    right before the depthwise convolution; earlier would not do, since the pointwise bias fills them again.
+    The norm is a LayerNorm by default: batch statistics would make an utterance depend on its neighbours in training.
+    Padded frames are zeroed right before the depthwise convolution; earlier would not do, since the pointwise bias
+    fills them again.
     """
 
-    def __init__(self, dim: int, kernel: int):
+    def __init__(self, dim: int, kernel: int, norm: Literal["layer", "batch"] = "layer"):
         super().__init__()
-        self.gate = nn.Linear(dim, 2 * dim)
+        self.gate = Linear(dim, 2 * dim)
         self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
-        self.norm = nn.LayerNorm(dim)
-        self.output = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim) if norm == "layer" else FrameBatchNorm(dim)
+        self.output = Linear(dim, dim)
 
     def forward(
         self, values: Float[Tensor, "batch time dim"], valid: Bool[Tensor, "batch time"]
@@ -25,4 +31,26 @@ class ConvolutionModule(nn.Module):
         """Mix neighbouring real frames; `valid` marks them."""
         gated = F.glu(self.gate(values), dim=-1) * valid[..., None]
         mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
-        return self.output(F.silu(self.norm(mixed)))
+        normed = self.norm(mixed, valid) if isinstance(self.norm, FrameBatchNorm) else self.norm(mixed)
+        return self.output(F.silu(normed))
+
+
+class FrameBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation (Ioffe and Szegedy, 2015) by the statistics of a device's real frames."""
+
+    def forward(  # type: ignore[override]
+        self, values: Float[Tensor, "batch time dim"], valid: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time dim"]:
+        """Normalise; in training the running statistics, which evaluation uses, move towards those of this batch."""
+        mean, variance = self.running_mean, self.running_var
+        assert mean is not None and variance is not None and self.momentum is not None
+        if self.training:
+            real, count = valid[..., None], valid.sum().clamp(min=1)
+            batch_mean = (values * real).sum((0, 1), dtype=torch.float32) / count
+            batch_variance = ((values - batch_mean) * real).square().sum((0, 1), dtype=torch.float32) / count
+            with torch.no_grad():
+                mean.lerp_(batch_mean, self.momentum)
+                variance.lerp_(batch_variance * count / (count - 1).clamp(min=1), self.momentum)  # unbiased, as torch's
+            mean, variance = batch_mean, batch_variance
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return values * scale.to(values.dtype) + (self.bias - mean * scale).to(values.dtype)

@@ -23,7 +23,10 @@ class Dropout(nn.Module):
             return values
         if values.device.type != "cpu":
             return nn.functional.dropout(values, self.p)
-        return _MaskedScale.apply(values, _random_bytes(values) >= self.threshold, 256 / (256 - self.threshold))
+        mask = torch.ge(_random_bytes(values), self.threshold).view(
+            torch.uint8
+        )  # times bytes is faster than times bools
+        return _MaskedScale.apply(values, mask, 256 / (256 - self.threshold))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hybrid_asr.nn.dropout import Dropout
+from hybrid_asr.nn.linear import Linear
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -15,10 +16,10 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, hidden: int, *, dropout: float, activation: Literal["relu", "silu"]):
         super().__init__()
-        self.expand = nn.Linear(dim, hidden)
+        self.expand = Linear(dim, hidden)
         self.activation = ACTIVATIONS[activation]()
         self.dropout = Dropout(dropout)
-        self.contract = nn.Linear(hidden, dim)
+        self.contract = Linear(hidden, dim)
 
     def forward(self, values: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch time dim"]:
         return self.contract(self.dropout(self.activation(self.expand(values))))

@@ -3,16 +3,20 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 
 def sinusoids(size: int, dim: int, like: Tensor) -> Float[Tensor, "{size} {dim}"]:
     """The absolute position table of Vaswani et al. (2017): even columns sine, odd columns cosine."""
-    columns = torch.arange(0, dim, 2, device=like.device, dtype=torch.float64)
-    frequencies = torch.exp(columns * (-math.log(10000.0) / dim))
-    angles = torch.arange(size, device=like.device, dtype=torch.float64)[:, None] * frequencies
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).to(like.dtype)
+    return sinusoids_at(torch.arange(size, device=like.device, dtype=torch.float64), dim).to(like.dtype)
+
+
+def sinusoids_at(positions: Float64[Tensor, " positions"], dim: int) -> Float64[Tensor, "positions {dim}"]:
+    """The same for any positions, also negative ones."""
+    columns = torch.arange(0, dim, 2, device=positions.device, dtype=torch.float64)
+    angles = positions[:, None] * torch.exp(columns * (-math.log(10000.0) / dim))
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
 class Rotation(nn.Module):

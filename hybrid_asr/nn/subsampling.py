@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybrid_asr.errors import UserError
+from hybrid_asr.nn.linear import Linear
 
 Length = TypeVar("Length", int, Tensor)
 
@@ -31,7 +32,7 @@ class ConvSubsampling(nn.Module):
             raise UserError(f"{features} features a frame are too few to be subsampled; give {SMALLEST_INPUT} or more")
         self.first = nn.Conv2d(1, channels, 3, stride=2)
         self.second = nn.Conv2d(channels, channels, 3, stride=2)
-        self.project = nn.Linear(channels * subsampled_length(features), dim)
+        self.project = Linear(channels * subsampled_length(features), dim)
 
     def forward(
         self, values: Float[Tensor, "batch time features"], frames: Int[Tensor, " batch"]

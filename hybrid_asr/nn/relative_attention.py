@@ -1,0 +1,77 @@
+"""Self-attention with relative positions.  Axes: B utterances, T positions, P = 2T - 1 distances, H heads, D width."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from hybrid_asr.nn.attention import join_heads, split_heads
+from hybrid_asr.nn.dropout import Dropout
+from hybrid_asr.nn.linear import Linear
+from hybrid_asr.nn.positions import sinusoids_at
+
+
+def distances(size: int, dim: int, like: Tensor) -> Float[Tensor, "distances {dim}"]:
+    """Sinusoids of the distances size - 1 … 1 - size of a query from a key, the farthest past first."""
+    return sinusoids_at(torch.arange(size - 1, -size, -1, device=like.device, dtype=torch.float64), dim).to(like.dtype)
+
+
+class RelativeSelfAttention(nn.Module):
+    """Attention whose scores add content and distance, each with a learnt bias (Transformer-XL; Dai et al., 2019).
+
+    score(i, k) = ((q_i + u) · k_k + (q_i + v) · W p_{i-k}) / sqrt(D/H)
+    """
+
+    def __init__(self, dim: int, heads: int, *, dropout: float = 0.0):
+        super().__init__()
+        self.heads = heads
+        self.project = Linear(dim, 3 * dim)  # queries, keys and values in one product
+        self.distance = Linear(dim, dim, bias=False)
+        self.content_bias = nn.Parameter(torch.empty(heads, dim // heads))
+        self.distance_bias = nn.Parameter(torch.empty(heads, dim // heads))
+        nn.init.xavier_uniform_(self.content_bias)
+        nn.init.xavier_uniform_(self.distance_bias)
+        self.dropout = Dropout(dropout)
+        self.output = Linear(dim, dim)
+
+    def forward(
+        self,
+        values: Float[Tensor, "batch time dim"],
+        mask: Bool[Tensor, "batch 1 1 time"],
+        table: Float[Tensor, "distances dim"],
+    ) -> Float[Tensor, "batch time dim"]:
+        """Mix `values`; `mask` is True where a position may look, `table` comes from `distances`."""
+        queries, keys, values = (split_heads(part, self.heads) for part in self.project(values).chunk(3, dim=-1))
+        far = split_heads(self.distance(table)[None], self.heads)  # (1, H, P, D/H)
+        by_content = (queries + self.content_bias[:, None]) @ keys.transpose(-2, -1)
+        by_distance = (queries + self.distance_bias[:, None]) @ far.transpose(-2, -1)
+        scores = (by_content + to_keys(by_distance)) * queries.shape[-1] ** -0.5
+        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)  # no NaN for an empty utterance
+        return self.output(join_heads(self.dropout(weights) @ values))
+
+
+def to_keys(
+    scores: Float[Tensor, "batch heads queries distances"],
+) -> Float[Tensor, "batch heads queries keys"]:
+    """Pick for query i and key k the score of distance i - k: row i begins at column T - 1 - i."""
+    return _ToKeys.apply(scores.contiguous())  # type: ignore[no-any-return]
+
+
+class _ToKeys(torch.autograd.Function):
+    """A view: each row of the result begins one number earlier, so its stride is one number shorter."""
+
+    @staticmethod
+    def forward(ctx, scores):
+        ctx.shape = scores.shape
+        return _shifted(scores)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        whole = gradients[0].new_zeros(ctx.shape)
+        _shifted(whole).copy_(gradients[0])
+        return whole
+
+
+def _shifted(scores: Tensor) -> Tensor:
+    batch, heads, size, width = scores.shape
+    strides = (heads * size * width, size * width, width - 1, 1)
+    return scores.as_strided((batch, heads, size, size), strides, scores.storage_offset() + size - 1)
