@@ -46,8 +46,9 @@ class FrameBatchNorm(nn.BatchNorm1d):
         assert mean is not None and variance is not None and self.momentum is not None
         if self.training:
             real, count = valid[..., None], valid.sum().clamp(min=1)
-            batch_mean = (values * real).sum((0, 1), dtype=torch.float32) / count
-            batch_variance = ((values - batch_mean) * real).square().sum((0, 1), dtype=torch.float32) / count
+            exact = values.float() if values.dtype == torch.bfloat16 else values
+            batch_mean = (exact * real).sum((0, 1)) / count
+            batch_variance = ((exact - batch_mean) * real).square().sum((0, 1)) / count
             with torch.no_grad():
                 mean.lerp_(batch_mean, self.momentum)
                 variance.lerp_(batch_variance * count / (count - 1).clamp(min=1), self.momentum)  # unbiased, as torch's

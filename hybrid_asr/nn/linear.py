@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LEAST_PRODUCTS = 2**22  # multiplications below which preparing oneDNN costs more than it saves
+ROUNDED_TO = 32  # numbers of rows are rounded up to a multiple of this …
+ROUNDED_BELOW = 4096  # … where a kernel made for each number would cost more than the zeros
 
 
 class Linear(nn.Linear):
@@ -20,11 +22,15 @@ class Linear(nn.Linear):
     """
 
     def forward(self, input: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
-        if not (input.is_cpu and input.dtype == torch.float32 and onednn_is_faster()):
-            return F.linear(input, self.weight, self.bias)
-        if torch.is_autocast_enabled("cpu") or input.numel() * self.out_features < LEAST_PRODUCTS:
-            return F.linear(input, self.weight, self.bias)
-        return _OneDnnLinear.apply(input, self.weight, self.bias)  # type: ignore[no-any-return]
+        if _serves(input, self.weight) and onednn_is_faster():
+            return _OneDnnLinear.apply(input, self.weight, self.bias)  # type: ignore[no-any-return]
+        return F.linear(input, self.weight, self.bias)
+
+
+def _serves(values: Float[Tensor, "*rows inputs"], weight: Float[Tensor, "outputs inputs"]) -> bool:
+    """Whether oneDNN takes such values: float32 on the host, and enough of them. Inductor cannot compile the call."""
+    plain = values.is_cpu and values.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return plain and values.numel() * len(weight) >= LEAST_PRODUCTS and not torch.compiler.is_compiling()
 
 
 @functools.cache
@@ -36,7 +42,9 @@ def onednn_is_faster() -> bool:
     return cpuinfo.is_file() and "AuthenticAMD" in cpuinfo.read_text(encoding="ascii", errors="replace")
 
 
-def _product(left: Float[Tensor, "m k"], right: Float[Tensor, "n k"], bias: Tensor | None = None) -> Tensor:
+def _product(
+    left: Float[Tensor, "*rows k"], right: Float[Tensor, "n k"], bias: Tensor | None = None
+) -> Float[Tensor, "*rows n"]:
     """left · rightᵀ + bias by oneDNN."""
     return torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
 
@@ -44,20 +52,31 @@ def _product(left: Float[Tensor, "m k"], right: Float[Tensor, "n k"], bias: Tens
 class _OneDnnLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values, weight, bias):
-        ctx.save_for_backward(values, weight)
-        ctx.has_bias = bias is not None
-        return _product(values, weight, bias)
+        rows = _padded(values.flatten(0, -2))
+        ctx.save_for_backward(rows, weight)
+        ctx.shape, ctx.has_bias = values.shape, bias is not None
+        return _unpadded(_product(rows, weight, bias), values.shape)
 
     @staticmethod
     def backward(ctx, *gradients):
-        values, weight = ctx.saved_tensors
-        rows, gradient = values.flatten(0, -2), gradients[0].flatten(0, -2)
+        rows, weight = ctx.saved_tensors
+        gradient = _padded(gradients[0].flatten(0, -2))
         for_values = for_weight = for_bias = None
         if ctx.needs_input_grad[0]:
-            for_values = _product(gradient, weight.t()).view(values.shape)
+            for_values = _unpadded(_product(gradient, weight.t()), ctx.shape)
         if ctx.needs_input_grad[1]:  # the longer side of the result first: oneDNN is a third faster that way round
             wide = gradient.shape[1] >= rows.shape[1]
             for_weight = _product(rows.t(), gradient.t()).t() if wide else _product(gradient.t(), rows.t())
         if ctx.has_bias and ctx.needs_input_grad[2]:
             for_bias = gradient.sum(0)
         return for_values, for_weight, for_bias
+
+
+def _padded(rows: Float[Tensor, "m k"]) -> Float[Tensor, "padded k"]:
+    """Zero rows below, so that batches of all lengths have a few shapes: oneDNN compiles a kernel for each, 0.5 ms."""
+    return F.pad(rows, (0, 0, 0, -len(rows) % ROUNDED_TO)) if len(rows) < ROUNDED_BELOW else rows
+
+
+def _unpadded(rows: Float[Tensor, "padded k"], shape: torch.Size) -> Tensor:
+    """The real rows, in the dimensions of `shape`."""
+    return rows[: shape[:-1].numel()].view(*shape[:-1], -1)

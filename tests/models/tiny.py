@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hybrid_asr.audio.features import Features
 from hybrid_asr.losses import JointLoss, attention_loss, ctc_feasible, ctc_loss, joint_loss
+from hybrid_asr.models.conformer import ConformerConfig
 from hybrid_asr.models.decoder import DecoderConfig
 from hybrid_asr.models.encoder import EncoderConfig
 from hybrid_asr.models.hybrid import HybridModel, ModelConfig, Outputs, build_model
@@ -39,10 +40,11 @@ def tiny(cls: type, **changes: Any) -> Any:
 
 def kind(cfg: Any) -> str:
     """The name of a case."""
-    return cfg.kind
+    return "-".join([cfg.kind] + ["relative"] * (cfg == RELATIVE))
 
 
-ENCODERS = [tiny(cls) for cls in members(EncoderConfig)]
+RELATIVE = tiny(ConformerConfig, positions="relative")
+ENCODERS = [*(tiny(cls) for cls in members(EncoderConfig)), RELATIVE]
 DECODERS = [tiny(cls) for cls in members(DecoderConfig)]
 each_encoder = pytest.mark.parametrize("encoder", ENCODERS, ids=kind)
 each_decoder = pytest.mark.parametrize("decoder", DECODERS, ids=kind)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from hybrid_asr.lengths import valid_mask
-from hybrid_asr.nn.convolution import ConvolutionModule
+from hybrid_asr.nn.convolution import ConvolutionModule, FrameBatchNorm
 
 DIM, KERNEL = 6, 5
 
@@ -38,3 +38,19 @@ def test_numbers_in_the_padding_reach_neither_outputs_nor_gradients(module):
     [gradient] = torch.autograd.grad(output[valid].sum(), other)
     assert (gradient[~valid] == 0).all()
     assert (gradient[valid] != 0).any(-1).all()
+
+
+@pytest.mark.parametrize("mode", ["training", "evaluation"])
+def test_batch_norm_is_torchs_over_the_real_frames(mode):
+    ours, theirs = FrameBatchNorm(DIM).double(), torch.nn.BatchNorm1d(DIM).double()
+    theirs.load_state_dict(ours.state_dict())
+    valid = valid_mask(torch.tensor([9, 4, 1]), 9)
+    for norm in (ours, theirs):
+        norm.train(mode == "training")
+    for _ in range(3):
+        values = 3 + 2 * torch.randn(3, 9, DIM, dtype=torch.float64)
+        noisy = torch.where(valid[..., None], values, 1e3)
+        torch.testing.assert_close(ours(noisy, valid)[valid], theirs(values[valid]), rtol=0, atol=1e-9)
+    for name, value in theirs.state_dict().items():
+        if "running" in name:
+            torch.testing.assert_close(ours.state_dict()[name], value, rtol=0, atol=1e-9)
