@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from hybrid_asr.audio.augment import AugmentConfig
-from hybrid_asr.audio.fbank import FeaturesConfig
+from hybrid_asr.audio.build import FeaturesConfig
 from hybrid_asr.config.compose import digest
 from hybrid_asr.config.files import leaves, load_yaml, to_yaml
 from hybrid_asr.config.schema import config, parse, plain

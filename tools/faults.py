@@ -166,6 +166,26 @@ segment-off-by-its-resampling-context: hybrid_asr/audio/io.py
 - samples = found[begin - first : None if end is None else end - first]
 + samples = found[: None if end is None else end - begin]
 
+mean-of-a-window-not-emphasised: hybrid_asr/audio/fbank.py
+  tests/audio/test_torchaudio.py::test_features_are_torchaudios
+- .mean(-1, keepdim=True) * (1.0 - factor)
++ .mean(-1, keepdim=True)
+
+triangles-cut-at-their-band: hybrid_asr/audio/fbank.py
+  tests/audio/test_torchaudio.py::test_features_are_torchaudios
+- return [(rows[0], rows[-1] + 1, bins) for rows
++ return [(rows[0], rows[-1] - 1, bins) for rows
+
+widest-mask-never-drawn: hybrid_asr/audio/augment.py
+  tests/audio/test_torchaudio.py::test_masks_are_drawn_by_torchaudios_law
+- widths = _uniform(draws[0], limits[:, None])  # (B, M)
++ widths = _uniform(draws[0], (limits[:, None] - 1).clamp(min=0))  # (B, M)
+
+missing-torchaudio-called-damage: hybrid_asr/models/bundle.py
+  tests/models/test_bundle.py::test_a_front_end_that_cannot_be_had_is_no_damage
+- except FrontEndUnavailable:
++ except NotADirectoryError:
+
 cmvn-over-padding: hybrid_asr/audio/features.py
   tests/audio/test_fbank.py::test_neither_neighbours_nor_padding_change_an_utterance
 - count = frames.clamp(min=1)[:, None, None].to(values.dtype)

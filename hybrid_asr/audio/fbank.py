@@ -4,7 +4,7 @@ Povey et al., The Kaldi Speech Recognition Toolkit, ASRU 2011; compute-fbank-fea
 """
 
 import math
-from typing import Annotated, Literal, assert_never, overload
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -12,20 +12,21 @@ from jaxtyping import Float, Float64, Int
 from pydantic import Field
 from torch import Tensor
 
-from hybrid_asr.audio.features import Cmvn, CmvnScale, Features, FrontEnd, GlobalStatistics, Normalisation
+from hybrid_asr.audio.features import Cmvn, CmvnScale, Features, FrontEnd
 from hybrid_asr.config.schema import config
 from hybrid_asr.lengths import valid_mask
 
-__all__ = ["Fbank", "FbankConfig", "Features", "FeaturesConfig", "FrontEnd", "GlobalStatistics", "build_features"]
-_FULL_SCALE = 32768.0  # Kaldi computes on 16-bit integers
+FULL_SCALE = 32768.0  # Kaldi computes on 16-bit integers
 _FLOOR = float(np.finfo(np.float32).eps)
+_ROWS = 512  # windows at a time on a CPU, so that their spectra stay in its cache
+_GROUP = 16  # bins of one product: the triangles of neighbours share a narrow band, and the rest of the table is zeros
 
 
 @config
-class FbankConfig:
-    """Kaldi's filterbank; its defaults are those of Kaldi's and ESPnet's recipes with 80 bins."""
+class KaldiConfig:
+    """Kaldi's filterbank, whoever computes it; its defaults are those of Kaldi's and ESPnet's recipes with 80 bins."""
 
-    kind: Literal["fbank"] = "fbank"
+    kind: str
     bins: Annotated[int, Field(ge=3, le=512)] = 80
     rate: Annotated[int, Field(ge=4000)] = 16000
     """Samples per second: audio is resampled to it when it is read."""
@@ -51,17 +52,20 @@ class FbankConfig:
         if empty:
             raise ValueError(f"{empty} of {self.bins} bins are too narrow for the window; choose fewer bins")
 
+    @property
+    def window_samples(self) -> int:
+        return int(self.rate * 0.001 * self.window_ms)
 
-FeaturesConfig = FbankConfig  # with a second front end: Annotated[FbankConfig | ..., Field(discriminator="kind")]
+    @property
+    def shift_samples(self) -> int:
+        return int(self.rate * 0.001 * self.shift_ms)
 
 
-def build_features(cfg: FeaturesConfig) -> FrontEnd:
-    """The front end that `cfg` describes."""
-    match cfg:
-        case FbankConfig():
-            return Fbank(cfg)
-        case _:
-            assert_never(cfg)
+@config
+class FbankConfig(KaldiConfig):
+    """Our own filterbank: batched, on any device, in the precision of the audio."""
+
+    kind: Literal["fbank"] = "fbank"
 
 
 class Fbank(FrontEnd):
@@ -70,40 +74,24 @@ class Fbank(FrontEnd):
     Neither padding nor the neighbours in a batch change an utterance. Half precision is raised to float32.
     """
 
-    window: Float[Tensor, " window"]
-    mel: Float[Tensor, "spectrum bins"]
+    window: Float[Tensor, " taps"]
+    mel: Float[Tensor, "parts bins"]
 
     def __init__(self, cfg: FbankConfig) -> None:
         """Compute the window and the mel weights once."""
-        super().__init__()
-        self.cfg, self.width, self.rate = cfg, cfg.bins, cfg.rate
-        self.window_samples, self.shift_samples = _samples(cfg, cfg.window_ms), _samples(cfg, cfg.shift_ms)
-        self.seconds_per_frame = self.shift_samples / cfg.rate
-        self.register_buffer("window", torch.from_numpy(povey_window(cfg)).float(), persistent=False)
-        self.register_buffer("mel", torch.from_numpy(mel_weights(cfg)).float(), persistent=False)
-        self.cmvn = Normalisation(cfg.cmvn, cfg.cmvn_scale, cfg.bins)
-
-    @overload
-    def frames(self, samples: int) -> int: ...
-    @overload
-    def frames(self, samples: Tensor) -> Tensor: ...
-    def frames(self, samples: int | Tensor) -> int | Tensor:
-        """Windows that fit into `samples` samples (Kaldi's snip_edges): 0 for less than one window."""
-        count = (samples - self.window_samples) // self.shift_samples + 1
-        return count.clamp(min=0) if isinstance(count, Tensor) else max(0, count)
-
-    def set_global(self, statistics: GlobalStatistics) -> None:
-        """Store the training set's statistics in the model; for the normalisation `global` only."""
-        self.cmvn.set_global(statistics)
-
-    def forward(self, audio: Float[Tensor, "batch samples"], samples: Int[Tensor, " batch"]) -> Features:
-        """Normalised features of `audio` (full scale 1); `samples` counts the real ones of each utterance.
-
-        Utterances shorter than a window have 0 frames: the caller refuses them. Raises UserError if cmvn is global and
-        the model has no statistics.
-        """
-        with torch.autocast(audio.device.type, enabled=False):  # a log of bf16 sums would lose the quiet bins
-            return self.cmvn(self.raw(audio, samples))
+        super().__init__(
+            width=cfg.bins,
+            rate=cfg.rate,
+            window_samples=cfg.window_samples,
+            shift_samples=cfg.shift_samples,
+            cmvn=cfg.cmvn,
+            cmvn_scale=cfg.cmvn_scale,
+        )
+        self.cfg = cfg
+        window, mel = _exact_tables(cfg)
+        self.bands = _bands(mel)
+        self.register_buffer("window", window.float(), persistent=False)
+        self.register_buffer("mel", mel.float(), persistent=False)
 
     def raw(self, audio: Float[Tensor, "batch samples"], samples: Int[Tensor, " batch"]) -> Features:
         """Log-mel energies before their normalisation; frames behind the real ones are 0."""
@@ -112,40 +100,74 @@ class Fbank(FrontEnd):
         frames, size = self.frames(samples), self.frames(audio.shape[1])
         if size == 0:
             return Features(audio.new_zeros(len(audio), 0, self.width), frames)
-        window, mel = self._tables(audio)
-        power = self._power(audio * _FULL_SCALE, window)
-        values = (power[..., : len(mel)] @ mel).clamp(min=_FLOOR).log()  # (B, T, F)
-        return Features(values.masked_fill(~valid_mask(frames, size)[:, :, None], 0.0), frames)
-
-    def _power(
-        self, audio: Float[Tensor, "batch samples"], window: Float[Tensor, " window"]
-    ) -> Float[Tensor, "batch frames spectrum"]:
-        """Power spectra of all windows: the mean taken off each, then pre-emphasis, then Kaldi's window."""
         if self.cfg.dither > 0 and self.training:
-            audio = audio + self.cfg.dither * torch.randn_like(audio)
-        frames = audio.unfold(1, self.window_samples, self.shift_samples)  # (B, T, W)
-        frames = frames - frames.mean(-1, keepdim=True)
-        windows = frames * window
-        # the first sample has none before it; Kaldi's rule for it does not matter, since its window is 0
-        windows[..., 1:].addcmul_(frames[..., :-1], window[1:], value=-self.cfg.preemphasis)
-        spectrum = torch.fft.rfft(windows, n=_fft_size(self.cfg))
-        return spectrum.real.square() + spectrum.imag.square()
+            audio = audio + self.cfg.dither / FULL_SCALE * torch.randn_like(audio)
+        windows, means = self._windows(audio)
+        window, mel = self._tables(audio)
+        if audio.device.type != "cpu":
+            values = self._log_mel(windows, means, window, mel)
+            return Features(values.masked_fill_(~valid_mask(frames, size)[:, :, None], 0.0), frames)
+        values = audio.new_zeros(len(audio), size, self.width)
+        for row, count in enumerate(frames.tolist()):
+            for begin in range(0, count, _ROWS):
+                part = row, slice(begin, min(begin + _ROWS, count))
+                values[part] = self._log_mel(windows[part], means[part], window, mel)
+        return Features(values, frames)
+
+    def _windows(
+        self, audio: Float[Tensor, "batch samples"]
+    ) -> tuple[Float[Tensor, "batch frames taps"], Float[Tensor, "batch frames 1"]]:
+        """A view of all windows of the emphasised samples, and what is left of each one's mean, to be taken off.
+
+        Kaldi takes each window's mean off and emphasises then. Both are linear, so here the samples are emphasised once
+        for all windows that share them. float32 bears that once the first window's mean, a constant, is off.
+        """
+        size, shift, factor = self.window_samples, self.shift_samples, self.cfg.preemphasis
+        audio = audio - audio[:, :size].mean(1, keepdim=True)
+        means = audio.unfold(1, size, shift).mean(-1, keepdim=True) * (1.0 - factor)
+        emphasised = torch.sub(audio[:, 1:], audio[:, :-1], alpha=factor)
+        return emphasised.unfold(1, size - 1, shift), means  # no first sample, where Kaldi's window is 0
+
+    def _log_mel(
+        self,
+        windows: Float[Tensor, "*some taps"],
+        means: Float[Tensor, "*some 1"],
+        window: Float[Tensor, " taps"],
+        mel: Float[Tensor, "parts bins"],
+    ) -> Float[Tensor, "*some bins"]:
+        """Log-mel energies; the product with `mel` also adds the squares of real and imaginary parts."""
+        spectrum = torch.fft.rfft((windows - means).mul_(window), n=_fft_size(self.cfg))
+        squares = torch.view_as_real(spectrum).flatten(-2).square_()  # (..., N+2): real, imaginary, real, …
+        energies = torch.cat([squares[..., low:high] @ mel[low:high, bins] for low, high, bins in self.bands], -1)
+        return energies.clamp_(min=_FLOOR).log_()
 
     def _tables(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Window and mel weights as precise as the audio: made anew, exactly, where the buffers are not good enough."""
         if audio.dtype == self.window.dtype == torch.float32:
             return self.window, self.mel
-        exact = torch.from_numpy(povey_window(self.cfg)), torch.from_numpy(mel_weights(self.cfg))
-        return exact[0].to(audio), exact[1].to(audio)
+        window, mel = _exact_tables(self.cfg)
+        return window.to(audio), mel.to(audio)
 
 
-def povey_window(cfg: FbankConfig) -> Float64[np.ndarray, " window"]:
+def _exact_tables(cfg: KaldiConfig) -> tuple[Float64[Tensor, " taps"], Float64[Tensor, "parts bins"]]:
+    """The window without its first sample, which is 0, at Kaldi's scale; a row of mel weights for each real number."""
+    return torch.from_numpy(povey_window(cfg)[1:] * FULL_SCALE), torch.from_numpy(mel_weights(cfg).repeat(2, axis=0))
+
+
+def _bands(mel: Float64[Tensor, "parts bins"]) -> list[tuple[int, int, slice]]:
+    """For every group of bins the rows of `mel`, from the first to behind the last, that are not 0 in all of them."""
+    groups = [slice(begin, begin + _GROUP) for begin in range(0, mel.shape[1], _GROUP)]
+    used = [mel[:, bins].any(1).nonzero()[:, 0].tolist() for bins in groups]
+    return [(rows[0], rows[-1] + 1, bins) for rows, bins in zip(used, groups, strict=True)]
+
+
+def povey_window(cfg: KaldiConfig) -> Float64[np.ndarray, " window"]:
     """Kaldi's window: a Hann window to the power 0.85, 0 at both ends."""
-    size = _samples(cfg, cfg.window_ms)
+    size = cfg.window_samples
     return (0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(size) / (size - 1))) ** 0.85
 
 
-def mel_weights(cfg: FbankConfig) -> Float64[np.ndarray, "spectrum bins"]:
+def mel_weights(cfg: KaldiConfig) -> Float64[np.ndarray, "spectrum bins"]:
     """Triangles of equal width on the mel scale 1127 ln(1 + f / 700), for the FFT bins below half the rate."""
     size = _fft_size(cfg)
     points = _mel(np.arange(size // 2) * cfg.rate / size)[:, None]  # (N/2, 1)
@@ -159,13 +181,9 @@ def _mel(hz: np.ndarray) -> np.ndarray:
     return 1127.0 * np.log1p(hz / 700.0)
 
 
-def _high_hz(cfg: FbankConfig) -> float:
+def _high_hz(cfg: KaldiConfig) -> float:
     return cfg.high_hz if cfg.high_hz > 0 else cfg.rate / 2 + cfg.high_hz
 
 
-def _samples(cfg: FbankConfig, ms: float) -> int:
-    return int(cfg.rate * 0.001 * ms)
-
-
-def _fft_size(cfg: FbankConfig) -> int:
-    return 1 << math.ceil(math.log2(_samples(cfg, cfg.window_ms)))
+def _fft_size(cfg: KaldiConfig) -> int:
+    return 1 << math.ceil(math.log2(cfg.window_samples))

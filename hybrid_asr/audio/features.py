@@ -1,5 +1,6 @@
 """What every front end gives and how it is normalised.  Axes: B utterances, T frames, F feature bins."""
 
+from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple, overload
 
 import torch
@@ -21,8 +22,12 @@ class Features(NamedTuple):
     frames: Int[Tensor, " batch"]
 
 
-class FrontEnd(nn.Module):
-    """From samples to features; each member of the union `FeaturesConfig` builds one."""
+class FrontEndUnavailable(UserError):
+    """A front end whose package cannot be imported here; the message names the remedy."""
+
+
+class FrontEnd(nn.Module, ABC):
+    """From samples to features, window by window; each member of the union `FeaturesConfig` builds one."""
 
     width: int
     """Features a frame."""
@@ -30,25 +35,40 @@ class FrontEnd(nn.Module):
     """Samples per second that it expects."""
     seconds_per_frame: float
 
+    def __init__(
+        self, *, width: int, rate: int, window_samples: int, shift_samples: int, cmvn: Cmvn, cmvn_scale: CmvnScale
+    ) -> None:
+        """A window every `shift_samples`, as long as it fits; their features are normalised as `cmvn` says."""
+        super().__init__()
+        self.width, self.rate, self.seconds_per_frame = width, rate, shift_samples / rate
+        self.window_samples, self.shift_samples = window_samples, shift_samples
+        self.cmvn = Normalisation(cmvn, cmvn_scale, width)
+
     @overload
     def frames(self, samples: int) -> int: ...
     @overload
     def frames(self, samples: Tensor) -> Tensor: ...
     def frames(self, samples: int | Tensor) -> int | Tensor:
-        """Frames that `samples` samples give: plain arithmetic, 0 for less than one window."""
-        raise NotImplementedError
+        """Windows that fit into `samples` samples (Kaldi's snip_edges): 0 for less than one window."""
+        count = (samples - self.window_samples) // self.shift_samples + 1
+        return count.clamp(min=0) if isinstance(count, Tensor) else max(0, count)
 
+    @abstractmethod
     def raw(self, audio: Float[Tensor, "batch samples"], samples: Int[Tensor, " batch"]) -> Features:
-        """Features before their normalisation: what `GlobalStatistics` adds up."""
-        raise NotImplementedError
+        """Features before their normalisation, 0 behind the real frames: what `GlobalStatistics` adds up."""
 
     def set_global(self, statistics: "GlobalStatistics") -> None:
         """Store the training set's statistics in the model; for the normalisation `global` only."""
-        raise NotImplementedError
+        self.cmvn.set_global(statistics)
 
     def forward(self, audio: Float[Tensor, "batch samples"], samples: Int[Tensor, " batch"]) -> Features:
-        """Normalised features of `audio` (full scale 1); `samples` counts the real ones of each utterance."""
-        raise NotImplementedError
+        """Normalised features of `audio` (full scale 1); `samples` counts the real ones of each utterance.
+
+        Utterances shorter than a window have 0 frames: the caller refuses them. Raises UserError if cmvn is global and
+        the model has no statistics.
+        """
+        with torch.autocast(audio.device.type, enabled=False):  # a log of bf16 sums would lose the quiet bins
+            return self.cmvn(self.raw(audio, samples))
 
 
 class GlobalStatistics:
@@ -113,13 +133,13 @@ class Normalisation(nn.Module):
             self._require_statistics()
             values = values - self.mean.to(values.dtype)
             if self.scale == "mean_and_variance":
-                values = values * self.inverse_std.to(values.dtype)
-            return Features(values.masked_fill(~real, 0.0), frames)
+                values.mul_(self.inverse_std.to(values.dtype))
+            return Features(values.masked_fill_(~real, 0.0), frames)
         count = frames.clamp(min=1)[:, None, None].to(values.dtype)
-        values = (values - values.sum(1, keepdim=True) / count).masked_fill(~real, 0.0)
+        values = (values - values.sum(1, keepdim=True) / count).masked_fill_(~real, 0.0)
         if self.scale == "mean_and_variance":
             variance = values.square().sum(1, keepdim=True) / count
-            values = values / variance.sqrt().clamp(min=_STD_FLOOR)
+            values.div_(variance.sqrt().clamp(min=_STD_FLOOR))
         return Features(values, frames)
 
     def _require_statistics(self) -> None:

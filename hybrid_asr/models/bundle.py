@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hybrid_asr.audio.fbank import FeaturesConfig, build_features
-from hybrid_asr.audio.features import FrontEnd
+from hybrid_asr.audio.build import FeaturesConfig, build_features
+from hybrid_asr.audio.features import FrontEnd, FrontEndUnavailable
 from hybrid_asr.config.schema import parse
 from hybrid_asr.errors import UserError
 from hybrid_asr.files import atomic_path
@@ -99,6 +99,8 @@ class Bundle:
                     description["config"], restore_tokenizer(description["tokenizer"]), description["labels_per_frame"]
                 )
             bundle.load_weights(weights)
+        except FrontEndUnavailable:
+            raise  # nothing is wrong with the file
         except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise BundleError(f"{path}: damaged, or of another version of hybrid-asr: {str(error)[:500]}") from error
         return bundle

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from hybrid_asr.audio.fbank import Fbank, FbankConfig, Features, FeaturesConfig, GlobalStatistics, build_features
+from hybrid_asr.audio.build import FeaturesConfig, build_features
+from hybrid_asr.audio.fbank import Fbank, FbankConfig
+from hybrid_asr.audio.features import Features, GlobalStatistics
 from hybrid_asr.config.schema import ConfigError, parse, plain
 from hybrid_asr.errors import UserError
 
@@ -194,8 +196,10 @@ def test_global_statistics_travel_with_the_model(batch):
 
 def test_precision_follows_the_audio(speech, batch):
     exact = one(raw(), speech)
-    off = (one(raw(), speech + 3000, torch.float32) - one(raw(), speech + 3000)).abs()
-    assert off.mean() < 3e-5 and off.max() < 0.05  # quiet bins beside loud ones: Kaldi itself is no nearer
+    shifted = one(raw(), speech + 3000)
+    off = (one(raw(), speech + 3000, torch.float32) - shifted).abs()
+    assert off.mean() < 3e-5  # Kaldi and torchaudio are no nearer
+    assert off[shifted > shifted.amax(1, keepdim=True) - 18].max() < 1e-3  # 78 dB; below lie the last digits of float32
     assert one(raw(), speech, torch.float32).dtype == torch.float32
     assert torch.equal(one(raw().double(), speech), exact)
     assert torch.equal(one(raw().bfloat16(), speech, torch.float32), one(raw(), speech, torch.float32))

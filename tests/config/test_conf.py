@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hybrid_asr.audio.fbank import build_features
+from hybrid_asr.audio.build import build_features
+from hybrid_asr.audio.features import FrontEndUnavailable
 from hybrid_asr.config.compose import compose
 from hybrid_asr.config.files import load_yaml
 from hybrid_asr.config.schema import field_types, parse
@@ -30,7 +31,10 @@ def test_every_preset_parses_and_builds(path):
     cfg = parse(field_types(RunConfig)[section], load_yaml(path), where=section)
     with torch.device("meta"):
         if section == "features":
-            assert build_features(cfg).width > 0
+            try:
+                assert build_features(cfg).width > 0
+            except FrontEndUnavailable as lacking:
+                pytest.skip(str(lacking))
         if section == "model":
             model = build_model(cfg, features=80, units=30, sos=29, ctc_weight=0.5)
             assert sum(weight.numel() for weight in model.parameters()) > 1e6

@@ -1,7 +1,9 @@
 """Forced alignment equals the best of all paths, for every utterance of a batch."""
 
 import itertools
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,3 +75,17 @@ def test_another_blank():
     [first] = ctc_align(log_probs, torch.tensor([4]), torch.tensor([[1, 2]]), torch.tensor([2]), blank=0)
     [second] = ctc_align(swapped, torch.tensor([4]), torch.tensor([[2, 0]]), torch.tensor([2]), blank=1)
     assert [span[1:] for span in first.spans] == [span[1:] for span in second.spans]
+
+
+def test_paths_are_torchaudios():
+    with np.load(Path(__file__).parents[1] / "audio/torchaudio.npz") as theirs:
+        cases = [[torch.from_numpy(theirs[f"{name}{n}"]) for name in ("log_probs", "labels", "path")] for n in range(4)]
+    for log_probs, labels, path in cases:
+        sizes = torch.tensor([len(log_probs)]), torch.tensor([len(labels)])
+        found = ctc_align(log_probs[None], sizes[0], labels[None], sizes[1], blank=0)[0]
+        assert found is not None
+        ours = torch.zeros_like(path)
+        for span in found.spans:
+            ours[span.start : span.end] = span.label
+        assert torch.equal(ours, path)
+        assert found.score == pytest.approx(log_probs.gather(1, path[:, None].long()).sum().item(), abs=1e-3)

@@ -7,6 +7,7 @@ import operator
 import os
 import pickle
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybrid_asr.audio.fbank import GlobalStatistics
+from hybrid_asr.audio.features import FrontEndUnavailable, GlobalStatistics
 from hybrid_asr.config.schema import plain
 from hybrid_asr.models.bundle import Bundle, BundleError, read_torch
 from hybrid_asr.models.hybrid import ModelConfig, Outputs
@@ -157,6 +158,16 @@ def test_code_in_a_foreign_file_is_not_run(tmp_path, write):
     with contextlib.suppress(RuntimeError):
         torch.load(path, weights_only=False)  # the trap itself works
     assert mark.exists()
+
+
+def test_a_front_end_that_cannot_be_had_is_no_damage(tmp_path, monkeypatch):
+    bundle = bundle_of(config())
+    content = bundle.describe() | {"weights": bundle.weights()}
+    content["config"]["features"]["kind"] = "torchaudio"
+    torch.save(content, tmp_path / "model.pt")
+    monkeypatch.setitem(sys.modules, "torchaudio", None)
+    with pytest.raises(FrontEndUnavailable, match="torchaudio cannot be imported"):
+        Bundle.load(tmp_path / "model.pt")
 
 
 Content = dict[str, Any]
