@@ -13,7 +13,7 @@ RUN := runs/spoken/conformer_s
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs
 
-.PHONY: help demo test test-slow check format wheel peers clean
+.PHONY: help demo test test-slow check format wheel peers check-torchaudio clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -44,6 +44,15 @@ wheel: $(INSTALLED) ## Build dist/*.whl
 	$(BIN)/python -m build --wheel
 
 peers: $(PEERS)/.installed ## .venv-peers: other toolkits to compare with (ESPnet, SpeechBrain, torchaudio)
+
+# Real speech to compare on as well, where there is some.
+SOUNDS = $(shell ls ../shared/data/LibriSpeech/*/*/*/*.flac ../shared/data/an4/wav/*/*/*.sph 2>/dev/null | awk 'NR % 90 == 1')
+
+check-torchaudio: $(PEERS)/.installed data/spoken/train.jsonl ## Compare with torchaudio: features, alignment, masks, resampling; train with its features
+	$(PEERS)/bin/python tools/check_torchaudio.py --data data/spoken --sound $(SOUNDS)
+
+data/spoken/train.jsonl: | $(INSTALLED)
+	$(BIN)/hybrid-asr prepare spoken --to data/spoken
 
 clean: ## Remove .venv, .venv-peers and what tools left; data/ and runs/ stay
 	rm -rf $(VENV) $(PEERS) dist .pytest_cache .ruff_cache .hypothesis
