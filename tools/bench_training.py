@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +42,22 @@ def main() -> int:
     options = parser.parse_args()
     options.threads = options.threads or (1 if options.what == "small" else 2)
     if options.worker:
-        return work(options)
+        return serve(lambda: contestant(options))
     rows = {"large": large, "shares": shares, "small": small, "profile": profiles}[options.what](options)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def work(options: argparse.Namespace) -> int:
-    """Build what the name says and run a step for each request."""
+def contestant(options: argparse.Namespace) -> Callable[[Row], Row]:
+    """What runs a step of the named kind for each request."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     name = options.worker
     if name in SMALL:
-        step = SmallStep(SMALL[name])
-        serve(lambda request: dict(zip(("seconds", "loss"), timed(step.run, realtime=options.realtime), strict=True)))
-        return 0
+        small_step = SmallStep(SMALL[name])
+        return lambda request: {"seconds": timed(small_step.run, realtime=options.realtime)[0]}
     step = PEERS[name](Sizes()) if name in PEERS else build_large(LARGE[name], Sizes())
     batch = made_batch(Sizes())
 
@@ -67,8 +67,7 @@ def work(options: argparse.Namespace) -> int:
         seconds, loss = timed(lambda: step.train_step(*batch), realtime=options.realtime)
         return {"seconds": seconds, "loss": loss}
 
-    serve(answer)
-    return 0
+    return answer
 
 
 def made_batch(sizes: Sizes) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -51,13 +51,15 @@ def timed(work: Callable[[], Any], *, realtime: bool) -> tuple[float, Any]:
         return time.perf_counter() - began, result
 
 
-def serve(answer: Callable[[Row], Row]) -> None:
-    """Answer requests until there are no more; what libraries print goes to standard error."""
+def serve(build: Callable[[], Callable[[Row], Row]]) -> int:
+    """Build what answers, then answer requests until there are no more; all that is printed goes to standard error."""
     reply = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    answer = build()
     print(json.dumps({"ready": True}), file=reply, flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), file=reply, flush=True)
+    return 0
 
 
 class Contest:
@@ -70,7 +72,6 @@ class Contest:
                 [sys.executable, str(script), "--worker", name, *options],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE if os.environ.get("QUIET") else None,
                 text=True,
                 env=environment,
             )
