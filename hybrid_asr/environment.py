@@ -1,0 +1,83 @@
+"""What a result was computed with: versions, the code's commit, the machine."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from hybrid_asr import __version__
+
+_CHECKOUT = Path(__file__).resolve().parents[1]
+_PACKAGES = ("torch", "lightning", "numpy")
+_GIT_S = 10.0  # a checkout on a network disk that answers no sooner is not waited for
+
+
+def environment() -> dict[str, str]:
+    """Versions, commit, hardware, host and threads, by names that a person can read; what cannot be told is left out.
+
+    `commit` is there only where the code lies in a git checkout of its own; `+changes` follows it where tracked files
+    differ from it.
+    """
+    found = {"hybrid-asr": __version__, "commit": commit(), "python": platform.python_version()}
+    found |= {name: _version(name) for name in _PACKAGES}
+    found |= {"CPU": _cpu(), "cores": _cores(), "memory": _memory(), "GPU": _gpus()}
+    found |= {"host": platform.node(), "system": platform.platform(), "OMP threads": _threads()}
+    return {name: value for name, value in found.items() if value}
+
+
+def commit(checkout: Path = _CHECKOUT) -> str:
+    """The commit of the code in `checkout`; empty where that is not the top of a git working tree."""
+    top = _git(checkout, "rev-parse", "--show-toplevel")
+    if not top or Path(top).resolve() != checkout:  # a virtual environment inside of somebody else's repository
+        return ""
+    head = _git(checkout, "rev-parse", "HEAD") or ""
+    changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    return f"{head} +changes" if head and changed else head
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git prints; None where there is no git, or it refuses or does not answer."""
+    try:
+        done = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, timeout=_GIT_S)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _cores() -> str:
+    """Those that this process may use, and those that the machine has."""
+    mine, all_ = len(os.sched_getaffinity(0)), os.cpu_count() or 0
+    return str(mine) if mine == all_ else f"{mine} of {all_}"
+
+
+def _memory() -> str:
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+
+
+def _gpus() -> str:
+    import torch
+
+    return ", ".join(torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count()))
+
+
+def _threads() -> str:
+    import torch
+
+    return os.environ.get("OMP_NUM_THREADS") or str(torch.get_num_threads())
