@@ -18,6 +18,7 @@ from hybrid_asr.data.sampler import DataConfig
 from hybrid_asr.decoding.build import DecodeConfig
 from hybrid_asr.errors import UserError
 from hybrid_asr.files import write_text
+from hybrid_asr.lock import LOCK
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import ModelConfig
 from hybrid_asr.text.normalise import TextConfig
@@ -27,6 +28,7 @@ from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints, remove_check
 from hybrid_asr.training.module import LossConfig
 from hybrid_asr.training.optim import OptimConfig
 from hybrid_asr.training.start import InitConfig
+from hybrid_asr.training.status import read_status
 
 
 class RunError(UserError):
@@ -55,8 +57,12 @@ class RunConfig:
 
 
 # What may change in a run that goes on, since no weight depends on it; devices change only rounding and dropout masks.
-_FREE_DATA = ("test", "root", "workers", "prefetch", "device_seconds", "audio", "check")
+_FREE_DATA = (
+    *("test", "root", "workers", "prefetch", "device_seconds", "audio", "check"),
+    *("unreadable", "unreadable_share", "worker_restarts"),
+)
 _FREE_TRAINER = (
+    *("nonfinite", "nonfinite_limit", "divergence_factor", "divergence_rows"),
     *("accelerator", "devices", "nodes", "threads", "log_every", "save_minutes"),
     *("valid_every", "valid_decoder", "average", "average_count"),
 )
@@ -102,12 +108,24 @@ class Run:
         return self.folder / "metrics.csv"
 
     @property
+    def status_file(self) -> Path:
+        return self.folder / "status.json"
+
+    @property
+    def nonfinite_file(self) -> Path:
+        return self.folder / "nonfinite.jsonl"
+
+    @property
     def checkpoint_folder(self) -> Path:
         return self.folder / "checkpoints"
 
     def exists(self) -> bool:
         """Whether a training has begun here."""
         return self.config_file.is_file()
+
+    def status(self) -> dict[str, Any] | None:
+        """What `status.json` tells: state, step, total, message, …; "killed" where it ran and its process is dead."""
+        return read_status(self.status_file)
 
     def read_config(self) -> RunConfig:
         """The configuration with which the run was trained. Raises RunError where there is none."""
@@ -121,7 +139,7 @@ class Run:
         """Raise RunError if something else than a run lies here."""
         if self.folder.exists() and not self.folder.is_dir():
             raise RunError(f"{self.folder}: a file, not a folder; give another --run")
-        if not self.exists() and self.folder.is_dir() and any(self.folder.iterdir()):
+        if not self.exists() and self.folder.is_dir() and any(path.name != LOCK for path in self.folder.iterdir()):
             raise RunError(f"{self.folder}: not empty and not a run; give another --run")
 
     def clear(self) -> None:
@@ -129,7 +147,10 @@ class Run:
         remove_checkpoints(self.checkpoint_folder)
         for name in ("decode", "tensorboard"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for path in (self.metrics_file, self.model_file, self.config_file):
+        for path in (
+            *(self.metrics_file, self.model_file, self.status_file, self.nonfinite_file),
+            *(self.folder / "wandb.id", self.folder / "report.html", self.config_file),
+        ):
             path.unlink(missing_ok=True)
 
     def write_config(self, cfg: RunConfig) -> None:

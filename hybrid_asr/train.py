@@ -1,10 +1,12 @@
 """`hybrid-asr train`: from a recipe to a run's folder with a model in it; repeated, it goes on where it stopped."""
 
+import contextlib
 import dataclasses
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,19 +23,23 @@ from hybrid_asr.data.dataset import SpeechDataset, build_loader
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import Planner, within_limits
 from hybrid_asr.decode import load_decoder, score_items, served, valid_decoder
+from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import decoder_for, evaluate, gather, pad_audio, read_ahead
 from hybrid_asr.files import remove_unfinished
+from hybrid_asr.lock import FolderLock
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
 from hybrid_asr.text.normalise import normalise
 from hybrid_asr.text.tokenizer import restore_tokenizer, train_tokenizer
 from hybrid_asr.training.build import build_loggers, build_trainer, check_devices
-from hybrid_asr.training.callbacks import Interrupted, Progress, SaveAndValidate, duration, tell
+from hybrid_asr.training.callbacks import Interrupted, SaveAndValidate
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.datamodule import SpeechData
 from hybrid_asr.training.metrics import CsvMetrics
 from hybrid_asr.training.module import SpeechModule, place_seed
+from hybrid_asr.training.progress import Progress, duration, tell
 from hybrid_asr.training.start import freeze, take_weights
+from hybrid_asr.training.status import State, StatusFile
 
 VALID_BATCH_S = 120.0  # seconds of audio, with padding, that validation decodes at once
 STATISTICS_BATCH = 16  # utterances that global statistics read at once
@@ -59,7 +65,43 @@ def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = N
         if composed.sources.get(path) != COMMAND_LINE:
             say(f"left out: {path}, which the recipe wrote for another preset of {path.partition('.')[0]}")
     run = Run(folder or default_folder(composed.recipe or Path(recipe)))
-    return Training(cfg, run, fresh=fresh, again=_command(recipe, overrides, folder)).run_to_end()
+    again = _command(recipe, overrides, folder)
+    with _alone(run), _terminable(again):
+        return Training(cfg, run, fresh=fresh, again=again).run_to_end()
+
+
+@contextlib.contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Let no other training into the folder: the first process holds its lock for all."""
+    if not is_first():
+        yield
+        return
+    run.refuse_foreign()
+    lock = FolderLock(run.folder)
+    former = lock.take()
+    try:
+        if former is not None:
+            say(f"the lock in {run.folder} was left by {former.text()}, which has ended without saving")
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _terminable(again: str) -> Iterator[None]:
+    """Let SIGTERM end this process in an orderly way where nothing can be saved: before the first step, or at once."""
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    former = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except SystemExit as stop:
+        say(f"terminated (exit status {stop.code}); what was saved before stays, go on with:\n  {again}")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _command(recipe: str, overrides: Sequence[str], folder: Path | None) -> str:
@@ -73,6 +115,7 @@ class Training:
 
     def __init__(self, cfg: RunConfig, run: Run, *, fresh: bool, again: str):
         self.cfg, self.run, self.again, self.fresh = cfg, run, again, fresh
+        self.status: StatusFile | None = None  # from when on the folder is written to
         check_devices(cfg.trainer)
         self.checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
         self.train_set, self.valid_set = self._manifests()
@@ -85,16 +128,60 @@ class Training:
 
     def run_to_end(self) -> int:
         """Train, validate, save; then average. Returns 0, or 128 + the signal that stopped it."""
+        try:
+            return self._run()
+        except OSError as error:  # a full disk, a quota, a folder that vanished or must not be written to
+            failure = RunError(f"{error.filename or 'a file'}: {error.strerror or error}\n{self._way_on('mended')}")
+            self._record("failed", str(failure))
+            raise failure from error
+        except UserError as error:
+            if self.status is None:
+                raise
+            failure = RunError(f"{error}\n{self._way_on('mended')}")
+            self._record("failed", str(failure))
+            raise failure from error
+        except (KeyboardInterrupt, SystemExit):
+            self._record("stopped", f"stopped at once; {self._way_on('wanted')}")
+            raise
+        except BaseException as error:
+            self._record("failed", f"{type(error).__name__}: {str(error)[:500]}")
+            raise
+
+    def _run(self) -> int:
         module, total = self._module(), self.cfg.trainer.epochs * self.planner.steps
         self._announce(module, total)
         if module.first_step < total:
             stopped = self._fit(module, total)
             if stopped:
-                say(f"stopped after step {stopped.step}, everything is saved; go on with:\n  {self.again}")
+                told = f"stopped after step {stopped.step}, everything is saved; go on with:\n  {self.again}"
+                say(told)
+                self._record("stopped", told)
                 return 128 + stopped.signal_number if is_first() else 0  # of others an error: the first would be killed
         if is_first():
             self._finish()
+            self._status(module, total).write("finished")
         return 0
+
+    def _way_on(self, when: str) -> str:
+        """What is left of the training, and how to go on."""
+        step, folder = self.checkpoints.saved, self.checkpoints.folder
+        if step is None or not self.checkpoints.can_go_on():
+            return f"no state is saved in {folder}; when that is {when}, begin again with:\n  {self.again}"
+        return (
+            f"the last good state is that of step {step} in {folder}; when that is {when}, go on with:\n  {self.again}"
+        )
+
+    def _record(self, state: State, message: str) -> None:
+        if self.status is not None and is_first():
+            self.status.write(state, message)
+
+    def _status(self, module: SpeechModule, total: int) -> StatusFile:
+        if self.status is None:
+            self.status = StatusFile(self.run.status_file, total=total)
+            self.status.step = module.first_step
+            earlier = 0.0 if self.state is None else self.state["elapsed_s"]
+            self.status.elapsed = lambda: earlier
+        return self.status
 
     def _manifests(self) -> tuple[Manifest, Manifest]:
         data = self.cfg.data
@@ -113,7 +200,7 @@ class Training:
             return None
         if self.run.exists():
             self.run.refuse_other(self.cfg)
-        state = self.checkpoints.load_last()
+        state = self.checkpoints.load_last(warn=say)
         if state is not None and state["signature"] != self.signature:
             raise RunError(
                 f"{self.run.folder}: the training data or the configuration have changed since step {state['step']}; "
@@ -230,7 +317,12 @@ class Training:
             self.run.clear()
         if is_first():
             remove_unfinished(self.run.checkpoint_folder)
+            self.checkpoints.settle()
+        status = self._status(module, total)
+        self.run.checkpoint_folder.mkdir(parents=True, exist_ok=True)
         self.run.write_config(cfg)
+        if is_first():
+            status.running(module.first_step)
         for logger in loggers:
             logger.log_hyperparams(plain(cfg))
         ranks = cfg.trainer.devices * cfg.trainer.nodes
@@ -238,7 +330,7 @@ class Training:
         module.accumulate = accumulate
         metrics = CsvMetrics(self.run.metrics_file)
         metrics.continue_from(module.first_step)
-        progress = Progress(every=cfg.trainer.log_every, steps_per_epoch=self.planner.steps, warn=say)
+        progress = Progress(every=cfg.trainer.log_every, steps_per_epoch=self.planner.steps, warn=say, status=status)
         if self.state is not None:
             progress.windows = self.state["windows"]
         keeper = SaveAndValidate(

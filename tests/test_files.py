@@ -1,5 +1,9 @@
 """Files that are whole or not there."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from hybrid_asr.files import atomic_path, remove_unfinished, write_text
@@ -47,11 +51,37 @@ def test_text_is_written_as_utf_8(tmp_path):
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     path = tmp_path / "model.pt"
     write_text(path, "whole")
-    for name in (".model.pt.123.tmp", ".other.4.tmp"):
+    dead = subprocess.Popen([sys.executable, "-c", "pass"])
+    dead.wait()
+    for name in (f".model.pt.{dead.pid}.tmp", ".other.999999999.tmp", f".model.pt.{os.getppid()}.tmp"):
         (tmp_path / name).write_text("half")
     (tmp_path / "notes.tmp").write_text("of the user")
     remove_unfinished(tmp_path)
-    assert {left.name for left in tmp_path.iterdir()} == {"model.pt", "notes.tmp"}
+    assert {left.name for left in tmp_path.iterdir()} == {"model.pt", "notes.tmp", f".model.pt.{os.getppid()}.tmp"}
+
+
+def test_what_was_there_before_is_kept_where_that_is_asked_for(tmp_path):
+    path, former = tmp_path / "last", tmp_path / "previous"
+    for content in ("first", "second", "third"):
+        with atomic_path(path, former=former) as temporary:
+            temporary.write_text(content)
+    assert (former.read_text(), path.read_text()) == ("second", "third")
+    with pytest.raises(ValueError), atomic_path(path, former=former) as temporary:
+        temporary.write_text("half")
+        raise ValueError
+    assert (former.read_text(), path.read_text()) == ("second", "third")
+    assert sorted(tmp_path.iterdir()) == [path, former]
+
+
+def test_the_message_names_the_file_and_not_the_temporary_one(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError) as raised, atomic_path(tmp_path / "file" / "below"):
+        pass
+    assert raised.value.filename in (str(tmp_path / "file" / "below"), str(tmp_path / "file"))
+    with pytest.raises(OSError) as raised, atomic_path(tmp_path / "new") as temporary:
+        temporary.open("rb")
+    assert raised.value.filename == str(tmp_path / "new")
+    assert ".tmp" not in str(raised.value)
 
 
 def test_the_temporary_files_are_those_that_are_removed_later(tmp_path):

@@ -148,6 +148,7 @@ def test_other_people_s_folders_are_left_alone(tones, tmp_path, capsys):
 @pytest.mark.parametrize("spoil", ["cut", "text", "empty", "foreign"])
 def test_damaged_and_foreign_files_are_named(run, tones, name, spoil, capsys):
     path = run / name
+    (run / "checkpoints/previous.ckpt").unlink()  # else training would go on from it
     match spoil:
         case "cut":
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -1,6 +1,8 @@
 """All that decoding needs, in one file on disk: front end, model, tokenizer, text rules, the bound on length."""
 
 import dataclasses
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +78,7 @@ class Bundle:
 
     def save(self, path: Path | str) -> None:
         """Write the bundle to one file, whole or not at all."""
-        with atomic_path(path) as temporary:
-            torch.save(self.describe() | {"weights": self.weights()}, temporary)
+        save_torch(self.describe() | {"weights": self.weights()}, path)
 
     @classmethod
     def load(cls, path: Path | str) -> "Bundle":
@@ -106,16 +107,60 @@ class Bundle:
         return bundle
 
 
+class _Recorded:
+    """A file that remembers what the system refused: torch tells only that something failed."""
+
+    def __init__(self, file: io.RawIOBase):
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        try:
+            while left:  # a disk may take only the beginning
+                left = left[self.file.write(left) or 0 :]
+        except OSError as error:
+            self.error = error
+            raise
+        return len(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def save_torch(content: dict[str, Any], path: Path | str, *, former: Path | None = None) -> None:
+    """Write plain containers and tensors, whole or not at all; what was there before becomes `former`, if given.
+
+    Raises OSError with the system's reason, also where torch has only a RuntimeError.
+    """
+    with atomic_path(path, former=former) as temporary, temporary.open("wb", buffering=0) as file:
+        recorded = _Recorded(file)
+        try:
+            torch.save(content, recorded)  # type: ignore[arg-type]  # all that torch needs of a file
+        except RuntimeError:
+            if recorded.error is None:
+                raise
+            raise recorded.error from None
+
+
 def read_torch(path: Path | str) -> dict[str, Any]:
-    """Read a torch file of plain containers and tensors. Raises BundleError that names the file and what is wrong."""
+    """Read a torch file of plain containers and tensors, every checksum in it compared: torch itself compares none.
+
+    Raises BundleError that names the file and what is wrong.
+    """
     if not Path(path).is_file():
         raise BundleError(f"{path}: no such file; train first, or name a run's model.pt or checkpoint")
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file torch may raise anything, IndexError and AssertionError among them
+        what = str(error) if isinstance(error, zipfile.BadZipFile) else f"{type(error).__name__} while it was read"
         raise BundleError(
-            f"{path}: damaged, or not a checkpoint ({type(error).__name__} while it was read); use another of "
-            "the run's checkpoints, or begin the training anew with --fresh"
+            f"{path}: damaged, or not a checkpoint ({what}); use another of the run's checkpoints, or begin the "
+            "training anew with --fresh"
         ) from error
     if not isinstance(content, dict):
         raise BundleError(f"{path}: holds {type(content).__name__}, not a model of hybrid-asr")

@@ -1,18 +1,19 @@
 """Checkpoints: the last one to continue from, the kept ones to choose or average from."""
 
 import dataclasses
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from hybrid_asr.files import atomic_path
-from hybrid_asr.models.bundle import Bundle, BundleError, read_torch
+from hybrid_asr.models.bundle import Bundle, BundleError, read_torch, save_torch
 
 LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"  # the state before the last: what to go on from where the last one is damaged
 BEST = "best.ckpt"
 
 
@@ -37,6 +38,8 @@ class Checkpoints:
     average: Literal["best", "last"]
     count: int
     history: list[Scored] = dataclasses.field(default_factory=list)
+    saved: int | None = None  # the step of the last state that was saved or loaded
+    from_previous: bool = False  # whether that is not last.ckpt, which is damaged
 
     def chosen(self) -> list[Scored]:
         """The checkpoints whose weights are averaged, in the order of their epochs.
@@ -71,21 +74,45 @@ class Checkpoints:
 
     def save_last(self, state: dict[str, Any]) -> None:
         """Write the state from which the training continues."""
-        _save(state | {"history": [dataclasses.asdict(entry) for entry in self.history]}, self.folder / LAST)
+        content = state | {"history": [dataclasses.asdict(entry) for entry in self.history]}
+        _save(content, self.folder / LAST, former=self.folder / PREVIOUS)
+        self.saved = state["step"]
 
-    def load_last(self) -> dict[str, Any] | None:
-        """The state to continue from, or None where there is none. Raises BundleError on a damaged one."""
-        if not (self.folder / LAST).is_file():
-            return None
-        state = read_torch(self.folder / LAST)
-        if not {"bundle", "state_dict", "optimizer", "step", "history"} <= state.keys():
-            raise BundleError(f"{self.folder / LAST}: not a training's last state; give --fresh to start anew")
-        self.history = [Scored(**entry) for entry in state["history"]]
-        return state
+    def settle(self) -> None:
+        """Let the state that was loaded be the last one: a damaged one must not become the one before the next."""
+        if self.from_previous:
+            os.replace(self.folder / PREVIOUS, self.folder / LAST)
+            self.from_previous = False
+
+    def can_go_on(self) -> bool:
+        """Whether there is a state at all."""
+        return any((self.folder / name).is_file() for name in (LAST, PREVIOUS))
+
+    def load_last(self, warn: Callable[[str], None] = lambda text: None) -> dict[str, Any] | None:
+        """The state to continue from, or None where there is none: the one before where the last is damaged.
+
+        Raises BundleError where no state is whole.
+        """
+        paths = [path for path in (self.folder / LAST, self.folder / PREVIOUS) if path.is_file()]
+        refused: BundleError | None = None
+        for path in paths:
+            try:
+                state = _read_state(path)
+            except BundleError as error:
+                refused = refused or error
+                continue
+            if refused is not None:
+                warn(f"warning: {refused.args[0].partition(';')[0]}; going on from {path.name}, step {state['step']}")
+            self.from_previous = path.name == PREVIOUS
+            self.history, self.saved = [Scored(**entry) for entry in state["history"]], state["step"]
+            return state
+        if refused is not None:
+            raise refused
+        return None
 
     def average_weights(self) -> dict[str, Tensor]:
         """The mean of the chosen checkpoints' weights."""
-        paths = [self.folder / entry.file for entry in self.chosen()]
+        paths = [self.folder / entry.file for entry in self.chosen()]  # one that is damaged may be removed by hand
         if not paths:
             raise BundleError(
                 f"{self.folder}: no epoch has ended yet, nothing to average; wait, or take checkpoints/last.ckpt"
@@ -108,12 +135,22 @@ def _by_error(history: list[Scored]) -> list[Scored]:
     return sorted((entry for entry in history if entry.error is not None), key=lambda entry: (entry.error, entry.epoch))
 
 
-def _save(content: dict[str, Any], path: Path) -> None:
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+def _read_state(path: Path) -> dict[str, Any]:
+    state = read_torch(path)
+    if not {"bundle", "state_dict", "optimizer", "step", "history"} <= state.keys():
+        raise BundleError(f"{path}: not a training's state; give --fresh to start anew")
+    return state
+
+
+def _save(content: dict[str, Any], path: Path, *, former: Path | None = None) -> None:
+    """Write a checkpoint. A folder that has vanished is not made anew: it may be a disk that is no longer there."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the folder has vanished", str(path))
+    save_torch(content, path, former=former)
 
 
 def remove_checkpoints(folder: Path) -> None:
     """Forget all checkpoints of a run, the last state first, so that a half-done removal does not look like a run."""
-    for path in sorted(folder.glob("*.ckpt"), key=lambda path: path.name != LAST):
+    first = [LAST, PREVIOUS]
+    for path in sorted(folder.glob("*.ckpt"), key=lambda path: path.name not in first):
         os.remove(path)

@@ -53,8 +53,13 @@ class CsvMetrics(Logger):
             self.columns += new
             self._write_all()
             return
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        try:
+            with self.path.open("r+", newline="", encoding="utf-8") as file:  # not "a", which would make a new file
+                file.seek(0, io.SEEK_END)
+                csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        except OSError as error:
+            error.filename = str(self.path)  # the system names it only if it cannot be opened
+            raise
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """The configuration has a file of its own."""

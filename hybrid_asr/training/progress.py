@@ -1,0 +1,143 @@
+"""Progress: one row for every few steps, and one line for a person."""
+
+import contextlib
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+
+from hybrid_asr.training.module import SpeechModule
+from hybrid_asr.training.status import StatusFile
+
+QUIET_SECONDS = 30.0  # between two progress lines where the output is not a terminal
+
+
+def tell(text: str, end: str = "\n") -> None:
+    """Write for a person. A training does not end because its reader has, nor because a signal came amid a line."""
+    with contextlib.suppress(OSError, RuntimeError):  # a closed pipe or terminal; a print inside a print
+        print(text, end=end, file=sys.stderr, flush=True)
+
+
+@dataclasses.dataclass
+class Clock:
+    """Where the time goes: `waited` lies between the end of a step and the arrival of its successor's data."""
+
+    started: float = 0.0
+    last: float = 0.0
+    waited: float = 0.0
+    audio_s: float = 0.0
+
+
+def ends_step(trainer: L.Trainer, batch_idx: int) -> bool:
+    """Whether the part `batch_idx` completed an update."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
+class Progress(L.Callback):
+    """Logs the mean of every `every` steps and tells a person where the training stands."""
+
+    def __init__(self, *, every: int, steps_per_epoch: int, warn: Callable[[str], None], status: StatusFile):
+        self.every, self.steps_per_epoch, self.warn, self.status = every, steps_per_epoch, warn, status
+        self.window: dict[str, float] = {}  # sums over the steps since the last row; part of the state
+        self.windows: list[dict[str, float]] = []  # those of all devices, where a training goes on
+        self.clock = Clock()
+        self.shown = 0.0
+        self.unaligned: set[str] = set()
+        self.pending: list[dict[str, torch.Tensor]] = []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.clock = Clock(started=time.monotonic(), last=time.monotonic())
+        if len(self.windows) == trainer.world_size:  # on other devices the next row has only the steps from here on
+            self.window = dict(self.windows[trainer.global_rank])
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.clock.waited += time.monotonic() - self.clock.last
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        module: SpeechModule = pl_module
+        self.clock.audio_s += batch.seconds * trainer.world_size
+        if ends_step(trainer, batch_idx):
+            self.pending.append(module.take_sums())
+            if module.step % self.every == 0:
+                self._log(trainer, module)
+        self.clock.last = time.monotonic()
+
+    def spent(self) -> float:
+        """Seconds since this process began to train."""
+        return time.monotonic() - self.clock.started if self.clock.started else 0.0
+
+    def waited_share(self) -> float:
+        """The share of that time in which training waited for data."""
+        return self.clock.waited / max(self.spent(), 1e-9)
+
+    def settle(self) -> dict[str, float]:
+        """Bring the sums of the steps since the last row to the host."""
+        for sums in self.pending:
+            for name, value in {**sums, "steps": torch.ones(())}.items():
+                self.window[name] = self.window.get(name, 0.0) + float(value)
+        self.pending = []
+        return self.window
+
+    def _log(self, trainer: L.Trainer, module: SpeechModule) -> None:
+        window = self.settle()
+        self.window = {}
+        row = {"epoch": -(-module.step // self.steps_per_epoch)} | train_row(trainer, window)
+        row["train.lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=module.step)
+        new = set(module.take_unaligned()) - self.unaligned
+        if new:
+            self.unaligned |= new
+            self.warn(
+                f"too short for CTC at their speed, trained without CTC: {', '.join(sorted(new)[:5])}"
+                + (" …" if len(new) > 5 else "")
+            )
+        if trainer.is_global_zero:
+            self.status.running(module.step, at_once=False)
+        self._show(trainer, module, row)
+
+    def _show(self, trainer: L.Trainer, module: SpeechModule, row: dict[str, int | float]) -> None:
+        live = sys.stderr.isatty()
+        now = time.monotonic()
+        if not trainer.is_global_zero or (not live and now - self.shown < QUIET_SECONDS):
+            return
+        self.shown = now
+        spent = now - self.clock.started
+        done = module.step - module.first_step
+        left = spent / max(done, 1) * (module.total_steps - module.step)
+        line = (
+            f"epoch {row['epoch']:.0f}  step {module.step}/{module.total_steps}  loss {row['train.loss']:.3f} "
+            f"(ctc {row['train.ctc']:.3f}, attention {row['train.attention']:.3f})  lr {row['train.lr']:.1e}  "
+            f"masked {row['train.time_masked']:.0%} of time, {row['train.frequency_masked']:.0%} of bins  "
+            f"{self.clock.audio_s / spent:.0f} s audio/s  waits for data {self.clock.waited / spent:.0%}  "
+            f"left {duration(left)}"
+        )
+        tell(f"\r{line}\033[K" if live else line, end="" if live else "\n")
+
+
+def train_row(trainer: L.Trainer, window: dict[str, float]) -> dict[str, float]:
+    """Means over a window of steps, and over devices: losses in nats per label, shares of what was masked."""
+    if trainer.world_size > 1:
+        names = sorted(window)
+        total = torch.tensor([window[name] for name in names], dtype=torch.float64, device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(total)
+        window = dict(zip(names, total.tolist(), strict=True))
+    steps, parts = window["steps"] / trainer.world_size, window["parts"]
+    row = {f"train.{name}": window[name] / steps for name in ("loss", "ctc", "attention")}
+    row["train.gradient_norm"] = window["gradient_norm"] / window["steps"]
+    row["train.infeasible"] = window["infeasible"]
+    for name in ("time_masked", "frequency_masked"):
+        row[f"train.{name}"] = window.get(name, 0.0) / parts
+    return row
+
+
+def duration(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -1,0 +1,70 @@
+"""`status.json`: where a training stands, for those who do not watch it."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from hybrid_asr.environment import environment
+from hybrid_asr.files import write_text
+from hybrid_asr.lock import holder, now
+
+State = Literal["running", "stopped", "failed", "finished", "killed"]
+EVERY_S = 30.0
+
+
+class StatusFile:
+    """Keeps `status.json`; `elapsed` gives the seconds of all processes together that trained this run.
+
+    A status that cannot be written stops no training: a checkpoint that cannot be written does.
+    """
+
+    def __init__(self, path: Path, *, total: int):
+        self.path, self.total = path, total
+        self.alarms: list[str] = []
+        self.step = 0
+        self.elapsed: Callable[[], float] = lambda: 0.0
+        self._environment: dict[str, str] | None = None
+        self._written = -EVERY_S
+
+    def running(self, step: int, *, at_once: bool = True) -> None:
+        """Training goes on; not `at_once`: leave it to a later call if there was one in the last half minute."""
+        self.step = step
+        if at_once or time.monotonic() - self._written >= EVERY_S:
+            self.write("running")
+
+    def write(self, state: State, message: str = "") -> None:
+        """Write the state at the step that was told last, and why it stopped or failed."""
+        if self._environment is None:
+            self._environment = environment()
+        content = {
+            "state": state,
+            "step": self.step,
+            "total": self.total,
+            "message": message,
+            "alarms": self.alarms,
+            "elapsed_s": round(self.elapsed(), 1),
+            "updated": now(),
+            "environment": self._environment,
+        }
+        with contextlib.suppress(OSError):
+            if self.path.parent.is_dir():
+                write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        self._written = time.monotonic()
+
+
+def read_status(path: Path) -> dict[str, Any] | None:
+    """What `status.json` tells, None where it does not; a training that no living process holds was "killed"."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(found, dict) or not {"state", "step", "total"} <= found.keys():
+        return None
+    if found["state"] == "running":
+        who = holder(path.parent)
+        if who is None or who.dead():
+            found["state"] = "killed"
+    return found
