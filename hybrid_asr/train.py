@@ -1,12 +1,9 @@
 """`hybrid-asr train`: from a recipe to a run's folder with a model in it; repeated, it goes on where it stopped."""
 
-import contextlib
 import dataclasses
-import os
 import shlex
-import signal
-import sys
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,6 @@ from hybrid_asr.decode import load_decoder, score_items, served, valid_decoder
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import decoder_for, evaluate, gather, pad_audio, read_ahead
 from hybrid_asr.files import remove_unfinished
-from hybrid_asr.lock import FolderLock
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
 from hybrid_asr.text.normalise import normalise
@@ -37,24 +33,15 @@ from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.datamodule import SpeechData
 from hybrid_asr.training.metrics import CsvMetrics
 from hybrid_asr.training.module import SpeechModule, place_seed
-from hybrid_asr.training.progress import Progress, duration, tell
+from hybrid_asr.training.process import alone, is_first, say, terminable
+from hybrid_asr.training.progress import duration
 from hybrid_asr.training.start import freeze, take_weights
 from hybrid_asr.training.status import State, StatusFile
+from hybrid_asr.training.unreadable import Unreadable
+from hybrid_asr.training.watch import build_progress
 
 VALID_BATCH_S = 120.0  # seconds of audio, with padding, that validation decodes at once
 STATISTICS_BATCH = 16  # utterances that global statistics read at once
-
-
-def say(text: str) -> None:
-    """Tell the user, from the first process alone."""
-    if is_first():
-        wipe = "\r\033[K" if sys.stderr.isatty() else ""  # the line of progress, which has no end
-        tell(f"{wipe}{text}")
-
-
-def is_first() -> bool:
-    """Whether this is the only process of a training, or the first one."""
-    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
 
 
 def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = None, fresh: bool = False) -> int:
@@ -66,42 +53,10 @@ def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = N
             say(f"left out: {path}, which the recipe wrote for another preset of {path.partition('.')[0]}")
     run = Run(folder or default_folder(composed.recipe or Path(recipe)))
     again = _command(recipe, overrides, folder)
-    with _alone(run), _terminable(again):
+    if is_first():
+        run.refuse_foreign()
+    with alone(run.folder), terminable(again):
         return Training(cfg, run, fresh=fresh, again=again).run_to_end()
-
-
-@contextlib.contextmanager
-def _alone(run: Run) -> Iterator[None]:
-    """Let no other training into the folder: the first process holds its lock for all."""
-    if not is_first():
-        yield
-        return
-    run.refuse_foreign()
-    lock = FolderLock(run.folder)
-    former = lock.take()
-    try:
-        if former is not None:
-            say(f"the lock in {run.folder} was left by {former.text()}, which has ended without saving")
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def _terminable(again: str) -> Iterator[None]:
-    """Let SIGTERM end this process in an orderly way where nothing can be saved: before the first step, or at once."""
-
-    def end(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    former = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    except SystemExit as stop:
-        say(f"terminated (exit status {stop.code}); what was saved before stays, go on with:\n  {again}")
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 def _command(recipe: str, overrides: Sequence[str], folder: Path | None) -> str:
@@ -178,7 +133,7 @@ class Training:
     def _status(self, module: SpeechModule, total: int) -> StatusFile:
         if self.status is None:
             self.status = StatusFile(self.run.status_file, total=total)
-            self.status.step = module.first_step
+            self.status.step, self.status.saved = module.first_step, self.checkpoints.saved
             earlier = 0.0 if self.state is None else self.state["elapsed_s"]
             self.status.elapsed = lambda: earlier
         return self.status
@@ -280,6 +235,7 @@ class Training:
             rules=self.cfg.text.rules,
             rate=self.bundle.frontend.rate,
             separator=self.cfg.augment.join_separator,
+            unreadable=self.cfg.data.unreadable,
         )
 
     def _module(self) -> SpeechModule:
@@ -312,7 +268,9 @@ class Training:
     def _fit(self, module: SpeechModule, total: int) -> Interrupted | None:
         """Let Lightning run the updates that are left. From here on the folder is written to."""
         cfg = self.cfg
-        loggers = build_loggers(cfg.logger, self.run.folder)
+        first = module.first_step
+        run_id = str((self.state or {}).get("run_id", uuid.uuid4().hex[:12]))
+        loggers = build_loggers(cfg.logger, self.run.folder, first_step=first, run_id=run_id)
         if self.fresh and is_first():
             self.run.clear()
         if is_first():
@@ -329,10 +287,17 @@ class Training:
         accumulate = self.planner.accumulation(ranks)
         module.accumulate = accumulate
         metrics = CsvMetrics(self.run.metrics_file)
-        metrics.continue_from(module.first_step)
-        progress = Progress(every=cfg.trainer.log_every, steps_per_epoch=self.planner.steps, warn=say, status=status)
-        if self.state is not None:
-            progress.windows = self.state["windows"]
+        metrics.continue_from(first)
+        progress = build_progress(
+            cfg.trainer,
+            checkpoints=self.checkpoints,
+            status=status,
+            written=metrics.rows,
+            state=self.state,
+            nonfinite_file=self.run.nonfinite_file,
+            unreadable=Unreadable(int(cfg.data.unreadable_share * len(self.train_set)), say),
+            steps_per_epoch=self.planner.steps,
+        )
         keeper = SaveAndValidate(
             checkpoints=self.checkpoints,
             progress=progress,
@@ -341,6 +306,7 @@ class Training:
             every=cfg.trainer.valid_every,
             minutes=cfg.trainer.save_minutes,
             signature=self.signature,
+            run_id=run_id,
             state=self.state,
         )
         trainer = build_trainer(
@@ -356,8 +322,10 @@ class Training:
             workers=cfg.data.workers,
             prefetch=cfg.data.prefetch,
             pin_memory=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),
+            restarts=cfg.data.worker_restarts,
+            warn=say,
         )
-        data = SpeechData(self.planner, loader, first=module.first_step, total=total, accumulation=accumulate)
+        data = SpeechData(self.planner, loader, first=first, total=total, accumulation=accumulate)
         try:
             trainer.fit(module, datamodule=data)
         except Interrupted as stop:
@@ -367,6 +335,10 @@ class Training:
                 raise KeyboardInterrupt from end
             raise
         say(f"trained for {duration(progress.spent())}, {progress.waited_share():.1%} of it waiting for data")
+        if progress.nonfinite.total:
+            say(f"{progress.nonfinite.total} updates were left out, their loss or gradient not being finite")
+        if progress.unreadable.names:
+            say(progress.unreadable.text())
         return None
 
     def _valid_name(self) -> str:

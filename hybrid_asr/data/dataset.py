@@ -5,9 +5,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ class Batch:
 
     `weights` is 0 for a filler, which must not count, else 1. `divisor` is the sum of labels + 1 over the whole global
     batch, and `seconds` the real audio of this part without fillers. The ids of joined utterances are joined with '+'.
+    `unread` tells of the rows that became fillers, silence of their length, since their audio could not be read.
     """
 
     ids: tuple[str, ...]
@@ -42,6 +44,8 @@ class Batch:
     weights: Float[Tensor, " batch"]
     divisor: float
     seconds: float
+    speeds: tuple[float, ...] = ()
+    unread: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> "Batch":
         """The batch on another device; from pinned memory without waiting."""
@@ -60,10 +64,21 @@ class SpeechDataset(Dataset[Batch]):
     """Reads the parts of a plan: `dataset[part]`. It opens files for one utterance at a time and may be sent to other
     processes.
 
-    `rate` (Hz) is the front end's; `separator` stands between the texts of joined utterances.
+    `rate` (Hz) is the front end's; `separator` stands between the texts of joined utterances. Audio that cannot be
+    read raises ManifestError ("stop") or makes its row a filler that tells why ("skip").
     """
 
-    def __init__(self, manifest: Manifest, *, tokenizer: Tokenizer, rules: Rules, rate: int, separator: str = " "):
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        tokenizer: Tokenizer,
+        rules: Rules,
+        rate: int,
+        separator: str = " ",
+        unreadable: Literal["stop", "skip"] = "stop",
+    ):
+        self.unreadable = unreadable
         self.manifest, self.tokenizer, self.rate, self.separator = manifest, tokenizer, rate, separator
         self.rules: Rules = rules
 
@@ -92,10 +107,12 @@ class SpeechDataset(Dataset[Batch]):
         )
 
     def __getitem__(self, part: Part) -> Batch:
-        rows = [self._samples(row) for row in part.utterances]
+        unread: list[str] = []
+        planned = [self._samples(row, unread) for row in part.utterances]
+        rows = [samples for samples, _ in planned]
         labels = [self.labels(*row.indices) for row in part.utterances]
-        weights = torch.tensor([row.weight for row in part.utterances])
-        real = [row.weight > 0 for row in part.utterances]
+        weights = torch.tensor([weight for _, weight in planned])
+        real = [weight > 0 for _, weight in planned]
         own = sum(len(row) + 1 for row, counts in zip(labels, real, strict=True) if counts)
         return Batch(
             ids=tuple("+".join(self.manifest[index].id for index in row.indices) for row in part.utterances),
@@ -106,12 +123,21 @@ class SpeechDataset(Dataset[Batch]):
             weights=weights,
             divisor=float(max(own, 1) if part.divisor is None else part.divisor),
             seconds=sum(len(row) for row, counts in zip(rows, real, strict=True) if counts) / self.rate,
+            speeds=tuple(row.speed for row in part.utterances),
+            unread=tuple(unread),
         )
 
-    def _samples(self, row: PlannedUtterance) -> Float32[np.ndarray, " samples"]:
-        """The waveform of a row: its utterances one after the other, at its speed."""
-        pieces = [self._read(index) for index in row.indices]
-        return np.concatenate([io.change_speed(piece, row.speed, self.rate) for piece in pieces])
+    def _samples(self, row: PlannedUtterance, unread: list[str]) -> tuple[Float32[np.ndarray, " samples"], float]:
+        """The waveform of a row, its utterances one after the other at its speed, and its weight."""
+        try:
+            pieces = [self._read(index) for index in row.indices]
+        except ManifestError as error:
+            if self.unreadable == "stop":
+                raise
+            unread.append(str(error))
+            seconds = sum(float(self.manifest.durations[index]) for index in row.indices) / row.speed
+            return np.zeros(max(1, round(seconds * self.rate)), np.float32), 0.0
+        return np.concatenate([io.change_speed(piece, row.speed, self.rate) for piece in pieces]), row.weight
 
     def _read(self, index: int) -> Float32[np.ndarray, " samples"]:
         utterance = self.manifest[index]
@@ -122,13 +148,39 @@ class SpeechDataset(Dataset[Batch]):
             raise ManifestError(f"{self.manifest.where(index)}: {error}") from error
 
 
+class WorkerError(UserError):
+    """Worker processes that die again and again."""
+
+
+class Parts(Protocol):
+    """The parts that a loader loads, in their order."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, place: int, /) -> Part: ...
+
+
+class _From(Sampler[Part]):
+    """Parts from the place `first` on."""
+
+    def __init__(self, parts: Parts):
+        self.parts, self.first = parts, 0
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[Part]:
+        return (self.parts[place] for place in range(self.first, len(self.parts)))
+
+
 def build_loader(
     dataset: SpeechDataset,
-    parts: Sampler[Part] | list[Part],
+    parts: Parts,
     *,
     workers: int,
     prefetch: int,
     pin_memory: bool = False,
+    restarts: int = 0,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> DataLoader[Batch]:
     """Loads `parts` in order; `workers` processes stay alive between epochs and prepare `prefetch` parts each ahead.
 
@@ -136,16 +188,20 @@ def build_loader(
     its threads (OpenMP, gloo, wandb) can hang, while starting Python anew for each worker is slower. The first loader
     of a process waits about 1.5 s for it, later ones 0.05 s. A script that trains must do so under
     `if __name__ == "__main__"`, since workers import it.
+
+    Where a worker dies, all are started anew behind the last part that was handed out, up to `restarts` times, each
+    told to `warn`; then WorkerError is raised.
     """
     own = torch.Generator()  # a loader draws a seed at each start, which must not move torch's default generator
+    stream = _From(parts)
     if workers == 0:
-        return DataLoader(dataset, batch_size=None, sampler=parts, pin_memory=pin_memory, generator=own)
+        return DataLoader(dataset, batch_size=None, sampler=stream, pin_memory=pin_memory, generator=own)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hybrid_asr.data.dataset"])
-    return _Loader(
+    loader = _Loader(
         _Guarded(dataset),
         batch_size=None,
-        sampler=parts,
+        sampler=stream,
         pin_memory=pin_memory,
         generator=own,
         num_workers=workers,
@@ -154,6 +210,8 @@ def build_loader(
         multiprocessing_context=context,
         worker_init_fn=partial(_start_worker, os.getpid()),
     )
+    loader.restarts, loader.warn = restarts, warn
+    return loader
 
 
 @dataclass(frozen=True)
@@ -175,12 +233,45 @@ class _Guarded(Dataset):
 
 
 class _Loader(DataLoader):
+    restarts = 0
+    warn: Callable[[str], None]
+
     def __iter__(self) -> Iterator[Batch]:
-        for item in super().__iter__():
-            if isinstance(item, _Failure):
-                self._iterator._shutdown_workers()  # type: ignore[union-attr]  # as garbage they would take 5 s to end
-                raise ManifestError(item.message)
-            yield item
+        stream, given = self.sampler, 0
+        assert isinstance(stream, _From)
+        stream.first = 0
+        while True:
+            try:
+                for item in super().__iter__():
+                    if isinstance(item, _Failure):
+                        self._end_workers()
+                        raise ManifestError(item.message)
+                    given += 1
+                    yield item
+                stream.first = 0
+                return
+            except RuntimeError as error:
+                if "exited unexpectedly" not in str(error):  # torch has no type of its own for it
+                    raise
+                self._start_anew(given, str(error))
+                stream.first = given
+
+    def _start_anew(self, given: int, why: str) -> None:
+        """Throw away the workers and what they had prepared; the next iterator makes others."""
+        self._end_workers()
+        if self.restarts == 0:
+            raise WorkerError(
+                f"a process that reads audio has died again and again ({why}); look at the memory that is free, and "
+                "at the system's log for what killed it; fewer data.workers need less"
+            )
+        self.restarts -= 1
+        self.warn(f"warning: {why}; all are started again behind part {given}, nothing is lost or repeated")
+
+    def _end_workers(self) -> None:
+        """As garbage they would take 5 s to end."""
+        if self._iterator is not None:
+            self._iterator._shutdown_workers()  # type: ignore[attr-defined]
+            self._iterator = None
 
 
 def _start_worker(training: int, worker: int) -> None:

@@ -76,6 +76,12 @@ class DataConfig:
     """Processes that read audio, for GPUs; 0 reads in the training process, about 3,000 times faster than real time."""
     prefetch: Annotated[int, Field(ge=1)] = 4
     """Parts that each worker prepares ahead."""
+    worker_restarts: Annotated[int, Field(ge=0)] = 3
+    """How often workers that died are started again, where they were, before training stops."""
+    unreadable: Literal["stop", "skip"] = "stop"
+    """Audio that cannot be read while training: "stop" saves and stops, "skip" leaves the utterance out, counted."""
+    unreadable_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """The most of the training utterances that "skip" leaves out before it stops, too."""
 
     def __post_init__(self) -> None:
         if self.max_seconds is not None and self.max_seconds <= self.min_seconds:
@@ -222,10 +228,14 @@ class PlanSampler(Sampler[Part]):
         return (self._total - self._first) * self._accumulation
 
     def __iter__(self) -> Iterator[Part]:
-        for step in range(self._first, self._total):
-            epoch, place = divmod(step, self._planner.steps)
-            parts = self._planner.plan(epoch).share(self._rank, self._ranks, self._accumulation)
-            yield from parts[place * self._accumulation : (place + 1) * self._accumulation]
+        return (self[place] for place in range(len(self)))
+
+    def __getitem__(self, place: int) -> Part:
+        """The part at a place of the stream, 0 being the first one of update `first`."""
+        step, turn = divmod(place, self._accumulation)
+        epoch, inside = divmod(self._first + step, self._planner.steps)
+        parts = self._planner.plan(epoch).share(self._rank, self._ranks, self._accumulation)
+        return parts[inside * self._accumulation + turn]
 
 
 def evaluation_batches(manifest: Manifest, batch_seconds: float, rank: int = 0, ranks: int = 1) -> list[Part]:

@@ -23,6 +23,10 @@ class TrainerConfig:
 
     `threads` 0 leaves torch its choice; `valid_every` counts epochs; `valid_decoder` decodes the validation set;
     `save_minutes` is the most that a crash can cost; the mean of the `average_count` best or last epochs is the model.
+
+    An update whose loss or gradient is not finite is never applied. `nonfinite`: "skip" goes on and counts them, but
+    stops after `nonfinite_limit` in a row, "stop" stops at the first. Training is said to diverge, and goes on, when
+    the mean loss of `divergence_rows` rows of metrics.csv exceeds `divergence_factor` times the best such mean.
     """
 
     epochs: Positive
@@ -37,6 +41,10 @@ class TrainerConfig:
     save_minutes: Annotated[float, Field(gt=0)] = 5.0
     average: Literal["best", "last"] = "last"
     average_count: Positive = 5
+    nonfinite: Literal["skip", "stop"] = "skip"
+    nonfinite_limit: Positive = 10
+    divergence_factor: Annotated[float, Field(gt=1)] = 2.0
+    divergence_rows: Positive = 10
 
 
 @config
@@ -65,8 +73,12 @@ class WandbConfig:
 LoggerConfig = Annotated[CsvLoggerConfig | TensorBoardConfig | WandbConfig, Field(discriminator="kind")]
 
 
-def build_loggers(cfg: LoggerConfig, folder: Path) -> list[Logger]:
-    """The loggers beside `metrics.csv`; nothing is written yet. Raises UserError where a package is missing."""
+def build_loggers(cfg: LoggerConfig, folder: Path, *, first_step: int = 0, run_id: str | None = None) -> list[Logger]:
+    """The loggers beside `metrics.csv`, which go on behind `first_step`; nothing is written yet.
+
+    `run_id` is the same for all processes that train a run, and tells Weights & Biases what it continues.
+    Raises UserError where a package is missing.
+    """
     match cfg:
         case CsvLoggerConfig():
             return []
@@ -74,13 +86,15 @@ def build_loggers(cfg: LoggerConfig, folder: Path) -> list[Logger]:
             from lightning.pytorch.loggers import TensorBoardLogger
 
             _require("tensorboard")
-            return [TensorBoardLogger(folder, name="tensorboard", version="")]
+            purge = first_step + 1 if first_step else None  # hides what an earlier process wrote of later steps
+            return [TensorBoardLogger(folder, name="tensorboard", version="", purge_step=purge)]
         case WandbConfig():
             from lightning.pytorch.loggers import WandbLogger
 
             _require("wandb")
             offline = cfg.mode == "offline"
-            return [WandbLogger(project=cfg.project, name=folder.name, save_dir=folder, offline=offline)]
+            known = {"project": cfg.project, "name": folder.name, "save_dir": folder, "id": run_id}
+            return [WandbLogger(**known, resume="allow", offline=offline)]
         case _:
             assert_never(cfg)
 

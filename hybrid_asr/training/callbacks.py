@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from hybrid_asr.errors import UserError
 from hybrid_asr.training.checkpoint import Checkpoints, Scored
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.progress import Progress, ends_step, tell
@@ -19,6 +20,10 @@ class Interrupted(Exception):
     def __init__(self, step: int, signal_number: int):
         super().__init__(f"interrupted after step {step}")
         self.step, self.signal_number = step, signal_number
+
+
+class Halted(UserError):
+    """A training that should not go on: it was saved and stopped; the message says why and what to do."""
 
 
 class SaveAndValidate(L.Callback):
@@ -34,10 +39,13 @@ class SaveAndValidate(L.Callback):
         every: int,
         minutes: float,
         signature: str,
+        run_id: str,
         state: dict[str, Any] | None,
     ):
         self.checkpoints, self.progress, self.validate = checkpoints, progress, validate
-        self.metric, self.every, self.minutes, self.signature = metric, every, minutes, signature
+        self.metric, self.every, self.minutes = metric, every, minutes
+        self.signature, self.run_id = signature, run_id
+        self.between = False  # whether a step is whole, its epoch's end and all
         self.optimizer = None if state is None else state["optimizer"]
         self.earlier_s = 0.0 if state is None else state["elapsed_s"]
         progress.status.elapsed = self.elapsed
@@ -54,6 +62,7 @@ class SaveAndValidate(L.Callback):
             trainer.optimizers[0].load_state_dict(self.optimizer)
             self.optimizer = None
         self.saved = time.monotonic()
+        self.between = True
         for number in (signal.SIGINT, signal.SIGTERM):
             self.former[number] = signal.signal(number, self._note)
 
@@ -61,7 +70,10 @@ class SaveAndValidate(L.Callback):
         self._restore_handlers()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """What the reading of data raises comes between two steps: then the state is whole and can be saved."""
         self._restore_handlers()
+        if isinstance(exception, UserError) and self.between and trainer.world_size == 1:
+            self._save_last(trainer, pl_module)
 
     def _restore_handlers(self) -> None:
         for number, handler in self.former.items():
@@ -78,15 +90,19 @@ class SaveAndValidate(L.Callback):
         module: SpeechModule = pl_module
         if not ends_step(trainer, batch_idx):
             return
+        self.between = False
         epoch, inside = divmod(module.step, self.progress.steps_per_epoch)
         ended = inside == 0
         if ended:
             self._end_epoch(trainer, module, epoch)
-        stopping, due = self._agreed(trainer)
-        if ended or stopping or due:
+        stopping, due, halting = self._agreed(trainer)
+        if ended or stopping or due or halting:
             self._save_last(trainer, module)
+        if halting:
+            raise Halted(self.progress.halt or "another process of this training cannot go on; its message says why")
         if stopping:
             raise Interrupted(module.step, stopping)
+        self.between = True
         self.progress.clock.last = time.monotonic()
 
     def _end_epoch(self, trainer: L.Trainer, module: SpeechModule, epoch: int) -> None:
@@ -101,9 +117,9 @@ class SaveAndValidate(L.Callback):
         if trainer.is_global_zero:
             self.checkpoints.save_epoch(module.bundle, Scored(epoch, module.step, error))
 
-    def _save_last(self, trainer: L.Trainer, module: SpeechModule) -> None:
+    def _save_last(self, trainer: L.Trainer, module: Any) -> None:
         self.saved = time.monotonic()
-        windows = [dict(self.progress.settle())]
+        windows = [dict(self.progress.settle(trainer, module))]
         if trainer.world_size > 1:
             windows *= trainer.world_size
             torch.distributed.all_gather_object(windows, windows[0])
@@ -116,22 +132,25 @@ class SaveAndValidate(L.Callback):
                 "optimizer": trainer.optimizers[0].state_dict(),
                 "step": module.step,
                 "windows": windows,
+                "nonfinite": self.progress.nonfinite.state(),
                 "signature": self.signature,
+                "run_id": self.run_id,
                 "elapsed_s": self.elapsed(),
             }
         )
+        self.progress.status.saved = module.step
         self.progress.status.running(module.step)
 
-    def _agreed(self, trainer: L.Trainer) -> tuple[int, bool]:
-        """The signal that any process has seen, and whether it is time to save by the first one's clock.
+    def _agreed(self, trainer: L.Trainer) -> tuple[int, bool, bool]:
+        """The signal that any process has seen, whether it is time to save by the first one's clock, whether any halts.
 
         All stop, and all save, after the same step.
         """
         due = time.monotonic() - self.saved > 60 * self.minutes
         if trainer.world_size == 1:
-            return self.signal_number, due
-        flags = torch.tensor([self.signal_number, int(due and trainer.is_global_zero)])
+            return self.signal_number, due, bool(self.progress.halt)
+        flags = torch.tensor([self.signal_number, int(due and trainer.is_global_zero), int(bool(self.progress.halt))])
         flags = flags.to(trainer.strategy.root_device)
         torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
-        signal_number, due = flags.tolist()
-        return signal_number, bool(due)
+        signal_number, due, halting = flags.tolist()
+        return signal_number, bool(due), bool(halting)

@@ -30,6 +30,11 @@ class Scored:
         return f"epoch-{self.epoch:03d}.ckpt"
 
 
+def incident_file(step: int) -> str:
+    """The weights that an update met which was left out."""
+    return f"nonfinite-{step:08d}.ckpt"
+
+
 @dataclasses.dataclass
 class Checkpoints:
     """The folder `checkpoints/` of a run: keeps the `count` best or last epochs, the best one, and the last state."""
@@ -71,6 +76,17 @@ class Checkpoints:
         for path in self.folder.glob("epoch-*.ckpt"):
             if path.name not in chosen:
                 path.unlink()
+
+    def save_incident(self, bundle: Bundle, step: int, *, weights_step: int) -> None:
+        """Keep the weights with which update `step` failed, or on a GPU those soon after, of `weights_step`."""
+        content = {"bundle": bundle.describe(), "state_dict": bundle.weights(), "step": weights_step}
+        _save(content, self.folder / incident_file(step))
+
+    def good_until(self, step: int) -> Scored | None:
+        """The latest kept checkpoint of an epoch that ended by `step`; the best one stays also where others do not."""
+        kept = [entry for entry in self.history if entry.step <= step and (self.folder / entry.file).is_file()]
+        best = self.best()
+        return kept[-1] if kept else best if best is not None and best.step <= step else None
 
     def save_last(self, state: dict[str, Any]) -> None:
         """Write the state from which the training continues."""

@@ -15,6 +15,7 @@ from hybrid_asr.losses import JointLoss, attention_loss, ctc_feasible, ctc_loss,
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import HybridModel, Outputs
 from hybrid_asr.text.tokenizer import Tokenizer
+from hybrid_asr.training.nonfinite import PartLosses
 from hybrid_asr.training.optim import OptimConfig, build_optimizer, lr_share, set_lr
 
 
@@ -44,6 +45,10 @@ def batch_loss(outputs: Outputs, batch: Batch, tokenizer: Tokenizer, cfg: LossCo
     return joint_loss(ctc, attention, feasible, ctc_weight=cfg.ctc_weight)
 
 
+def _each(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in losses.items()}
+
+
 class SpeechModule(L.LightningModule):
     """Trains a bundle's model. `step` counts updates over the whole training, also across interruptions."""
 
@@ -61,6 +66,7 @@ class SpeechModule(L.LightningModule):
         self.total_steps = 1
         self.accumulate = 1
         self.sums: dict[str, Tensor] = {}  # of the update under way, on the device
+        self.parts: list[PartLosses] = []  # of the update under way
         self.unaligned: list[tuple[tuple[str, ...], Tensor]] = []
 
     @property
@@ -80,10 +86,14 @@ class SpeechModule(L.LightningModule):
         parts = {"loss": losses.total, "ctc": losses.ctc, "attention": losses.attention}
         self._add(**{name: (value.detach() * batch.weights).sum() / batch.divisor for name, value in parts.items()})
         unaligned = losses.infeasible & (batch.weights > 0)  # a filler is counted where it belongs
-        self._add(infeasible=unaligned.sum(), parts=torch.ones(()))
+        self._add(infeasible=unaligned.sum(), parts=batch.weights.new_ones(()))
         self.unaligned.append((batch.ids, unaligned))
+        place = batch_idx % self.accumulate
+        self.parts.append(PartLosses(place, batch.ids, batch.speeds, batch.seconds, **_each(parts)))
         # DDP takes the mean over ranks and Lightning the mean over parts: undo both
-        return (losses.total * batch.weights).sum() / batch.divisor * (self.trainer.world_size * self.accumulate)
+        loss = (losses.total * batch.weights).sum() / batch.divisor * (self.trainer.world_size * self.accumulate)
+        # times 1, or NaN where it is not finite: then so is the gradient, and all devices learn of it
+        return loss * (1 + 0 * loss.detach())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self.optim, self.model)
@@ -94,13 +104,23 @@ class SpeechModule(L.LightningModule):
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Bound the norm of the whole gradient and keep what it was."""
-        self._add(gradient_norm=torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip))
+        """Bound the norm of the whole gradient and keep what it was; where it is not finite, leave the update out.
 
-    def take_sums(self) -> dict[str, Tensor]:
-        """Hand over the sums of the last update and begin anew."""
+        The device itself decides, since to ask it would stop it; all have the same gradient and decide alike. AdamW
+        looks at `found_inf`, and then changes neither weights nor its own state.
+        """
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip)
+        self._add(gradient_norm=norm)
+        finite = torch.isfinite(norm)
+        optimizer.found_inf = (~finite).float()
+        self.sums = {name: torch.where(finite, value, 0) for name, value in self.sums.items()}
+        self._add(skipped=optimizer.found_inf)
+
+    def take_sums(self) -> tuple[dict[str, Tensor], list[PartLosses]]:
+        """Hand over the sums of the last update, and the losses of its parts, and begin anew."""
         sums, self.sums = self.sums, {}
-        return sums
+        parts, self.parts = self.parts, []
+        return sums, parts
 
     def take_unaligned(self) -> list[str]:
         """The ids, since the last call, of utterances that CTC could not align: they had no CTC loss."""

@@ -11,7 +11,9 @@ import lightning as L
 import torch
 
 from hybrid_asr.training.module import SpeechModule
+from hybrid_asr.training.nonfinite import Nonfinite, PartLosses
 from hybrid_asr.training.status import StatusFile
+from hybrid_asr.training.unreadable import Unreadable
 
 QUIET_SECONDS = 30.0  # between two progress lines where the output is not a terminal
 
@@ -40,14 +42,25 @@ def ends_step(trainer: L.Trainer, batch_idx: int) -> bool:
 class Progress(L.Callback):
     """Logs the mean of every `every` steps and tells a person where the training stands."""
 
-    def __init__(self, *, every: int, steps_per_epoch: int, warn: Callable[[str], None], status: StatusFile):
+    def __init__(
+        self,
+        *,
+        every: int,
+        steps_per_epoch: int,
+        warn: Callable[[str], None],
+        status: StatusFile,
+        nonfinite: Nonfinite,
+        unreadable: Unreadable,
+        diverging: Callable[[int, float], None],
+    ):
         self.every, self.steps_per_epoch, self.warn, self.status = every, steps_per_epoch, warn, status
+        self.nonfinite, self.unreadable, self.diverging = nonfinite, unreadable, diverging
         self.window: dict[str, float] = {}  # sums over the steps since the last row; part of the state
         self.windows: list[dict[str, float]] = []  # those of all devices, where a training goes on
         self.clock = Clock()
         self.shown = 0.0
         self.unaligned: set[str] = set()
-        self.pending: list[dict[str, torch.Tensor]] = []
+        self.pending: list[tuple[dict[str, torch.Tensor], list[PartLosses]]] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.clock = Clock(started=time.monotonic(), last=time.monotonic())
@@ -62,8 +75,11 @@ class Progress(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         module: SpeechModule = pl_module
         self.clock.audio_s += batch.seconds * trainer.world_size
+        self.window["unread"] = self.window.get("unread", 0.0) + self.unreadable.note(batch.unread)
         if ends_step(trainer, batch_idx):
             self.pending.append(module.take_sums())
+            if module.device.type == "cpu" and self.pending[-1][0]["skipped"]:  # a GPU is not asked before its row
+                self.settle(trainer, module)
             if module.step % self.every == 0:
                 self._log(trainer, module)
         self.clock.last = time.monotonic()
@@ -76,16 +92,24 @@ class Progress(L.Callback):
         """The share of that time in which training waited for data."""
         return self.clock.waited / max(self.spent(), 1e-9)
 
-    def settle(self) -> dict[str, float]:
+    @property
+    def halt(self) -> str:
+        """Why this training should not go on, if so."""
+        return self.nonfinite.halt or self.unreadable.halt
+
+    def settle(self, trainer: L.Trainer, module: SpeechModule) -> dict[str, float]:
         """Bring the sums of the steps since the last row to the host."""
-        for sums in self.pending:
-            for name, value in {**sums, "steps": torch.ones(())}.items():
-                self.window[name] = self.window.get(name, 0.0) + float(value)
+        for place, (sums, parts) in enumerate(self.pending, start=module.step + 1 - len(self.pending)):
+            values = {name: float(value) for name, value in sums.items()} | {"steps": 1.0}
+            for name, value in values.items():
+                self.window[name] = self.window.get(name, 0.0) + value
+            self.nonfinite.note(place, values["skipped"] > 0, parts, trainer.global_rank)
         self.pending = []
+        self.nonfinite.record(trainer, module)
         return self.window
 
     def _log(self, trainer: L.Trainer, module: SpeechModule) -> None:
-        window = self.settle()
+        window = self.settle(trainer, module)
         self.window = {}
         row = {"epoch": -(-module.step // self.steps_per_epoch)} | train_row(trainer, window)
         row["train.lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
@@ -99,6 +123,8 @@ class Progress(L.Callback):
                 + (" …" if len(new) > 5 else "")
             )
         if trainer.is_global_zero:
+            if "train.loss" in row:
+                self.diverging(module.step, row["train.loss"])
             self.status.running(module.step, at_once=False)
         self._show(trainer, module, row)
 
@@ -111,9 +137,13 @@ class Progress(L.Callback):
         spent = now - self.clock.started
         done = module.step - module.first_step
         left = spent / max(done, 1) * (module.total_steps - module.step)
+        losses = "no update since the last line was finite"
+        if "train.loss" in row:
+            losses = (
+                f"loss {row['train.loss']:.3f} (ctc {row['train.ctc']:.3f}, attention {row['train.attention']:.3f})"
+            )
         line = (
-            f"epoch {row['epoch']:.0f}  step {module.step}/{module.total_steps}  loss {row['train.loss']:.3f} "
-            f"(ctc {row['train.ctc']:.3f}, attention {row['train.attention']:.3f})  lr {row['train.lr']:.1e}  "
+            f"epoch {row['epoch']:.0f}  step {module.step}/{module.total_steps}  {losses}  lr {row['train.lr']:.1e}  "
             f"masked {row['train.time_masked']:.0%} of time, {row['train.frequency_masked']:.0%} of bins  "
             f"{self.clock.audio_s / spent:.0f} s audio/s  waits for data {self.clock.waited / spent:.0%}  "
             f"left {duration(left)}"
@@ -128,12 +158,16 @@ def train_row(trainer: L.Trainer, window: dict[str, float]) -> dict[str, float]:
         total = torch.tensor([window[name] for name in names], dtype=torch.float64, device=trainer.strategy.root_device)
         torch.distributed.all_reduce(total)
         window = dict(zip(names, total.tolist(), strict=True))
-    steps, parts = window["steps"] / trainer.world_size, window["parts"]
-    row = {f"train.{name}": window[name] / steps for name in ("loss", "ctc", "attention")}
-    row["train.gradient_norm"] = window["gradient_norm"] / window["steps"]
+    finite = window["steps"] - window["skipped"]  # an update that was left out has no loss
+    row = {}
+    if finite:
+        row = {f"train.{name}": window[name] / finite * trainer.world_size for name in ("loss", "ctc", "attention")}
+        row["train.gradient_norm"] = window["gradient_norm"] / finite
     row["train.infeasible"] = window["infeasible"]
     for name in ("time_masked", "frequency_masked"):
-        row[f"train.{name}"] = window.get(name, 0.0) / parts
+        row[f"train.{name}"] = window.get(name, 0.0) / max(window["parts"], 1.0)
+    row["train.skipped"] = window["skipped"] / trainer.world_size
+    row["train.unread"] = window["unread"]
     return row
 
 

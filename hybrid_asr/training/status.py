@@ -25,6 +25,7 @@ class StatusFile:
         self.path, self.total = path, total
         self.alarms: list[str] = []
         self.step = 0
+        self.saved: int | None = None  # the step of the last state on disk
         self.elapsed: Callable[[], float] = lambda: 0.0
         self._environment: dict[str, str] | None = None
         self._written = -EVERY_S
@@ -42,6 +43,7 @@ class StatusFile:
         content = {
             "state": state,
             "step": self.step,
+            "saved_step": self.saved,
             "total": self.total,
             "message": message,
             "alarms": self.alarms,

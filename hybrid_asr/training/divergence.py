@@ -1,0 +1,31 @@
+"""Does the loss still fall?  A bound that moves with the best that was reached."""
+
+from collections import deque
+
+LOW = 0.5  # nats per label: below that a loss doubles by chance
+
+
+class Divergence:
+    """Looks at the loss of each row of `metrics.csv`: `rows` of them are averaged, lest a single hard batch alarms."""
+
+    def __init__(self, factor: float, rows: int):
+        self.factor, self.rows = factor, rows
+        self.latest: deque[float] = deque(maxlen=rows)
+        self.best, self.best_step = float("inf"), 0
+        self.above = False
+
+    def add(self, step: int, loss: float) -> str | None:
+        """Take a row; what is to be told when the mean first exceeds `factor` times the best mean, else None."""
+        self.latest.append(loss)
+        if len(self.latest) < self.rows:
+            return None
+        mean = sum(self.latest) / self.rows
+        if mean < self.best:
+            self.best, self.best_step = mean, step
+        was, self.above = self.above, not mean <= self.factor * max(self.best, LOW)
+        if was or not self.above:
+            return None
+        return (
+            f"step {step}: training diverges: the loss, {mean:.3f} over the last {self.rows} rows, is more than "
+            f"{self.factor:g} times its best, {self.best:.3f} at step {self.best_step}"
+        )

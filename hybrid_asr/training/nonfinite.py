@@ -1,0 +1,126 @@
+"""Updates that were left out since their loss or gradient was not finite: counted, written down, and when to stop."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from hybrid_asr.files import write_text
+from hybrid_asr.training.checkpoint import Checkpoints, incident_file
+
+KEPT = 5  # weights that are kept to replay such updates with
+TOLD = 10  # such updates that are told one by one
+
+
+class PartLosses(NamedTuple):
+    """What one part of an update came to, still on its device: losses in nats an utterance."""
+
+    part: int
+    ids: tuple[str, ...]
+    speeds: tuple[float, ...]
+    seconds: float
+    loss: Tensor
+    ctc: Tensor
+    attention: Tensor
+
+
+class Nonfinite:
+    """Notes such updates in `file`, one line a part, and keeps the weights they met, once for each row of them.
+
+    `halt` becomes a message when training should stop: at the first one with the policy `stop`, else after `limit` in
+    a row, when the weights and not a batch must be what is wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        file: Path,
+        checkpoints: Checkpoints,
+        policy: Literal["skip", "stop"],
+        limit: int,
+        warn: Callable[[str], None],
+    ):
+        self.file, self.checkpoints, self.policy, self.limit, self.warn = file, checkpoints, policy, limit, warn
+        self.in_row = 0
+        self.total = 0
+        self.halt = ""
+        self._noted: list[dict[str, Any]] = []
+        self._weights = ""  # the file with those that the latest row of such updates met
+
+    def continue_from(self, step: int, state: dict[str, int]) -> None:
+        """Go on from a saved state; what is written of later steps is forgotten, as it will be done again."""
+        self.in_row, self.total = state.get("in_row", 0), state.get("skipped", 0)
+        if self.file.is_file():
+            lines = self.file.read_text(encoding="utf-8").splitlines(keepends=True)
+            write_text(self.file, "".join(line for line in lines if _step_of(line) <= step))
+
+    def state(self) -> dict[str, int]:
+        """What a saved state must hold."""
+        return {"in_row": self.in_row, "skipped": self.total}
+
+    def note(self, step: int, skipped: bool, parts: list[PartLosses], rank: int) -> None:
+        """Look at update number `step` (from 1), in their order; the same updates are skipped on all devices."""
+        if not skipped:
+            self.in_row = 0
+            return
+        self.in_row, self.total = self.in_row + 1, self.total + 1
+        self._noted += [_row(step, rank, part) for part in parts]
+        if self.total <= TOLD:
+            more = "; of later ones only their number is told" if self.total == TOLD else ""
+            self.warn(f"step {step}: the loss or its gradient is not finite, the update is left out{more}")
+        if self.policy == "stop" or self.in_row >= self.limit:
+            self.halt = self._why(step)
+
+    def record(self, trainer: L.Trainer, module: Any) -> None:
+        """Write what was noted, from all devices, and keep the weights where that is the first of a row of them."""
+        if not self._noted:
+            return
+        mine, self._noted = self._noted, []
+        shares = [mine] * trainer.world_size
+        if trainer.world_size > 1:
+            torch.distributed.all_gather_object(shares, mine)
+        if not trainer.is_global_zero:
+            return
+        first = mine[0]["step"]
+        if self.in_row <= module.step - first + 1:  # a row of them begins here; in it the weights stay as they are
+            kept = len(list(self.checkpoints.folder.glob("nonfinite-*.ckpt")))
+            self._weights = incident_file(first) if kept < KEPT else ""
+            if self._weights:
+                self.checkpoints.save_incident(module.bundle, first, weights_step=module.step)
+        with self.file.open("a", encoding="utf-8") as file:
+            for row in sorted((row for share in shares for row in share), key=lambda row: (row["step"], row["part"])):
+                file.write(
+                    json.dumps(row | {"weights": self._weights, "weights_step": module.step}, ensure_ascii=False) + "\n"
+                )
+
+    def _why(self, step: int) -> str:
+        many = f"{self.in_row} updates in a row, to step {step}," if self.in_row > 1 else f"the update of step {step}"
+        return (
+            f"the loss or the gradient of {many} was not finite; nothing of it was applied. See what is in the batch "
+            f"with: hybrid-asr show batch {self.file.parent} {step}\n"
+            "then try a lower optim.lr, a longer optim.warmup, trainer.precision=float32, or correct the data"
+            + (", or leave such updates out with trainer.nonfinite=skip" if self.policy == "stop" else "")
+        )
+
+
+def _row(step: int, rank: int, part: PartLosses) -> dict[str, Any]:
+    values = {name: [number(value) for value in getattr(part, name).tolist()] for name in ("loss", "ctc", "attention")}
+    where = {"step": step, "part": part.part, "rank": rank, "seconds": round(part.seconds, 3)}
+    return where | {"ids": list(part.ids), "speeds": list(part.speeds)} | values
+
+
+def number(value: float) -> float | str:
+    """A number as JSON has it, which knows no NaN."""
+    return value if math.isfinite(value) else str(value)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, LookupError, TypeError):  # torn by a kill
+        return math.inf
