@@ -124,10 +124,14 @@ def _add_transcribe(commands) -> None:
 
 
 def _add_show(commands) -> None:
-    command = commands.add_parser("show", help="show a configuration, a model, a manifest or a run")
-    command.add_argument("what", choices=("config", "model", "manifest", "run"))
-    command.add_argument("item", help="a recipe (config), a run (model, run) or a manifest")
-    command.add_argument("overrides", nargs="*", metavar="key=value")
+    command = commands.add_parser("show", help="show a configuration, a model, a manifest, a run or a batch")
+    command.add_argument("what", choices=("config", "model", "manifest", "run", "batch"))
+    command.add_argument("item", help="a recipe (config), a run (model, run, batch) or a manifest")
+    command.add_argument("overrides", nargs="*", metavar="key=value|STEP", help="settings (config) or a step (batch)")
+    command.add_argument(
+        "--checkpoint",
+        help="the weights of a batch: best, last or a file (default: those that it failed with, else last)",
+    )
     command.set_defaults(run=_show)
 
 
@@ -164,24 +168,33 @@ def _score(options: argparse.Namespace) -> None:
     print(json.dumps(report.to_json(), indent=2, ensure_ascii=False) if options.format == "json" else report.text())
 
 
-def _transcribe(options: argparse.Namespace) -> None:
+def _transcribe(options: argparse.Namespace) -> int:
+    """One bad file does not keep the others from being transcribed; the exit status tells of it."""
     import json
 
     from hybrid_asr.recogniser import expand, load
 
     several = len(expand(options.paths)) > 1
     recogniser = load(options.folder, decoder=options.decoder)
-    for transcript in recogniser.stream(options.paths):
+    status = OK
+
+    def bad(path: Path, error: UserError) -> None:
+        nonlocal status
+        status = USER_MISTAKE
+        print(f"hybrid-asr transcribe: {error}", file=sys.stderr, flush=True)
+
+    for transcript in recogniser.stream(options.paths, bad=None if options.debug else bad):
         if options.format == "json":
             print(json.dumps(transcript.to_json(), ensure_ascii=False), flush=True)
         else:
             print(f"{transcript.path}\t{transcript.text}" if several else transcript.text, flush=True)
+    return status
 
 
 def _show(options: argparse.Namespace) -> None:
     from hybrid_asr import show
 
-    show.show(options.what, options.item, options.overrides)
+    show.show(options.what, options.item, options.overrides, checkpoint=options.checkpoint)
 
 
 if __name__ == "__main__":

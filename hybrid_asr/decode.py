@@ -1,6 +1,8 @@
 """`hybrid-asr decode`: sets x decoders of a run, to hypotheses and reports; what is still valid stays."""
 
+import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,6 +52,7 @@ def decode_run(
     for settings in chosen.values():
         serves(settings, bundle.model)
     manifests = {name: Manifest.read(path, audio=cfg.data.audio) for name, path in paths.items()}
+    foreign = _foreign(manifests, set_paths(run.read_config(), ("train", "valid", "test")))
     device = pick_device("auto" if cfg.trainer.accelerator != "cpu" else "cpu")
     bundle.frontend.to(device).eval()
     bundle.model.to(device).eval()
@@ -59,8 +62,9 @@ def decode_run(
     for set_name, manifest in manifests.items():
         data = [manifest.digest, bundle.text.rules, cfg.metric, __version__]
         for name, settings in chosen.items():
-            bare = settings == load_decoder(name, plain(cfg)) and checkpoint == "average"
-            label = name if bare else f"{name}-{digest([plain(settings), checkpoint])[:8]}"
+            bare = settings == load_decoder(name, plain(cfg)) and checkpoint == "average" and set_name not in foreign
+            told = [plain(settings), checkpoint, *foreign.get(set_name, [])]
+            label = name if bare else f"{name}-{digest(told)[:8]}"
             place = run.folder / "decode" / set_name / label
             signatures = {"decoding": digest([plain(settings), weights, *data]), "weights": weights}
             found = _still_valid(place, signatures)
@@ -69,6 +73,25 @@ def decode_run(
             reports[f"{set_name}/{label}"] = found
     print(table(reports))
     return reports
+
+
+def _foreign(manifests: Mapping[str, Manifest], own: Mapping[str, Path]) -> dict[str, list[str]]:
+    """The digests of sets that are others than the run's own of these names: their results have a place of their own.
+
+    Where the run's own set is not there any more, as on another machine, the given one is taken for it.
+    """
+    digests = {name: file_digest(path) for name, path in own.items() if name in manifests and path.is_file()}
+    return {
+        name: [manifest.digest]
+        for name, manifest in manifests.items()
+        if digests.get(name, manifest.digest) != manifest.digest
+    }
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _amended(cfg: RunConfig, overrides: Sequence[str]) -> RunConfig:
@@ -152,13 +175,20 @@ def score_items(items: Sequence[Decoded], metric: Literal["wer", "cer"]) -> Erro
 
 
 def _still_valid(place: Path, signatures: Mapping[str, str]) -> dict[str, Any] | None:
-    """The report of an earlier decoding with the same settings, model and data."""
+    """The report of an earlier decoding with the same settings, model and data, whose hypotheses are as they were."""
     try:
         found = json.loads((place / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    complete = isinstance(found, dict) and (place / "hypotheses.jsonl").is_file()
-    return found if complete and found.get("signatures") == signatures else None
+    if not isinstance(found, dict) or found.get("signatures") != signatures:
+        return None
+    try:
+        whole = found.get("hypotheses_sha256") == file_digest(place / "hypotheses.jsonl")
+    except OSError:
+        return None
+    if not whole:
+        print(f"{place}/hypotheses.jsonl: does not match its report, decoded again", file=sys.stderr)
+    return found if whole and (place / "report.txt").is_file() else None
 
 
 def _decode_one(
@@ -176,6 +206,7 @@ def _decode_one(
     content = scores.to_json() | usage(found) | {"decoder": plain(settings), "signatures": signatures}
     (place / "report.json").unlink(missing_ok=True)
     write_text(place / "hypotheses.jsonl", "".join(hypothesis_line(item) for item in found.items))
+    content["hypotheses_sha256"] = file_digest(place / "hypotheses.jsonl")
     write_text(place / "report.txt", scores.text() + "\n")
     write_text(place / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return content

@@ -1,9 +1,9 @@
 """The Python door: `load(run).transcribe(paths)`; the command line goes through it, too."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ AUDIO_SUFFIXES = {
     ".webm",
     ".mp4",
 }
+T = TypeVar("T")
 TOGETHER_S = 120.0  # seconds of audio, with padding, that are decoded at once
 
 
@@ -91,12 +92,19 @@ class Recogniser:
         """Transcribe files, and all sound files in folders, in their order. Raises UserError that names a bad file."""
         return list(self.stream(paths))
 
-    def stream(self, paths: Iterable[str | Path] | str | Path) -> Iterator[Transcript]:
-        """The same, each transcript as soon as it is there."""
+    def stream(
+        self, paths: Iterable[str | Path] | str | Path, *, bad: Callable[[Path, UserError], None] | None = None
+    ) -> Iterator[Transcript]:
+        """The same, each transcript as soon as it is there; with `bad`, a bad file is given to it and left out."""
+        rate = self.bundle.frontend.rate
         found = expand([paths] if isinstance(paths, str | Path) else paths)
-        for group in _group(found, [io.info(path).duration_s for path in found]):
-            samples = [io.read(path, rate=self.bundle.frontend.rate) for path in group]
-            yield from self._transcribe(group, samples)
+        lengths = {path: _heeding(lambda path=path: io.info(path).duration_s, path, bad) for path in found}
+        good = [(path, seconds) for path in found if (seconds := lengths[path]) is not None]
+        for group in _group([path for path, _ in good], [seconds for _, seconds in good]):
+            read = [(path, _heeding(lambda path=path: io.read(path, rate=rate), path, bad)) for path in group]
+            heard = [(path, samples) for path, samples in read if samples is not None]
+            if heard:
+                yield from self._transcribe([path for path, _ in heard], [samples for _, samples in heard])
 
     def _transcribe(self, paths: Sequence[Path], samples: Sequence[np.ndarray]) -> list[Transcript]:
         heard = hear(self.bundle, samples, self.device)
@@ -148,6 +156,17 @@ class Recogniser:
             for word in words
             if word
         ]
+
+
+def _heeding(act: Callable[[], T], path: Path, bad: Callable[[Path, UserError], None] | None) -> T | None:
+    """What `act` gives; None where `bad` was told that the file is bad."""
+    try:
+        return act()
+    except UserError as error:
+        if bad is None:
+            raise
+        bad(path, error)
+        return None
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:

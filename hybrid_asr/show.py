@@ -1,4 +1,5 @@
-"""`hybrid-asr show`: a configuration with its sources, a model's parts, a manifest's contents, a run's state."""
+"""`hybrid-asr show`: a configuration with its sources, a model's parts, a manifest's contents, a run's state,
+one batch."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,14 +11,21 @@ from hybrid_asr.config.compose import compose
 from hybrid_asr.config.show import show as show_config
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.errors import UserError
+from hybrid_asr.lock import holder
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.replay import replay
 from hybrid_asr.run import Run, RunConfig, signature
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.metrics import read_metrics
 
 
-def show(what: str, item: str, overrides: Sequence[str] = ()) -> None:
+def show(what: str, item: str, overrides: Sequence[str] = (), *, checkpoint: str | None = None) -> None:
     """Print what is asked for. Raises UserError that names what is missing."""
+    if what == "batch":
+        print(replay(Run(Path(item)), _step(overrides), checkpoint).text())
+        return
+    if checkpoint:
+        raise UserError(f"show {what} takes no --checkpoint; it goes with 'show batch'")
     if overrides and what != "config":
         raise UserError(f"show {what} takes no settings, got {overrides[0]}; they go with 'show config'")
     match what:
@@ -29,6 +37,12 @@ def show(what: str, item: str, overrides: Sequence[str] = ()) -> None:
             print(describe_manifest(Manifest.read(Path(item))))
         case "run":
             print(describe_run(Run(Path(item))))
+
+
+def _step(words: Sequence[str]) -> int:
+    if len(words) != 1 or not words[0].isdecimal():
+        raise UserError("show batch takes one step, as in metrics.csv: hybrid-asr show batch RUN STEP")
+    return int(words[0])
 
 
 def describe_model(item: str) -> str:
@@ -70,7 +84,7 @@ def describe_run(run: Run) -> str:
     cfg = run.read_config()
     checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
     state = checkpoints.load_last()
-    lines = [f"{run.folder}: signature {signature(cfg)[:16]}"]
+    lines = [f"{run.folder}: signature {signature(cfg)[:16]}", *describe_status(run)]
     if state is None:
         return "\n".join([*lines, "no step has been saved yet"])
     lines.append(f"saved at step {state['step']}, {len(checkpoints.history)} of {cfg.trainer.epochs} epochs done")
@@ -89,3 +103,21 @@ def describe_run(run: Run) -> str:
         for report in sorted(run.folder.glob("decode/*/*/report.json"))
     ]
     return "\n".join(lines)
+
+
+def describe_status(run: Run) -> list[str]:
+    """What became of the training, and what it warned of."""
+    status = run.status()
+    if status is None:
+        return []
+    head = f"{status['state']} at step {status['step']} of {status['total']}, {status.get('updated', '')}"
+    who = holder(run.folder)
+    if status["state"] == "running" and who is not None:
+        head += f", {who.text()}"
+    if status["state"] == "killed":
+        head += "; the same command goes on from what is saved"
+    return [
+        head,
+        *filter(None, [status.get("message", "")]),
+        *(f"warning: {text}" for text in status.get("alarms", [])),
+    ]

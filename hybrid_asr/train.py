@@ -15,16 +15,17 @@ from hybrid_asr.audio.augment import SpecAugment
 from hybrid_asr.audio.features import GlobalStatistics
 from hybrid_asr.config.compose import COMMAND_LINE, compose, digest
 from hybrid_asr.config.schema import plain
-from hybrid_asr.data.check import LabelCounts, check_training, label_counts, least_seconds
-from hybrid_asr.data.dataset import SpeechDataset, build_loader
+from hybrid_asr.data.check import LabelCounts, check_training, label_counts
+from hybrid_asr.data.dataset import build_loader
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.data.sampler import Planner, within_limits
+from hybrid_asr.data.sampler import Planner
 from hybrid_asr.decode import load_decoder, score_items, served, valid_decoder
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import decoder_for, evaluate, gather, pad_audio, read_ahead
 from hybrid_asr.files import remove_unfinished
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
+from hybrid_asr.stream import dataset, least_table, planner, training_set
 from hybrid_asr.text.normalise import normalise
 from hybrid_asr.text.tokenizer import restore_tokenizer, train_tokenizer
 from hybrid_asr.training.build import build_loggers, build_trainer, check_devices
@@ -73,7 +74,8 @@ class Training:
         self.status: StatusFile | None = None  # from when on the folder is written to
         check_devices(cfg.trainer)
         self.checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
-        self.train_set, self.valid_set = self._manifests()
+        self.train_set, self.left_out = training_set(cfg)
+        self.valid_set = Manifest.read(Path(cfg.data.root) / cfg.data.valid, audio=cfg.data.audio)
         self.signature = digest([signature(cfg), self.train_set.digest, self.valid_set.digest])
         self.state = self._last_state()
         if cfg.trainer.threads:
@@ -138,15 +140,6 @@ class Training:
             self.status.elapsed = lambda: earlier
         return self.status
 
-    def _manifests(self) -> tuple[Manifest, Manifest]:
-        data = self.cfg.data
-        train, valid = (Manifest.read(Path(data.root) / name, audio=data.audio) for name in (data.train, data.valid))
-        within = within_limits(train, data)
-        self.left_out = len(train) - len(within)
-        if len(within) == 0:
-            raise RunError(f"{train.path}: data.min_seconds and data.max_seconds leave out all utterances; widen them")
-        return within, valid
-
     def _last_state(self) -> dict[str, Any] | None:
         """What an earlier process saved. A folder that holds anything else is refused."""
         if is_first():
@@ -208,35 +201,18 @@ class Training:
     def _planner(self) -> Planner:
         """Check the sets, then plan the epochs."""
         cfg, bundle, counts = self.cfg, self.bundle, self.counts
-        least = None
-        if cfg.loss.ctc_weight > 0:
-            most = 2 * int(counts.needs.max()) + 2
-            least = least_seconds(
-                most, frames=bundle.frontend.frames, output_length=bundle.model.output_length, rate=bundle.frontend.rate
-            )
         all_counts = {"train": counts, "valid": label_counts(self.valid_set, bundle.tokenizer, cfg.text.rules)}
         report = check_training(
             self.train_set,
             {"valid": self.valid_set},
             all_counts,
-            least=least,
+            least=least_table(cfg, bundle, counts),
             speeds=cfg.augment.speeds,
             left_out=self.left_out,
             policy=cfg.data.check,
         )
         say(report.text())
-        corpus = self._dataset().corpus(counts, least)
-        return Planner(corpus, data=cfg.data, augment=cfg.augment, seed=cfg.seed)
-
-    def _dataset(self) -> SpeechDataset:
-        return SpeechDataset(
-            self.train_set,
-            tokenizer=self.bundle.tokenizer,
-            rules=self.cfg.text.rules,
-            rate=self.bundle.frontend.rate,
-            separator=self.cfg.augment.join_separator,
-            unreadable=self.cfg.data.unreadable,
-        )
+        return planner(cfg, bundle, self.train_set, counts)
 
     def _module(self) -> SpeechModule:
         cfg = self.cfg
@@ -318,7 +294,7 @@ class Training:
         )
         loader = partial(
             build_loader,
-            self._dataset(),
+            dataset(cfg, self.bundle, self.train_set),
             workers=cfg.data.workers,
             prefetch=cfg.data.prefetch,
             pin_memory=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),

@@ -184,7 +184,7 @@ def _look(run: Path, number: int, aim: str, start_s: float, lived_s: float) -> K
     """What lies in the folder of a killed training. Raises Failure where no state is whole or the kill is not seen."""
     killed = time.time()
     status = Run(run).status()
-    if status is not None and status["state"] != "killed":
+    if status is not None and status["state"] not in ("killed", "finished"):  # the latter between its end and its exit
         raise Failure(f"{run}: a killed training is shown as {status['state']}")
     last = run / "checkpoints/last.ckpt"
     lost_s = killed - last.stat().st_mtime if last.is_file() else lived_s - start_s

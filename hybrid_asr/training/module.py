@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from hybrid_asr.audio.augment import SpecAugment
+from hybrid_asr.audio.augment import MaskCounts, SpecAugment
 from hybrid_asr.config.schema import config
 from hybrid_asr.data.dataset import Batch
 from hybrid_asr.losses import JointLoss, attention_loss, ctc_feasible, ctc_loss, joint_loss
@@ -74,21 +74,27 @@ class SpeechModule(L.LightningModule):
         """Updates done so far."""
         return self.first_step + self.trainer.global_step
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one part, scaled so that all parts on all devices add up to the global batch's nats per label."""
-        torch.manual_seed(place_seed(self.seed, self.step, batch_idx % self.accumulate, self.global_rank))
+    def losses(self, batch: Batch, *, step: int, part: int, rank: int) -> tuple[JointLoss, MaskCounts | None]:
+        """The losses of one part of update number `step` (from 0), and what was masked: a function of this place."""
+        torch.manual_seed(place_seed(self.seed, step, part, rank))
+        masked = None
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             features = self.frontend(batch.audio, batch.samples)
-            if self.step >= self.mask_from:
+            if step >= self.mask_from:
                 features, masked = self.mask(features)
-                self._add(time_masked=masked.time_share, frequency_masked=masked.freq_share)
-        losses = batch_loss(self.model(features, batch.labels), batch, self.bundle.tokenizer, self.loss)
+        return batch_loss(self.model(features, batch.labels), batch, self.bundle.tokenizer, self.loss), masked
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one part, scaled so that all parts on all devices add up to the global batch's nats per label."""
+        place = batch_idx % self.accumulate
+        losses, masked = self.losses(batch, step=self.step, part=place, rank=self.global_rank)
+        if masked is not None:
+            self._add(time_masked=masked.time_share, frequency_masked=masked.freq_share)
         parts = {"loss": losses.total, "ctc": losses.ctc, "attention": losses.attention}
         self._add(**{name: (value.detach() * batch.weights).sum() / batch.divisor for name, value in parts.items()})
         unaligned = losses.infeasible & (batch.weights > 0)  # a filler is counted where it belongs
         self._add(infeasible=unaligned.sum(), parts=batch.weights.new_ones(()))
         self.unaligned.append((batch.ids, unaligned))
-        place = batch_idx % self.accumulate
         self.parts.append(PartLosses(place, batch.ids, batch.speeds, batch.seconds, **_each(parts)))
         # DDP takes the mean over ranks and Lightning the mean over parts: undo both
         loss = (losses.total * batch.weights).sum() / batch.divisor * (self.trainer.world_size * self.accumulate)

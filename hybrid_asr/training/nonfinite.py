@@ -103,7 +103,8 @@ class Nonfinite:
         return (
             f"the loss or the gradient of {many} was not finite; nothing of it was applied. See what is in the batch "
             f"with: hybrid-asr show batch {self.file.parent} {step}\n"
-            "then try a lower optim.lr, a longer optim.warmup, trainer.precision=float32, or correct the data"
+            "then try a lower optim.lr, a longer optim.warmup, trainer.precision=float32, or correct the data; where "
+            "the weights themselves are too large, begin from an earlier checkpoint with init.from"
             + (", or leave such updates out with trainer.nonfinite=skip" if self.policy == "stop" else "")
         )
 
