@@ -19,7 +19,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.build import DecodeConfig, serves
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import Decoded, Evaluation, decoder_for, evaluate, pick_device
-from hybrid_asr.files import write_text
+from hybrid_asr.files import remove_unfinished, write_text
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import HybridModel
 from hybrid_asr.run import Run, RunConfig, deciding
@@ -205,6 +205,7 @@ def _decode_one(
     scores = score_items(found.items, metric)
     content = scores.to_json() | usage(found) | {"decoder": plain(settings), "signatures": signatures}
     (place / "report.json").unlink(missing_ok=True)
+    remove_unfinished(place)
     write_text(place / "hypotheses.jsonl", "".join(hypothesis_line(item) for item in found.items))
     content["hypotheses_sha256"] = file_digest(place / "hypotheses.jsonl")
     write_text(place / "report.txt", scores.text() + "\n")

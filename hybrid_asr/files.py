@@ -4,20 +4,25 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from hybrid_asr.lock import process_started
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path | str, *, former: Path | None = None) -> Iterator[Path]:
+def atomic_path(
+    path: Path | str, *, former: Path | None = None, folder: Literal["make", "expect"] = "make"
+) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well it takes `path`'s place, else it is removed.
 
-    What stood there before is kept as `former`, where that is given. An OSError names `path`.
+    What stood there before is kept as `former`, where that is given. A folder that a program has made and that is to
+    be "expected" may have vanished with its disk: then it is not made again. An OSError names `path`.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if folder == "make":
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -54,7 +59,7 @@ def remove_unfinished(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def write_text(path: Path | str, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
-    with atomic_path(path) as temporary:
+def write_text(path: Path | str, text: str, *, folder: Literal["make", "expect"] = "make") -> None:
+    """Write `text` as UTF-8, whole or not at all; `folder` as in `atomic_path`."""
+    with atomic_path(path, folder=folder) as temporary:
         temporary.write_text(text, encoding="utf-8")

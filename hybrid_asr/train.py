@@ -29,7 +29,7 @@ from hybrid_asr.stream import dataset, least_table, planner, training_set
 from hybrid_asr.text.normalise import normalise
 from hybrid_asr.text.tokenizer import restore_tokenizer, train_tokenizer
 from hybrid_asr.training.build import build_loggers, build_trainer, check_devices
-from hybrid_asr.training.callbacks import Interrupted, SaveAndValidate
+from hybrid_asr.training.callbacks import Halted, Interrupted, SaveAndValidate
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.datamodule import SpeechData
 from hybrid_asr.training.metrics import CsvMetrics
@@ -88,12 +88,15 @@ class Training:
         try:
             return self._run()
         except OSError as error:  # a full disk, a quota, a folder that vanished or must not be written to
-            failure = RunError(f"{error.filename or 'a file'}: {error.strerror or error}\n{self._way_on('mended')}")
+            place = error.filename or f"a file in {self.run.folder}"
+            failure = RunError(f"{place}: {error.strerror or error}\n{self._way_on('mended')}")
             self._record("failed", str(failure))
             raise failure from error
         except UserError as error:
             if self.status is None:
                 raise
+            if isinstance(error, Halted) and not is_first():
+                return 0  # all stop together; of an error Lightning would kill the first, which tells of it
             failure = RunError(f"{error}\n{self._way_on('mended')}")
             self._record("failed", str(failure))
             raise failure from error
@@ -250,6 +253,7 @@ class Training:
         if self.fresh and is_first():
             self.run.clear()
         if is_first():
+            remove_unfinished(self.run.folder)
             remove_unfinished(self.run.checkpoint_folder)
             self.checkpoints.settle()
         status = self._status(module, total)

@@ -89,3 +89,10 @@ def test_the_temporary_files_are_those_that_are_removed_later(tmp_path):
         temporary.write_text("half")
         remove_unfinished(tmp_path)
         assert not temporary.exists()
+
+
+def test_an_expected_folder_that_has_vanished_is_not_made_again(tmp_path):
+    with pytest.raises(FileNotFoundError) as raised:
+        write_text(tmp_path / "gone" / "file", "text", folder="expect")
+    assert raised.value.filename == str(tmp_path / "gone" / "file")
+    assert not (tmp_path / "gone").exists()

@@ -1,6 +1,7 @@
 """From a planned part to a batch of waveforms and labels, by worker processes.  Axes: B rows, S samples, L labels."""
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
@@ -8,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -152,6 +153,7 @@ class WorkerError(UserError):
     """Worker processes that die again and again."""
 
 
+@runtime_checkable
 class Parts(Protocol):
     """The parts that a loader loads, in their order."""
 
@@ -250,11 +252,16 @@ class _Loader(DataLoader):
                     yield item
                 stream.first = 0
                 return
-            except RuntimeError as error:
-                if "exited unexpectedly" not in str(error):  # torch has no type of its own for it
+            except (RuntimeError, OSError, EOFError) as error:  # of a worker that died, or of what it was sending
+                if not self._lost_worker():
                     raise
                 self._start_anew(given, str(error))
                 stream.first = given
+
+    def _lost_worker(self) -> bool:
+        """Whether a worker has died, which may take the system a moment to tell."""
+        workers = [] if self._iterator is None else self._iterator._workers  # type: ignore[attr-defined]
+        return bool(multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=1.0))
 
     def _start_anew(self, given: int, why: str) -> None:
         """Throw away the workers and what they had prepared; the next iterator makes others."""
@@ -265,7 +272,10 @@ class _Loader(DataLoader):
                 "at the system's log for what killed it; fewer data.workers need less"
             )
         self.restarts -= 1
-        self.warn(f"warning: {why}; all are started again behind part {given}, nothing is lost or repeated")
+        self.warn(
+            f"warning: a process that reads audio has died ({why}); all are started again behind part {given}, nothing "
+            "is lost or repeated"
+        )
 
     def _end_workers(self) -> None:
         """As garbage they would take 5 s to end."""

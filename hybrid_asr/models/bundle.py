@@ -77,7 +77,8 @@ class Bundle:
             getattr(self, part).load_state_dict(own)
 
     def save(self, path: Path | str) -> None:
-        """Write the bundle to one file, whole or not at all."""
+        """Write the bundle to one file, whole or not at all; its folder is made where it is missing."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_torch(self.describe() | {"weights": self.weights()}, path)
 
     @classmethod
@@ -131,9 +132,9 @@ class _Recorded:
 def save_torch(content: dict[str, Any], path: Path | str, *, former: Path | None = None) -> None:
     """Write plain containers and tensors, whole or not at all; what was there before becomes `former`, if given.
 
-    Raises OSError with the system's reason, also where torch has only a RuntimeError.
+    The folder must be there. Raises OSError with the system's reason, also where torch has only a RuntimeError.
     """
-    with atomic_path(path, former=former) as temporary, temporary.open("wb", buffering=0) as file:
+    with atomic_path(path, former=former, folder="expect") as temporary, temporary.open("wb", buffering=0) as file:
         recorded = _Recorded(file)
         try:
             torch.save(content, recorded)  # type: ignore[arg-type]  # all that torch needs of a file

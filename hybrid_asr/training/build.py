@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import threading
 import warnings
 from pathlib import Path
 from typing import Annotated, Literal, assert_never
@@ -86,6 +87,7 @@ def build_loggers(cfg: LoggerConfig, folder: Path, *, first_step: int = 0, run_i
             from lightning.pytorch.loggers import TensorBoardLogger
 
             _require("tensorboard")
+            _quiet_writer()
             purge = first_step + 1 if first_step else None  # hides what an earlier process wrote of later steps
             return [TensorBoardLogger(folder, name="tensorboard", version="", purge_step=purge)]
         case WandbConfig():
@@ -97,6 +99,17 @@ def build_loggers(cfg: LoggerConfig, folder: Path, *, first_step: int = 0, run_i
             return [WandbLogger(**known, resume="allow", offline=offline)]
         case _:
             assert_never(cfg)
+
+
+def _quiet_writer() -> None:
+    """Spare the user the traceback of TensorBoard's thread on a full disk: the next row raises the same error."""
+    former = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not (isinstance(args.exc_value, OSError) and type(args.thread).__name__ == "_AsyncWriterThread"):
+            former(args)
+
+    threading.excepthook = hook
 
 
 def _require(package: str) -> None:

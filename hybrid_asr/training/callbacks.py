@@ -11,7 +11,7 @@ import torch
 from hybrid_asr.errors import UserError
 from hybrid_asr.training.checkpoint import Checkpoints, Scored
 from hybrid_asr.training.module import SpeechModule
-from hybrid_asr.training.progress import Progress, ends_step, tell
+from hybrid_asr.training.progress import Progress, ends_step, log_row, tell
 
 
 class Interrupted(Exception):
@@ -70,10 +70,17 @@ class SaveAndValidate(L.Callback):
         self._restore_handlers()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """What the reading of data raises comes between two steps: then the state is whole and can be saved."""
+        """Save what can be: what the reading of data raises comes between two steps, where the state is whole.
+
+        It is, too, where only the folder of checkpoints has vanished: then it is made anew for this one state.
+        """
         self._restore_handlers()
-        if isinstance(exception, UserError) and self.between and trainer.world_size == 1:
-            self._save_last(trainer, pl_module)
+        folder = self.checkpoints.folder
+        vanished = isinstance(exception, OSError) and not folder.is_dir() and folder.parent.is_dir()
+        if trainer.world_size > 1 or not (vanished or (isinstance(exception, UserError) and self.between)):
+            return
+        folder.mkdir(exist_ok=True)
+        self._save_last(trainer, pl_module)
 
     def _restore_handlers(self) -> None:
         for number, handler in self.former.items():
@@ -99,7 +106,9 @@ class SaveAndValidate(L.Callback):
         if ended or stopping or due or halting:
             self._save_last(trainer, module)
         if halting:
-            raise Halted(self.progress.halt or "another process of this training cannot go on; its message says why")
+            if self.progress.halt and not trainer.is_global_zero:
+                tell(self.progress.halt)
+            raise Halted(self.progress.halt or "another process of this training cannot go on, its message says why")
         if stopping:
             raise Interrupted(module.step, stopping)
         self.between = True
@@ -112,8 +121,7 @@ class SaveAndValidate(L.Callback):
             row = self.validate(module, epoch)
             module.train()
             error = row[self.metric]
-            for logger in trainer.loggers:
-                logger.log_metrics({"epoch": epoch, **row}, step=module.step)
+            log_row(trainer, {"epoch": epoch, **row}, module.step)
         if trainer.is_global_zero:
             self.checkpoints.save_epoch(module.bundle, Scored(epoch, module.step, error))
 

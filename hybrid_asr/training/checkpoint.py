@@ -82,11 +82,16 @@ class Checkpoints:
         content = {"bundle": bundle.describe(), "state_dict": bundle.weights(), "step": weights_step}
         _save(content, self.folder / incident_file(step))
 
-    def good_until(self, step: int) -> Scored | None:
-        """The latest kept checkpoint of an epoch that ended by `step`; the best one stays also where others do not."""
-        kept = [entry for entry in self.history if entry.step <= step and (self.folder / entry.file).is_file()]
+    def good_until(self, step: int) -> tuple[Path, Scored] | None:
+        """The file of a good model, for a training that went wrong after `step`: the best one, which stays.
+
+        Without validation, the latest of the epochs that had ended by then.
+        """
         best = self.best()
-        return kept[-1] if kept else best if best is not None and best.step <= step else None
+        if best is not None:
+            return self.folder / BEST, best
+        kept = [entry for entry in self.history if entry.step <= step and (self.folder / entry.file).is_file()]
+        return (self.folder / kept[-1].file, kept[-1]) if kept else None
 
     def save_last(self, state: dict[str, Any]) -> None:
         """Write the state from which the training continues."""

@@ -12,19 +12,19 @@ class Divergence:
         self.factor, self.rows = factor, rows
         self.latest: deque[float] = deque(maxlen=rows)
         self.best, self.best_step = float("inf"), 0
-        self.above = False
+        self.told = False  # since the best was reached
 
     def add(self, step: int, loss: float) -> str | None:
-        """Take a row; what is to be told when the mean first exceeds `factor` times the best mean, else None."""
+        """Take a row; what is to be told when the mean exceeds `factor` times its best, once until a new best."""
         self.latest.append(loss)
         if len(self.latest) < self.rows:
             return None
         mean = sum(self.latest) / self.rows
         if mean < self.best:
-            self.best, self.best_step = mean, step
-        was, self.above = self.above, not mean <= self.factor * max(self.best, LOW)
-        if was or not self.above:
+            self.best, self.best_step, self.told = mean, step, False
+        if self.told or mean <= self.factor * max(self.best, LOW):
             return None
+        self.told = True
         return (
             f"step {step}: training diverges: the loss, {mean:.3f} over the last {self.rows} rows, is more than "
             f"{self.factor:g} times its best, {self.best:.3f} at step {self.best_step}"

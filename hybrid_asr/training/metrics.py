@@ -69,7 +69,7 @@ class CsvMetrics(Logger):
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        write_text(self.path, text.getvalue(), folder="expect")
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

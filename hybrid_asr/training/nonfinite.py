@@ -57,7 +57,7 @@ class Nonfinite:
         self.in_row, self.total = state.get("in_row", 0), state.get("skipped", 0)
         if self.file.is_file():
             lines = self.file.read_text(encoding="utf-8").splitlines(keepends=True)
-            write_text(self.file, "".join(line for line in lines if _step_of(line) <= step))
+            write_text(self.file, "".join(line for line in lines if _step_of(line) <= step), folder="expect")
 
     def state(self) -> dict[str, int]:
         """What a saved state must hold."""
@@ -122,6 +122,6 @@ def number(value: float) -> float | str:
 
 def _step_of(line: str) -> float:
     try:
-        return json.loads(line)["step"]
+        return float(json.loads(line)["step"])
     except (ValueError, LookupError, TypeError):  # torn by a kill
         return math.inf

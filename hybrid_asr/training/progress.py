@@ -113,8 +113,7 @@ class Progress(L.Callback):
         self.window = {}
         row = {"epoch": -(-module.step // self.steps_per_epoch)} | train_row(trainer, window)
         row["train.lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
-        for logger in trainer.loggers:
-            logger.log_metrics(row, step=module.step)
+        log_row(trainer, row, module.step)
         new = set(module.take_unaligned()) - self.unaligned
         if new:
             self.unaligned |= new
@@ -149,6 +148,17 @@ class Progress(L.Callback):
             f"left {duration(left)}"
         )
         tell(f"\r{line}\033[K" if live else line, end="" if live else "\n")
+
+
+def log_row(trainer: L.Trainer, row: dict[str, Any], step: int) -> None:
+    """Give a row to all loggers. An OSError names at least the logger's folder: TensorBoard writes in a thread."""
+    for logger in trainer.loggers:
+        try:
+            logger.log_metrics(row, step=step)
+        except OSError as error:
+            if error.filename is None:
+                error.filename = f"{logger.save_dir}/{logger.name}"
+            raise
 
 
 def train_row(trainer: L.Trainer, window: dict[str, float]) -> dict[str, float]:

@@ -52,8 +52,7 @@ class StatusFile:
             "environment": self._environment,
         }
         with contextlib.suppress(OSError):
-            if self.path.parent.is_dir():
-                write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+            write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n", folder="expect")
         self._written = time.monotonic()
 
 

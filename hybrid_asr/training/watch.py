@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_asr.training.build import TrainerConfig
-from hybrid_asr.training.checkpoint import BEST, Checkpoints
+from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.divergence import Divergence
 from hybrid_asr.training.nonfinite import Nonfinite
 from hybrid_asr.training.process import is_first, say
@@ -66,11 +66,10 @@ def _watch_loss(
 
 def advice(checkpoints: Checkpoints, good_step: int) -> str:
     """What to do about a training that diverges and was best at `good_step`."""
-    good = checkpoints.good_until(good_step) or checkpoints.best()
-    if good is None:
+    found = checkpoints.good_until(good_step)
+    if found is None:
         return "No epoch has ended yet: begin anew with a lower optim.lr or a longer optim.warmup"
-    file = checkpoints.folder / good.file
-    file = file if file.is_file() else checkpoints.folder / BEST
+    file, good = found
     return (
         f"The last good checkpoint is {file} (epoch {good.epoch}, step {good.step}); in a run of its own, start from "
         f"it with init.from={file} and a lower optim.lr, a longer optim.warmup or a smaller optim.clip"

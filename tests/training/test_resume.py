@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from hybrid_asr.run import Run
 from tests.tones import process, rows, train, words
 
 # Everything that draws random numbers; rows of three steps, so that a saved state falls within one.
@@ -77,10 +78,16 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(whole, tones, tmp_path
     done = stop(tones, run, "SIGKILL")
     assert done.returncode == -9, done.stderr
     assert not (run / "model.pt").exists()
-    (run / "checkpoints/.last.ckpt.1234.tmp").write_bytes(b"what a process was writing when it was killed")
+    for name in ("checkpoints/.last.ckpt.999999999.tmp", ".status.json.999999999.tmp"):
+        (run / name).write_bytes(b"what a process was writing when it was killed")
+    status = Run(run).status()
+    assert status is not None and status["state"] == "killed"
     saved = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["step"]
     assert train(tones, run, *SETTINGS) == 0
-    told = re.search(rf"continuing {re.escape(str(run))} at step (\d+) of (\d+)", capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert "was left by process" in said
+    assert not list(run.rglob(".*.tmp"))
+    told = re.search(rf"continuing {re.escape(str(run))} at step (\d+) of (\d+)", said)
     assert told
     assert int(told[1]) == saved
     assert 10 <= saved < int(told[2])

@@ -1,0 +1,134 @@
+"""Worker processes that die, and sound files that vanish while training."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+import hybrid_asr.train
+from hybrid_asr.data.check import label_counts
+from hybrid_asr.data.dataset import SpeechDataset, WorkerError, build_loader
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.plan import Part, PlannedUtterance
+from hybrid_asr.models.bundle import read_torch
+from hybrid_asr.text.tokenizer import CharTokenizerConfig, train_tokenizer
+from tests.tones import rows, train, write_corpus
+
+SETTINGS = ("trainer.epochs=3", "data.audio=unchecked", "trainer.log_every=3", "augment.speeds=[0.9,1.0,1.1]")
+
+
+@pytest.fixture(scope="module")
+def dataset(tones) -> SpeechDataset:
+    manifest = Manifest.read(tones / "train.jsonl")
+    tokenizer = train_tokenizer(CharTokenizerConfig(), [utterance.text for utterance in manifest])
+    assert len(label_counts(manifest, tokenizer, "none@1").labels) == 48
+    return SpeechDataset(manifest, tokenizer=tokenizer, rules="none@1", rate=8000)
+
+
+PARTS = [Part((PlannedUtterance((place,), 1.0, 1.0),), None) for place in range(24)]
+
+
+def kill_a_worker(loader) -> None:
+    os.kill(loader._iterator._workers[0].pid, signal.SIGKILL)
+
+
+def test_killed_workers_are_started_again_where_they_were(dataset):
+    told: list[str] = []
+    expected = [batch.ids for batch in build_loader(dataset, PARTS, workers=0, prefetch=1)]
+    loader = build_loader(dataset, PARTS, workers=2, prefetch=2, restarts=2, warn=told.append)
+    for _ in range(2):  # a second round over the same loader begins at its beginning
+        found = []
+        for batch in loader:
+            found.append(batch.ids)
+            if len(found) == 5 and not told:
+                kill_a_worker(loader)
+        assert found == expected
+    assert len(told) == 1
+    assert "has died" in told[0] and "nothing is lost or repeated" in told[0]
+
+
+@pytest.mark.slow
+def test_workers_that_die_too_often_stop_it(dataset):
+    loader = build_loader(dataset, PARTS, workers=1, prefetch=1, restarts=1)
+    found = 0
+    with pytest.raises(WorkerError, match=r"died again and again.*fewer data\.workers"):
+        for _ in loader:
+            found += 1
+            kill_a_worker(loader)
+    assert found >= 2
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A corpus of tones of which a file may be taken away."""
+    return write_corpus(tmp_path / "tones")
+
+
+def taken_away(monkeypatch, file, epoch: int = 1) -> None:
+    """Let a sound file vanish while epoch `epoch` is validated."""
+    evaluate, calls = hybrid_asr.train.evaluate, []
+
+    def losing(*arguments, **options):
+        calls.append(1)
+        if len(calls) == epoch:
+            os.replace(file, file.with_suffix(".away"))
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(hybrid_asr.train, "evaluate", losing)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_vanished_file_stops_training_with_all_saved(corpus, tmp_path, monkeypatch, capsys, workers):
+    whole, run, file = tmp_path / "whole", tmp_path / "run", corpus / "train/07.wav"
+    settings = (*SETTINGS, f"data.workers={workers}")
+    assert train(corpus, whole, *settings) == 0
+    with monkeypatch.context() as patch:
+        taken_away(patch, file)
+        assert train(corpus, run, *settings) == 2
+    told = capsys.readouterr().err.partition("hybrid-asr train: ")[2]
+    assert f"{corpus}/train.jsonl:8: utterance 'train-07': {file}: no such file" in told
+    step = read_torch(run / "checkpoints/last.ckpt")["step"]
+    assert f"the last good state is that of step {step} in" in told
+    assert step >= len(rows(whole, "train.loss"))
+    os.replace(file.with_suffix(".away"), file)
+    assert train(corpus, run, *settings) == 0
+    assert (run / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    one, other = (read_torch(place / "model.pt")["weights"] for place in (run, whole))
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_vanished_file_is_skipped_and_counted(corpus, tmp_path, monkeypatch, capsys, workers):
+    run, file = tmp_path / "run", corpus / "train/07.wav"
+    taken_away(monkeypatch, file)
+    skip = ("data.unreadable=skip", "data.unreadable_share=0.05", f"data.workers={workers}")
+    assert train(corpus, run, *SETTINGS, *skip) == 0
+    told = capsys.readouterr().err
+    assert told.count(f"left out: {corpus}/train.jsonl:8: utterance 'train-07': {file}: no such file") == 1
+    assert "1 training utterances could not be read and were left out" in told
+    assert sum(rows(run, "train.unread")) in ((2,) if workers == 0 else (1, 2)), "workers may have read it ahead"
+    assert sum(rows(run, "train.skipped")) == 0
+
+
+def test_a_row_that_is_left_out_is_silence_that_does_not_count(corpus, dataset):
+    manifest = Manifest.read(corpus / "train.jsonl")
+    (corpus / "train/07.wav").write_bytes(b"RIFF damaged")
+    reader = SpeechDataset(manifest, tokenizer=dataset.tokenizer, rules="none@1", rate=8000, unreadable="skip")
+    part = Part((PlannedUtterance((3,), 1.0, 1.0), PlannedUtterance((7,), 1.1, 1.0)), 20)
+    batch, good = reader[part], dataset[part]
+    assert batch.weights.tolist() == [1.0, 0.0]
+    assert batch.samples.tolist() == good.samples.tolist(), "the plan's budget holds"
+    assert not batch.audio[1].any()
+    assert torch.equal(batch.audio[0], good.audio[0]) and batch.divisor == good.divisor
+    assert len(batch.unread) == 1 and "train.jsonl:8" in batch.unread[0]
+
+
+def test_too_many_vanished_files_stop_training_all_the_same(corpus, tmp_path, capsys):
+    for place in range(10, 20):
+        (corpus / f"train/{place}.wav").unlink()
+    run = tmp_path / "run"
+    assert train(corpus, run, *SETTINGS, "data.unreadable=skip", "data.unreadable_share=0.05") == 2
+    told = capsys.readouterr().err
+    assert "3 training utterances could not be read, data.unreadable_share allows 2" in told
+    assert "the last good state is that of step" in told
