@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """cli > study > launch > prepare, train, show > decode > pages > recogniser, replay > stream > run > training
     > evaluation > convert > data, decoding > models > nn > losses > scoring > audio > text > lengths > config
-    > environment > files > lock > errors"""
+    > environment > files > lock, memory > errors"""
 DEPTH = {name.strip(): depth for depth, names in enumerate(ORDER.split(">")) for name in names.split(",")}
 ROOMS = {
     "lightning": {"training"},

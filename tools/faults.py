@@ -128,8 +128,8 @@ length-bound-ignored: hybrid_asr/decoding/build.py
 
 stale-decoding-reused: hybrid_asr/decode.py
   tests/training/test_variants.py::test_statistics_of_the_training_set_are_stored_and_used
-- return found if complete and found.get("signatures") == signatures else None
-+ return found if complete else None
+- if not isinstance(found, dict) or found.get("signatures") != signatures:
++ if not isinstance(found, dict):
 
 validation-reads-segments-from-the-start: hybrid_asr/evaluation.py
   tests/test_faults_extra.py::test_evaluation_reads_a_segment_at_its_place
@@ -158,8 +158,8 @@ divisor-without-the-end: hybrid_asr/data/plan.py
 
 resume-begins-the-epoch-again: hybrid_asr/data/sampler.py
   tests/data/test_sampler.py::test_a_resumed_training_is_the_tail_of_an_uninterrupted_one
-- for step in range(self._first, self._total):
-+ for step in range(self._first - self._first % self._planner.steps, self._total):
+- divmod(self._first + step, self._planner.steps)
++ divmod(self._first - self._first % self._planner.steps + step, self._planner.steps)
 
 rank-ignored-in-evaluation: hybrid_asr/data/sampler.py
   tests/data/test_sampler.py::test_evaluation_takes_every_utterance_once_and_gives_ranks_equal_numbers
@@ -245,21 +245,73 @@ unknown-keys-accepted: hybrid_asr/config/schema.py
 
 half-written-file-takes-its-place: hybrid_asr/files.py
   tests/test_files.py::test_an_exception_leaves_the_old_file_as_it_was
--         os.replace(temporary, path)
 -     finally:
--         temporary.unlink(missing_ok=True)
+-         with contextlib.suppress(OSError):
 +     finally:
-+         os.replace(temporary, path)
++         with contextlib.suppress(OSError):
++             os.replace(temporary, path)
+
+a-flipped-bit-is-not-seen: hybrid_asr/models/bundle.py
+  tests/models/test_bundle.py::test_one_flipped_bit_is_found_wherever_it_is
+- damaged = archive.testzip()
++ damaged = None
+
+previous-state-goes-before-the-new-one-stands: hybrid_asr/files.py
+  tests/training/test_faults_disk.py::test_at_every_moment_of_saving_there_is_a_whole_state
+-                 os.replace(path, former)
++                 os.remove(former)
++                 os.remove(path)
+
+damaged-state-becomes-the-one-before: hybrid_asr/training/checkpoint.py
+  tests/training/test_faults_disk.py::test_a_damaged_state_never_becomes_the_one_before_the_next
+- self.from_previous = path.name == PREVIOUS
++ self.from_previous = False
+
+a-lock-that-nobody-looks-at: hybrid_asr/lock.py
+  tests/test_lock.py::test_the_second_is_refused_and_told_who_holds_it
+  tests/training/test_faults_stop.py::test_a_second_training_is_refused_also_a_fresh_one
+- fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
++ fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+a-reused-process-number-keeps-the-lock: hybrid_asr/lock.py
+  tests/test_lock.py::test_a_process_with_the_number_of_a_dead_one_is_not_that_one
+- (not self.started or process_started(self.pid) != self.started)
++ not process_started(self.pid)
+
+bad-updates-are-applied: hybrid_asr/training/module.py
+  tests/training/test_faults_nonfinite.py::test_an_update_that_is_not_finite_changes_nothing
+- optimizer.found_inf = (~finite).float()
++ optimizer.found_inf = torch.zeros_like(norm)
+
+an-infinite-loss-with-a-finite-gradient-counts: hybrid_asr/training/module.py
+  tests/training/test_faults_nonfinite.py::test_a_loss_that_is_not_finite_spoils_the_gradient
+- return loss * (1 + 0 * loss.detach())
++ return loss
+
+rows-that-could-not-be-read-count: hybrid_asr/data/dataset.py
+  tests/training/test_faults_data.py::test_a_row_that_is_left_out_is_silence_that_does_not_count
+- round(seconds * self.rate)), np.float32), 0.0
++ round(seconds * self.rate)), np.float32), row.weight
+
+restarted-workers-repeat-a-part: hybrid_asr/data/dataset.py
+  tests/training/test_faults_data.py::test_killed_workers_are_started_again_where_they_were
+- stream.first = given
++ stream.first = max(0, given - 1)
+
+changed-hypotheses-stay: hybrid_asr/decode.py
+  tests/test_cli.py::test_hypotheses_that_were_changed_are_decoded_again
+- whole = found.get("hypotheses_sha256") == file_digest(place / "hypotheses.jsonl")
++ whole = (place / "hypotheses.jsonl").is_file()
 
 masks-repeat-at-every-step: hybrid_asr/training/module.py
   tests/test_faults_extra.py::test_what_a_step_draws_hangs_on_its_number
-- place_seed(self.seed, self.step, batch_idx % self.accumulate, self.global_rank)
-+ place_seed(self.seed, batch_idx % self.accumulate, self.global_rank)
+- place_seed(self.seed, step, part, rank)
++ place_seed(self.seed, part, rank)
 
 spec-augment-never-applied: hybrid_asr/training/module.py
   tests/training/test_resume.py::test_what_is_drawn_is_on
-- if self.step >= self.mask_from:
-+ if self.step >= self.total_steps:
+- if step >= self.mask_from:
++ if step >= self.total_steps:
 
 spec-augment-counted-but-not-applied: hybrid_asr/training/module.py
   tests/test_faults_extra.py::test_what_a_step_draws_hangs_on_its_number
@@ -273,8 +325,8 @@ smoothing-not-passed-on: hybrid_asr/training/module.py
 
 fillers-count: hybrid_asr/training/module.py
   tests/test_faults_extra.py::test_a_filler_teaches_nothing
-- return (losses.total * batch.weights).sum() / batch.divisor
-+ return losses.total.sum() / batch.divisor
+- loss = (losses.total * batch.weights).sum() / batch.divisor
++ loss = losses.total.sum() / batch.divisor
 
 accumulated-parts-weigh-less: hybrid_asr/training/module.py
   tests/training/test_two_processes.py::test_accumulated_parts_are_one_batch

@@ -274,3 +274,24 @@ def test_text_and_noise_are_refused(tmp_path):
     contents += [b"\x80\x02" + generator.randbytes(generator.randrange(1, 40)) for _ in range(200)]
     for content in contents:
         assert_unreadable(tmp_path / "noise.pt", content)
+
+
+def test_one_flipped_bit_is_found_wherever_it_is(tmp_path):
+    """torch itself reads such a file without a word, and the model is another one."""
+    path, place = tmp_path / "model.pt", random.Random(5)
+    bundle_of(config()).save(path)
+    whole = path.read_bytes()
+    for _ in range(40):
+        at = place.randrange(len(whole))
+        content = bytearray(whole)
+        content[at] ^= 1 << place.randrange(8)
+        path.write_bytes(content)
+        try:
+            assert_same(Bundle.load(path), bundle_of(config()))  # in what only fills the gaps between two records
+        except BundleError as error:
+            assert f"{path}: damaged, or not a checkpoint" in str(error)
+    content = bytearray(whole)
+    content[len(content) // 2] ^= 1  # in the middle of the weights
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"data/\d+ does not match its checksum"):
+        Bundle.load(path)

@@ -85,6 +85,24 @@ def test_an_update_that_is_not_finite_changes_nothing(trained):
     assert module.take_sums()[0]["skipped"] == 0
 
 
+def test_a_loss_that_is_not_finite_spoils_the_gradient(tones, tmp_path, monkeypatch):
+    """Its own gradient may be finite, as that of an overflow which a maximum hides; all devices must learn of it."""
+    losses = SpeechModule.losses
+
+    def hidden(self, batch, *, step, part, rank):
+        found, masked = losses(self, batch, step=step, part=part, rank=rank)
+        if step == BAD - 1:
+            found = found._replace(total=found.total + torch.inf)
+        return found, masked
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(SpeechModule, "losses", hidden)
+        assert train(tones, run, "trainer.epochs=1") == 0
+    assert sum(rows(run, "train.skipped")) == 1
+    assert all(math.isfinite(loss) for loss in rows(run, "train.loss"))
+
+
 def test_one_bad_update_is_skipped_and_counted_and_resumed_over(tones, tmp_path, monkeypatch, capsys):
     settings = ("trainer.epochs=2", "trainer.log_every=3", "trainer.save_minutes=1e-9", *DRAWN)
     whole, run = tmp_path / "whole", tmp_path / "run"

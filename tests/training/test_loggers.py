@@ -28,6 +28,24 @@ def test_tensorboard_gets_all_rows(tones, tmp_path):
     assert [event.step for event in events.Scalars("train.loss")] == list(range(1, len(rows(run, "train.loss")) + 1))
 
 
+def test_tensorboard_shows_no_step_twice_where_training_went_on(tones, tmp_path):
+    """A second process may do steps again whose rows the first had written already."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = tmp_path / "run"
+    settings = ("presets.logger=tensorboard", "trainer.epochs=3")
+    assert train(tones, run, *settings) == 0
+    for name in ("last.ckpt", "model.pt"):
+        (
+            run / ("" if name == "model.pt" else "checkpoints") / name
+        ).unlink()  # as if killed: only the one before is left
+    assert train(tones, run, *settings) == 0
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    steps = [event.step for event in events.Scalars("train.loss")]
+    assert steps == sorted(set(steps)) == list(range(1, len(rows(run, "train.loss")) + 1))
+
+
 def test_wandb_writes_offline(tones, tmp_path):
     run = tmp_path / "run"
     done = process(*words(tones, run, "trainer.epochs=1", "presets.logger=wandb_offline"))
