@@ -23,6 +23,7 @@ from hybrid_asr.decode import load_decoder, score_items, served, valid_decoder
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import decoder_for, evaluate, gather, pad_audio, read_ahead
 from hybrid_asr.files import remove_unfinished
+from hybrid_asr.memory import keep_freed_memory
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
 from hybrid_asr.stream import dataset, least_table, planner, training_set
@@ -80,6 +81,7 @@ class Training:
         self.state = self._last_state()
         if cfg.trainer.threads:
             torch.set_num_threads(cfg.trainer.threads)
+        keep_freed_memory()
         self.bundle, self.counts = self._bundle()
         self.planner = self._planner()
 
