@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,8 @@ from hybrid_asr.evaluation import Decoded, Evaluation, decoder_for, evaluate, pi
 from hybrid_asr.files import remove_unfinished, write_text
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import HybridModel
-from hybrid_asr.run import Run, RunConfig, deciding
+from hybrid_asr.pages.run_page import refresh
+from hybrid_asr.run import Run, RunConfig, deciding, set_paths
 from hybrid_asr.scoring.report import ErrorReport, Scored, report
 
 BATCH_S = 120.0  # seconds of audio, with padding, that are decoded at once
@@ -72,6 +72,7 @@ def decode_run(
                 found = _decode_one(bundle, settings, manifest, device, place, signatures, cfg.metric)
             reports[f"{set_name}/{label}"] = found
     print(table(reports))
+    refresh(run)
     return reports
 
 
@@ -144,29 +145,6 @@ def served(model: HybridModel) -> list[str]:
     if model.ctc is None or model.decoder is None:
         return [valid_decoder("auto", model)]
     return ["ctc_greedy", "attention", "joint"]
-
-
-def set_paths(cfg: RunConfig, names: Sequence[str]) -> dict[str, Path]:
-    """The manifests of sets: `train`, `valid`, each test set by its file's name, and `test` for all of these.
-
-    Where that is the name of several, the folder belongs to it: `an4-test`, `spoken-test`.
-    """
-    root = Path(cfg.data.root)
-    stems = Counter(["train", "valid", *(Path(path).stem for path in dict.fromkeys(cfg.data.test))])
-    tests = {
-        Path(path).stem if stems[Path(path).stem] == 1 else "-".join(Path(path).with_suffix("").parts): root / path
-        for path in cfg.data.test
-    }
-    known = {"train": root / cfg.data.train, "valid": root / cfg.data.valid, **tests}
-    found: dict[str, Path] = {}
-    for name in names:
-        if name == "test":
-            found |= tests
-        elif name in known:
-            found[name] = known[name]
-        else:
-            raise UserError(f"--sets {name}: the run has no such set; it has {', '.join(sorted({*known, 'test'}))}")
-    return found
 
 
 def score_items(items: Sequence[Decoded], metric: Literal["wer", "cer"]) -> ErrorReport:

@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,6 +118,10 @@ class Run:
         return self.folder / "nonfinite.jsonl"
 
     @property
+    def page_file(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
     def checkpoint_folder(self) -> Path:
         return self.folder / "checkpoints"
 
@@ -149,7 +155,7 @@ class Run:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for path in (
             *(self.metrics_file, self.model_file, self.status_file, self.nonfinite_file),
-            *(self.folder / "wandb.id", self.folder / "report.html", self.config_file),
+            *(self.folder / "wandb.id", self.page_file, self.config_file),
         ):
             path.unlink(missing_ok=True)
 
@@ -204,3 +210,26 @@ def weights_digest(bundle: Bundle) -> str:
 def default_folder(recipe: Path) -> Path:
     """runs/<corpus>/<recipe> where the user stands."""
     return Path("runs") / recipe.resolve().parent.name / recipe.stem
+
+
+def set_paths(cfg: RunConfig, names: Sequence[str]) -> dict[str, Path]:
+    """The manifests of sets: `train`, `valid`, each test set by its file's name, and `test` for all of these.
+
+    Where that is the name of several, the folder belongs to it: `an4-test`, `spoken-test`.
+    """
+    root = Path(cfg.data.root)
+    stems = Counter(["train", "valid", *(Path(path).stem for path in dict.fromkeys(cfg.data.test))])
+    tests = {
+        Path(path).stem if stems[Path(path).stem] == 1 else "-".join(Path(path).with_suffix("").parts): root / path
+        for path in cfg.data.test
+    }
+    known = {"train": root / cfg.data.train, "valid": root / cfg.data.valid, **tests}
+    found: dict[str, Path] = {}
+    for name in names:
+        if name == "test":
+            found |= tests
+        elif name in known:
+            found[name] = known[name]
+        else:
+            raise UserError(f"--sets {name}: the run has no such set; it has {', '.join(sorted({*known, 'test'}))}")
+    return found

@@ -25,6 +25,7 @@ from hybrid_asr.evaluation import decoder_for, evaluate, gather, pad_audio, read
 from hybrid_asr.files import remove_unfinished
 from hybrid_asr.memory import keep_freed_memory
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
 from hybrid_asr.stream import dataset, least_table, planner, training_set
 from hybrid_asr.text.normalise import normalise
@@ -33,6 +34,7 @@ from hybrid_asr.training.build import build_loggers, build_trainer, check_device
 from hybrid_asr.training.callbacks import Halted, Interrupted, SaveAndValidate
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.datamodule import SpeechData
+from hybrid_asr.training.each_epoch import EachEpoch
 from hybrid_asr.training.metrics import CsvMetrics
 from hybrid_asr.training.module import SpeechModule, place_seed
 from hybrid_asr.training.process import alone, is_first, say, terminable
@@ -58,7 +60,12 @@ def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = N
     if is_first():
         run.refuse_foreign()
     with alone(run.folder), terminable(again):
-        return Training(cfg, run, fresh=fresh, again=again).run_to_end()
+        training = Training(cfg, run, fresh=fresh, again=again)
+        try:
+            return training.run_to_end()
+        finally:  # of a training that failed or was stopped, too
+            if is_first() and run.exists():
+                refresh(run)
 
 
 def _command(recipe: str, overrides: Sequence[str], folder: Path | None) -> str:
@@ -295,7 +302,11 @@ class Training:
             cfg.trainer,
             updates=total - module.first_step,
             accumulate=accumulate,
-            callbacks=[progress, keeper],
+            callbacks=[
+                progress,
+                keeper,
+                EachEpoch(partial(refresh, self.run, depth="quick"), steps_per_epoch=self.planner.steps),
+            ],
             loggers=[metrics, *loggers],
         )
         loader = partial(
@@ -347,7 +358,8 @@ class Training:
                 f"epoch {epoch}: valid WER {report.wer:.2%}, CER {report.cer:.2%} ({name}); "
                 f"plan: {self._plan_text(epoch)}"
             )
-            return {f"valid.{name}.wer": report.wer, f"valid.{name}.cer": report.cer, f"valid.{name}.ser": report.ser}
+            rates = {f"valid.{name}.wer": report.wer, f"valid.{name}.cer": report.cer, f"valid.{name}.ser": report.ser}
+            return rates | self.planner.plan(epoch - 1).statistics.row()
 
         return validate
 

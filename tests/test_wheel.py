@@ -32,6 +32,13 @@ def test_the_wheel_carries_all_presets_and_recipes(wheel, checkout):
     assert not [name for name in inside if name.startswith(("tests/", "tools/", "conf/")) or "__pycache__" in name]
 
 
+def test_the_wheel_carries_what_pages_are_made_of(wheel, checkout):
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    files = sorted((checkout / "hybrid_asr/pages/templates").iterdir())
+    assert {path.suffix for path in files} == {".html", ".css", ".js"}
+    assert {path.relative_to(checkout).as_posix() for path in files} <= inside
+
+
 def test_an_installed_wheel_works_in_an_empty_folder(wheel, tmp_path):
     """Unpacked as pip would, before everything else on the path, since installing torch again would take minutes."""
     site, empty = tmp_path / "site", tmp_path / "empty"

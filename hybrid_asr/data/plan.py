@@ -65,6 +65,11 @@ class PlanStatistics(NamedTuple):
             f"too short for CTC {self.infeasible}{eased}"
         )
 
+    def row(self) -> dict[str, float]:
+        """The same for a table of epochs: shares, and the utterances at each speed."""
+        speeds = {f"plan.speed_{speed:g}": float(count) for speed, count in self.speeds.items()}
+        return {"plan.joined_share": self.joined_share, "plan.padding_share": self.padding_share} | speeds
+
 
 @dataclass(frozen=True)
 class Corpus:

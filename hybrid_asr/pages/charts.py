@@ -1,0 +1,173 @@
+"""Line charts as SVG: labelled axes, and thousands of rows thinned so that no peak is lost."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+WIDTH, HEIGHT = 380, 236
+LEFT, RIGHT, TOP, BOTTOM = 54, 12, 12, 40
+BINS = 240  # more columns than these a chart of this width cannot show
+
+
+class Series(NamedTuple):
+    """Measured points; x need not be evenly spaced, y may hold NaN, which is left out."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+
+
+class Chart(NamedTuple):
+    """What is to be drawn; `unit` belongs to the y axis."""
+
+    title: str
+    unit: str
+    series: Sequence[Series]
+    scale: Literal["linear", "log"] = "linear"
+    x_name: str = "step"
+
+
+class Thinned(NamedTuple):
+    """Columns of a chart: the median of the rows in each, and their lowest and highest; `last` is the last row's y."""
+
+    x: np.ndarray
+    middle: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    rows: int
+    last: float
+
+
+class Line(NamedTuple):
+    """A drawn series: SVG path data of the medians and, where rows were put together, of the band around them."""
+
+    name: str
+    path: str
+    band: str
+    last: float
+    points: list[tuple[float, float]]
+
+
+class Tick(NamedTuple):
+    """A mark on an axis: its place in the picture and its text."""
+
+    at: float
+    text: str
+
+
+class Axis(NamedTuple):
+    """Values from `low` to `high`, on a picture from `start` to `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    scale: Literal["linear", "log"] = "linear"
+
+    def place(self, values: np.ndarray) -> np.ndarray:
+        """Where values lie."""
+        if self.scale == "log":
+            share = np.log(values / self.low) / math.log(self.high / self.low)
+        else:
+            share = (values - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self, values: Sequence[float]) -> list[Tick]:
+        """Marks at values."""
+        return [Tick(float(at), f"{value:g}") for at, value in zip(self.place(np.array(values)), values, strict=True)]
+
+
+class Drawing(NamedTuple):
+    """A chart in the coordinates of its picture, for the template."""
+
+    chart: Chart
+    lines: list[Line]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    caption: str
+    frame: tuple[int, int, int, int] = (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
+    size: tuple[int, int] = (WIDTH, HEIGHT)
+
+
+def thin(x: np.ndarray, y: np.ndarray, bins: int = BINS) -> Thinned:
+    """Rows put together by equal stretches of x, as soon as there are more of them than `bins`."""
+    if len(x) <= bins:
+        return Thinned(x, y, y, y, len(x), float(y[-1]))
+    edges = np.linspace(x.min(), x.max(), bins + 1)
+    place = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, bins - 1)
+    groups = [np.flatnonzero(place == one) for one in np.unique(place)]
+    columns = [(x[rows].mean(), np.median(y[rows]), y[rows].min(), y[rows].max()) for rows in groups]
+    return Thinned(*np.array(columns).T, rows=len(x), last=float(y[-1]))
+
+
+def draw(chart: Chart) -> Drawing | None:
+    """Lay out a chart; None where no series has a finite number (a positive one, on a logarithmic axis)."""
+    kept, lost = [], 0
+    for series in chart.series:
+        usable = np.isfinite(series.y) & ((series.y > 0) | (chart.scale == "linear"))
+        lost += int((~np.isfinite(series.y)).sum())
+        if usable.any():
+            kept.append((series.name, thin(series.x[usable], series.y[usable])))
+    if not kept:
+        return None
+    thinned = [one for _, one in kept]
+    x_low, x_high = _range([np.zeros(1), *(one.x for one in thinned)])
+    x_axis = Axis(x_low, max(x_high, x_low + 1e-12), LEFT, WIDTH - RIGHT)
+    low, high = _range([one.low for one in thinned] + [one.high for one in thinned])
+    y_values = _log_ticks(low, high) if chart.scale == "log" else _ticks(min(low, 0.0), high)
+    y_axis = Axis(y_values[0], y_values[-1], HEIGHT - BOTTOM, TOP, chart.scale)
+    return Drawing(
+        chart,
+        [_line(name, one, x_axis, y_axis) for name, one in kept],
+        x_axis.ticks([value for value in _ticks(x_low, x_high, 4) if value <= x_high]),
+        y_axis.ticks(y_values),
+        _caption(thinned, lost),
+    )
+
+
+def _line(name: str, one: Thinned, x_axis: Axis, y_axis: Axis) -> Line:
+    x, middle, low, high = x_axis.place(one.x), *(y_axis.place(y) for y in (one.middle, one.low, one.high))
+    band = _path(np.concatenate([x, x[::-1]]), np.concatenate([low, high[::-1]])) + "Z" if one.rows > len(x) else ""
+    points = list(zip(x.tolist(), middle.tolist(), strict=True)) if len(x) <= 3 else []
+    return Line(name, _path(x, middle), band, one.last, points)
+
+
+def _path(x: np.ndarray, y: np.ndarray) -> str:
+    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))
+
+
+def _caption(series: Sequence[Thinned], lost: int) -> str:
+    """How honest the picture is."""
+    most = max(series, key=lambda one: one.rows)
+    parts = []
+    if most.rows > len(most.x):
+        parts.append(f"{most.rows} rows in {len(most.x)} columns: line = median, band = lowest to highest of a column.")
+    if lost:
+        parts.append(f"{lost} values that are no finite number are left out.")
+    return " ".join(parts)
+
+
+def _range(values: Sequence[np.ndarray]) -> tuple[float, float]:
+    return float(min(one.min() for one in values)), float(max(one.max() for one in values))
+
+
+def _ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers from at most `low` to at least `high`."""
+    rough = max(high - low, 1e-9, 1e-6 * abs(high)) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{one * step:.10g}") for one in range(first, max(last, first + 1) + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten around the range; only powers where it is wide."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1, 2, 5) if len(powers) <= 4 else (1,)
+    every = [float(f"{factor}e{power}") for power in powers for factor in factors]
+    below = [value for value in every if value <= low][-1:]
+    above = [value for value in every if value >= high][:1]
+    found = [*below, *(value for value in every if low < value < high), *above]
+    return found if len(set(found)) > 1 else [found[0] / 2, found[0], 2 * found[0]]

@@ -1,0 +1,146 @@
+"""`report.html`: one run to look at, from whatever its folder holds."""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from hybrid_asr import __version__
+from hybrid_asr.config.files import to_yaml
+from hybrid_asr.config.schema import plain
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.environment import environment
+from hybrid_asr.errors import UserError
+from hybrid_asr.files import write_text
+from hybrid_asr.pages import curves, decodings, hearing, standing
+from hybrid_asr.pages.kit import Note, attempt, render
+from hybrid_asr.pages.sound import Clip, Sounds
+from hybrid_asr.run import Run, RunConfig, set_paths
+from hybrid_asr.scoring.rows import UtteranceScore
+from hybrid_asr.training.callbacks import tell
+
+
+class Pictures(NamedTuple):
+    """What the page's script draws, utterance by utterance, and what must be said of it."""
+
+    utterances: list[dict[str, Any]]
+    notes: list[str]
+
+
+def refresh(run: Run, *, depth: Literal["quick", "full"] = "full") -> Path | None:
+    """Write the run's page anew; returns where it lies, None where there is no folder or it could not be written.
+
+    "quick" leaves out what needs the model or the audio, for a training that goes on. Never raises: what fails inside a
+    part stands there, what fails as a whole is one line for the user, since no page may stop a training.
+    """
+    if not run.folder.is_dir():
+        return None
+    try:
+        write_text(run.page_file, run_page(run, depth=depth))
+        return run.page_file
+    except Exception as error:
+        tell(f"{run.page_file}: the page could not be written ({type(error).__name__}: {error}); the run is not harmed")
+        return None
+
+
+def run_page(run: Run, *, depth: Literal["quick", "full"] = "full") -> str:
+    """The page as text. A part that cannot be made is a note."""
+    cfg = attempt(run.read_config)
+    rows = attempt(lambda: standing.read_rows(run))
+    known = [] if isinstance(rows, Note) else rows
+    values: dict[str, Any] = {
+        "name": "/".join(run.folder.resolve().parts[-2:]),
+        "standing": standing.read_standing(run, known),
+        "rows": rows,
+        "cfg": cfg,
+        "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
+        "version": __version__,
+        "maker": environment(),
+        "best": None,
+        "curves": attempt(lambda: curves.curves(known)),
+        "last_epoch": int(standing.number(known[-1].get("epoch"))) if known and known[-1].get("epoch") else None,
+    }
+    values |= _of_config(run, cfg, known) if isinstance(cfg, RunConfig) else _without_config(cfg)
+    values |= _of_decodings(run, cfg, depth) if isinstance(cfg, RunConfig) else _without_decodings(cfg)
+    clips = {} if isinstance(values["sounds"], Note) else values["sounds"]
+    return render(
+        "run.html",
+        scripts=("hearing.js",),
+        uris={key: clip.uri for key, clip in clips.items() if clip.uri},
+        most_confusions=decodings.CONFUSIONS,
+        most_speakers=decodings.SPEAKERS,
+        **values,
+    )
+
+
+def _of_config(run: Run, cfg: RunConfig, rows: standing.Rows) -> dict[str, Any]:
+    return {
+        "best": attempt(lambda: standing.best_epoch(rows, cfg)),
+        "augmentation": attempt(lambda: curves.augmentation(cfg, rows)),
+        "config_text": attempt(lambda: to_yaml(plain(cfg))),
+    }
+
+
+def _without_config(why: Note) -> dict[str, Any]:
+    return {"augmentation": why, "config_text": why}
+
+
+def _of_decodings(run: Run, cfg: RunConfig, depth: Literal["quick", "full"]) -> dict[str, Any]:
+    """The table, and of one decoding the utterances; with their sound and pictures unless the page is a quick one."""
+    table = attempt(lambda: decodings.find_decodings(run, cfg))
+    chosen = table if isinstance(table, Note) else decodings.choose(table, cfg)
+    scored = decodings.utterances_of(chosen)
+    values: dict[str, Any] = {"table": table, "chosen": chosen, "worst": scored, "sounds": {}, "pictures": scored}
+    if isinstance(chosen, Note) or isinstance(scored, Note):
+        return values
+    values["worst"] = attempt(lambda: decodings.worst(scored, chosen.metric))
+    if depth == "quick":
+        why = "Pictures and sound are made when the training has ended, and by hybrid-asr decode."
+        return values | {"pictures": Note(why), "sounds": Note(why)}
+    sounds = attempt(lambda: _sounds(cfg, chosen.set_name))
+    if isinstance(sounds, Note):
+        return values | {"pictures": sounds, "sounds": sounds}
+    pictures = attempt(lambda: _pictures(run, chosen, scored, sounds))
+    listed = [] if isinstance(values["worst"], Note) else [one.id for one in values["worst"]]
+    drawn = [] if isinstance(pictures, Note) else [one["id"] for one in pictures.utterances]
+    clips = {key: _clip(sounds, key) for key in dict.fromkeys([*drawn, *listed])}
+    return values | {"pictures": pictures, "sounds": clips}
+
+
+def _without_decodings(why: Note) -> dict[str, Any]:
+    return {"table": why, "chosen": why, "worst": why, "sounds": {}, "pictures": why}
+
+
+def _sounds(cfg: RunConfig, set_name: str) -> Sounds:
+    return Sounds(Manifest.read(set_paths(cfg, [set_name])[set_name], audio="unchecked"))
+
+
+def _clip(sounds: Sounds, key: str) -> Clip:
+    found = attempt(lambda: sounds.clip(key))
+    return Clip("", found.text) if isinstance(found, Note) else found
+
+
+def _pictures(run: Run, chosen: decodings.Decoding, rows: Sequence[UtteranceScore], sounds: Sounds) -> Pictures:
+    """The chosen utterances as the model hears them now."""
+    bundle, weights = run.bundle()
+    bundle.frontend.eval()
+    bundle.model.eval()
+    notes = []
+    if weights != chosen.weights:
+        notes.append("The model has changed since this decoding: the pictures show what it makes of the old texts.")
+    by_id = {row.id: row for row in rows}
+    seconds = {key: sounds.seconds(key) for key in by_id if sounds.has(key)}
+    found, left = [], hearing.BUDGET
+    for key in hearing.choose_utterances(rows, seconds, chosen.metric):
+        row, counts = by_id[key], by_id[key].counts(chosen.metric)
+        try:
+            drawn = hearing.picture(bundle, sounds.read(key, bundle.frontend.rate), row.hypothesis, budget=left)
+        except UserError as error:
+            notes.append(str(error))
+            continue
+        title = {"id": key, "reference": row.reference, "text": row.hypothesis, "errors": counts.errors}
+        found.append(title | drawn)
+        left -= len(drawn["attention"]["values"]) if drawn["attention"] else 0
+    if not found:
+        raise UserError(notes[-1] if notes else f"no utterance of at most {hearing.LONGEST_S:g} s has a text to draw")
+    return Pictures(found, notes)

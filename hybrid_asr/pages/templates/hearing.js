@@ -1,0 +1,282 @@
+"use strict";
+// Draws one utterance over one time axis: spectrogram, CTC posteriors, alignment, attention of one head.
+
+const GUTTER = 58, RIGHT = 10, TITLE = 20, SPECTROGRAM = 110, CTC = 84, ALIGNMENT = 40, AXIS = 34;
+const SECOND = 56; // the least width of a second, in CSS pixels; a longer picture scrolls inside its box
+const MAPS = {
+  light: [[255, 255, 255], [198, 219, 239], [66, 134, 198], [8, 48, 107]],
+  dark: [[26, 30, 35], [24, 66, 110], [74, 155, 222], [240, 248, 255]],
+};
+
+async function inflate(text) {
+  const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+const byId = (id) => document.getElementById(id);
+const stored = (id) => (byId(id) ? JSON.parse(byId(id).textContent) : null);
+const seen = (piece) => piece.replaceAll(" ", "␣") || "∅";
+
+function sounds() {
+  const uris = stored("sounds") || {};
+  for (const audio of document.querySelectorAll("audio[data-sound]")) audio.src = uris[audio.dataset.sound];
+  return uris;
+}
+
+// One byte image, `rows` lines of `columns`, stretched over a rectangle.
+function raster(context, bytes, columns, rows, box, map, flip) {
+  const image = new ImageData(columns, rows);
+  for (let row = 0; row < rows; row++) {
+    const from = (flip ? rows - 1 - row : row) * columns;
+    for (let column = 0; column < columns; column++) {
+      const place = (bytes[from + column] / 255) * (map.length - 1);
+      const low = Math.min(Math.floor(place), map.length - 2), share = place - low;
+      for (let k = 0; k < 3; k++) image.data[4 * (row * columns + column) + k] = map[low][k] + share * (map[low + 1][k] - map[low][k]);
+      image.data[4 * (row * columns + column) + 3] = 255;
+    }
+  }
+  const small = new OffscreenCanvas(columns, rows);
+  small.getContext("2d").putImageData(image, 0, 0);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(small, box.x, box.y, box.width, box.height);
+}
+
+class Hearing {
+  constructor(utterances, uris) {
+    this.utterances = utterances;
+    this.uris = uris;
+    this.canvas = byId("picture");
+    this.player = byId("player");
+    this.dark = matchMedia("(prefers-color-scheme: dark)");
+    byId("utterance").addEventListener("change", () => this.load());
+    byId("head").addEventListener("change", () => this.draw());
+    this.dark.addEventListener("change", () => this.draw());
+    new ResizeObserver(() => this.draw()).observe(document.querySelector(".picture"));
+    this.canvas.addEventListener("pointermove", (event) => this.read(event));
+    this.canvas.addEventListener("click", (event) => this.seek(event));
+    for (const name of ["play", "timeupdate", "seeked"]) this.player.addEventListener(name, () => this.follow());
+    this.load();
+  }
+
+  // Unpack the chosen utterance, keep the chosen head where it has one.
+  async load() {
+    const one = this.utterances[Number(byId("utterance").value)];
+    one.bytes ??= {
+      spectrogram: await inflate(one.spectrogram.values),
+      ctc: one.ctc && await inflate(one.ctc.values),
+      attention: one.attention && await inflate(one.attention.values),
+    };
+    this.one = one;
+    byId("said").textContent = one.reference;
+    byId("written").textContent = one.text;
+    byId("hearing-notes").replaceChildren(...one.notes.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+    byId("hearing-notes").hidden = !one.notes.length;
+    const uri = this.uris[one.id];
+    this.player.hidden = !uri;
+    if (uri) this.player.src = uri; else this.player.removeAttribute("src");
+    byId("playhead").hidden = true;
+    this.offerHeads();
+    this.listTimes();
+    this.draw();
+  }
+
+  offerHeads() {
+    const select = byId("head"), before = select.value, found = this.one.attention;
+    select.disabled = !found;
+    const options = [];
+    for (let layer = 0; found && layer < found.layers; layer++) {
+      for (let head = 0; head < found.heads; head++) options.push(new Option(`layer ${layer + 1}, head ${head + 1}`, layer * found.heads + head));
+    }
+    select.replaceChildren(...(options.length ? options : [new Option("no attention here", "")]));
+    select.value = options.some((option) => option.value === before) ? before : options.length - (found ? found.heads : 0);
+  }
+
+  listTimes() {
+    const { one } = this, cell = (name, text) => Object.assign(document.createElement(name), { textContent: text });
+    const rows = [["label", "from (s)", "to (s)", "posterior"]];
+    (one.spans || []).forEach(([start, end, mean], place) => {
+      rows.push([seen(one.pieces[place]), (start * one.frame_s).toFixed(2), (end * one.frame_s).toFixed(2), mean.toFixed(3)]);
+    });
+    byId("times").replaceChildren(...rows.map((texts, place) => {
+      const row = document.createElement("tr");
+      row.append(...texts.map((text) => cell(place ? "td" : "th", text)));
+      return row;
+    }));
+  }
+
+  // Where everything lies, in CSS pixels.
+  layout() {
+    const { one } = this, room = document.querySelector(".picture").clientWidth;
+    const width = Math.max(room, Math.ceil(GUTTER + RIGHT + one.seconds * SECOND));
+    const rows = one.attention ? one.attention.rows : 0, row = Math.max(8, Math.min(17, 420 / Math.max(rows, 1)));
+    let y = 0;
+    const box = (height) => { const found = { x: GUTTER, y: y + TITLE, width: width - GUTTER - RIGHT, height }; y += TITLE + height + 8; return found; };
+    const boxes = { spectrogram: box(SPECTROGRAM), ctc: one.ctc && box(CTC), alignment: one.spans && box(ALIGNMENT), attention: rows ? box(rows * row) : null };
+    return { width, height: y + AXIS, axis: y, row, scale: (width - GUTTER - RIGHT) / one.seconds, ...boxes };
+  }
+
+  draw() {
+    if (!this.one) return;
+    const { one, canvas } = this, at = (this.at = this.layout()), ratio = devicePixelRatio || 1;
+    canvas.width = Math.round(at.width * ratio);
+    canvas.height = Math.round(at.height * ratio);
+    canvas.style.width = `${at.width}px`;
+    canvas.style.height = `${at.height}px`;
+    const style = getComputedStyle(document.documentElement);
+    this.colour = (name) => style.getPropertyValue(`--${name}`).trim();
+    this.map = MAPS[this.dark.matches ? "dark" : "light"];
+    const context = (this.context = canvas.getContext("2d"));
+    context.scale(ratio, ratio);
+    context.font = "12px system-ui, sans-serif";
+    context.textBaseline = "middle";
+    this.drawSpectrogram();
+    if (at.ctc) this.drawCtc();
+    if (at.alignment) this.drawAlignment();
+    if (at.attention) this.drawAttention();
+    this.drawAxis();
+    canvas.setAttribute("aria-label", `${one.id}, ${one.seconds.toFixed(2)} seconds: spectrogram, CTC posteriors with alignment, attention of ${byId("head").selectedOptions[0].text}, for the text ${one.text}`);
+  }
+
+  x(seconds) { return GUTTER + seconds * this.at.scale; }
+
+  text(words, x, y, colour = "soft", align = "left") {
+    Object.assign(this.context, { fillStyle: this.colour(colour), textAlign: align });
+    this.context.fillText(words, x, y);
+  }
+
+  title(words, box) { this.text(words, GUTTER, box.y - TITLE / 2, "ink"); }
+
+  frame(box) {
+    this.context.strokeStyle = this.colour("line");
+    this.context.lineWidth = 1;
+    this.context.strokeRect(box.x - 0.5, box.y - 0.5, box.width + 1, box.height + 1);
+  }
+
+  drawSpectrogram() {
+    const { one, at } = this, found = one.spectrogram, box = at.spectrogram;
+    this.title("Log-mel spectrogram", box);
+    raster(this.context, one.bytes.spectrogram, found.frames, found.bins, { ...box, width: found.frames * found.frame_s * at.scale }, this.map, true);
+    this.frame(box);
+    this.text(`bin ${found.bins}`, GUTTER - 6, box.y + 6, "soft", "right");
+    this.text("1", GUTTER - 6, box.y + box.height - 6, "soft", "right");
+  }
+
+  drawCtc() {
+    const { one, at, context } = this, box = at.ctc, { frames, names } = one.ctc, bytes = one.bytes.ctc;
+    this.title(box.width < 560 ? "CTC posteriors" : "CTC posteriors: labels of the text (filled), blank (dotted), best other label (dashed)", box);
+    this.frame(box);
+    this.text("1", GUTTER - 6, box.y + 6, "soft", "right");
+    this.text("0", GUTTER - 6, box.y + box.height - 4, "soft", "right");
+    const trace = (row) => {
+      context.beginPath();
+      context.moveTo(GUTTER, box.y + box.height);
+      for (let frame = 0; frame < frames; frame++) {
+        const y = box.y + box.height * (1 - bytes[row * frames + frame] / 255);
+        context.lineTo(this.x(frame * one.frame_s), y);
+        context.lineTo(this.x((frame + 1) * one.frame_s), y);
+      }
+      context.lineTo(this.x(frames * one.frame_s), box.y + box.height);
+    };
+    for (let row = 0; row < names.length - 2; row++) {
+      trace(row);
+      context.fillStyle = this.colour(`c${[0, 2, 3][row % 3]}`);
+      context.globalAlpha = 0.75;
+      context.fill();
+      context.globalAlpha = 1;
+    }
+    context.lineWidth = 1.25;
+    [["soft", [1.5, 2.5]], ["bad", [5, 3]]].forEach(([colour, dash], place) => {
+      trace(names.length - 2 + place);
+      context.strokeStyle = this.colour(colour);
+      context.setLineDash(dash);
+      context.stroke();
+    });
+    context.setLineDash([]);
+  }
+
+  drawAlignment() {
+    const { one, at, context } = this, box = at.alignment;
+    this.title("Forced alignment (CTC)", box);
+    one.spans.forEach(([start, end], place) => {
+      const left = this.x(start * one.frame_s), right = this.x(end * one.frame_s);
+      context.fillStyle = this.colour("c0");
+      context.globalAlpha = one.pieces[place].trim() ? 0.9 : 0.3;
+      context.fillRect(left, box.y + 1, Math.max(right - left - 1, 1), 8);
+      context.globalAlpha = 1;
+      this.text(seen(one.pieces[place]), (left + right) / 2, box.y + 18 + 13 * (place % 2), "ink", "center");
+    });
+  }
+
+  // The bytes of the chosen head, a row a label.
+  chosen() {
+    const { rows, frames } = this.one.attention, head = Number(byId("head").value);
+    return this.one.bytes.attention.subarray(head * rows * frames, (head + 1) * rows * frames);
+  }
+
+  drawAttention() {
+    const { one, at, context } = this, box = at.attention, { rows, frames } = one.attention;
+    this.title(`Attention, ${byId("head").selectedOptions[0].text}: a row a label`, box);
+    raster(context, this.chosen(), frames, rows, { ...box, width: frames * one.frame_s * at.scale }, this.map, false);
+    this.frame(box);
+    const every = Math.ceil(11 / at.row);
+    one.pieces.forEach((piece, row) => {
+      if (row % every === 0) this.text(seen(piece), GUTTER - 6, box.y + (row + 0.5) * at.row, "ink", "right");
+    });
+    context.strokeStyle = this.colour("c1");
+    (one.spans || []).forEach(([start, end], row) => {
+      context.strokeRect(this.x(start * one.frame_s) + 0.5, box.y + row * at.row + 0.5, Math.max((end - start) * one.frame_s * at.scale - 1, 2), at.row - 1);
+    });
+  }
+
+  drawAxis() {
+    const { one, at, context } = this;
+    const step = [0.1, 0.2, 0.5, 1, 2, 5].find((candidate) => candidate * at.scale >= 48) || 10;
+    context.strokeStyle = this.colour("soft");
+    context.beginPath();
+    for (let tick = 0; tick * step <= one.seconds + 1e-9; tick++) {
+      const x = this.x(tick * step);
+      context.moveTo(x, at.axis);
+      context.lineTo(x, at.axis + 5);
+      this.text(`${Number((tick * step).toFixed(1))}`, x, at.axis + 13, "soft", "center");
+    }
+    context.stroke();
+    this.text("time (s)", GUTTER + (at.width - GUTTER - RIGHT) / 2, at.axis + 27, "soft", "center");
+  }
+
+  where(event) {
+    const bounds = this.canvas.getBoundingClientRect();
+    return { seconds: (event.clientX - bounds.left - GUTTER) / this.at.scale, y: event.clientY - bounds.top };
+  }
+
+  read(event) {
+    const { one, at } = this, { seconds, y } = this.where(event);
+    if (!at || seconds < 0 || seconds > one.seconds) return;
+    const parts = [`${seconds.toFixed(2)} s`], frame = Math.floor(seconds / one.frame_s);
+    const row = at.attention ? Math.floor((y - at.attention.y) / at.row) : -1;
+    if (row >= 0 && row < one.attention.rows && frame < one.attention.frames) {
+      const byte = this.chosen()[row * one.attention.frames + frame];
+      parts.push(`label ${row + 1}: ${seen(one.pieces[row])}`, `weight ${((byte / 255) ** 2).toFixed(3)}`);
+    } else if (at.ctc && frame < one.ctc.frames) {
+      const best = one.ctc.names.map((name, place) => [one.bytes.ctc[place * one.ctc.frames + frame] / 255, name]).sort((a, b) => b[0] - a[0]);
+      parts.push(`CTC: ${best.slice(0, 3).map(([value, name]) => `${seen(name)} ${value.toFixed(2)}`).join(", ")}`);
+    }
+    byId("readout").textContent = parts.join(" · ");
+  }
+
+  seek(event) {
+    const { seconds } = this.where(event);
+    if (this.uris[this.one.id] && seconds >= 0) this.player.currentTime = Math.min(seconds, this.one.seconds);
+  }
+
+  follow() {
+    const head = byId("playhead");
+    head.hidden = false;
+    head.style.left = `${this.x(Math.min(this.player.currentTime, this.one.seconds)) - 1}px`;
+    if (!this.player.paused) requestAnimationFrame(() => this.follow());
+  }
+}
+
+const uris = sounds();
+const utterances = stored("pictures");
+if (utterances) new Hearing(utterances, uris);
