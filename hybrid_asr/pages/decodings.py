@@ -170,9 +170,7 @@ def choose(decodings: Sequence[Decoding | Damaged], cfg: RunConfig) -> Decoding 
     """What pictures and errors are shown of: the first set, by the recipe's decoder, else joint, else the best one."""
     whole = [one for one in decodings if isinstance(one, Decoding)]
     if not whole:
-        return Note(
-            "Nothing has been decoded yet: hybrid-asr decode RUN --sets test --decoders ctc_greedy,attention,joint"
-        )
+        return Note("Shown as soon as a set has been decoded.")
     here = [one for one in whole if one.set_name == whole[0].set_name]
     own = cfg.presets.get("decode", "joint")
     rate = {one.decoder: (one.wer if one.metric == "wer" else one.cer).value for one in here}

@@ -180,8 +180,9 @@ class Hearing {
     };
     for (let row = 0; row < names.length - 2; row++) {
       trace(row);
-      context.fillStyle = this.colour(`c${[0, 2, 3][row % 3]}`);
-      context.globalAlpha = 0.75;
+      const wordEnd = !names[row].trim(); // a space stands back behind what was said
+      context.fillStyle = this.colour(wordEnd ? "soft" : `c${[0, 2, 3][row % 3]}`);
+      context.globalAlpha = wordEnd ? 0.3 : 0.75;
       context.fill();
       context.globalAlpha = 1;
     }
