@@ -394,6 +394,36 @@ test-names-in-training: recipes/spoken/prepare.py
 - [name for name in NAMES if name not in TEST_NAMES]
 + NAMES
 
+transcripts-are-html: hybrid_asr/pages/kit.py
+  tests/pages/test_run_page.py::test_texts_are_texts
+-         autoescape=True,
++         autoescape=False,
+
+page-times-off-by-the-stride: hybrid_asr/pages/hearing.py
+  tests/pages/test_hearing.py::test_all_parts_share_the_time_axis_of_the_audio
+- frontend.seconds_per_frame * model.encoder.stride,
++ frontend.seconds_per_frame,
+
+another-head-than-the-chosen-one: hybrid_asr/pages/hearing.py
+  tests/pages/test_hearing.py::test_the_page_holds_the_weights_head_by_head_and_a_row_a_label
+- values = pack(quantise_root(weights))
++ values = pack(quantise_root(weights[:, ::-1]))
+
+rows-of-attention-one-label-late: hybrid_asr/pages/hearing.py
+  tests/pages/test_hearing.py::test_every_row_of_every_head_sums_to_one_and_is_that_of_all_steps_at_once
+- for last in [decoder.sos, *labels.tolist()]:
++ for last in [decoder.sos, decoder.sos, *labels.tolist()[:-1]]:
+
+curves-without-their-peaks: hybrid_asr/pages/charts.py
+  tests/pages/test_charts.py::test_no_peak_is_lost_among_thousands_of_rows_and_the_caption_says_what_is_shown
+- y[rows].min(), y[rows].max())
++ y[rows].mean(), y[rows].mean())
+
+a-page-stops-a-training: hybrid_asr/pages/run_page.py
+  tests/pages/test_run_page.py::test_a_page_that_cannot_be_written_stops_nothing
+-     except Exception as error:
++     except UserError as error:
+
 validation-speakers-in-training: recipes/an4/prepare.py
   tests/recipes/test_an4.py::test_a_small_copy
 - "train": [utterance for utterance in training if utterance.speaker not in held_out],

@@ -18,7 +18,7 @@ from hybrid_asr.pages.kit import Note, attempt, render
 from hybrid_asr.pages.sound import Clip, Sounds
 from hybrid_asr.run import Run, RunConfig, set_paths
 from hybrid_asr.scoring.rows import UtteranceScore
-from hybrid_asr.training.callbacks import tell
+from hybrid_asr.training.progress import tell
 
 
 class Pictures(NamedTuple):

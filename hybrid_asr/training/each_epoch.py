@@ -6,8 +6,8 @@ from typing import Any
 
 import lightning as L
 
-from hybrid_asr.training.callbacks import ends_step
 from hybrid_asr.training.module import SpeechModule
+from hybrid_asr.training.progress import ends_step
 
 MOST = 0.02  # share of the training's time
 

@@ -13,6 +13,7 @@ from hybrid_asr import __version__
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decode import decode_run
+from hybrid_asr.lock import FolderLock
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.pages.sound import Sounds
 from hybrid_asr.run import Run
@@ -123,16 +124,25 @@ def test_the_head_tells_the_state_and_why(copy, state):
     (copy / "status.json").write_text(json.dumps(status | told))
     page = again(copy)
     head = page.sections["header"]
-    if state != "running":  # which is "killed" where no process holds the run
-        assert state in head
+    assert ("killed" if state == "running" else state) in head, "nobody holds the run"
     assert "30" in head and "of 120" in head and "no space left" in head and "1 h 30 min" in head
     assert "abacus" in page.sections["setup"] and "0123abcd" in page.sections["setup"]
+
+
+def test_a_run_that_a_process_holds_is_running_and_tells_what_it_survived(copy):
+    status = {"state": "running", "step": 30, "total": 120, "alarms": ["step 12: skipped"]}
+    (copy / "status.json").write_text(json.dumps(status))
+    lock = FolderLock(copy)
+    lock.take()
+    head = again(copy).sections["header"]
+    lock.release()
+    assert "running" in head and "step 12: skipped" in head and "killed" not in head
 
 
 def test_a_run_that_has_barely_begun_has_a_useful_page(copy):
     for name in ("decode", "checkpoints"):
         shutil.rmtree(copy / name)
-    for name in ("model.pt", "metrics.csv"):
+    for name in ("model.pt", "metrics.csv", "status.json"):
         (copy / name).unlink()
     page = again(copy)
     assert "not finished" in page.sections["header"]
@@ -248,3 +258,27 @@ def test_the_sound_on_a_page_stays_within_its_budget(tmp_path):
     assert [len(clip.uri) for clip in clips] == [one, one, one, 0]
     assert "too large" in clips[-1].why
     assert "not embedded" in sounds.clip("long").why and "no such utterance" in sounds.clip("gone").why
+
+
+def test_the_page_is_there_while_the_training_runs_and_whole_when_it_ended(tones, tmp_path, monkeypatch):
+    seen = []
+
+    def spy(run: Run, **depth) -> None:
+        refresh(run, **depth)
+        head = read(run.folder).sections["header"]
+        seen.append((depth, "running" in head, "finished" in head, "Best validation" in head))
+
+    monkeypatch.setattr("hybrid_asr.train.refresh", spy)
+    assert train(tones, tmp_path / "run", "trainer.epochs=2") == 0
+    assert seen[0] == ({"depth": "quick"}, True, False, True), "behind the first validation, whose row is there"
+    assert seen[-1] == ({}, False, True, True)
+
+
+def test_a_training_that_failed_has_a_page_that_says_why(tones, tmp_path, monkeypatch):
+    def full(*_) -> None:
+        raise OSError(28, "No space left on device", "last.ckpt")
+
+    monkeypatch.setattr("hybrid_asr.training.checkpoint.Checkpoints.save_last", full)
+    assert train(tones, tmp_path / "run", "trainer.epochs=2") == 2
+    head = read(tmp_path / "run").sections["header"]
+    assert "failed" in head and "No space left on device" in head
