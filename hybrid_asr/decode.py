@@ -67,7 +67,7 @@ def decode_run(
             label = name if bare else f"{name}-{digest(told)[:8]}"
             place = run.folder / "decode" / set_name / label
             signatures = {"decoding": digest([plain(settings), weights, *data]), "weights": weights}
-            found = _still_valid(place, signatures)
+            found = earlier_report(place, signatures)
             if found is None:
                 found = _decode_one(bundle, settings, manifest, device, place, signatures, cfg.metric)
             reports[f"{set_name}/{label}"] = found
@@ -152,7 +152,7 @@ def score_items(items: Sequence[Decoded], metric: Literal["wer", "cer"]) -> Erro
     return report([Scored(item.id, item.reference, item.text, item.speaker) for item in items], metric=metric)
 
 
-def _still_valid(place: Path, signatures: Mapping[str, str]) -> dict[str, Any] | None:
+def earlier_report(place: Path, signatures: Mapping[str, str]) -> dict[str, Any] | None:
     """The report of an earlier decoding with the same settings, model and data, whose hypotheses are as they were."""
     try:
         found = json.loads((place / "report.json").read_text(encoding="utf-8"))
