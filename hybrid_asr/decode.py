@@ -18,13 +18,14 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.build import DecodeConfig, serves
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import Decoded, Evaluation, decoder_for, evaluate, pick_device
-from hybrid_asr.files import remove_unfinished, write_text
+from hybrid_asr.files import remove_unfinished, why_unreadable, write_text
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import HybridModel
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.run import Run, RunConfig, deciding, set_paths
 from hybrid_asr.scoring.report import ErrorReport, Scored, report
 
+_LARGEST = 1 << 30  # bytes of a report
 BATCH_S = 120.0  # seconds of audio, with padding, that are decoded at once
 
 
@@ -153,20 +154,21 @@ def score_items(items: Sequence[Decoded], metric: Literal["wer", "cer"]) -> Erro
 
 
 def earlier_report(place: Path, signatures: Mapping[str, str]) -> dict[str, Any] | None:
-    """The report of an earlier decoding with the same settings, model and data, whose hypotheses are as they were."""
-    try:
-        found = json.loads((place / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(found, dict) or found.get("signatures") != signatures:
+    """The report of an earlier decoding with the same settings, model and data, if it and its hypotheses are as written."""
+    path = place / "report.json"
+    if any(why_unreadable(place / name, largest=_LARGEST) for name in (path.name, "hypotheses.jsonl", "report.txt")):
         return None
     try:
-        whole = found.get("hypotheses_sha256") == file_digest(place / "hypotheses.jsonl")
-    except OSError:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or found.get("signatures") != signatures:
+            return None
+        whole = found.get("digest") == digest({name: value for name, value in found.items() if name != "digest"})
+    except (ValueError, RecursionError):  # not JSON, or a number that JSON does not have
+        whole, found = False, {}
+    if not whole or found["hypotheses_sha256"] != file_digest(place / "hypotheses.jsonl"):
+        print(f"{path if not whole else place / 'hypotheses.jsonl'}: not as it was written, decoded again", file=sys.stderr)
         return None
-    if not whole:
-        print(f"{place}/hypotheses.jsonl: does not match its report, decoded again", file=sys.stderr)
-    return found if whole and (place / "report.txt").is_file() else None
+    return found
 
 
 def _decode_one(
@@ -186,6 +188,7 @@ def _decode_one(
     remove_unfinished(place)
     write_text(place / "hypotheses.jsonl", "".join(hypothesis_line(item) for item in found.items))
     content["hypotheses_sha256"] = file_digest(place / "hypotheses.jsonl")
+    content["digest"] = digest(content)
     write_text(place / "report.txt", scores.text() + "\n")
     write_text(place / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return content

@@ -1,5 +1,25 @@
 """The mistakes of a user: what the command line shows as one line, without a traceback."""
 
+import re
+
+_LONGEST = 560  # characters of a line of a message
+_UNSHOWN = re.compile("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+
 
 class UserError(ValueError):
-    """Something the user can mend. The message names the item and the remedy; the exit status is 2."""
+    """Something the user can mend. The message names the item and the remedy; the exit status is 2.
+
+    What it quotes from a file cannot act on a terminal or flood it: control characters and broken ones are escaped,
+    and long lines lose their middle.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(map(_shortened, _UNSHOWN.sub(_escaped, message).split("\n"))))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 3 :]}"

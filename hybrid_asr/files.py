@@ -1,7 +1,9 @@
 """Files that are whole or not there: written beside their place, flushed, then renamed."""
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -63,3 +65,30 @@ def write_text(path: Path | str, text: str, *, folder: Literal["make", "expect"]
     """Write `text` as UTF-8, whole or not at all; `folder` as in `atomic_path`."""
     with atomic_path(path, folder=folder) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+MISSING = "there is no such file"
+
+
+def why_unreadable(path: Path | str, *, pipes: bool = False, largest: int | None = None) -> str | None:
+    """Why `path` is no file whose bytes can be read, as the end of a message, or None where it is one.
+
+    A pipe or a device would keep its reader waiting, or feed it for ever: with `pipes` a pipe serves, such as a shell's
+    `<(command)`. `largest` bounds the size in bytes.
+    """
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ENOENT and os.path.islink(path):
+            return "is a symbolic link to a file that is not there"
+        known = {errno.ENOENT: MISSING, errno.ELOOP: "is a symbolic link that leads in a circle"}
+        return known.get(error.errno or 0, f"cannot be read: {error.strerror}")
+    except ValueError:
+        return "no file has such a name: there is a zero byte in it"
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    kind = stat.S_IFMT(found.st_mode)
+    if kind != stat.S_IFREG and not (pipes and kind == stat.S_IFIFO):
+        return f"is {kinds.get(kind, 'a socket')}, not a file"
+    if largest is not None and found.st_size > largest:
+        return f"has {found.st_size:,} bytes, more than the {largest:,} that such a file may have"
+    return None if os.access(path, os.R_OK) else "cannot be read: Permission denied"

@@ -139,7 +139,7 @@ class Run:
             raise RunError(
                 f"{self.folder}: not a run, no config.yaml; train first: hybrid-asr train RECIPE --run {self.folder}"
             )
-        return parse(RunConfig, load_yaml(self.config_file), where=self.config_file.as_posix())
+        return parse(RunConfig, load_yaml(self.config_file), sources={"": self.config_file.as_posix()})
 
     def refuse_foreign(self) -> None:
         """Raise RunError if something else than a run lies here."""

@@ -4,6 +4,7 @@ ffmpeg writes AU to a pipe: 32-bit floats behind a short header that tells rate 
 file's start, since seeking is not exact to the sample in all formats; it is left once the segment has been read.
 """
 
+import re
 import shutil
 import struct
 import subprocess
@@ -13,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from hybrid_asr.audio.formats import AGAIN, AudioError
+from hybrid_asr.audio.formats import AGAIN, AudioError, beginning
 
 _BLOCK_BYTES = 1 << 20
+_SPEAKER = re.compile(r"^\[[^\]]* @ 0x[0-9a-f]+\] ")  # the part of ffmpeg that speaks, with its address in memory
 
 
 class FfmpegSource:
@@ -89,9 +91,9 @@ class FfmpegSource:
         size = 4 * self.channels
         data = self._pipe.read() if samples is None else self._pipe.read(max(0, samples) * size)
         found = len(data) // size
+        self._place += found
         if (samples is None or found < samples) and self._process.wait() != 0:
             self._fail()
-        self._place += found
         return np.frombuffer(data[: found * size], ">f4").astype(np.float32).reshape(found, self.channels)
 
     def _fail(self) -> None:
@@ -99,7 +101,11 @@ class FfmpegSource:
         self._process.wait()
         self._log.seek(0)
         said = self._log.read().decode("utf-8", "replace").strip().splitlines()
+        words = _SPEAKER.sub("", said[0]) if said else f"nothing, but ends with status {self._process.returncode}"
+        if self._place:
+            where = f"after {self._place / self.rate:.2f} s of sound ffmpeg says"
+        else:
+            where = f"ffmpeg says of its beginning, the bytes {beginning(self.path)[:8].hex(' ')}"
         raise AudioError(
-            f"{self.path}: is damaged or not audio: libsndfile cannot open it, and ffmpeg says: "
-            f"{said[0] if said else 'nothing'}; {AGAIN}"
+            f"{self.path}: is damaged or not audio: libsndfile cannot open it, and {where}: {words}; {AGAIN}"
         )

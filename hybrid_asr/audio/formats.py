@@ -1,14 +1,19 @@
 """What a file holds before anything decodes it: is it audio at all, and is all of it there?"""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from hybrid_asr.errors import UserError
+from hybrid_asr.files import MISSING, why_unreadable
 
 AGAIN = "copy or download it again"
 # Beginnings of audio: such a file is damaged or in need of ffmpeg, never "not audio" (a SPHERE header is plain text).
-_AUDIO = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"NIST_1A", b"ID3", b"FORM", b".snd", b"caff", b"#!AMR", b"MAC ")
+_AUDIO = (
+    *(b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"NIST_1A", b"ID3", b"FORM", b".snd", b"caff", b"#!AMR", b"MAC "),
+    *(b"PVF1", b"Creative Voice File", b"MATLAB 5.0", b"riff"),  # libsndfile knows these, too
+)
 _NOT_AUDIO = {
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
@@ -35,29 +40,34 @@ class AudioError(UserError):
 
 def check_present(path: Path) -> None:
     """Raise AudioError unless `path` is a file with something in it that this user may read."""
-    try:
-        if path.is_dir():
-            raise AudioError(f"{path}: is a folder; name a sound file")
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise AudioError(f"{path}: is empty (0 bytes); {AGAIN}")
-    except FileNotFoundError:
-        raise AudioError(f"{path}: no such file; check its path, or the folder that the path is relative to") from None
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+    problem = why_unreadable(path)
+    if problem == MISSING:
+        raise AudioError(f"{path}: no such file; check its path, or the folder that the path is relative to")
+    if problem:
+        raise AudioError(f"{path}: {problem}; name a sound file, or check the path and its permissions")
+    if not path.stat().st_size:
+        raise AudioError(f"{path}: is empty (0 bytes); {AGAIN}")
     if path.suffix.lower() == ".raw":
         raise AudioError(f"{path}: raw samples do not tell their rate; convert them to wav or flac")
 
 
 def refuse_non_audio(path: Path) -> None:
-    """Raise AudioError if `path`, which libsndfile cannot open, begins as text, an archive, a picture or the like."""
-    with path.open("rb") as file:
-        head = file.read(512)
+    """Raise AudioError if `path` begins as text, an archive, a picture or the like.
+
+    libsndfile would read some of these as samples without a header, by the suffix alone.
+    """
+    head = beginning(path)
     if head.startswith(_AUDIO):
         return
     found = next((name for magic, name in _NOT_AUDIO.items() if head.startswith(magic)), None) or _as_text(head)
     if found:
         raise AudioError(f"{path}: is not audio: it begins with {found}; name a sound file, or {AGAIN}")
+
+
+def beginning(path: Path) -> bytes:
+    """The first bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(512)
 
 
 def _as_text(head: bytes) -> str | None:
@@ -75,11 +85,11 @@ def _as_text(head: bytes) -> str | None:
 
 
 def check_whole(path: Path, container: str) -> None:
-    """Raise AudioError if the header of a wav or SPHERE file promises more bytes of samples than the file holds.
+    """Raise AudioError if a header promises more bytes of samples than the file holds.
 
     libsndfile shortens such a file without a word. `container` is libsndfile's name of the format; others pass.
     """
-    find = {"WAV": _wav_data, "WAVEX": _wav_data, "RF64": _wav_data, "NIST": _sphere_data}.get(container)
+    find = _DATA.get(container)
     if find is None:
         return
     with path.open("rb") as file:
@@ -92,6 +102,11 @@ def check_whole(path: Path, container: str) -> None:
         raise AudioError(
             f"{path}: is truncated: its header promises {promised} bytes of samples, the file holds {held}; {AGAIN}"
         )
+
+
+def sphere_samples(path: Path) -> int | None:
+    """Samples per channel that the header of a SPHERE file states; libsndfile takes all that follows for samples."""
+    return _sphere_fields(beginning(path)).get("sample_count")
 
 
 def _wav_data(file: BinaryIO) -> tuple[int, int] | None:
@@ -113,10 +128,40 @@ def _wav_data(file: BinaryIO) -> tuple[int, int] | None:
 
 def _sphere_data(file: BinaryIO) -> tuple[int, int] | None:
     """Where the samples of a NIST SPHERE file begin and their bytes; None where the header does not say."""
-    lines = file.read(1024).decode("latin-1").split("\n")
-    fields = {words[0]: words[2] for line in lines if len(words := line.split()) == 3}
+    head = file.read(1024)
+    fields = _sphere_fields(head)
     try:
-        counts = [int(fields[name]) for name in ("sample_count", "channel_count", "sample_n_bytes")]
-        return int(lines[1]), counts[0] * counts[1] * counts[2]
+        counts = [fields[name] for name in ("sample_count", "channel_count", "sample_n_bytes")]
+        return int(head.split(b"\n")[1]), counts[0] * counts[1] * counts[2]
     except (KeyError, ValueError, IndexError):
         return None
+
+
+def _sphere_fields(head: bytes) -> dict[str, int]:
+    """The whole numbers of a SPHERE header."""
+    lines = (line.split() for line in head.decode("latin-1").split("\n"))
+    return {words[0]: int(words[2]) for words in lines if len(words) == 3 and words[1] == "-i" and words[2].isdecimal()}
+
+
+def _aiff_data(file: BinaryIO) -> tuple[int, int] | None:
+    """Where the samples of an AIFF file begin and their bytes, by its chunk SSND."""
+    file.seek(12)
+    while len(chunk := file.read(8)) == 8:
+        name, size = struct.unpack(">4sI", chunk)
+        if name == b"SSND":
+            return file.tell(), size
+        file.seek(size + size % 2, 1)
+    return None
+
+
+def _au_data(file: BinaryIO) -> tuple[int, int] | None:
+    """Where the samples of an AU file begin and their bytes; None where the header does not say."""
+    head = file.read(12).ljust(12)
+    begin, size = struct.unpack(">II" if head[:4] == b".snd" else "<II", head[4:])
+    return None if size >= _UNKNOWN_LENGTH else (begin, size)
+
+
+_DATA: dict[str, Callable[[BinaryIO], tuple[int, int] | None]] = {
+    **{"WAV": _wav_data, "WAVEX": _wav_data, "RF64": _wav_data, "NIST": _sphere_data},
+    **{"AIFF": _aiff_data, "AU": _au_data},
+}

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import ceil, gcd
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +13,14 @@ import soxr
 from jaxtyping import Float32
 
 from hybrid_asr.audio.ffmpeg import FfmpegSource
-from hybrid_asr.audio.formats import AudioError, check_present, refuse_non_audio
+from hybrid_asr.audio.formats import AudioError, beginning, check_present, refuse_non_audio
+from hybrid_asr.audio.mpeg import is_mpeg
+from hybrid_asr.audio.ogg import check_ogg
+from hybrid_asr.audio.overheard import overheard
 from hybrid_asr.audio.sndfile import SndfileSource
 
 END_TOLERANCE_S = 0.01  # a segment may end this far past its file: tables round their times
+_LOUDEST = 2.0**32  # full scale is 1; some programs write whole numbers of 32 bits as floats
 _CONTEXT_S = 0.05  # read on both sides of a segment for the resampling filter, which is shorter
 
 
@@ -118,10 +122,14 @@ def change_speed(samples: Float32[np.ndarray, " samples"], factor: float, rate: 
 def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
     """libsndfile where it knows the format and the length, else ffmpeg."""
     check_present(path)
+    refuse_non_audio(path)
+    head = beginning(path)
+    if head.startswith(b"OggS"):
+        check_ogg(path)
     try:
-        sound = soundfile.SoundFile(os.fsencode(path))  # type: ignore[arg-type]  # as bytes, since a name need not be UTF-8
+        with overheard() if is_mpeg(head, path) else nullcontext():
+            sound = soundfile.SoundFile(os.fsencode(path))  # type: ignore[arg-type]  # as bytes: a name need not be UTF-8
     except soundfile.LibsndfileError:
-        refuse_non_audio(path)
         why = "its format is not known to libsndfile, or it is damaged"
     else:
         with sound:
@@ -149,9 +157,9 @@ def _check_segment(path: Path, start_s: float, duration_s: float | None, rate: i
 
 
 def _check_finite(path: Path, samples: Float32[np.ndarray, " samples"], start_s: float, rate: int) -> None:
-    finite = np.isfinite(samples)
-    if not finite.all():
-        at = int(np.argmin(finite))
+    sound = np.abs(samples) <= _LOUDEST  # False for NaN, too
+    if not sound.all():
+        at = int(np.argmin(sound))
         raise AudioError(
             f"{path}: the sample at {start_s + at / rate:.3f} s is {samples[at]}; write the file anew from its source"
         )

@@ -16,6 +16,11 @@ _TAGS = (b"Xing", b"Info", b"VBRI")  # in the first frame: the length is stated
 _LONGEST_FRAME = 2881  # bytes
 
 
+def is_mpeg(head: bytes, path: Path) -> bool:
+    """Whether libsndfile will try a file with this beginning as mp3: by its first bytes, or by its suffix."""
+    return head.startswith(b"ID3") or bool(_frame(head[:4].ljust(4))[0]) or path.suffix.lower() in (".mp3", ".m1a")
+
+
 def untagged_samples(path: Path) -> int | None:
     """Samples per channel of a layer III file, counted frame by frame; None if a tag in its first frame states them."""
     with path.open("rb") as file:

@@ -1,15 +1,18 @@
 """Sound files through libsndfile, with the lengths that it gets wrong put right.  Axes: S samples, C channels."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from hybrid_asr.audio.formats import AGAIN, AudioError, check_whole
+from hybrid_asr.audio.formats import AGAIN, AudioError, beginning, check_whole, sphere_samples
 from hybrid_asr.audio.mpeg import untagged_samples
+from hybrid_asr.audio.overheard import overheard
 
 _NO_LENGTH = 1 << 48  # libsndfile gives 2^63 - 1 for a flac stream without a length
+_BLOCK = 1024  # samples
 _MPEG_SLACK = 4 * 1152  # samples: encoders disagree on whether the tag counts the padding of the first and last frames
 
 
@@ -23,7 +26,12 @@ class SndfileSource:
         """Take over `sound`; raises AudioError if its header promises more than the file holds."""
         self.path, self.rate, self.channels = path, sound.samplerate, sound.channels
         self._sound, self._frames, self._mpeg = sound, sound.frames, sound.subtype == "MPEG_LAYER_III"
+        if sound.format == "RAW":  # it takes the suffix .au for a promise
+            head = beginning(path)[:8].hex(" ")
+            raise AudioError(f"{path}: has no header: no sound file begins with the bytes {head}; {AGAIN}")
         check_whole(path, sound.format)
+        if sound.format == "NIST":
+            self._frames = min(self._frames, sphere_samples(path) or self._frames)
         counted = untagged_samples(path) if self._mpeg else None
         self.knows_length = self._frames < _NO_LENGTH and (counted is None or counted <= self._frames + _MPEG_SLACK)
         if counted is not None:
@@ -51,11 +59,27 @@ class SndfileSource:
     def _read(self, begin: int, end: int) -> Float32[np.ndarray, "samples channels"]:
         if begin >= end:
             return np.zeros((0, self.channels), np.float32)
+        with overheard() if self._mpeg else nullcontext([]) as errors:
+            try:
+                self._sound.seek(begin)
+                samples = self._sound.read(end - begin, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise AudioError(
+                    f"{self.path}: is truncated or damaged: its header promises {self._frames / self.rate:.2f} s, of "
+                    f"which {self._decodable() / self.rate:.2f} s can be decoded; {AGAIN}"
+                ) from error
+        if errors and begin == 0:  # elsewhere it also complains of what it has not read, before the segment
+            within = f"within its first {end / self.rate:.2f} s"
+            raise AudioError(f"{self.path}: is damaged {within}: libmpg123 says '{errors[0]}'; {AGAIN}")
+        return samples
+
+    def _decodable(self) -> int:
+        """Samples before the first block that cannot be decoded."""
+        found = 0
         try:
-            self._sound.seek(begin)
-            return self._sound.read(end - begin, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(
-                f"{self.path}: is truncated or damaged: its header promises {self._frames / self.rate:.2f} s, which "
-                f"cannot be decoded; {AGAIN}"
-            ) from error
+            self._sound.seek(0)
+            while len(block := self._sound.read(_BLOCK, dtype="float32", always_2d=True)):
+                found += len(block)
+        except soundfile.LibsndfileError:
+            pass
+        return found

@@ -45,7 +45,7 @@ class Composed:
 
     def parse(self, cls: type[T]) -> T:
         """Check the tree against `cls`; a ConfigError names each bad key and where it was written."""
-        return parse(cls, self.tree, sources=self.sources)
+        return parse(cls, self.tree, sources=self.sources | ({"": label(self.recipe)} if self.recipe else {}))
 
 
 class _Layer(NamedTuple):

@@ -1,6 +1,6 @@
 """Trees of keys and values, read from YAML and written as YAML with a comment on each value."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +9,44 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hybrid_asr.config.locate import label
+from hybrid_asr.config.outline import check_yaml
 from hybrid_asr.config.schema import ConfigError
+from hybrid_asr.files import why_unreadable
 
 Tree = dict[str, Any]
+LARGEST = 1 << 20  # bytes: a configuration that people write has thousands
 
 
 def load_yaml(path: Path) -> Tree:
     """Read keys and values from a YAML file.  Raises ConfigError that names the file and the line, where known."""
+    where = label(path)
+    problem = why_unreadable(path, largest=LARGEST)
+    if problem:
+        raise ConfigError(f"{where}: {problem}")
+    text = _decoded(path.read_bytes(), where)
     try:
-        tree: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        check_yaml(text, where)
+        tree: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.strip() else {}
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{where}:{line}: holds the control character {error.character:#04x}; remove it") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{label(path)}{yaml_problem(error)}") from None
-    except (OmegaConfBaseException, OSError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{label(path)}: cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{label(path)}: keys and values should stand at the top of the file")
-    _check_keys(tree, label(path))
+        raise ConfigError(f"{where}{yaml_problem(error)}") from None
+    except ConfigError:
+        raise
+    except (OmegaConfBaseException, ValueError) as error:
+        line = text.partition("${")[0].count("\n") + 1  # only a reference can be wrong in this way
+        raise ConfigError(f"{where}:{line}: cannot be read: {str(error).splitlines()[0]}") from None
     return tree
+
+
+def _decoded(content: bytes, where: str) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{where}:{line}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def yaml_problem(error: yaml.YAMLError) -> str:
@@ -65,18 +86,6 @@ def scalar(value: Any) -> str:
     if isinstance(value, str) and ("\n" in text or _read(text) != value):  # what looks like a number to OmegaConf
         return yaml.safe_dump(value, default_style='"', width=2**30).strip()
     return text
-
-
-def _check_keys(value: Any, where: str) -> None:
-    """YAML reads `1:`, `on:` or `no:` as other things than text."""
-    inner: Iterable[Any] = value if isinstance(value, list) else ()
-    if isinstance(value, dict):
-        wrong = [key for key in value if not isinstance(key, str)]
-        if wrong:
-            raise ConfigError(f"{where}: the key {wrong[0]!r} is not text; put it in quotes")
-        inner = value.values()
-    for item in inner:
-        _check_keys(item, where)
 
 
 def _rows(tree: Tree, above: str = "", depth: int = 0) -> Iterator[tuple[str, str | None]]:

@@ -1,5 +1,6 @@
 """Where presets, recipes and corpora lie: in `./conf` and `./recipes` where the user stands, else in the package."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -58,7 +59,7 @@ def find_preset(section: str, name: str) -> Path:
 def find_recipe(recipe: Path | str) -> Path:
     """The file of a recipe, given by its path or as `<corpus>/<recipe>`.  Raises ConfigError with the nearest one."""
     asked = Path(recipe)
-    if asked.is_file():
+    if asked.is_file() or (asked.suffix == ".yaml" and os.path.lexists(asked)):  # reading tells what is wrong with it
         return asked.absolute()
     name = asked.as_posix().removeprefix("recipes/").removesuffix(".yaml")
     if name not in recipes():
@@ -74,5 +75,5 @@ def find_corpus(corpus: str) -> Path:
 
 
 def _first(kind: Literal["conf", "recipes"], name: str) -> Path:
-    """The first of the searched folders' files that is there; the caller has seen it in a listing."""
-    return next(place / name for place in folders(kind) if (place / name).is_file())
+    """The first of the searched folders' files that is there (be it a broken link); the caller has seen it listed."""
+    return next(place / name for place in folders(kind) if os.path.lexists(place / name))

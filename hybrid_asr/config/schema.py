@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from hybrid_asr.errors import UserError
 
 T = TypeVar("T")
+SHOWN = 7  # bad keys that a message shows; the others are counted
 
 
 class ConfigError(UserError):
@@ -38,7 +39,7 @@ def parse(cls: Any, tree: Any, *, where: str = "", sources: Mapping[str, str] | 
 
     Strict checks go through JSON, where a list may become a tuple, a whole number a float, and nothing else is coerced.
     Raises ConfigError that names every bad key by its path, prefixed with `where`, suggests the nearest right one, and
-    closes with the key's entry in `sources` (dotted path -> where it was written), if there is one.
+    closes with the key's entry in `sources` (dotted path -> where it was written, `""` for all others), if there is one
     """
     try:
         text = json.dumps(tree)
@@ -55,7 +56,8 @@ def parse(cls: Any, tree: Any, *, where: str = "", sources: Mapping[str, str] | 
             dotted = ".".join(([where] if where else []) + path) or "configuration"
             found.setdefault(dotted, []).append(message + _written(path, sources or {}))
         lines = [f"{dotted}: {' or '.join(dict.fromkeys(messages))}" for dotted, messages in found.items()]
-        raise ConfigError("\n".join(lines)) from None
+        more = [f"... and {len(lines) - SHOWN} more, {len(lines)} in all"] if len(lines) > SHOWN else []
+        raise ConfigError("\n".join(lines[:SHOWN] + more)) from None
 
 
 def plain(value: Any) -> Any:
@@ -169,10 +171,10 @@ def _kinds(annotation: Any) -> list[str]:
 
 
 def _written(path: Sequence[str], sources: Mapping[str, str]) -> str:
-    """Where the key at `path` was written: its own entry, or the first below it, or the nearest above it."""
+    """Where the key at `path` was written: its own entry, the first below it, the nearest above it, or that of all."""
     for end in range(len(path), 0, -1):
         dotted = ".".join(path[:end])
         for key, source in sources.items():
             if key == dotted or key.startswith(f"{dotted}."):
                 return f" ({source})"
-    return ""
+    return f" ({sources['']})" if "" in sources else ""

@@ -22,10 +22,11 @@ from jaxtyping import Float64, UInt64
 from hybrid_asr.audio import io
 from hybrid_asr.config.schema import suggest
 from hybrid_asr.errors import UserError
-from hybrid_asr.files import atomic_path
+from hybrid_asr.files import MISSING, atomic_path, why_unreadable
 
 SHOWN = 5  # bad lines that a message shows; the others are counted
 
+_LONGEST = 1 << 24  # bytes of a line
 _FIELDS = {"id": "text", "audio": "text", "start_s": "a number", "duration_s": "a number", "text": "text"}
 _OPTIONAL = {"speaker": "text", "language": "text"}
 _REQUIRED = ("id", "audio", "duration_s", "text")
@@ -117,12 +118,16 @@ class Manifest:
         Raises ManifestError, which names the bad lines.
         """
         path = Path(path)
-        if not path.is_file():
-            raise ManifestError(f"{path}: there is no such manifest; write it with 'hybrid-asr prepare'")
+        problem = why_unreadable(path)
+        if problem:
+            problem = "there is no such manifest" if problem == MISSING else problem
+            raise ManifestError(f"{path}: {problem}; write it with 'hybrid-asr prepare'")
         offsets, lines, durations, keys = array("q"), array("q"), array("d"), array("Q")
         problems, headers, digest, offset = Problems(), _Headers(path.parent), hashlib.sha256(), 0
         with path.open("rb") as file:
-            for line, raw in enumerate(file, 1):
+            for line, raw in enumerate(iter(lambda: file.readline(_LONGEST + 1), b""), 1):
+                if len(raw) > _LONGEST:
+                    raise ManifestError(f"{path}:{line}: the line has more than {_LONGEST:,} bytes; is it a manifest?")
                 digest.update(raw)
                 record, problem = _parse(raw)
                 if not problem and audio == "headers":
@@ -231,14 +236,32 @@ def _parse(raw: bytes) -> tuple[dict[str, Any], str | None]:
     if not raw.strip():
         return {}, "the line is empty; remove it"
     try:
-        record = json.loads(raw.decode("utf-8"))
+        record = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
+    except _Repeated as repeated:
+        return {}, f"the field '{repeated}' stands there twice; keep one of them"
     except UnicodeDecodeError:
         return {}, "the line is not UTF-8; save the manifest as UTF-8"
     except json.JSONDecodeError as error:
         return {}, f'the line is not JSON ({error.msg}); it must be one object, such as {{"id": ...}}'
+    except (ValueError, RecursionError) as error:
+        what = "brackets" if isinstance(error, RecursionError) else "digits"
+        return {}, f"the line is not JSON that can be read: there are too many {what} in a row; correct it"
     if not isinstance(record, dict):
         return {}, 'the line is JSON, but no object; it must look like {"id": ...}'
     return record, _problem(record)
+
+
+class _Repeated(Exception):
+    """A key that stands in an object twice."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, each of whose keys stands there once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Repeated(next(name for name in names if names.count(name) > 1))
+    return found
 
 
 def _problem(record: dict[str, Any]) -> str | None:
@@ -259,7 +282,11 @@ def _problem(record: dict[str, Any]) -> str | None:
 
 
 def _bad_value(record: dict[str, Any]) -> str | None:
-    start, duration = record.get("start_s", 0.0), record["duration_s"]
+    start, duration = (_float(record[name]) if name in record else 0.0 for name in ("start_s", "duration_s"))
+    if any("\ud800" <= letter <= "\udfff" for letter in f"{record['id']}{record['audio']}{record['text']}"):
+        return "half of a surrogate pair stands in a text; the program that wrote it broke a character"
+    if "\0" in record["audio"]:
+        return "the field 'audio' has a zero byte in it; name the audio file"
     if not record["id"] or record["id"].split() != [record["id"]]:
         return f"the id '{record['id']}' is empty or has spaces in it; use '_' instead"
     if not record["audio"]:
@@ -271,3 +298,11 @@ def _bad_value(record: dict[str, Any]) -> str | None:
     if not (math.isfinite(duration) and duration > 0):
         return f"duration_s is {duration}, it must be more than 0 seconds; correct it"
     return None
+
+
+def _float(number: float | int) -> float:
+    """A number of any size as a float."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf

@@ -9,9 +9,11 @@ from typing import NamedTuple
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Problems, Utterance
 from hybrid_asr.errors import UserError
+from hybrid_asr.files import why_unreadable
 
 SETS = ("train", "valid", "test")
 ALIASES = {"training": "train", "dev": "valid", "validation": "valid"}
+LARGEST = 1 << 30  # bytes of a table
 HELD_OUT = 0.1  # the chance of an utterance or a speaker to go to a set that the source does not name
 
 Sets = dict[str, list[Utterance]]
@@ -74,9 +76,14 @@ def noting(problems: Problems, file: Path, line: int) -> Iterator[None]:
 
 def read_lines(path: Path, *, needed_for: str) -> list[str]:
     """The lines of a UTF-8 file, without a byte order mark. Raises TableError."""
-    if not path.is_file():
-        raise TableError(f"{path}: there is no such file; {needed_for}")
+    problem = why_unreadable(path, largest=LARGEST)
+    if problem:
+        raise TableError(f"{path}: {problem}; {needed_for}")
     content = path.read_bytes()
+    zero = content.find(b"\0")
+    if zero >= 0:
+        line = content.count(b"\n", 0, zero) + 1
+        raise TableError(f"{path}:{line}: there is a zero byte, which no text has; save it as text in UTF-8")
     try:
         # not splitlines(), which also cuts at U+2028 inside a transcript
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")

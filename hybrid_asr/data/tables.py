@@ -23,6 +23,7 @@ from hybrid_asr.data.sources import (
     noting,
     read_lines,
 )
+from hybrid_asr.files import MISSING, why_unreadable
 
 REQUIRED = ("audio", "text")
 COLUMNS = (*REQUIRED, "speaker", "start", "duration", "set", "language", "id")
@@ -81,15 +82,16 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The records of a table with the line on which each ends; the header first, empty lines passed over."""
     lines = read_lines(path, needed_for="give the path of a table")
     separator = max(",;\t", key=lines[0].count)
+    # tables with tabs often have quotes as mere characters, at the start of a field too
+    quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
+    reader = csv.reader((line + "\n" for line in lines), delimiter=separator, strict=True, quoting=quoting)
     try:
-        # tables with tabs often have quotes as mere characters, at the start of a field too
-        quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
-        reader = csv.reader((line + "\n" for line in lines), delimiter=separator, strict=True, quoting=quoting)
         found = [(reader.line_num, fields) for fields in reader if any(field.strip() for field in fields)]
         if separator == "\t":
             found = [(line, [_unquoted(field) for field in fields]) for line, fields in found]
     except csv.Error as error:
-        raise TableError(f"{path}: not a table ({error}); a quote inside a quoted field must be doubled") from None
+        what = f"not a table ({error}); a quote inside a quoted field must be doubled"
+        raise TableError(f"{path}:{reader.line_num}: {what}") from None
     if not found:
         raise TableError(f"{path}: the table is empty; it needs a header with the columns {', '.join(REQUIRED)}")
     yield from found
@@ -121,7 +123,7 @@ def _from_cells(folder: Path, cells: dict[str, str], files: AudioFiles) -> Utter
         if not cells[name]:
             raise Mistake(f"the column '{name}' is empty; fill it, or remove the line")
     start, duration = _number(cells, "start") or 0.0, _number(cells, "duration")
-    audio = (folder / cells["audio"]).resolve()
+    audio = _resolved(folder / cells["audio"])
     duration_s = files.segment(audio, start, None if duration is None else start + duration)
     name = cells.get("id") or _name(cells["audio"], start if start or duration is not None else None)
     return Utterance(
@@ -235,4 +237,12 @@ def _kaldi_audio(folder: Path, entry: str) -> Path:
             f"wav.scp has a command, which is not run: {entry} Write its output to a file and name that in wav.scp"
         )
     beside = folder / entry
-    return (beside if beside.exists() or not Path(entry).exists() else Path(entry)).resolve()
+    elsewhere = why_unreadable(beside) == MISSING and why_unreadable(entry) is None
+    return _resolved(Path(entry) if elsewhere else beside)
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # of links in a circle, or with a zero byte: reading it tells
+        return path

@@ -14,12 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hybrid_asr.files import why_unreadable
 from hybrid_asr.scoring.compare import Comparison, compare
 from hybrid_asr.scoring.report import ErrorReport, report
 from hybrid_asr.scoring.rows import Metric, Scored, ScoringError
 
 _TRN = re.compile(r"^(?P<text>.*?)\s*\((?P<id>[^\s()]+)\)$")
 _EXAMPLE = '{"id": "...", "text": "..."}'
+_LARGEST = 1 << 30  # bytes
 _NAMED = 5  # at most so many ids in one message
 
 
@@ -84,16 +86,18 @@ def _read(path: Path, *, prefer: str) -> dict[str, Line]:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     """The lines that hold anything, with their numbers."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ScoringError(f"{path}: cannot be read: {error.strerror}") from error
+    problem = why_unreadable(path, pipes=True, largest=_LARGEST)
+    if problem:
+        raise ScoringError(f"{path}: {problem}; give JSON lines, Kaldi text or trn")
+    content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise ScoringError(f"{path}: is not text in UTF-8; give JSON lines, Kaldi text or trn")
+        odd = text.find("\0")
+        line = text.count("\n", 0, odd) + 1 if odd >= 0 else 0
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+    if line:
+        raise ScoringError(f"{path}:{line}: is not text in UTF-8; give JSON lines, Kaldi text or trn")
     # Not splitlines(): a transcript may hold U+2028 and its like.
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if not lines:
@@ -113,12 +117,17 @@ def _from_json(content: str, where: str, *, prefer: str) -> tuple[str, Line]:
     try:
         entry = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ScoringError(f"{where}: is not JSON: {error}; every line must be one object") from error
+        what = "too many brackets in each other" if isinstance(error, RecursionError) else _json_problem(error)
+        raise ScoringError(f"{where}: is not JSON: {what}; every line must be one object") from error
     if not isinstance(entry, dict):
         raise ScoringError(f"{where}: is not a JSON object; every line must be like {_EXAMPLE}")
     text = _string(entry, prefer if prefer in entry else "text", where)
     speaker = None if entry.get("speaker") is None else _string(entry, "speaker", where)
     return _string(entry, "id", where), Line(text, speaker)
+
+
+def _json_problem(error: ValueError) -> str:
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "a number without end"
 
 
 def _string(entry: dict[str, Any], key: str, where: str) -> str:

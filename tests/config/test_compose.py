@@ -187,14 +187,14 @@ RECIPES = {
     "duplicate": ("seed: 1\nloss: {}\nseed: 2\n", "r.yaml:3: found duplicate key seed"),
     "malformed": ("seed: 1\nloss: [1\nsets: x\n", "r.yaml:3: "),
     "tab": ("loss:\n\tsmoothing: 1\n", "r.yaml:2: found character"),
-    "object": ("seed: !!python/object:os.system x\n", "r.yaml:1: could not determine a constructor for the tag"),
-    "control character": ("seed: \x01\n", "r.yaml: unacceptable character"),
+    "object": ("seed: !!python/object:os.system x\n", "r.yaml:1: the tag '!!python/object:os.system'"),
+    "control character": ("seed: \x01\n", "r.yaml:1: holds the control character"),
     "list": ("- 1\n", "r.yaml: keys and values should stand at the top"),
     "empty": ("", "finder: required, but not given"),
-    "key not text": ("presets: {finder: wide}\nloss: {1: 2}\n", "r.yaml: the key 1 is not text; put it in quotes"),
-    "set": ("seed: !!set {a}\n", "r.yaml: cannot be read: Value 'set' is not a supported primitive type"),
+    "key not text": ("presets: {finder: wide}\nloss: {1: 2}\n", "r.yaml:2: the key '1' is not text; put it in quotes"),
+    "set": ("seed: !!set {a}\n", "r.yaml:1: the tag '!!set' has no place here"),
     "circle": ("seed: &x [*x]\n", "r.yaml"),
-    "brace": ("seed: '${a'\n", "r.yaml: "),
+    "brace": ("seed: '${a'\n", "r.yaml:1: "),
     "presets": ("presets: wide\n", "r.yaml: presets: write {section: preset, ...}, got 'wide'"),
     "preset": ("presets: {finder: wied}\n", "r.yaml: presets.finder: unknown preset 'wied'; did you mean 'wide'?"),
     "section": ("presets: {fidner: wide}\n", "r.yaml: presets.fidner: unknown section; did you mean 'finder'?"),
@@ -212,7 +212,7 @@ def test_a_bad_recipe_is_named(text, expected, project):
 
 def test_a_binary_recipe_and_a_folder_are_refused(project):
     (project / "r.yaml").write_bytes(b"\x89PNG\xff\xfe")
-    assert "r.yaml: cannot be read" in problem("r.yaml")
+    assert "r.yaml:1: is not UTF-8 (byte 0)" in problem("r.yaml")
     assert "recipes/toy: no such recipe" in problem("recipes/toy")
 
 

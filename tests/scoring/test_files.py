@@ -99,9 +99,9 @@ def test_missing_ids_are_counted_and_named(tmp_path: Path) -> None:
     [
         (b"", r"bad: is empty"),
         (b" \n\n", r"bad: is empty"),
-        (b"\x00\x01\x02\xff" * 20, r"bad: is not text in UTF-8"),
-        ("a töst".encode("latin-1"), r"bad: is not text in UTF-8"),
-        ("a test".encode("utf-16"), r"bad: is not text in UTF-8"),
+        (b"\x00\x01\x02\xff" * 20, r"bad:1: is not text in UTF-8"),
+        ("a töst".encode("latin-1"), r"bad:1: is not text in UTF-8"),
+        ("a test".encode("utf-16"), r"bad:1: is not text in UTF-8"),
         (b'{"id": "a", "text": "x"}\n{"id": "b", "te', r"bad:2: is not JSON"),
         (b'{"id": "a", "text": "x"}\n\nplain words\n', r"bad:3: is not JSON"),
         (b'{"id": "a", "text": "x"}\n["b", "y"]\n', r"bad:2: is not a JSON object"),
@@ -126,9 +126,9 @@ def test_bad_files_are_refused_by_name_and_line(tmp_path: Path, content: bytes, 
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ScoringError, match="nowhere: cannot be read: No such file"):
+    with pytest.raises(ScoringError, match="nowhere: there is no such file"):
         read_references(tmp_path / "nowhere")
-    with pytest.raises(ScoringError, match="cannot be read: Is a directory"):
+    with pytest.raises(ScoringError, match="is a folder, not a file"):
         read_references(tmp_path)
 
 

@@ -160,13 +160,13 @@ def tabs_for_spaces(case: Case) -> None:
     case.text = case.text.replace("  ", "\t") if "  " in case.text else case.text.replace(" ", "\t")
 
 
-@damages(NUMBERED)
+@damages(NUMBERED, unseen=("metrics",))
 def number_not_a_number(case: Case) -> None:
     """NaN in the place of a number, in one of its spellings."""
     replaced(case, case.rng.choice(["NaN", ".nan"] if case.kind in YAML else ["NaN", "nan"]))
 
 
-@damages(NUMBERED)
+@damages(NUMBERED, unseen=("metrics",))
 def number_infinite(case: Case) -> None:
     """Infinity in the place of a number, in one of its spellings."""
     replaced(case, case.rng.choice([".inf", "-.inf"] if case.kind in YAML else ["Infinity", "-Infinity"]))

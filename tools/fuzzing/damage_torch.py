@@ -276,7 +276,7 @@ def number_in_the_configuration_huge(case: Case) -> None:
 
 @damages(TORCH)
 def weight_of_another_shape(case: Case) -> None:
-    """A weight has another shape or type, is sparse, is no tensor, or is a view that claims a million million numbers."""
+    """A weight has another shape or type, is sparse, no tensor, or a view that claims a million million numbers."""
 
     def change(content: dict[str, Any]) -> None:
         part = weights(content)
@@ -314,7 +314,7 @@ def tokenizer_changed(case: Case) -> None:
         state = description(content)["tokenizer"]
         if state["kind"] == "char":
             letters = state["characters"]
-            others: list[Any] = [letters[:-1], letters + ["a"], [*letters[:-1], letters[0]], [], [*letters[:-1], 7]]
+            others: list[Any] = [letters[:-1], [*letters, "a"], [*letters[:-1], letters[0]], [], [*letters[:-1], 7]]
             state["characters"] = case.rng.choice([*others, "text", None, [*letters[:-1], "ab"]])
         else:
             model = state["model"]

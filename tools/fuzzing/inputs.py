@@ -15,6 +15,7 @@ import torch
 
 from hybrid_asr.audio import io
 from hybrid_asr.config.compose import compose
+from hybrid_asr.config.compose import digest as compose_digest
 from hybrid_asr.config.files import to_yaml
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
@@ -30,6 +31,7 @@ from hybrid_asr.training.checkpoint import Scored as Kept
 from hybrid_asr.training.metrics import CsvMetrics, read_metrics
 
 RATE = 16000
+AGAIN = "decoded again"  # what becomes of a report that is not as it was written
 TEXTS = ["hello world", "good morning to all", "né à paris", "twenty two", "hello again", "good night"]
 SIGNATURES = {"decoding": "0" * 64, "weights": "1" * 64}
 RECIPE = """# a recipe
@@ -137,6 +139,7 @@ def write_run(folder: Path, tokenizer: CharTokenizerConfig | BpeTokenizerConfig)
     scores = report([Scored(f"u{n}", text, text[:-2], "ann") for n, text in enumerate(TEXTS)])
     usage = {"audio_s": 9.0, "decode_s": 1.0, "rtf": 0.11, "cut": 0, "empty": 0}
     content = scores.to_json() | usage | {"decoder": plain(cfg.decode), "signatures": SIGNATURES}
+    content["digest"] = compose_digest(content)
     (place / "report.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     (place / "hypotheses.jsonl").write_text('{"id": "u0", "reference": "a", "text": "a"}\n')
 
@@ -226,7 +229,7 @@ def _metrics(folder: Path) -> Any:
 
 def _report(folder: Path) -> Any:
     found = earlier_report(folder / "run" / "decode" / "test" / "joint", SIGNATURES)
-    return "decoded again" if found is None else table({"test/joint": found})
+    return AGAIN if found is None else table({"test/joint": found})
 
 
 def _score(ref: str, hyp: str) -> Callable[[Path], Any]:

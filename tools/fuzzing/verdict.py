@@ -19,13 +19,13 @@ WHOLE = re.compile(
     r"|device|is not audio|begins with|format is not known|is not text|not UTF-8|no samples|no utterance"
     r"|there are no|\d+ utterances are too few|no training|is no archive|not an archive|raw samples|without a hypothesis"
     r"|without a reference|none of the \d+ references|too large|GiB|reverse|keys and values should stand"
-    r"|is not a last state|not a model|not a torch file|\d+ bytes|header promises|does not state its length|truncated"
+    r"|another preset|is not a last state|not a model|not a torch file|\d+ bytes|header promises|does not state its length|truncated"
 )
 PLACES = {
     "text": re.compile(r":\d+: "),
-    "yaml": re.compile(r":\d+: |^[\w.\"' -]+: .*\(.*\)$|: [a-z_]+(\.[\w-]+)+: |: [a-z_]+: ", re.MULTILINE),
+    "yaml": re.compile(r":\d+: |^[^()\n]+: .*\([^()]*\)$|(^|: )[a-z_]+(\.[\w-]+)*: ", re.MULTILINE),
     "audio": re.compile(
-        r"\d[\d,.]* (s|Hz|bytes?|samples?|channels?|bits?|pages?|frames?)\b|byte \d|sample \d|chunk|field"
+        r"of its beginning|\d[\d,.]* (s|Hz|bytes?|samples?|channels?|bits?|pages?|frames?)\b|byte \d|sample \d|chunk|field"
     ),
     "torch": re.compile(r"[a-z_]+\.[a-z_.\d]+|'[^']+'|\bbyte \d|record|key"),
 }
@@ -36,7 +36,7 @@ GENERIC = (
     r"invalid (file|data|input)\b(?! found)",
     r"ffmpeg says: nothing",
     r"cannot be read: *$",
-    r"\(None\)|: None\b(?! while)",
+    r"\((?-i:None)\)|: (?-i:None)\b",
     r"cannot be decoded$",
 )
 CLASSES = re.compile(

@@ -1,0 +1,70 @@
+"""Is an Ogg file (Vorbis, Opus) whole?  Its pages are counted and their checksums compared (RFC 3533).
+
+libsndfile passes over pages that are damaged or missing, and over an end that is missing, without a word.
+"""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from hybrid_asr.audio.formats import AGAIN, AudioError
+
+_HEAD = struct.Struct("<4sBBqIIIB")  # capture, version, flags, position, serial number, sequence, checksum, segments
+_CHECKSUM_AT = 22
+_LAST = 4  # the flag of a stream's last page
+_MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+class _Page(NamedTuple):
+    serial: int
+    sequence: int
+    last: bool
+    intact: bool
+
+
+def check_ogg(path: Path) -> None:
+    """Raise AudioError unless every page of `path` is there and intact, up to the end of each of its streams."""
+    following: dict[int, int] = {}  # of each stream that is open, the sequence number of its next page
+    with path.open("rb") as file:
+        count, begin = 0, 0
+        while page := _page(file):
+            count += 1
+            if not page.intact:
+                raise _damaged(path, f"page {count}, at byte {begin:,}, does not match its checksum")
+            expected = following.get(page.serial, page.sequence)
+            if page.sequence != expected:
+                lost = f"page {count}, at byte {begin:,}, is number {page.sequence} of its stream"
+                raise _damaged(path, f"{lost} where number {expected} should follow")
+            following[page.serial] = page.sequence + 1
+            if page.last:
+                del following[page.serial]
+            begin = file.tell()
+        if path.stat().st_size > begin:
+            raise _damaged(path, f"at byte {begin:,}, behind page {count}, no whole page begins")
+    if following:
+        raise AudioError(f"{path}: is truncated: none of its {count} pages ends the stream; {AGAIN}")
+
+
+def _page(file: BinaryIO) -> _Page | None:
+    """The page that begins here, or None where none does."""
+    head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size or head[:4] != b"OggS":
+        return None
+    _, _, flags, _, serial, sequence, checksum, segments = _HEAD.unpack(head)
+    lengths = file.read(segments)
+    body = file.read(sum(lengths))
+    if len(lengths) < segments or len(body) < sum(lengths):
+        return None
+    blank = head[:_CHECKSUM_AT] + bytes(4) + head[_CHECKSUM_AT + 4 :]
+    return _Page(serial, sequence, bool(flags & _LAST), _checksum(blank + lengths + body) == checksum)
+
+
+def _checksum(data: bytes) -> int:
+    """Ogg's CRC-32: zlib's polynomial with the bits of each byte, and of the result, the other way round."""
+    found = zlib.crc32(data.translate(_MIRROR), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{found:032b}"[::-1], 2)
+
+
+def _damaged(path: Path, what: str) -> AudioError:
+    return AudioError(f"{path}: is damaged: {what}; {AGAIN}")
