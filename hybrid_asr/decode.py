@@ -154,21 +154,25 @@ def score_items(items: Sequence[Decoded], metric: Literal["wer", "cer"]) -> Erro
 
 
 def earlier_report(place: Path, signatures: Mapping[str, str]) -> dict[str, Any] | None:
-    """The report of an earlier decoding with the same settings, model and data, if it and its hypotheses are as written."""
-    path = place / "report.json"
-    if any(why_unreadable(place / name, largest=_LARGEST) for name in (path.name, "hypotheses.jsonl", "report.txt")):
+    """The report of an earlier decoding with the same settings, model and data, if both files are as written."""
+    if any(
+        why_unreadable(place / name, largest=_LARGEST) for name in ("report.json", "hypotheses.jsonl", "report.txt")
+    ):
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads((place / "report.json").read_text(encoding="utf-8"))
         if not isinstance(found, dict) or found.get("signatures") != signatures:
             return None
-        whole = found.get("digest") == digest({name: value for name, value in found.items() if name != "digest"})
+        as_written = found.get("digest") == digest({key: value for key, value in found.items() if key != "digest"})
     except (ValueError, RecursionError):  # not JSON, or a number that JSON does not have
-        whole, found = False, {}
-    if not whole or found["hypotheses_sha256"] != file_digest(place / "hypotheses.jsonl"):
-        print(f"{path if not whole else place / 'hypotheses.jsonl'}: not as it was written, decoded again", file=sys.stderr)
         return None
-    return found
+    if not as_written:
+        print(f"{place}/report.json: is not as it was written, decoded again", file=sys.stderr)
+        return None
+    whole = found.get("hypotheses_sha256") == file_digest(place / "hypotheses.jsonl")
+    if not whole:
+        print(f"{place}/hypotheses.jsonl: does not match its report, decoded again", file=sys.stderr)
+    return found if whole else None
 
 
 def _decode_one(

@@ -28,10 +28,10 @@ class KaldiConfig:
 
     kind: str
     bins: Annotated[int, Field(ge=3, le=512)] = 80
-    rate: Annotated[int, Field(ge=4000)] = 16000
+    rate: Annotated[int, Field(ge=4000, le=384_000)] = 16000
     """Samples per second: audio is resampled to it when it is read."""
-    window_ms: Annotated[float, Field(gt=1.0)] = 25.0
-    shift_ms: Annotated[float, Field(gt=1.0)] = 10.0
+    window_ms: Annotated[float, Field(gt=1.0, le=1000.0)] = 25.0
+    shift_ms: Annotated[float, Field(gt=1.0, le=1000.0)] = 10.0
     low_hz: Annotated[float, Field(ge=0.0)] = 20.0
     high_hz: float = 0.0
     """Upper edge of the highest bin; 0 or less counts down from half the rate."""

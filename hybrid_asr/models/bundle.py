@@ -13,7 +13,8 @@ from hybrid_asr.audio.build import FeaturesConfig, build_features
 from hybrid_asr.audio.features import FrontEnd, FrontEndUnavailable
 from hybrid_asr.config.schema import parse
 from hybrid_asr.errors import UserError
-from hybrid_asr.files import atomic_path
+from hybrid_asr.files import MISSING, atomic_path, why_unreadable
+from hybrid_asr.models.foreign import cause, check_archive, check_description, check_finite
 from hybrid_asr.models.hybrid import HybridModel, ModelConfig, build_model
 from hybrid_asr.text.normalise import TextConfig
 from hybrid_asr.text.tokenizer import Tokenizer, restore_tokenizer
@@ -53,6 +54,15 @@ class Bundle:
         text = parse(TextConfig, config["text"], where="text")
         return cls(frontend, model, tokenizer, text, labels_per_frame, config)
 
+    @classmethod
+    def _sketch(cls, *parts: Any) -> "Bundle":
+        """The same without weights, which takes no memory whatever sizes are claimed."""
+        try:
+            with torch.device("meta"):
+                return cls.build(*parts)
+        except RuntimeError as error:
+            raise ValueError(f"'config.model' asks for sizes that no machine holds: {error}") from error
+
     def describe(self) -> dict[str, Any]:
         """Everything but the weights, as plain containers."""
         return {
@@ -76,6 +86,19 @@ class Bundle:
             own = {name.removeprefix(f"{part}."): v for name, v in weights.items() if name.startswith(f"{part}.")}
             getattr(self, part).load_state_dict(own)
 
+    def refuse_misfits(self, weights: dict[str, Tensor]) -> None:
+        """Raise ValueError that names a weight which `weights` lack, have in another shape, or have too many."""
+        own = self.weights()
+        for name, value in own.items():
+            if name not in weights:
+                raise ValueError(f"Missing key in weights: '{name}'")
+            if weights[name].shape != value.shape:
+                shapes = f"{tuple(weights[name].shape)} there, {tuple(value.shape)} by its configuration"
+                raise ValueError(f"size mismatch for {name.partition('.')[2]}: '{name}' is {shapes}")
+        for name in weights:
+            if name not in own and name.startswith(("frontend.", "model.")):
+                raise ValueError(f"Unexpected key in weights: '{name}'")
+
     def save(self, path: Path | str) -> None:
         """Write the bundle to one file, whole or not at all; its folder is made where it is missing."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -96,15 +119,19 @@ class Bundle:
     def restore(cls, description: dict[str, Any], weights: Any, path: Path | str) -> "Bundle":
         """Build from `describe()` and `weights()` as they stood in the file `path`. Raises BundleError naming it."""
         try:
+            check_description(description, weights)
+            tokenizer = restore_tokenizer(description["tokenizer"])
+            parts = description["config"], tokenizer, description["labels_per_frame"]
+            cls._sketch(*parts).refuse_misfits(weights)
             with torch.random.fork_rng(devices=[]):  # initial weights are thrown away: spare the caller's generator
-                bundle = cls.build(
-                    description["config"], restore_tokenizer(description["tokenizer"]), description["labels_per_frame"]
-                )
+                bundle = cls.build(*parts)
             bundle.load_weights(weights)
+            check_finite(bundle.weights())
         except FrontEndUnavailable:
             raise  # nothing is wrong with the file
-        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-            raise BundleError(f"{path}: damaged, or of another version of hybrid-asr: {str(error)[:500]}") from error
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+            what = " ".join(str(error).split())
+            raise BundleError(f"{path}: damaged, or of another version of hybrid-asr: {what}") from error
         return bundle
 
 
@@ -149,19 +176,22 @@ def read_torch(path: Path | str) -> dict[str, Any]:
 
     Raises BundleError that names the file and what is wrong.
     """
-    if not Path(path).is_file():
-        raise BundleError(f"{path}: no such file; train first, or name a run's model.pt or checkpoint")
+    path = Path(path)
+    problem = why_unreadable(path)
+    if problem:
+        why = "no such file" if problem == MISSING or path.is_dir() else problem
+        raise BundleError(f"{path}: {why}; train first, or name a run's model.pt or checkpoint")
     try:
         with zipfile.ZipFile(path) as archive:
+            check_archive(archive, path)
             damaged = archive.testzip()
         if damaged is not None:
-            raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+            raise zipfile.BadZipFile(f"its record {damaged} does not match its checksum")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file torch may raise anything, IndexError and AssertionError among them
-        what = str(error) if isinstance(error, zipfile.BadZipFile) else f"{type(error).__name__} while it was read"
         raise BundleError(
-            f"{path}: damaged, or not a checkpoint ({what}); use another of the run's checkpoints, or begin the "
-            "training anew with --fresh"
+            f"{path}: damaged, or not a checkpoint ({cause(error, path)}); use another of the run's checkpoints, or "
+            "begin the training anew with --fresh"
         ) from error
     if not isinstance(content, dict):
         raise BundleError(f"{path}: holds {type(content).__name__}, not a model of hybrid-asr")

@@ -29,7 +29,7 @@ class ConformerConfig:
 
     kind: Literal["conformer"] = "conformer"
     dim: Annotated[int, Field(gt=0)]
-    layers: Annotated[int, Field(gt=0)]
+    layers: Annotated[int, Field(gt=0, le=1000)]
     heads: Annotated[int, Field(gt=0)]
     feed_forward: Annotated[int, Field(gt=0)]
     kernel: Annotated[int, Field(gt=0)]

@@ -23,7 +23,7 @@ class TransformerConfig:
 
     kind: Literal["transformer"] = "transformer"
     dim: Annotated[int, Field(gt=0)]
-    layers: Annotated[int, Field(gt=0)]
+    layers: Annotated[int, Field(gt=0, le=1000)]
     heads: Annotated[int, Field(gt=0)]
     feed_forward: Annotated[int, Field(gt=0)]
     channels: Annotated[int, Field(gt=0)]

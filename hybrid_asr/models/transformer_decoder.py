@@ -24,7 +24,7 @@ class TransformerDecoderConfig:
 
     kind: Literal["transformer"] = "transformer"
     dim: Annotated[int, Field(gt=0)]
-    layers: Annotated[int, Field(gt=0)]
+    layers: Annotated[int, Field(gt=0, le=1000)]
     heads: Annotated[int, Field(gt=0)]
     feed_forward: Annotated[int, Field(gt=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

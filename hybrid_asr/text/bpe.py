@@ -41,7 +41,7 @@ class BpeTokenizer(LabelIds):
             processor.LoadFromSerializedProto(model)
         except RuntimeError as error:
             raise TokenizerError(
-                "the stored sentencepiece model is damaged; take the file from its source again"
+                "tokenizer.model: the stored sentencepiece model is damaged; take the file from its source again"
             ) from error
         self.model = model
         self._processor = processor

@@ -67,11 +67,23 @@ def restore_tokenizer(state: dict[str, Any]) -> Tokenizer:
     """The tokenizer that gave `state`; raises TokenizerError where it is none of ours."""
     match state:
         case {"kind": "char", "characters": list(characters)}:
+            _check_characters(characters)
             return CharTokenizer(characters)
-        case {"kind": "bpe", "model": torch.Tensor() as model}:
+        case {"kind": "bpe", "model": torch.Tensor() as model} if model.dtype == torch.uint8 and model.dim() == 1:
             return BpeTokenizer(model.cpu().numpy().tobytes())
         case _:
             raise TokenizerError(
-                f"no tokenizer of hybrid-asr: {sorted(state)} with kind {state.get('kind')!r}; "
+                f"no tokenizer of hybrid-asr: {sorted(map(str, state))} with kind {state.get('kind')!r}; "
                 "it comes from another program or from a newer version"
             )
+
+
+def _check_characters(characters: list[Any]) -> None:
+    """Every unit is a character, and stands once."""
+    for place, character in enumerate(characters):
+        if not isinstance(character, str) or len(character) != 1:
+            raise TokenizerError(f"tokenizer.characters: number {place} is {character!r}, not a character")
+    if len(set(characters)) < len(characters) or not characters:
+        raise TokenizerError(
+            f"tokenizer.characters: {len(characters)} characters, {len(set(characters))} different ones"
+        )

@@ -158,9 +158,27 @@ def _by_error(history: list[Scored]) -> list[Scored]:
 
 def _read_state(path: Path) -> dict[str, Any]:
     state = read_torch(path)
-    if not {"bundle", "state_dict", "optimizer", "step", "history"} <= state.keys():
-        raise BundleError(f"{path}: not a training's state; give --fresh to start anew")
+    lacking = [key for key in ("bundle", "state_dict", "optimizer", "step", "history") if key not in state]
+    if lacking:
+        raise BundleError(f"{path}: not a training's state, without the key '{lacking[0]}'; give --fresh to start anew")
+    wrong = _wrong(state)
+    if wrong:
+        raise BundleError(f"{path}: damaged, or of another version of hybrid-asr: {wrong}; give --fresh to start anew")
     return state
+
+
+def _wrong(state: dict[str, Any]) -> str | None:
+    """What is wrong with a state, by its key."""
+    step, fields = state["step"], {field.name for field in dataclasses.fields(Scored)}
+    if not isinstance(step, int) or step < 0:
+        return f"'step': a whole number should stand here, got {step!r}"
+    history = state["history"]
+    if not isinstance(history, list) or any(not isinstance(one, dict) or set(one) != fields for one in history):
+        return f"'history': a list of {', '.join(sorted(fields))} should stand here"
+    optimizer = state["optimizer"]
+    if not isinstance(optimizer, dict) or not {"state", "param_groups"} <= optimizer.keys():
+        return "'optimizer': the keys 'state' and 'param_groups' should stand here"
+    return None
 
 
 def _save(content: dict[str, Any], path: Path, *, former: Path | None = None) -> None:

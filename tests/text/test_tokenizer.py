@@ -154,7 +154,7 @@ def test_bpe_size_is_exact_and_its_limits_are_told() -> None:
 
 @pytest.mark.parametrize("reserved", ["\u2581", "\u2585", "\0"])
 def test_bpe_refuses_the_characters_that_sentencepiece_would_swallow(reserved: str) -> None:
-    with pytest.raises(TokenizerError, match=f"some{reserved}thing.*U\\+{ord(reserved):04X}"):
+    with pytest.raises(TokenizerError, match=f"some.*thing.*U\\+{ord(reserved):04X}"):
         train_tokenizer(BpeTokenizerConfig(size=20), ["other text", f"some{reserved}thing"])
     assert train_tokenizer(CharTokenizerConfig(), [f"some{reserved}thing"]).missing(reserved) == set()
 

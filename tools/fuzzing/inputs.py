@@ -20,7 +20,7 @@ from hybrid_asr.config.files import to_yaml
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.tables import read_kaldi, read_table
-from hybrid_asr.decode import earlier_report, table
+from hybrid_asr.decode import earlier_report, file_digest, table
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run, RunConfig
 from hybrid_asr.scoring.files import score_files
@@ -31,7 +31,7 @@ from hybrid_asr.training.checkpoint import Scored as Kept
 from hybrid_asr.training.metrics import CsvMetrics, read_metrics
 
 RATE = 16000
-AGAIN = "decoded again"  # what becomes of a report that is not as it was written
+AGAIN = "done again"  # what becomes of a report that is not as it was written, and of a training without a state
 TEXTS = ["hello world", "good morning to all", "né à paris", "twenty two", "hello again", "good night"]
 SIGNATURES = {"decoding": "0" * 64, "weights": "1" * 64}
 RECIPE = """# a recipe
@@ -139,9 +139,11 @@ def write_run(folder: Path, tokenizer: CharTokenizerConfig | BpeTokenizerConfig)
     scores = report([Scored(f"u{n}", text, text[:-2], "ann") for n, text in enumerate(TEXTS)])
     usage = {"audio_s": 9.0, "decode_s": 1.0, "rtf": 0.11, "cut": 0, "empty": 0}
     content = scores.to_json() | usage | {"decoder": plain(cfg.decode), "signatures": SIGNATURES}
+    (place / "hypotheses.jsonl").write_text('{"id": "u0", "reference": "a", "text": "a"}\n')
+    (place / "report.txt").write_text(scores.text())
+    content["hypotheses_sha256"] = file_digest(place / "hypotheses.jsonl")
     content["digest"] = compose_digest(content)
     (place / "report.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    (place / "hypotheses.jsonl").write_text('{"id": "u0", "reference": "a", "text": "a"}\n')
 
 
 def write_texts(folder: Path) -> None:
@@ -215,7 +217,8 @@ def _bundle(bundle: Bundle) -> Any:
 def _last(folder: Path) -> Any:
     checkpoints = Checkpoints(folder / "run" / "checkpoints", "last", 2)
     state = checkpoints.load_last()
-    assert state is not None, "a last state that nobody finds"
+    if state is None:  # no file of this name: the training begins anew
+        return AGAIN
     bundle = Bundle.restore(state["bundle"], state["state_dict"], checkpoints.folder / "last.ckpt")
     return [_bundle(bundle), state["optimizer"], state["step"], checkpoints.history]
 

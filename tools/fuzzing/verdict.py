@@ -27,10 +27,10 @@ PLACES = {
     "audio": re.compile(
         r"of its beginning|\d[\d,.]* (s|Hz|bytes?|samples?|channels?|bits?|pages?|frames?)\b|byte \d|sample \d|chunk|field"
     ),
-    "torch": re.compile(r"[a-z_]+\.[a-z_.\d]+|'[^']+'|\bbyte \d|record|key"),
+    "torch": re.compile(r"[a-z_]+\.[a-z_.\d]+|'[^']+'|\bbyte \d|record|key|begins with the bytes|it is empty"),
 }
 GENERIC = (
-    r"\bdamaged, or not a checkpoint\b(?!:)",
+    r"\bdamaged, or not a checkpoint(?! \(\w)",
     r"\b(unknown|unspecified|internal|system) error\b",
     r"something went wrong",
     r"invalid (file|data|input)\b(?! found)",

@@ -117,10 +117,11 @@ def run_case(
     with watched(place) as said:
         verdict, detail = outcome_of(kind, place)
     names = names_of(case)
-    problems = judged(kind, operator, verdict, detail, names, same, changed)
+    problems = judged(kind, operator, verdict, detail, names, same, changed, regular)
     if case.marker.exists():
         problems.append("something from the file was executed")
     problems += [f"did: {one}" for one in dict.fromkeys(WATCH.seen)]
+    said = [line for line in said if str(case.path) not in line]  # a warning of ours
     problems += [f"printed to standard error: {said[0][:150]}"] if said else []
     outcome = "failed" if problems else "refused" if verdict == "refused" else "harmless"
     return {
@@ -140,7 +141,7 @@ def names_of(case: Case) -> list[str]:
 
 
 def judged(
-    kind: str, operator: str, verdict: str, detail: str, names: list[str], same: str, changed: bool
+    kind: str, operator: str, verdict: str, detail: str, names: list[str], same: str, changed: bool, regular: bool
 ) -> list[str]:
     """What is wrong with an outcome."""
     if verdict == "failed":
@@ -149,6 +150,8 @@ def judged(
         wrong = [] if changed else ["refuses a file that was not damaged"]
         return wrong + [f"the message {one}" for one in faults(kind, detail, names)]
     if kind == "report" and detail in (same, digest(AGAIN)):
+        return []  # of what can be made again, a message is not needed
+    if kind == "last" and detail == digest(AGAIN) and not regular:
         return []
     if detail != same and (kind == "report" or kind not in OPERATORS[operator].unseen):
         return ["damage that is not noticed: another result is read"]
