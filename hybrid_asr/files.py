@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from hybrid_asr.lock import process_started
 
@@ -92,3 +92,16 @@ def why_unreadable(path: Path | str, *, pipes: bool = False, largest: int | None
     if largest is not None and found.st_size > largest:
         return f"has {found.st_size:,} bytes, more than the {largest:,} that such a file may have"
     return None if os.access(path, os.R_OK) else "cannot be read: Permission denied"
+
+
+class RepeatedKey(ValueError):
+    """A key that stands twice in an object of JSON: the message is the key."""
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, for `object_pairs_hook`: Python would take the last of equal keys. Raises RepeatedKey."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise RepeatedKey(next(name for name in names if names.count(name) > 1))
+    return found

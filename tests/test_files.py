@@ -1,12 +1,13 @@
 """Files that are whole or not there."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-from hybrid_asr.files import atomic_path, remove_unfinished, write_text
+from hybrid_asr.files import MISSING, RepeatedKey, atomic_path, once, remove_unfinished, why_unreadable, write_text
 
 
 def test_what_was_written_takes_its_place_and_nothing_else_remains(tmp_path):
@@ -96,3 +97,32 @@ def test_an_expected_folder_that_has_vanished_is_not_made_again(tmp_path):
         write_text(tmp_path / "gone" / "file", "text", folder="expect")
     assert raised.value.filename == str(tmp_path / "gone" / "file")
     assert not (tmp_path / "gone").exists()
+
+
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path):
+    (tmp_path / "file").write_text("1234")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "lost").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    expected = {
+        "file": None,
+        "none": MISSING,
+        "loop": "is a symbolic link that leads in a circle",
+        "lost": "is a symbolic link to a file that is not there",
+        "pipe": "is a named pipe, not a file",
+        "": "is a folder, not a file",
+        "file/below": "cannot be read: Not a directory",
+        "x" * 300: "cannot be read: File name too long",
+        "a\0b": "no file has such a name: there is a zero byte in it",
+    }
+    for name, problem in expected.items():
+        assert why_unreadable(f"{tmp_path}/{name}") == problem
+    assert why_unreadable("/dev/zero") == "is a device, not a file"
+    assert why_unreadable(tmp_path / "pipe", pipes=True) is None
+    assert why_unreadable(tmp_path / "file", largest=3) == "has 4 bytes, more than the 3 that such a file may have"
+
+
+def test_a_key_of_json_stands_once():
+    assert json.loads('{"a": {"b": 1}, "b": 2}', object_pairs_hook=once) == {"a": {"b": 1}, "b": 2}
+    with pytest.raises(RepeatedKey, match=r"^b$"):
+        json.loads('{"a": {"b": 1, "c": 0, "b": 1}}', object_pairs_hook=once)

@@ -1,5 +1,6 @@
 """Sound files through libsndfile, with the lengths that it gets wrong put right.  Axes: S samples, C channels."""
 
+import hashlib
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from hybrid_asr.audio.formats import AGAIN, AudioError, beginning, check_whole, sphere_samples
+from hybrid_asr.audio.formats import AGAIN, AudioError, beginning, check_whole, flac_md5, sphere_samples
 from hybrid_asr.audio.mpeg import untagged_samples
 from hybrid_asr.audio.overheard import overheard
 
 _NO_LENGTH = 1 << 48  # libsndfile gives 2^63 - 1 for a flac stream without a length
+_FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # of a sample, by libsndfile's name
 _BLOCK = 1024  # samples
 _MPEG_SLACK = 4 * 1152  # samples: encoders disagree on whether the tag counts the padding of the first and last frames
 
@@ -62,7 +64,7 @@ class SndfileSource:
         with overheard() if self._mpeg else nullcontext([]) as errors:
             try:
                 self._sound.seek(begin)
-                samples = self._sound.read(end - begin, dtype="float32", always_2d=True)
+                samples = self._summed() if (begin, end) == (0, self._frames) else self._floats(end - begin)
             except soundfile.LibsndfileError as error:
                 raise AudioError(
                     f"{self.path}: is truncated or damaged: its header promises {self._frames / self.rate:.2f} s, of "
@@ -72,6 +74,22 @@ class SndfileSource:
             within = f"within its first {end / self.rate:.2f} s"
             raise AudioError(f"{self.path}: is damaged {within}: libmpg123 says '{errors[0]}'; {AGAIN}")
         return samples
+
+    def _floats(self, count: int) -> Float32[np.ndarray, "samples channels"]:
+        return self._sound.read(count, dtype="float32", always_2d=True)
+
+    def _summed(self) -> Float32[np.ndarray, "samples channels"]:
+        """All samples; those of a flac must give the MD5 in its header, since nothing else tells of lost frames."""
+        wanted, size = flac_md5(self.path), _FLAC_BYTES.get(self._sound.subtype)
+        if self._sound.format != "FLAC" or not wanted or size is None:
+            return self._floats(self._frames)
+        whole = self._sound.read(self._frames, dtype="int32", always_2d=True)  # in the upper bits
+        parts = whole.astype("<i4", copy=False).view(np.uint8).reshape(-1, 4)[:, 4 - size :]
+        if hashlib.md5(parts.tobytes(), usedforsecurity=False).digest() != wanted:
+            raise AudioError(
+                f"{self.path}: is damaged: its {len(whole)} samples do not give the MD5 in its header; {AGAIN}"
+            )
+        return whole.astype(np.float32) * np.float32(2.0**-31)
 
     def _decodable(self) -> int:
         """Samples before the first block that cannot be decoded."""

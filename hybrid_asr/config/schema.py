@@ -171,10 +171,10 @@ def _kinds(annotation: Any) -> list[str]:
 
 
 def _written(path: Sequence[str], sources: Mapping[str, str]) -> str:
-    """Where the key at `path` was written: its own entry, the first below it, the nearest above it, or that of all."""
+    """Where the key at `path` was written: its own entry, those below it, the nearest above it, or that of all."""
     for end in range(len(path), 0, -1):
         dotted = ".".join(path[:end])
-        for key, source in sources.items():
-            if key == dotted or key.startswith(f"{dotted}."):
-                return f" ({source})"
+        found = dict.fromkeys(source for key, source in sources.items() if f"{key}.".startswith(f"{dotted}."))
+        if found:
+            return f" ({', '.join(found)})" if end == len(path) else f" ({next(iter(found))})"
     return f" ({sources['']})" if "" in sources else ""

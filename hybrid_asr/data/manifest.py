@@ -22,7 +22,7 @@ from jaxtyping import Float64, UInt64
 from hybrid_asr.audio import io
 from hybrid_asr.config.schema import suggest
 from hybrid_asr.errors import UserError
-from hybrid_asr.files import MISSING, atomic_path, why_unreadable
+from hybrid_asr.files import MISSING, RepeatedKey, atomic_path, once, why_unreadable
 
 SHOWN = 5  # bad lines that a message shows; the others are counted
 
@@ -236,8 +236,8 @@ def _parse(raw: bytes) -> tuple[dict[str, Any], str | None]:
     if not raw.strip():
         return {}, "the line is empty; remove it"
     try:
-        record = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
-    except _Repeated as repeated:
+        record = json.loads(raw.decode("utf-8"), object_pairs_hook=once)
+    except RepeatedKey as repeated:
         return {}, f"the field '{repeated}' stands there twice; keep one of them"
     except UnicodeDecodeError:
         return {}, "the line is not UTF-8; save the manifest as UTF-8"
@@ -249,19 +249,6 @@ def _parse(raw: bytes) -> tuple[dict[str, Any], str | None]:
     if not isinstance(record, dict):
         return {}, 'the line is JSON, but no object; it must look like {"id": ...}'
     return record, _problem(record)
-
-
-class _Repeated(Exception):
-    """A key that stands in an object twice."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, each of whose keys stands there once."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Repeated(next(name for name in names if names.count(name) > 1))
-    return found
 
 
 def _problem(record: dict[str, Any]) -> str | None:
@@ -282,8 +269,9 @@ def _problem(record: dict[str, Any]) -> str | None:
 
 
 def _bad_value(record: dict[str, Any]) -> str | None:
-    start, duration = (_float(record[name]) if name in record else 0.0 for name in ("start_s", "duration_s"))
-    if any("\ud800" <= letter <= "\udfff" for letter in f"{record['id']}{record['audio']}{record['text']}"):
+    start, duration = record.get("start_s", 0.0), record["duration_s"]
+    texts = "".join(value for value in record.values() if isinstance(value, str))
+    if not texts.isascii() and any("\ud800" <= letter <= "\udfff" for letter in texts):
         return "half of a surrogate pair stands in a text; the program that wrote it broke a character"
     if "\0" in record["audio"]:
         return "the field 'audio' has a zero byte in it; name the audio file"
@@ -293,16 +281,16 @@ def _bad_value(record: dict[str, Any]) -> str | None:
         return "the field 'audio' is empty; name the audio file"
     if not record["text"].strip():
         return "the transcript is empty; remove the line, or write what is said"
-    if not (math.isfinite(start) and start >= 0):
+    if not (_finite(start) and start >= 0):
         return f"start_s is {start}, it must be 0 or more seconds; correct it"
-    if not (math.isfinite(duration) and duration > 0):
+    if not (_finite(duration) and duration > 0):
         return f"duration_s is {duration}, it must be more than 0 seconds; correct it"
     return None
 
 
-def _float(number: float | int) -> float:
-    """A number of any size as a float."""
+def _finite(number: float | int) -> bool:
+    """Whether a number is one that a float can hold."""
     try:
-        return float(number)
+        return math.isfinite(number)
     except OverflowError:
-        return math.inf
+        return False

@@ -6,6 +6,7 @@ Audio paths become absolute. All mistakes of a source are collected and named by
 import csv
 import difflib
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -168,7 +169,7 @@ def _kaldi_rows(problems: Problems, folder: Path, files: AudioFiles) -> Iterator
     """The utterances of one folder; every line of each of its files must belong to one."""
     recordings = {name: rest for _, name, rest in _kaldi_lines(problems, folder / "wav.scp")}
     texts = {name: (line, rest) for line, name, rest in _kaldi_lines(problems, folder / "text")}
-    has_segments, has_speakers = (folder / "segments").is_file(), (folder / "utt2spk").is_file()
+    has_segments, has_speakers = (os.path.lexists(folder / name) for name in ("segments", "utt2spk"))
     speakers = {name: rest for _, name, rest in _kaldi_lines(problems, folder / "utt2spk")} if has_speakers else {}
     source = folder / ("segments" if has_segments else "wav.scp")
     spoken = set()

@@ -43,15 +43,15 @@ class Bundle:
     @classmethod
     def build(cls, config: dict[str, Any], tokenizer: Tokenizer, labels_per_frame: float) -> "Bundle":
         """Build front end and model with fresh weights from torch's default generator."""
-        frontend = build_features(parse(FeaturesConfig, config["features"], where="features"))
+        frontend = build_features(parse(FeaturesConfig, config["features"], where="config.features"))
         model = build_model(
-            parse(ModelConfig, config["model"], where="model"),
+            parse(ModelConfig, config["model"], where="config.model"),
             features=frontend.width,
             units=tokenizer.size,
             sos=tokenizer.sos,
             ctc_weight=config["loss"]["ctc_weight"],
         )
-        text = parse(TextConfig, config["text"], where="text")
+        text = parse(TextConfig, config["text"], where="config.text")
         return cls(frontend, model, tokenizer, text, labels_per_frame, config)
 
     @classmethod

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hybrid_asr.files import why_unreadable
+from hybrid_asr.files import RepeatedKey, once, why_unreadable
 from hybrid_asr.scoring.compare import Comparison, compare
 from hybrid_asr.scoring.report import ErrorReport, report
 from hybrid_asr.scoring.rows import Metric, Scored, ScoringError
@@ -115,7 +115,7 @@ def _format(lines: list[tuple[int, str]], prefer: str) -> tuple[str, Callable[[s
 
 def _from_json(content: str, where: str, *, prefer: str) -> tuple[str, Line]:
     try:
-        entry = json.loads(content)
+        entry = json.loads(content, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         what = "too many brackets in each other" if isinstance(error, RecursionError) else _json_problem(error)
         raise ScoringError(f"{where}: is not JSON: {what}; every line must be one object") from error
@@ -127,6 +127,8 @@ def _from_json(content: str, where: str, *, prefer: str) -> tuple[str, Line]:
 
 
 def _json_problem(error: ValueError) -> str:
+    if isinstance(error, RepeatedKey):
+        return f"the key '{error}' stands there twice"
     return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "a number without end"
 
 

@@ -1,6 +1,8 @@
 """`metrics.csv` survives interruptions: continued, without what is done again, with columns that come later."""
 
-from hybrid_asr.training.metrics import CsvMetrics, read_metrics
+import pytest
+
+from hybrid_asr.training.metrics import CsvMetrics, MetricsError, read_metrics
 
 
 def written(path, *rows, after=0) -> CsvMetrics:
@@ -49,3 +51,26 @@ def test_a_training_from_the_start_forgets_all(tmp_path):
     written(path, (1, {"epoch": 1, "loss": 2.0}))
     written(path, after=0)
     assert read_metrics(path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "metrics.csv: is empty"),
+        (b"step,loss\n1,2\n\xff,1\n", "metrics.csv:3: is not UTF-8"),
+        (b"epoch,loss\n1,2\n", "metrics.csv:1: the columns are epoch, loss, without 'step'"),
+        (b"step,loss,loss\n1,2,3\n", "metrics.csv:1: .* one of them twice"),
+        (b"step,loss\n1,2\n2\n3,1\n", "metrics.csv:3: 1 values in a row, the header has 2"),
+        (b"step,loss\n1,2\n2,one\n3,1\n", "metrics.csv:3: 'one' in the column 'loss' is no number"),
+        (b"step,loss\n1,2\n2.5,1\n3,1\n", "metrics.csv:3: the step '2.5' is no whole number"),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_line(content, message, tmp_path):
+    (tmp_path / "metrics.csv").write_bytes(content)
+    with pytest.raises(MetricsError, match=message):
+        read_metrics(tmp_path / "metrics.csv")
+
+
+def test_a_last_row_that_a_crash_has_torn_is_passed_over(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,loss\n1,2.0\n2")
+    assert read_metrics(tmp_path / "metrics.csv") == [{"step": "1", "loss": "2.0"}]

@@ -83,8 +83,16 @@ def sphere_header_without_end(case: Case) -> None:
 
 @damages(("flac",))
 def streaminfo_lies(case: Case) -> None:
-    """Sizes of blocks or of frames, rate, channels, bits, samples or MD5 in a flac's header."""
-    data, at = case.data, 8 + case.rng.choice([0, 2, 4, 7, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 30])
+    """Sizes of blocks or of frames, bits, samples or MD5 in a flac's header."""
+    data, at = case.data, 8 + case.rng.choice([0, 2, 4, 7, 13, 14, 15, 16, 17, 18, 20, 30])
+    data[at] ^= 1 + case.place(255)
+    case.data = data
+
+
+@damages(("flac",), unseen=("flac",))
+def flac_rate_lies(case: Case) -> None:
+    """Rate or channels in a flac's header: with another rate the same samples are another sound."""
+    data, at = case.data, 8 + case.rng.choice([10, 11, 12])
     data[at] ^= 1 + case.place(255)
     case.data = data
 

@@ -210,7 +210,7 @@ def number_missing(case: Case) -> None:
 
 @damages(HYP, unseen=HYP)
 def parentheses_about(case: Case) -> None:
-    """Parentheses around half of the lines, or in them: is it trn?"""
+    """Parentheses around half of the lines, or in them, so that it may look like trn."""
     case.lines = [
         f"({line.strip()})\n" if case.rng.random() < 0.5 else line.replace(" ", " (x) ", 1) for line in case.lines
     ]

@@ -15,19 +15,21 @@ from collections.abc import Iterable
 from .table import AUDIO, TORCH, YAML
 
 WHOLE = re.compile(
-    r"is empty|\(0 bytes\)|no such|not a run|is a folder|is no file|not a file|a folder|symbolic link|links|named pipe"
-    r"|device|is not audio|begins with|format is not known|is not text|not UTF-8|no samples|no utterance"
-    r"|there are no|\d+ utterances are too few|no training|is no archive|not an archive|raw samples|without a hypothesis"
-    r"|without a reference|none of the \d+ references|too large|GiB|reverse|keys and values should stand"
-    r"|another preset|is not a last state|not a model|not a torch file|\d+ bytes|header promises|does not state its length|truncated"
+    "|".join(
+        (
+            *(r"is empty", r"\(0 bytes\)", "no such", "not a run", "a folder", "not a file", "a symbolic link"),
+            *("a named pipe", "a device", "is not audio", "begins with", "format is not known", "no samples"),
+            *("no utterance", "there are no", r"\d+ utterances are too few", "raw samples", "without a hypothesis"),
+            *("without a reference", r"none of the \d+ references", "keys and values should stand", "another preset"),
+            *("not a model", r"\d+ bytes", "header promises", "does not state its length", "truncated"),
+        )
+    )
 )
 PLACES = {
     "text": re.compile(r":\d+: "),
-    "yaml": re.compile(r":\d+: |^[^()\n]+: .*\([^()]*\)$|(^|: )[a-z_]+(\.[\w-]+)*: ", re.MULTILINE),
-    "audio": re.compile(
-        r"of its beginning|\d[\d,.]* (s|Hz|bytes?|samples?|channels?|bits?|pages?|frames?)\b|byte \d|sample \d|chunk|field"
-    ),
-    "torch": re.compile(r"[a-z_]+\.[a-z_.\d]+|'[^']+'|\bbyte \d|record|key|begins with the bytes|it is empty"),
+    "yaml": re.compile(r":\d+: |^[^()\n]+: .*\([^()]*\)$|(^|: )[a-z_]+(\.[^:\n]+)?: ", re.MULTILINE),
+    "audio": re.compile(r"of its beginning|\d[\d,.]* (s|Hz|bytes?|samples?|channels?|bits?|pages?|frames?)\b|byte \d"),
+    "torch": re.compile(r"[a-z_]+\.[a-z_.\d]+|'[^']+'|record"),
 }
 GENERIC = (
     r"\bdamaged, or not a checkpoint(?! \(\w)",

@@ -66,6 +66,7 @@ def prepare(place: Path, controls: Path, kind: str) -> None:
 
 
 def file_of(kind: str, rng: random.Random) -> str:
+    """The one of its files that is damaged."""
     return rng.choice(KINDS[kind].files)
 
 
@@ -179,9 +180,8 @@ def serve() -> None:
                     found = outcome_of(request["kind"], place)
                 answer = [*found, *said]
             case _:
-                answer = run_case(
-                    **{key: Path(value) if key in ("controls", "place") else value for key, value in request.items()}
-                )
+                folders: dict[str, Any] = {name: Path(request.pop(name)) for name in ("controls", "place")}
+                answer = run_case(**request, **folders)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
         if not limited:  # after the first answer all libraries are in
