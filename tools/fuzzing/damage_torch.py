@@ -40,11 +40,18 @@ def records(case: Case) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+def entry(name: str, how: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
+    """A record without the time of day, so that a case is the same whenever it is made."""
+    found = zipfile.ZipInfo(name)
+    found.compress_type = how
+    return found
+
+
 def write_records(case: Case, contents: dict[str, bytes], how: int = zipfile.ZIP_STORED) -> None:
     """Write an archive anew."""
-    with zipfile.ZipFile(case.path, "w", how) as archive:
+    with zipfile.ZipFile(case.path, "w") as archive:
         for name, content in contents.items():
-            archive.writestr(name, content)
+            archive.writestr(entry(name, how), content)
 
 
 def changed(case: Case, change: Callable[[dict[str, Any]], None]) -> None:
@@ -146,8 +153,8 @@ def zip_bomb(case: Case) -> None:
     with zipfile.ZipFile(case.path, "w", zipfile.ZIP_DEFLATED) as archive:
         for other, content in contents.items():
             if other != name:
-                archive.writestr(other, content)
-        with archive.open(name, "w", force_zip64=True) as record:
+                archive.writestr(entry(other), content)
+        with archive.open(entry(name), "w", force_zip64=True) as record:
             for _ in range(4):
                 record.write(bytes(32 << 20))
 
