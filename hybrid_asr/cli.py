@@ -153,7 +153,7 @@ def _decode(options: argparse.Namespace) -> None:
     decode_run(
         options.folder,
         sets=options.sets.split(","),
-        decoders=options.decoders.split(",") if options.decoders else None,
+        decoders=None if options.decoders is None else options.decoders.split(","),
         checkpoint=options.checkpoint,
         overrides=options.overrides,
     )

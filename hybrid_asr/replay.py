@@ -196,12 +196,14 @@ def _written(run: Run, step: int) -> list[dict[str, Any]]:
     if not run.nonfinite_file.is_file():
         return []
     rows = []
-    for line in run.nonfinite_file.read_text(encoding="utf-8").splitlines():
+    for line in run.nonfinite_file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:  # torn by a kill
             continue
-    return [row for row in rows if row.get("step") == step]
+        if isinstance(row, dict) and row.keys() >= {"step", "part", "rank", "ids", "loss", "weights"}:
+            rows.append(row)
+    return [row for row in rows if row["step"] == step]
 
 
 def _differences(written: list[dict[str, Any]], rows: list[Row]) -> list[str]:

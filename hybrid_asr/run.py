@@ -194,6 +194,12 @@ class Run:
             bundle = Bundle.restore(state["bundle"], checkpoints.average_weights(), self.checkpoint_folder)
         else:
             named = {"best": BEST, "last": LAST}.get(checkpoint)
+            if named is None and not Path(checkpoint).exists():
+                there = sorted(path.name for path in self.checkpoint_folder.glob("*.ckpt"))
+                raise RunError(
+                    f"--checkpoint {checkpoint}: no such file, and none of best, last, average; "
+                    f"{self.checkpoint_folder} has {', '.join(there) or 'none'}"
+                )
             bundle = Bundle.load(self.checkpoint_folder / named if named else Path(checkpoint))
         return bundle, weights_digest(bundle)
 

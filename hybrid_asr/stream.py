@@ -14,7 +14,8 @@ from hybrid_asr.run import RunConfig, RunError
 
 def training_set(cfg: RunConfig) -> tuple[Manifest, int]:
     """The training utterances within the limits on their length, and how many are without. Raises RunError for none."""
-    everything = Manifest.read(Path(cfg.data.root) / cfg.data.train, audio=cfg.data.audio)
+    audio = "unchecked" if cfg.data.unreadable == "skip" else cfg.data.audio  # then reading finds it, and counts
+    everything = Manifest.read(Path(cfg.data.root) / cfg.data.train, audio=audio)
     within = within_limits(everything, cfg.data)
     if len(within) == 0:
         raise RunError(f"{everything.path}: data.min_seconds and data.max_seconds leave out all utterances; widen them")

@@ -137,7 +137,7 @@ class Training:
         if step is None or not self.checkpoints.can_go_on():
             return f"no state is saved in {folder}; when that is {when}, begin again with:\n  {self.again}"
         return (
-            f"the last good state is that of step {step} in {folder}; when that is {when}, go on with:\n  {self.again}"
+            f"the last saved state is that of step {step} in {folder}; when that is {when}, go on with:\n  {self.again}"
         )
 
     def _record(self, state: State, message: str) -> None:

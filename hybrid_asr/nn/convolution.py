@@ -49,9 +49,11 @@ class FrameBatchNorm(nn.BatchNorm1d):
             exact = values.float() if values.dtype == torch.bfloat16 else values
             batch_mean = (exact * real).sum((0, 1)) / count
             batch_variance = ((exact - batch_mean) * real).square().sum((0, 1)) / count
-            with torch.no_grad():
-                mean.lerp_(batch_mean, self.momentum)
-                variance.lerp_(batch_variance * count / (count - 1).clamp(min=1), self.momentum)  # unbiased, as torch's
+            with torch.no_grad():  # what is not finite stays with its update, which is left out
+                unbiased = batch_variance * count / (count - 1).clamp(min=1)
+                share = self.momentum * (batch_mean + unbiased).isfinite().all().to(mean.dtype)
+                mean.lerp_(batch_mean.nan_to_num(), share)
+                variance.lerp_(unbiased.nan_to_num(), share)
             mean, variance = batch_mean, batch_variance
         scale = self.weight * (variance + self.eps).rsqrt()
         return values * scale.to(values.dtype) + (self.bias - mean * scale).to(values.dtype)

@@ -56,12 +56,12 @@ class Nonfinite:
         """Go on from a saved state; what is written of later steps is forgotten, as it will be done again."""
         self.in_row, self.total = state.get("in_row", 0), state.get("skipped", 0)
         if self.file.is_file():
-            lines = self.file.read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
             write_text(self.file, "".join(line for line in lines if _step_of(line) <= step), folder="expect")
 
     def state(self) -> dict[str, int]:
-        """What a saved state must hold."""
-        return {"in_row": self.in_row, "skipped": self.total}
+        """What a saved state must hold; who goes on after a halt has decided to."""
+        return {"in_row": 0 if self.halt else self.in_row, "skipped": self.total}
 
     def note(self, step: int, skipped: bool, parts: list[PartLosses], rank: int) -> None:
         """Look at update number `step` (from 1), in their order; the same updates are skipped on all devices."""
@@ -103,10 +103,15 @@ class Nonfinite:
         return (
             f"the loss or the gradient of {many} was not finite; nothing of it was applied. See what is in the batch "
             f"with: hybrid-asr show batch {self.file.parent} {step}\n"
-            "then try a lower optim.lr, a longer optim.warmup, trainer.precision=float32, or correct the data; where "
-            "the weights themselves are too large, begin from an earlier checkpoint with init.from"
+            "then correct the data, or train in a run of its own with a lower optim.lr, a longer optim.warmup or "
+            f"trainer.precision=float32: hybrid-asr train RECIPE --run NEW{self._earlier(step)} optim.lr=LOWER"
             + (", or leave such updates out with trainer.nonfinite=skip" if self.policy == "stop" else "")
         )
+
+    def _earlier(self, step: int) -> str:
+        """The override that begins with the last weights from before a row of such updates."""
+        found = self.checkpoints.good_until(step - self.in_row)
+        return f" init.from={found[0]}" if found is not None and found[1].step <= step - self.in_row else ""
 
 
 def _row(step: int, rank: int, part: PartLosses) -> dict[str, Any]:

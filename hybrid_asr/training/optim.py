@@ -44,12 +44,11 @@ def lr_share(cfg: OptimConfig, step: int, total_steps: int) -> float:
 
 
 def build_optimizer(cfg: OptimConfig, module: nn.Module) -> torch.optim.AdamW:
-    """AdamW in one fused pass over all parameters; vectors (biases, norms) are not decayed."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": cfg.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """AdamW in one fused pass over all parameters; biases and norms are not decayed."""
+    trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+    decayed = [parameter for name, parameter in trained if parameter.ndim > 1 and not name.endswith("bias")]
+    others = [parameter for name, parameter in trained if parameter.ndim <= 1 or name.endswith("bias")]
+    groups = [{"params": decayed, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, fused=True)
 
 

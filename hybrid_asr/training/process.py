@@ -21,7 +21,10 @@ def say(text: str) -> None:
 
 def is_first() -> bool:
     """Whether this is the only process of a training, or the first one."""
-    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):  # of torchrun, of Lightning's own processes, of srun
+        if name in os.environ:
+            return int(os.environ[name]) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
+    return True
 
 
 @contextlib.contextmanager

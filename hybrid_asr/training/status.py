@@ -2,10 +2,11 @@
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hybrid_asr.environment import environment
 from hybrid_asr.files import write_text
@@ -62,10 +63,19 @@ def read_status(path: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(found, dict) or not {"state", "step", "total"} <= found.keys():
+    if not isinstance(found, dict) or not _sound(found):
         return None
     if found["state"] == "running":
         who = holder(path.parent)
         if who is None or who.dead():
             found["state"] = "killed"
     return found
+
+
+def _sound(found: dict[str, Any]) -> bool:
+    """Whether the fields are what `write` writes, so far as they are there; the first three must be."""
+    kinds = {"step": int, "total": int, "message": str, "updated": str, "alarms": list, "environment": dict}
+    right = all(isinstance(found[name], kind) for name, kind in kinds.items() if name in found)
+    seconds = found.get("elapsed_s", 0.0)
+    known = found.get("state") in get_args(State) and {"step", "total"} <= found.keys()
+    return known and right and isinstance(seconds, int | float) and math.isfinite(seconds)

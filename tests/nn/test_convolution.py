@@ -40,6 +40,16 @@ def test_numbers_in_the_padding_reach_neither_outputs_nor_gradients(module):
     assert (gradient[valid] != 0).any(-1).all()
 
 
+def test_numbers_that_are_not_finite_leave_the_running_statistics_alone():
+    norm, valid = FrameBatchNorm(DIM), torch.ones(2, 3, dtype=torch.bool)
+    norm(torch.randn(2, 3, DIM), valid)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    for odd in (torch.nan, torch.inf):
+        norm(torch.full((2, 3, DIM), odd), valid)
+    for name, value in norm.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 @pytest.mark.parametrize("mode", ["training", "evaluation"])
 def test_batch_norm_is_torchs_over_the_real_frames(mode):
     ours, theirs = FrameBatchNorm(DIM).double(), torch.nn.BatchNorm1d(DIM).double()

@@ -89,7 +89,7 @@ def test_a_vanished_file_stops_training_with_all_saved(corpus, tmp_path, monkeyp
     told = capsys.readouterr().err.partition("hybrid-asr train: ")[2]
     assert f"{corpus}/train.jsonl:8: utterance 'train-07': {file}: no such file" in told
     step = read_torch(run / "checkpoints/last.ckpt")["step"]
-    assert f"the last good state is that of step {step} in" in told
+    assert f"the last saved state is that of step {step} in" in told
     assert step >= len(rows(whole, "train.loss"))
     os.replace(file.with_suffix(".away"), file)
     assert train(corpus, run, *settings) == 0
@@ -131,4 +131,4 @@ def test_too_many_vanished_files_stop_training_all_the_same(corpus, tmp_path, ca
     assert train(corpus, run, *SETTINGS, "data.unreadable=skip", "data.unreadable_share=0.05") == 2
     told = capsys.readouterr().err
     assert "3 training utterances could not be read, data.unreadable_share allows 2" in told
-    assert "the last good state is that of step" in told
+    assert "the last saved state is that of step" in told

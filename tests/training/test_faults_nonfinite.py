@@ -137,7 +137,7 @@ def test_the_policy_stop_stops_at_the_first(tones, tmp_path, monkeypatch, capsys
     told = capsys.readouterr().err
     assert f"the loss or the gradient of the update of step {BAD} was not finite; nothing of it was applied" in told
     assert f"hybrid-asr show batch {run} {BAD}" in told
-    assert f"the last good state is that of step {BAD} in" in told
+    assert f"the last saved state is that of step {BAD} in" in told
     assert train(tones, run, "trainer.epochs=2", "trainer.nonfinite=stop") == 0, "it goes on behind that batch"
 
 

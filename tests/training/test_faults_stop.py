@@ -91,7 +91,7 @@ def test_the_second_sigterm_stops_at_once_and_the_saved_state_stays(whole, tones
     assert not (run / "train.lock").exists()
     saved = read_torch(run / "checkpoints/last.ckpt")["step"]
     assert 0 < saved < status["total"] / 3, "before the validation that was cut"
-    assert f"the last good state is that of step {saved}" in status["message"]
+    assert f"the last saved state is that of step {saved}" in status["message"]
     assert train(tones, run, *SETTINGS) == 0
     assert f"continuing {run} at step {saved} of" in capsys.readouterr().err
     assert_equal(run, whole)
