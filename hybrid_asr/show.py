@@ -1,6 +1,7 @@
 """`hybrid-asr show`: a configuration with its sources, a model's parts, a manifest's contents, a run's state,
 one batch."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +89,7 @@ def describe_run(run: Run) -> str:
     if state is None:
         return "\n".join([*lines, "no step has been saved yet"])
     lines.append(f"saved at step {state['step']}, {len(checkpoints.history)} of {cfg.trainer.epochs} epochs done")
-    written = read_metrics(run.metrics_file) if run.metrics_file.is_file() else []
+    written = read_metrics(run.metrics_file) if os.path.lexists(run.metrics_file) else []
     rows = [row for row in written if any(name.startswith("valid.") and row[name] for name in row)]
     for row in rows[-5:]:
         lines.append(

@@ -100,9 +100,24 @@ def _read(folder: Path) -> Decoding | Damaged:
         return _decoding(folder, found)
     except FileNotFoundError:
         why = "no report.json, this decoding has not ended"
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        why = f"report.json is damaged ({type(error).__name__}); remove {folder.name}/ and decode again"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        why = f"report.json is damaged ({_cause(error)}); remove {folder.name}/ and decode again"
     return Damaged(folder.parent.name, folder.name, why)
+
+
+def _cause(error: Exception) -> str:
+    """What is wrong with a report, in words."""
+    match error:
+        case json.JSONDecodeError():
+            return f"line {error.lineno}: {error.msg}"
+        case UnicodeDecodeError():
+            return f"byte {error.start} is not UTF-8"
+        case OSError():
+            return str(error.strerror)
+        case KeyError():
+            return f"the key {error} is missing"
+        case _:
+            return "a value in it is of another type"
 
 
 def _decoding(folder: Path, found: dict[str, Any]) -> Decoding:
