@@ -83,13 +83,14 @@ class SndfileSource:
         wanted, size = flac_md5(self.path), _FLAC_BYTES.get(self._sound.subtype)
         if self._sound.format != "FLAC" or not wanted or size is None:
             return self._floats(self._frames)
-        whole = self._sound.read(self._frames, dtype="int32", always_2d=True)  # in the upper bits
-        parts = whole.astype("<i4", copy=False).view(np.uint8).reshape(-1, 4)[:, 4 - size :]
+        width = 2 if size == 2 else 4  # bytes that a sample is read into, its own in the upper ones
+        whole = self._sound.read(self._frames, dtype=f"int{8 * width}", always_2d=True)
+        parts = whole.astype(f"<i{width}", copy=False).view(np.uint8).reshape(-1, width)[:, width - size :]
         if hashlib.md5(parts.tobytes(), usedforsecurity=False).digest() != wanted:
             raise AudioError(
                 f"{self.path}: is damaged: its {len(whole)} samples do not give the MD5 in its header; {AGAIN}"
             )
-        return whole.astype(np.float32) * np.float32(2.0**-31)
+        return whole.astype(np.float32) * np.float32(2.0 ** (1 - 8 * width))
 
     def _decodable(self) -> int:
         """Samples before the first block that cannot be decoded."""
