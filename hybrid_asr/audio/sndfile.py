@@ -84,7 +84,7 @@ class SndfileSource:
         if self._sound.format != "FLAC" or not wanted or size is None:
             return self._floats(self._frames)
         width = 2 if size == 2 else 4  # bytes that a sample is read into, its own in the upper ones
-        whole = self._sound.read(self._frames, dtype=f"int{8 * width}", always_2d=True)
+        whole = self._sound.read(self._frames, dtype="int16" if width == 2 else "int32", always_2d=True)
         parts = whole.astype(f"<i{width}", copy=False).view(np.uint8).reshape(-1, width)[:, width - size :]
         if hashlib.md5(parts.tobytes(), usedforsecurity=False).digest() != wanted:
             raise AudioError(
