@@ -2,7 +2,7 @@
 
 import re
 
-_LONGEST = 560  # characters of a line of a message
+_LONGEST = 2000  # characters of a line of a message: enough for a command with many settings
 _UNSHOWN = re.compile("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 
 

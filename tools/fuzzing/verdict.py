@@ -6,7 +6,7 @@
   file (WHOLE) needs none.
 - It names the cause: something remains without path, place and remedy, and it is none of the GENERIC phrases.
 - It is one message for people: no name of an exception class, no traceback, no representation of an object, no control
-  characters, at most 8 lines of 600 characters.
+  characters, at most 8 lines of 2,000 characters.
 """
 
 import re
@@ -62,7 +62,7 @@ def faults(kind: str, message: str, names: Iterable[str]) -> list[str]:
     for name in sorted(named, key=len, reverse=True):
         without = without.replace(name, "FILE")
     lines = without.split("\n")
-    if len(lines) > 8 or max(map(len, lines)) > 600:
+    if len(lines) > 8 or max(map(len, lines)) > 2000:
         found.append("is too long")
     if CONTROL.search(without):
         found.append("has control characters or broken ones")
