@@ -31,7 +31,7 @@ BAD = {
     "names no place": ("manifest", "/d/m.jsonl: the field 'text' is wrong somewhere; add it"),
     "shows Python's 'RuntimeError'": ("model", "/d/model.pt: 'weights' damaged (RuntimeError while it was read)"),
     "shows Python's 'Errno'": ("wav", "/d/a.wav: [Errno 5] the 7 bytes were not read; copy it again"),
-    "is too long": ("manifest", "/d/m.jsonl:3: the field is " + "x" * 700),
+    "is too long": ("manifest", "/d/m.jsonl:3: the field is " + "x" * 2001),
     "has control characters": ("manifest", "/d/m.jsonl:3: the field '\x1b[2J' is unknown; remove it"),
 }
 

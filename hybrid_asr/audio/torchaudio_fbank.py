@@ -69,7 +69,8 @@ class TorchaudioFbank(FrontEnd):
 def import_fbank() -> Callable[..., Tensor]:
     """torchaudio's function. Raises FrontEndUnavailable if torchaudio is missing or its compiled parts do not load."""
     try:
-        from torchaudio.compliance.kaldi import fbank  # pyright: ignore[reportMissingImports]
+        with torch.device("cpu"):  # it makes tensors when it is imported, which a sketch on "meta" must not own
+            from torchaudio.compliance.kaldi import fbank  # pyright: ignore[reportMissingImports]
     except (ImportError, OSError) as error:  # OSError: its wheel wants CUDA's libraries, beside a CPU build of torch
         raise FrontEndUnavailable(
             f"features.kind=torchaudio: torchaudio cannot be imported ({type(error).__name__}: {error}); install the "
