@@ -1,6 +1,5 @@
 """From a planned part to a batch of waveforms and labels, by worker processes.  Axes: B rows, S samples, L labels."""
 
-import multiprocessing
 import multiprocessing.connection
 import os
 import signal
@@ -9,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing.context import ForkServerContext
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -198,7 +198,7 @@ def build_loader(
     stream = _From(parts)
     if workers == 0:
         return DataLoader(dataset, batch_size=None, sampler=stream, pin_memory=pin_memory, generator=own)
-    context = multiprocessing.get_context("forkserver")
+    context = _Context()
     context.set_forkserver_preload(["hybrid_asr.data.dataset"])
     loader = _Loader(
         _Guarded(dataset),
@@ -214,6 +214,26 @@ def build_loader(
     )
     loader.restarts, loader.warn = restarts, warn
     return loader
+
+
+class _Flag:
+    """A multiprocessing Event without its lock, which a killed process keeps for ever so that all others wait for ever."""
+
+    def __init__(self, byte):
+        self._byte = byte
+
+    def set(self) -> None:
+        self._byte.value = 1
+
+    def is_set(self) -> bool:
+        return self._byte.value == 1
+
+
+class _Context(ForkServerContext):
+    """A fork server whose events, by which torch ends its workers, survive a worker that is killed."""
+
+    def Event(self) -> _Flag:  # type: ignore[override]  # noqa: N802 (the name is the base class's)
+        return _Flag(self.RawValue("b", 0))
 
 
 @dataclass(frozen=True)

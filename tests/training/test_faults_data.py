@@ -42,6 +42,9 @@ def test_killed_workers_are_started_again_where_they_were(dataset):
         for batch in loader:
             found.append(batch.ids)
             if len(found) == 5 and not told:
+                assert not hasattr(loader._iterator._workers_done_event, "_cond"), (
+                    "a worker killed with its lock stops all"
+                )
                 kill_a_worker(loader)
         assert found == expected
     assert len(told) == 1
