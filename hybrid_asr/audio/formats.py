@@ -30,6 +30,7 @@ _NOT_AUDIO = {
     b"SQLite format 3": "an SQLite database",
     b"\0" * 64: "64 zero bytes",
 }
+_RATES = (1000, 1_000_000)  # Hz
 _SLACK_BYTES = 64  # careless writers count the header among the samples: a millisecond or two, not a truncation
 _UNKNOWN_LENGTH = 0x7FFF0000  # what writers to a pipe put where the length should be, or more
 
@@ -62,6 +63,15 @@ def refuse_non_audio(path: Path) -> None:
     found = next((name for magic, name in _NOT_AUDIO.items() if head.startswith(magic)), None) or _as_text(head)
     if found:
         raise AudioError(f"{path}: is not audio: it begins with {found}; name a sound file, or {AGAIN}")
+
+
+def check_rate(path: Path, rate: int) -> None:
+    """Raise AudioError for a rate in Hz that no recording has: resampling from it would take hours or all memory."""
+    low, high = _RATES
+    if not low <= rate <= high:
+        raise AudioError(
+            f"{path}: is damaged: its header says {rate:,} Hz, recordings have {low:,} to {high:,}; {AGAIN}"
+        )
 
 
 def beginning(path: Path) -> bytes:

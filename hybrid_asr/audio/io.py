@@ -13,7 +13,7 @@ import soxr
 from jaxtyping import Float32
 
 from hybrid_asr.audio.ffmpeg import FfmpegSource
-from hybrid_asr.audio.formats import AudioError, beginning, check_present, refuse_non_audio
+from hybrid_asr.audio.formats import AudioError, beginning, check_present, check_rate, refuse_non_audio
 from hybrid_asr.audio.mpeg import is_mpeg
 from hybrid_asr.audio.ogg import check_ogg
 from hybrid_asr.audio.overheard import overheard
@@ -134,11 +134,13 @@ def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
     else:
         with sound:
             source = SndfileSource(path, sound)
+            check_rate(path, source.rate)
             if source.knows_length:
                 yield source
                 return
         why = "it does not state its length, so that libsndfile cannot read it to its end"
     with FfmpegSource(path, why) as source:
+        check_rate(path, source.rate)
         yield source
 
 

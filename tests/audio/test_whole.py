@@ -1,4 +1,6 @@
-"""Ogg and FLAC files that libsndfile would read in part, or with other samples, without a word."""
+"""Sound files that libsndfile would read in part, with other samples, or at an absurd rate, without a word."""
+
+import os
 
 import numpy as np
 import pytest
@@ -89,6 +91,16 @@ def test_a_truncated_aiff_or_au(suffix, kept, speech, tmp_path):
     refused(path, r"is truncated: its header promises \d+ bytes of samples, the file holds \d+")
 
 
+@pytest.mark.parametrize("rate", [1, 999, 1_000_001, 0x7FFFFFFF])
+def test_a_rate_that_no_recording_has(rate, speech, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech, 16000)
+    data = bytearray(path.read_bytes())
+    data[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(data)
+    refused(path, f"is damaged: its header says {rate:,} Hz, recordings have 1,000 to 1,000,000")
+
+
 def test_samples_behind_those_of_a_sphere_header_are_not_read(speech, write_sphere, tmp_path):
     path = write_sphere(tmp_path / "a.sph", speech)
     path.write_bytes(path.read_bytes() + bytes(5000))
@@ -122,8 +134,6 @@ def test_a_damaged_mp3_prints_nothing(speech, tmp_path, capfd):
 
 
 def test_a_named_pipe_and_a_device_are_not_waited_for(tmp_path):
-    import os
-
     os.mkfifo(tmp_path / "a.wav")
     refused(tmp_path / "a.wav", "is a named pipe, not a file")
     (tmp_path / "a.flac").symlink_to("/dev/zero")
