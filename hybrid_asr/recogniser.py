@@ -216,6 +216,10 @@ def load(
     """
     path = Path(run)
     bundle = Run(path).bundle(checkpoint)[0] if path.is_dir() else Bundle.load(path)
+    for section in ("decode", "presets"):
+        if not isinstance(bundle.config.get(section), dict):
+            raise UserError(f"{path}: damaged, or of another version of hybrid-asr: 'config.{section}' has no keys")
+    parse(DecodeConfig, bundle.config["decode"], where=f"{path}: config.decode")
     cfg = decode_config(bundle, decoder, overrides)
     serves(cfg, bundle.model)
     return Recogniser(bundle, cfg, pick_device(device))

@@ -2,7 +2,7 @@
 
     python tools/fuzz.py --seed 1 --cases 2000            # minutes; exit status 1 if anything fails
     python tools/fuzz.py --only yaml-alias-bomb truncated --json fuzz.json
-    python tools/fuzz.py --seed 1 --case 137 --keep DIR   # one case, its files left in DIR
+    python tools/fuzz.py --seed 1 --case 137 --keep DIR   # one case, its files left in DIR/137
     python tools/fuzz.py --list                           # the operators
 
 A case is a kind of file and an operator that damages it. It is good if the file is refused with a message that names
@@ -169,11 +169,11 @@ def run(options: argparse.Namespace, fuzzer: Fuzzer) -> int:
     chosen = chosen if options.case is None else [planned[options.case]]
     for one in fuzz(fuzzer, chosen):
         done.append(one)
+        if options.keep and (one.outcome in ("failed", "hang") or options.case is not None):
+            keep(fuzzer.place, options.keep / str(one.number))
         if one.outcome in ("failed", "hang") or options.verbose:
             print(f"{one.number} {one.kind} {one.operator}: {one.outcome}: {'; '.join(one.problems)}")
             print("".join(f"    {line[:300]}\n" for line in one.detail.split("\n")[:8] if line), end="", flush=True)
-    if options.keep:
-        shutil.copytree(fuzzer.place, options.keep, symlinks=True, dirs_exist_ok=True)
     by_command = [command_line(fuzzer, case) for case in chosen[: options.command_line]]
     print(f"\n{table(done, 'operator')}\n\n{table(done, 'kind')}\n")
     for failure in [*fuzzer.control_failures, *filter(None, by_command)]:
@@ -188,6 +188,15 @@ def run(options: argparse.Namespace, fuzzer: Fuzzer) -> int:
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     bad = any(one.outcome in ("failed", "hang") for one in done) or fuzzer.control_failures or any(by_command)
     return int(bool(bad))
+
+
+def keep(place: Path, folder: Path) -> None:
+    """Copy the files of a case; pipes stay behind, a link remains a link."""
+
+    def pipes(inside: str, names: list[str]) -> list[str]:
+        return [name for name in names if (Path(inside) / name).is_fifo()]
+
+    shutil.copytree(place, folder, symlinks=True, dirs_exist_ok=True, ignore=pipes)
 
 
 def command_line(fuzzer: Fuzzer, case: Planned) -> str:
@@ -240,7 +249,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--kinds", nargs="+", metavar="KIND", choices=ALL, help="these kinds of files alone")
     parser.add_argument("--case", type=int, metavar="N", help="this case alone (with the same --seed and --kinds)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="copy the files of the last case here")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="copy the files of failed cases, and of --case, to DIR/N"
+    )
     parser.add_argument(
         "--command-line", type=int, default=0, metavar="N", help="N of the cases through hybrid-asr, too"
     )

@@ -22,6 +22,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.tables import read_kaldi, read_table
 from hybrid_asr.decode import earlier_report, file_digest, table
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.recogniser import load
 from hybrid_asr.run import Run, RunConfig
 from hybrid_asr.scoring.files import score_files
 from hybrid_asr.scoring.report import Scored, report
@@ -211,7 +212,15 @@ def _sets(sets: Any) -> Any:
 
 
 def _bundle(bundle: Bundle) -> Any:
-    return [bundle.config, bundle.labels_per_frame, bundle.text, bundle.tokenizer.state(), bundle.weights()]
+    used = {name: bundle.config[name] for name in ("features", "model", "text", "decode")}
+    return [
+        used,
+        bundle.config["loss"]["ctc_weight"],
+        bundle.labels_per_frame,
+        bundle.text,
+        bundle.tokenizer.state(),
+        bundle.weights(),
+    ]
 
 
 def _last(folder: Path) -> Any:
@@ -264,9 +273,15 @@ KINDS: dict[str, Kind] = {
         ("conf/optim/fuzzed.yaml",), lambda f: compose(f / "recipe.yaml").parse(RunConfig), ("train", "recipe.yaml")
     ),
     "config": Kind(("run/config.yaml",), lambda f: to_yaml(plain(Run(f / "run").read_config())), SHOW_RUN),
-    "model": Kind(("run/model.pt",), lambda f: _bundle(Bundle.load(f / "run" / "model.pt")), ("show", "model", "{0}")),
+    "model": Kind(
+        ("run/model.pt",),
+        lambda f: _bundle(load(f / "run" / "model.pt", device="cpu").bundle),
+        ("transcribe", "{0}", "a.wav"),
+    ),
     "bpe-model": Kind(
-        ("bpe/model.pt",), lambda f: _bundle(Bundle.load(f / "bpe" / "model.pt")), ("show", "model", "{0}")
+        ("bpe/model.pt",),
+        lambda f: _bundle(load(f / "bpe" / "model.pt", device="cpu").bundle),
+        ("transcribe", "{0}", "a.wav"),
     ),
     "last": Kind(("run/checkpoints/last.ckpt",), _last, SHOW_RUN),
     "metrics": Kind(("run/metrics.csv",), _metrics, SHOW_RUN),
