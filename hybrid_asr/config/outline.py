@@ -7,7 +7,7 @@ import yaml
 from hybrid_asr.config.schema import ConfigError
 
 DEEPEST = 40  # levels; PyYAML's own recursion ends at some hundreds, and with a crash where the stack is small
-MOST = 100_000  # values, those that aliases repeat included
+MOST = 10_000  # values, those that aliases repeat included
 _PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map", "timestamp")}
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _DIGITS = re.compile(r"[\d_]{400,}")
