@@ -217,7 +217,7 @@ def build_loader(
 
 
 class _Flag:
-    """A multiprocessing Event without its lock, which a killed process keeps for ever so that all others wait for ever."""
+    """A multiprocessing Event without its lock: a process killed while it holds one lets all others wait for ever."""
 
     def __init__(self, byte):
         self._byte = byte
@@ -232,7 +232,7 @@ class _Flag:
 class _Context(ForkServerContext):
     """A fork server whose events, by which torch ends its workers, survive a worker that is killed."""
 
-    def Event(self) -> _Flag:  # type: ignore[override]  # noqa: N802 (the name is the base class's)
+    def Event(self) -> _Flag:  # type: ignore[override]
         return _Flag(self.RawValue("b", 0))
 
 
