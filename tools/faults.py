@@ -37,8 +37,8 @@ decoder-sees-the-future: hybrid_asr/models/transformer_decoder.py
 
 cached-steps-all-at-position-0: hybrid_asr/models/transformer_decoder.py
   tests/models/test_transformer_decoder.py::test_step_by_step_equals_all_at_once
-- self._embed(last[:, None], state.past[0].keys.shape[2])
-+ self._embed(last[:, None], 0)
+- self._embed(last.view(utterances, hyps), state.steps, 1)
++ self._embed(last.view(utterances, hyps), 0, 1)
 
 memory-of-the-wrong-utterance-kept: hybrid_asr/models/transformer_decoder.py
   tests/models/test_transformer_decoder.py::test_utterances_that_leave_take_their_hypotheses_with_them
@@ -112,14 +112,60 @@ cache-not-reordered: hybrid_asr/decoding/scorer.py
 
 end-unscored: hybrid_asr/decoding/joint.py
   tests/decoding/test_joint.py::test_a_full_beam_is_exhaustive_search
--         totals = beam.scores[..., None] + gains + self._bonus(increments)
-+         gains[..., self.eos] = 0.0
-+         totals = beam.scores[..., None] + gains + self._bonus(increments)
+- gained = gained.clamp_(max=0.0)
++ gained = gained.clamp_(max=0.0).masked_fill(labels == self.eos, 0.0)
 
 search-goes-on-past-its-bound: hybrid_asr/decoding/joint.py
   tests/decoding/test_joint.py::test_the_bound_holds_and_what_it_forces_is_scored_and_marked
-- at_bound = max_labels[beam.utterances] <= len(steps)
-+ at_bound = max_labels[beam.utterances] < len(steps)
+- return like <= length if min(bounds) <= length else None
++ return like < length if min(bounds) < length else None
+
+stop-forgets-what-a-bonus-can-bring: hybrid_asr/decoding/joint.py
+  tests/decoding/test_joint.py::test_a_late_winner_is_waited_for
+- reachable = torch.maximum(self._rank(best, length), self._rank(full, beam.bounds))
++ reachable = self._rank(best, length)
+
+ties-fall-as-topk-likes: hybrid_asr/decoding/joint.py
+  tests/decoding/test_joint.py::test_best_places_takes_the_first_of_equals
+- if not ((best[:, -1] == best[:, -2]) & (best[:, -1] > -torch.inf)).any():
++ if True:
+
+utterances-leave-in-the-wrong-order: hybrid_asr/decoding/joint.py
+  tests/decoding/test_joint.py::test_neighbours_change_nothing
+- beam, step = beam.keep(places), step._replace(parents=step.parents[places])
++ beam, step = beam.keep(places), step._replace(parents=step.parents[: len(places)])
+
+espnet-stops-a-length-too-early: hybrid_asr/decoding/espnet_parity.py
+  tests/decoding/test_joint.py::test_espnet_nbest_in_parity_mode
+- LENGTHS, FROM = 3, 2
++ LENGTHS, FROM = 2, 2
+
+scan-in-float32: hybrid_asr/decoding/ctc_prefix.py
+  tests/decoding/test_ctc_prefix.py::test_a_prefix_is_its_end_or_one_of_its_extensions_over_3000_frames
+- torch.logcumsumexp(inflow - before, 1)
++ torch.logcumsumexp((inflow - before).float(), 1).double()
+
+forward-variables-grow-in-the-padding: hybrid_asr/decoding/ctc_prefix.py
+  tests/decoding/test_ctc_prefix.py::test_padding_far_behind_the_end_changes_nothing
+- .masked_fill(padded[..., None], FLOOR)
++ .masked_fill(padded[..., None], 0.0)
+
+cache-not-reordered-after-compaction: hybrid_asr/nn/label_cache.py
+  tests/models/test_transformer_decoder.py::test_copied_dropped_and_reordered_hypotheses_equal_recomputation
+- LabelCache(Store(content.gather(4, which), room), sees, needed + room)
++ LabelCache(Store(content[..., :needed, :], room), sees, needed + room)
+
+second-heir-overwrites-the-first: hybrid_asr/nn/label_cache.py
+  tests/models/test_transformer_decoder.py::test_a_state_is_a_value_and_can_be_used_again
+- if store.filled != filled or filled + hyps > store.capacity:
++ if filled + hyps > store.capacity:
+
+packed-weights-outlive-a-training: hybrid_asr/nn/linear.py
+  tests/nn/test_linear.py::test_packed_weights_follow_the_weights
+-         if mode:
+-             self._packed = None
+-         return super().train(mode)
++         return super().train(mode)
 
 length-bound-ignored: hybrid_asr/decoding/build.py
   tests/decoding/test_build.py::test_the_bound_on_length

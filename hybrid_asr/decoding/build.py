@@ -1,14 +1,16 @@
 """The decoders one can choose from, how one is built, and how long its output may get.  Axes: B utterances."""
 
+import copy
 from collections.abc import Callable
 from typing import Annotated, Protocol, assert_never, runtime_checkable
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig, best_path, ctc_greedy
+from hybrid_asr.decoding.espnet_parity import EspnetSearch
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
 from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig
 from hybrid_asr.decoding.scorer import AttentionDecoder, AttentionScorer, CtcPrefixScorer
@@ -17,6 +19,7 @@ from hybrid_asr.models.encoded import Encoded
 DecodeConfig = Annotated[SearchConfig | CtcGreedyConfig, Field(discriminator="kind")]
 
 CtcHead = Callable[[Encoded], Tensor]
+Posteriors = Float[Tensor, "batch time vocab"]
 
 
 @runtime_checkable
@@ -34,8 +37,11 @@ class Model(Protocol):
 class Decoder(Protocol):
     """Turns encoded utterances into their n-best; an utterance's result does not depend on its neighbours."""
 
-    def decode(self, encoded: Encoded) -> list[Nbest]:
-        """The n-best of every utterance, never empty. Raises DecodeError on utterances without frames and on NaN."""
+    def decode(self, encoded: Encoded, posteriors: Posteriors | None = None) -> list[Nbest]:
+        """The n-best of every utterance, never empty. Raises DecodeError on utterances without frames and on NaN.
+
+        `posteriors` are the CTC head's log posteriors where the caller has them already.
+        """
         ...
 
 
@@ -75,10 +81,11 @@ class GreedyDecoder:
         self.blank, self.never = blank, (sos, eos)
 
     @torch.no_grad()
-    def decode(self, encoded: Encoded) -> list[Nbest]:
+    def decode(self, encoded: Encoded, posteriors: Posteriors | None = None) -> list[Nbest]:
         """One hypothesis for each utterance; its score is the log probability of the best path."""
         _check_frames(encoded)
-        path = best_path(self.head(encoded), encoded.frames, blank=self.blank, never=self.never)
+        posteriors = self.head(encoded) if posteriors is None else posteriors
+        path = best_path(posteriors, encoded.frames, blank=self.blank, never=self.never)
         return [[hypothesis] for hypothesis in ctc_greedy(path)]
 
 
@@ -88,22 +95,31 @@ class SearchDecoder:
     def __init__(self, cfg: SearchConfig, model: Model, *, blank: int, sos: int, eos: int, labels_per_frame: float):
         self.cfg = cfg
         self.head, self.decoder = model.ctc, model.decoder
+        if cfg.dtype == "bfloat16" and isinstance(model.decoder, nn.Module):
+            self.decoder = copy.deepcopy(model.decoder).bfloat16()
         self.blank, self.sos, self.eos = blank, sos, eos
         self.labels_per_frame = labels_per_frame
 
     @torch.no_grad()
-    def decode(self, encoded: Encoded) -> list[Nbest]:
+    def decode(self, encoded: Encoded, posteriors: Posteriors | None = None) -> list[Nbest]:
         """Search within the bound on length; the CTC posteriors are computed once."""
         _check_frames(encoded)
-        posteriors = self.head(encoded) if self.head is not None else None
-        search = JointSearch(self._parts(posteriors), self.cfg, blank=self.blank, sos=self.sos, eos=self.eos)
+        if posteriors is None and self.head is not None:
+            posteriors = self.head(encoded)
+        kind = EspnetSearch if self.cfg.parity == "espnet" else JointSearch
+        search = kind(self._parts(posteriors), self.cfg, blank=self.blank, sos=self.sos, eos=self.eos)
+        if self.cfg.dtype == "bfloat16":
+            encoded = encoded._replace(states=encoded.states.bfloat16())
         return search(encoded, self.bound(encoded, posteriors))
 
     def bound(self, encoded: Encoded, posteriors: Tensor | None) -> Int[Tensor, " batch"]:
         """The most labels that each utterance may get.
 
         min(T', 1.5 × CTC greedy length + 10); of a model without a CTC head T' × 1.2 × `labels_per_frame`, rounded up.
+        ESPnet's bound is T'.
         """
+        if self.cfg.parity == "espnet":
+            return encoded.frames
         if posteriors is None:
             return (encoded.frames * (1.2 * self.labels_per_frame)).ceil().long()
         greedy = best_path(posteriors, encoded.frames, blank=self.blank, never=(self.sos, self.eos)).lengths()
@@ -116,7 +132,7 @@ class SearchDecoder:
         if weight > 0 and posteriors is not None:
             parts.append(Part("ctc", CtcPrefixScorer(lambda _: posteriors, blank=self.blank, eos=self.eos), weight))
         if weight < 1 and self.decoder is not None:
-            parts.append(Part("attention", AttentionScorer(self.decoder, blank=self.blank), 1 - weight))
+            parts.append(Part("attention", AttentionScorer(self.decoder), 1 - weight))
         return parts
 
 

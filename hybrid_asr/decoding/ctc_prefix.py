@@ -7,8 +7,10 @@ label, or in blank. Then, p_t being the posteriors of frame t,
     ψ(g·c) = Σ_t rᵇ_t p_t(c)               for c = last(g), since a blank must stand between equal labels;
     P(g)   = rⁿ_T + rᵇ_T                   the probability of exactly g; so ψ(g) = P(g) + Σ_c ψ(g·c).
 
-The first sum is one product of (hypotheses × T) with (T × V). The recursions for rⁿ and rᵇ are first-order linear, so
-cumulative sums run them over all frames at once; only hypotheses that survive the pruning need them.
+The first sum is one product of (hypotheses × T) with (T × V), in the precision of the posteriors: relative to each
+row's maximum nothing is lost by that (2e-7 of log ψ in float32). The recursions for rⁿ and rᵇ are first-order linear,
+so cumulative sums run them over all frames at once, in float64, since float32 would be off by 1e-2 at 3,000 frames;
+only hypotheses that survive the pruning need them, and their ψ is computed anew from them.
 
 Axes: B utterances, K hypotheses of each, N = B × K hypotheses (n belongs to utterance n // K), T frames, V labels.
 """
@@ -16,12 +18,13 @@ Axes: B utterances, K hypotheses of each, N = B × K hypotheses (n belongs to ut
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from hybrid_asr.lengths import valid_mask
 
 FLOOR = -300.0  # a posterior below e^-300 counts as e^-300: zeros stay finite, and products of two stay normal numbers
+NEGLIGIBLE = {torch.float32: -60.0, torch.float64: FLOOR - 50.0}  # beside the largest weight, and never denormal
 NO_LABEL = -1  # the last label of the empty labelling
 
 
@@ -29,12 +32,15 @@ class PrefixState(NamedTuple):
     """Posteriors of the utterances, forward variables of their hypotheses; all are logarithms but `probs`."""
 
     log_probs: Float[Tensor, "batch time vocab"]
-    probs: Float[Tensor, "batch time vocab"]
+    probs: Float[Tensor, "batch time vocab"]  # 0 at padded frames
     frames: Int[Tensor, " batch"]
+    padding: Float64[Tensor, "batch 1 time"] | None  # 0, at padded frames -inf; None where there are none
     blank: int
-    in_label: Float[Tensor, "hyps time+1"]  # rⁿ before each frame, and after the last one
-    in_blank: Float[Tensor, "hyps time+1"]  # rᵇ
-    prefix: Float[Tensor, " hyps"]  # ψ
+    blanks: Float64[Tensor, "batch 1 time"]  # sums of the blank's log posteriors up to each frame
+    total: Float64[Tensor, "hyps time+1"]  # rⁿ + rᵇ before each frame, and after the last one
+    in_blank: Float64[Tensor, "hyps time+1"]  # rᵇ
+    emission: Float64[Tensor, "hyps time"] | None  # log p_t of the last label; None for the empty labelling
+    prefix: Float64[Tensor, " hyps"]  # ψ
     last: Int[Tensor, " hyps"]
 
 
@@ -43,56 +49,71 @@ def start(
 ) -> PrefixState:
     """The empty labelling, `beams` times for each utterance: ψ = 1, and blanks are all that it emits."""
     batch, time, _ = log_probs.shape
-    padding = ~valid_mask(frames, time)[..., None]
-    log_probs = log_probs.clamp(min=FLOOR).masked_fill(padding, 0.0)  # what padding holds must not matter, NaN included
+    padded = ~valid_mask(frames, time)
+    padding = padded.new_zeros(batch, 1, time, dtype=torch.float64).masked_fill(padded[:, None], -torch.inf)
+    if not padded.any():
+        log_probs, padding = log_probs.clamp(min=FLOOR), None
+        probs = log_probs.exp()
+    else:  # what padding holds must not matter, NaN included: blanks that cost nothing, so that `total` stays as it is
+        log_probs = log_probs.clamp(min=FLOOR).masked_fill(padded[..., None], FLOOR)
+        log_probs[..., blank].masked_fill_(padded, 0.0)
+        probs = log_probs.exp().masked_fill(padded[..., None], 0.0)
     blanks = log_probs[..., blank].double().cumsum(1)
     in_blank = torch.nn.functional.pad(blanks, (1, 0)).repeat_interleave(beams, dim=0)
-    hyps = batch * beams
     return PrefixState(
         log_probs=log_probs,
-        probs=log_probs.double().exp(),
+        probs=probs,
         frames=frames,
+        padding=padding,
         blank=blank,
-        in_label=torch.full_like(in_blank, -torch.inf),
+        blanks=blanks[:, None],
+        total=in_blank,
         in_blank=in_blank,
-        prefix=in_blank.new_zeros(hyps),
-        last=torch.full((hyps,), NO_LABEL, device=log_probs.device),
+        emission=None,
+        prefix=in_blank.new_zeros(batch * beams),
+        last=torch.full((batch * beams,), NO_LABEL, device=log_probs.device),
     )
 
 
-def extensions(state: PrefixState) -> Float[Tensor, "hyps vocab"]:
-    """log ψ(g·c) of every hypothesis g and every label c; -inf for blank."""
-    hyps, (batch, _, vocab) = len(state.last), state.probs.shape
-    before = _real(state, torch.logaddexp(state.in_label, state.in_blank)[:, :-1])
+def increments(state: PrefixState) -> Float[Tensor, "hyps vocab"]:
+    """log ψ(g·c) - log ψ(g) of every hypothesis g and every label c; -inf for blank and for what cannot be."""
+    hyps, (batch, time, vocab) = len(state.last), state.probs.shape
+    before = state.total[:, :-1]
     peak = before.amax(1, keepdim=True).clamp(min=torch.finfo(before.dtype).min)  # a dead hypothesis has no peak
     relative = before - peak
-    weights = relative.exp().masked_fill(relative < FLOOR - 50.0, 0.0)  # lost beside peak × e^FLOOR, and never denormal
-    summed = torch.bmm(weights.view(batch, hyps // batch, -1), state.probs).view(hyps, vocab).log() + peak
-    column = state.last.clamp(min=0)[:, None]
-    after_blank = _real(state, state.in_blank[:, :-1]) + _emission(state, column[:, 0])
-    empty = state.last[:, None] == NO_LABEL
-    found = summed.scatter(1, column, torch.where(empty, summed.gather(1, column), after_blank.logsumexp(1, True)))
+    weights = relative.exp().masked_fill_(relative < NEGLIGIBLE[state.probs.dtype], 0.0).to(state.probs.dtype)
+    found = torch.bmm(weights.view(batch, -1, time), state.probs).view(hyps, vocab).log_()
+    found += _since(state, peak).to(found.dtype)
+    if state.emission is not None:
+        repeated = (_at_real(state, state.in_blank[:, :-1]) + state.emission).logsumexp(1, keepdim=True)
+        found.scatter_(1, state.last[:, None], _since(state, repeated).to(found.dtype))
     found[:, state.blank] = -torch.inf
     return found
 
 
-def ending(state: PrefixState) -> Float[Tensor, " hyps"]:
-    """log P(g) of every hypothesis g."""
+def ending(state: PrefixState) -> Float64[Tensor, " hyps"]:
+    """log P(g) - log ψ(g) of every hypothesis g."""
     at = state.frames.repeat_interleave(len(state.last) // len(state.frames))[:, None]
-    return torch.logaddexp(state.in_label.gather(1, at), state.in_blank.gather(1, at))[:, 0]
+    return _since(state, state.total.gather(1, at))[:, 0]
 
 
 def advance(state: PrefixState, parents: Int[Tensor, " hyps"], labels: Int[Tensor, " hyps"]) -> PrefixState:
     """Go on with `parents`, each within its own utterance, and give each its label."""
-    repeats = (state.last[parents] == labels)[:, None]
-    in_blank, in_label = state.in_blank[parents, :-1], state.in_label[parents, :-1]
-    before = _real(state, torch.where(repeats, in_blank, torch.logaddexp(in_label, in_blank)))
+    batch, _, time = state.blanks.shape
+    before = state.total[parents, :-1]
+    if state.emission is not None:
+        repeats = (state.last[parents] == labels)[:, None]
+        before = torch.where(repeats, state.in_blank[parents, :-1], before)
     emission = _emission(state, labels)
-    in_label = _run(before, emission)
-    blanks = _emission(state, torch.full_like(labels, state.blank))
-    in_blank = _run(in_label[:, :-1], blanks)
-    prefix = (before + emission).logsumexp(1)
-    return state._replace(in_label=in_label, in_blank=in_blank, prefix=prefix, last=labels)
+    in_label = _run(before, emission.cumsum(1))
+    in_blank = _run(in_label[:, :-1], state.blanks.expand(-1, len(labels) // batch, -1).reshape(-1, time))
+    return state._replace(
+        total=torch.logaddexp(in_label, in_blank),
+        in_blank=in_blank,
+        emission=emission,
+        prefix=_at_real(state, before + emission).logsumexp(1),
+        last=labels,
+    )
 
 
 def keep(state: PrefixState, utterances: Int[Tensor, " live"]) -> PrefixState:
@@ -103,30 +124,38 @@ def keep(state: PrefixState, utterances: Int[Tensor, " live"]) -> PrefixState:
         log_probs=state.log_probs[utterances],
         probs=state.probs[utterances],
         frames=state.frames[utterances],
+        padding=None if state.padding is None else state.padding[utterances],
         blank=state.blank,
-        in_label=state.in_label[rows],
+        blanks=state.blanks[utterances],
+        total=state.total[rows],
         in_blank=state.in_blank[rows],
+        emission=None if state.emission is None else state.emission[rows],
         prefix=state.prefix[rows],
         last=state.last[rows],
     )
 
 
-def _run(inflow: Float[Tensor, "hyps time"], gain: Float[Tensor, "hyps time"]) -> Float[Tensor, "hyps time+1"]:
-    """Run y_{t+1} = (y_t + inflow_t) · gain_t from y_0 = 0 in the log domain; float64, since the sums reach 1e5."""
-    total = gain.cumsum(1)
-    after = total + torch.logcumsumexp(inflow - (total - gain), 1)
-    return torch.nn.functional.pad(after, (1, 0), value=-torch.inf)
+def _run(inflow: Float64[Tensor, "hyps time"], gains: Float64[Tensor, "hyps time"]) -> Float64[Tensor, "hyps time+1"]:
+    """Run y_{t+1} = (y_t + inflow_t) · gain_t from y_0 = 0 in the log domain; `gains` are sums up to each frame."""
+    before = torch.nn.functional.pad(gains[:, :-1], (1, 0))
+    return torch.nn.functional.pad(gains + torch.logcumsumexp(inflow - before, 1), (1, 0), value=-torch.inf)
 
 
-def _emission(state: PrefixState, labels: Int[Tensor, " hyps"]) -> Float[Tensor, "hyps time"]:
+def _emission(state: PrefixState, labels: Int[Tensor, " hyps"]) -> Float64[Tensor, "hyps time"]:
     """log p_t of one label per hypothesis."""
     batch, time, _ = state.log_probs.shape
     wanted = labels.view(batch, 1, -1).expand(-1, time, -1)
     return state.log_probs.gather(2, wanted).transpose(1, 2).reshape(-1, time).double()
 
 
-def _real(state: PrefixState, values: Float[Tensor, "hyps time"]) -> Float[Tensor, "hyps time"]:
+def _since(state: PrefixState, values: Float64[Tensor, "hyps 1"]) -> Float64[Tensor, "hyps 1"]:
+    """`values` - log ψ(g); nothing follows the impossible."""
+    dead = state.prefix == -torch.inf
+    return (values - state.prefix.masked_fill(dead, 0.0)[:, None]).masked_fill(dead[:, None], -torch.inf)
+
+
+def _at_real(state: PrefixState, values: Float64[Tensor, "hyps time"]) -> Float64[Tensor, "hyps time"]:
     """-inf at padded frames."""
-    batch, time, _ = state.log_probs.shape
-    real = valid_mask(state.frames, time)[:, None]
-    return values.view(batch, -1, time).masked_fill(~real, -torch.inf).view(-1, time)
+    if state.padding is None:
+        return values
+    return (values.view(len(state.frames), -1, values.shape[1]) + state.padding).view_as(values)

@@ -6,12 +6,12 @@ Axes: B utterances of the batch, U of them live, K slots (hypotheses of an utter
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 from pydantic import Field
 from torch import Tensor
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.decoding.history import Step, ended_hypotheses
+from hybrid_asr.decoding.history import History, Step
 from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest, nan_error
 from hybrid_asr.decoding.scorer import Scorer
 from hybrid_asr.models.encoded import Encoded
@@ -22,15 +22,24 @@ class SearchConfig:
     """Beam search with `ctc_weight` * CTC + (1 - `ctc_weight`) * attention: 0 is attention alone, 1 is CTC alone.
 
     `length_bonus` (nats) is added for each label; `normalise: length` ranks ended hypotheses by their score per label,
-    the end counted as one.
+    the end counted as one. `candidates` is the number of each hypothesis's labels, the best by attention, that the
+    search goes on with, beside the end; 0 is all. `dtype` is the attention decoder's. `parity: espnet` searches, stops
+    and scores as ESPnet does (decoding/espnet_parity.py).
     """
 
     kind: Literal["search"] = "search"
-    beam: Annotated[int, Field(gt=0)] = 10
+    beam: Annotated[int, Field(gt=0, le=10_000)] = 10
     ctc_weight: Annotated[float, Field(ge=0, le=1)] = 0.3
     length_bonus: float = 0.0
     normalise: Literal["none", "length"] = "none"
     nbest: Annotated[int, Field(gt=0)] = 1
+    candidates: Annotated[int, Field(ge=0)] = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    parity: Literal["none", "espnet"] = "none"
+
+
+LOOK_EVERY = 4  # steps between two looks at how a search on a GPU stands, each of which waits for it
+LEAVE_SHARE = 1 / 8  # of the batch must have finished before what is left is moved together
 
 
 class Part(NamedTuple):
@@ -45,13 +54,17 @@ class Beam(NamedTuple):
     """The live hypotheses. An utterance's slots are in the order of their labels; an empty slot scores -inf."""
 
     utterances: Int[Tensor, " live"]  # their places in the batch
+    bounds: Int[Tensor, " live"]  # the most labels that each may get
     last: Int[Tensor, "live slots"]
-    scores: Float[Tensor, "live slots"]
-    parts: Float[Tensor, "scorers live slots"]
-    ranks: Float[Tensor, "live nbest"]  # of the best hypotheses that have ended, best first
+    scores: Float64[Tensor, "live slots"]
+    parts: Float64[Tensor, "scorers live slots"]
+    ranks: Float64[Tensor, "live nbest"]  # of the best hypotheses that have ended, best first
 
     def keep(self, rows: Int[Tensor, " kept"]) -> "Beam":
-        return Beam(self.utterances[rows], self.last[rows], self.scores[rows], self.parts[:, rows], self.ranks[rows])
+        parts = self.parts[:, rows]
+        return Beam(
+            self.utterances[rows], self.bounds[rows], self.last[rows], self.scores[rows], parts, self.ranks[rows]
+        )
 
 
 class JointSearch:
@@ -67,31 +80,46 @@ class JointSearch:
         assert parts and all(part.weight > 0 for part in parts)
         self.parts = parts
         self.cfg = cfg
-        self.blank, self.sos, self.eos = blank, sos, eos
+        self.sos, self.eos = sos, eos
+        self.never = sorted({blank, sos} - {eos})
+        self.candidates = cfg.candidates
+        self.bonus_of_end = 0.0
 
     def __call__(self, encoded: Encoded, max_labels: Int[Tensor, " batch"]) -> list[Nbest]:
         """The n-best of every utterance; hypotheses have at most `max_labels` labels. Raises DecodeError on NaN.
 
         An utterance whose posteriors allow no labelling at all gets an empty one with score -inf, cut.
         """
+        names = [part.name for part in self.parts]
+        nothing = Hypothesis((), -torch.inf, dict.fromkeys(names, -torch.inf), "cut")
+        history = History(self._run(encoded, max_labels), names, batch=len(max_labels))
+        found = (history.nbest(n, self.cfg.nbest, normalise=self.cfg.normalise) for n in range(len(max_labels)))
+        return [nbest or [nothing] for nbest in found]
+
+    def _run(self, encoded: Encoded, max_labels: Int[Tensor, " batch"]) -> list[Step]:
+        """Search to the end."""
         beam = self._start(encoded, max_labels)
         states = [part.scorer.start(encoded, self.cfg.beam) for part in self.parts]
+        bounds: list[int] = max_labels.tolist()  # of the live ones, on the host
         steps: list[Step] = []
         while True:
             last = beam.last.flatten()
             scored = [part.scorer.score(state, last) for part, state in zip(self.parts, states, strict=True)]
-            at_bound = max_labels[beam.utterances] <= len(steps)
-            step = self._prune(beam, torch.stack([increments for increments, _ in scored]), at_bound)
+            states = [state for _, state in scored]
+            cut = self._at_bound(bounds, len(steps), beam.bounds)
+            step = self._prune(beam, [increments for increments, _ in scored], cut)
             steps.append(step)
             beam = self._proceed(beam, step, len(steps))
-            rows = (~self._finished(beam, max_labels, len(steps))).nonzero()[:, 0]
-            if not len(rows):
-                return self._ranked(steps, len(max_labels))
-            states = [state for _, state in scored]
-            if len(rows) < len(beam.utterances):
-                states = [part.scorer.keep(state, rows) for part, state in zip(self.parts, states, strict=True)]
-                beam = beam.keep(rows)
-            states = self._advance(states, step.parents[rows], beam.last)
+            if beam.scores.is_cpu or len(steps) % LOOK_EVERY == 0 or max(bounds) < len(steps):
+                rows = self._look(beam, len(steps))
+                if not rows:
+                    return steps
+                if len(bounds) - len(rows) >= LEAVE_SHARE * len(bounds):
+                    places = torch.tensor(rows, device=last.device)
+                    states = [part.scorer.keep(state, places) for part, state in zip(self.parts, states, strict=True)]
+                    beam, step = beam.keep(places), step._replace(parents=step.parents[places])
+                    bounds = [bounds[row] for row in rows]
+            states = self._advance(states, step.parents, beam.last)
 
     def _start(self, encoded: Encoded, max_labels: Int[Tensor, " batch"]) -> Beam:
         """One empty hypothesis for each utterance; the other slots are empty."""
@@ -100,48 +128,100 @@ class JointSearch:
         scores[:, 0] = 0.0
         return Beam(
             utterances=torch.arange(batch, device=scores.device),
+            bounds=max_labels.to(scores.device),
             last=torch.full_like(scores, self.sos, dtype=torch.int64),
             scores=scores,
             parts=scores.new_zeros(len(self.parts), batch, slots),
             ranks=scores.new_full((batch, self.cfg.nbest), -torch.inf),
         )
 
+    def _at_bound(self, bounds: list[int], length: int, like: Int[Tensor, " live"]) -> Bool[Tensor, " live"] | None:
+        """Whose hypotheses, of `length` labels, must end now; None where nobody's must."""
+        return like <= length if min(bounds) <= length else None
+
     def _prune(
-        self, beam: Beam, increments: Float[Tensor, "parts hyps vocab"], at_bound: Bool[Tensor, " live"]
+        self, beam: Beam, increments: list[Float[Tensor, "hyps vocab"]], cut: Bool[Tensor, " live"] | None
     ) -> Step:
-        """The best continuations and ends of each utterance, as many as it has slots."""
+        """The best continuations and ends of each utterance, as many as it has slots.
+
+        Each hypothesis's best labels are found in the precision of the increments, and those of an utterance among
+        them in float64: the whole vocabulary is passed over a few times only.
+        """
         live, slots = beam.scores.shape
-        vocab = increments.shape[-1]
-        increments = increments.clamp(max=0.0).view(-1, live, slots, vocab)  # rounding must not make them positive
-        gains = sum(part.weight * gain for part, gain in zip(self.parts, increments, strict=True))
-        totals = beam.scores[..., None] + gains + self._bonus(increments)
-        totals = totals.masked_fill(self._forbidden(at_bound, vocab)[:, None], -torch.inf)
-        if totals.isnan().any():
-            raise nan_error(beam.utterances[totals.isnan().flatten(1).any(1)].tolist())
+        wide = self._gains(increments, cut)
+        labels = best_places(wide, min(slots, wide.shape[1]))  # (N, some)
+        gained = torch.stack([part.gather(1, labels) for part in increments]).double()
+        gained = gained.clamp_(max=0.0)  # rounding must not make them positive
+        gains = self._bonus(labels)
+        for part, gain in zip(self.parts, gained, strict=True):
+            gains = gains + part.weight * gain
+        gains = gains.masked_fill(wide.gather(1, labels) == -torch.inf, -torch.inf)
+        totals = beam.scores[..., None] + gains.view(live, slots, -1)  # (U, K, some)
         totals = totals.flatten(1)
         chosen = best_places(totals, slots)
-        parents, labels, scores = chosen // vocab, chosen % vocab, totals.gather(1, chosen)
-        gained = increments.flatten(2).gather(2, chosen.expand(len(self.parts), -1, -1))
+        parents = chosen // labels.shape[1]
+        scores, labels = totals.gather(1, chosen), labels.view(live, -1).gather(1, chosen)
+        gained = gained.view(len(gained), live, -1).gather(2, chosen.expand(len(gained), -1, -1))
         sums = beam.parts.gather(2, parents.expand_as(gained)) + gained
         ended = (labels == self.eos) & (scores > -torch.inf)
-        return Step(beam.utterances, parents, labels, scores, sums, ended, at_bound)
+        return Step(beam.utterances, parents, labels, scores, sums, ended, beam.bounds < 0 if cut is None else cut)
+
+    def _gains(
+        self, increments: list[Float[Tensor, "hyps vocab"]], cut: Bool[Tensor, " live"] | None
+    ) -> Float[Tensor, "hyps vocab"]:
+        """What each label adds to a hypothesis's score, but for what all labels add; -inf for forbidden ones."""
+        wide = increments[0] * self.parts[0].weight
+        for part, more in zip(self.parts[1:], increments[1:], strict=True):
+            wide.add_(more, alpha=part.weight)
+        if self.cfg.length_bonus:
+            wide[:, self.eos] -= self.cfg.length_bonus - self.bonus_of_end
+        for unit in self.never:
+            wide[:, unit] = -torch.inf
+        if 0 < self.candidates < wide.shape[1]:
+            self._preselect(wide, increments[-1])
+        if cut is not None:
+            end = wide[:, self.eos].clone()
+            wide.masked_fill_(cut.repeat_interleave(len(wide) // len(cut))[:, None], -torch.inf)
+            wide[:, self.eos] = end
+        return wide
+
+    def _preselect(self, wide: Float[Tensor, "hyps vocab"], full: Float[Tensor, "hyps vocab"]) -> None:
+        """Leave each hypothesis its end and its best labels by the last scorer, attention where there is one."""
+        others = torch.ones_like(wide, dtype=torch.bool).scatter_(1, best_places(full, self.candidates), False)
+        others[:, self.eos] = False
+        wide.masked_fill_(others, -torch.inf)
 
     def _proceed(self, beam: Beam, step: Step, length: int) -> Beam:
         """What goes on after a step; hypotheses that are still live have `length` labels, ended ones have one less."""
-        ranks = self._rank(step.scores, length - 1).masked_fill(~step.ended, -torch.inf)
-        ranks = torch.cat([beam.ranks, ranks], dim=1).topk(self.cfg.nbest).values
-        return Beam(step.utterances, step.labels, step.scores.masked_fill(step.ended, -torch.inf), step.parts, ranks)
+        ended = step.scores.masked_fill(~step.ended, -torch.inf)
+        live = step.scores.masked_fill(step.ended, -torch.inf)
+        ranks = self._ranks(beam.ranks, ended, length - 1)
+        return Beam(step.utterances, beam.bounds, step.labels, live, step.parts, ranks)
 
-    def _finished(self, beam: Beam, max_labels: Int[Tensor, " batch"], length: int) -> Bool[Tensor, " live"]:
+    def _ranks(self, ranks: Float64[Tensor, "live nbest"], ended: Float64[Tensor, "live slots"], length: int) -> Tensor:
+        """The best that have ended so far, now that hypotheses of `length` labels have with the scores `ended`."""
+        return torch.cat([ranks, self._rank(ended, length)], dim=1).topk(ranks.shape[1]).values
+
+    def _look(self, beam: Beam, length: int) -> list[int]:
+        """The rows of the utterances that go on; those that do not are emptied. Raises DecodeError on NaN."""
+        finished = self._finished(beam, length)
+        not_a_number = beam.scores.isnan().any(1)
+        over, bad = torch.stack([finished, not_a_number]).tolist()
+        if any(bad):
+            raise nan_error(sorted(beam.utterances[not_a_number].tolist()))
+        if any(over):
+            beam.scores.masked_fill_(finished[:, None], -torch.inf)
+        return [row for row, done in enumerate(over) if not done]
+
+    def _finished(self, beam: Beam, length: int) -> Bool[Tensor, " live"]:
         """Whether no live hypothesis can still enter the n-best: not even if all its further increments were 0.
 
         Its rank is then monotone in its final length, so the best is reached by ending now or at the bound. An equal
         rank goes on, since the tie could fall to its labels.
         """
         best = beam.scores.amax(1)
-        bound = max_labels[beam.utterances]
-        full = best + self.cfg.length_bonus * (bound - length)
-        reachable = torch.maximum(self._rank(best, length), self._rank(full, bound))
+        full = best + self.cfg.length_bonus * (beam.bounds - length)
+        reachable = torch.maximum(self._rank(best, length), self._rank(full, beam.bounds))
         return (best == -torch.inf) | (beam.ranks[:, -1] > reachable)
 
     def _advance(
@@ -156,37 +236,25 @@ class JointSearch:
         """What hypotheses of so many labels are ranked by."""
         return scores / (lengths + 1) if self.cfg.normalise == "length" else scores
 
-    def _bonus(self, like: Tensor) -> Float[Tensor, " vocab"]:
-        """The bonus of each label; the end is none."""
-        bonus = like.new_full(like.shape[-1:], self.cfg.length_bonus)
-        bonus[self.eos] = 0.0
-        return bonus
-
-    def _forbidden(self, at_bound: Bool[Tensor, " live"], vocab: int) -> Bool[Tensor, "live vocab"]:
-        """Blank and sos are never chosen, and at the bound nothing but the end is."""
-        forbidden = at_bound[:, None].repeat(1, vocab)
-        forbidden[:, [self.blank, self.sos]] = True
-        forbidden[:, self.eos] = False
-        return forbidden
-
-    def _ranked(self, steps: list[Step], batch: int) -> list[Nbest]:
-        names = [part.name for part in self.parts]
-        nothing = Hypothesis((), -torch.inf, dict.fromkeys(names, -torch.inf), "cut")
-        ended = ended_hypotheses(steps, names, batch=batch, slots=self.cfg.beam)
-        return [sorted(found or [nothing], key=self._order)[: self.cfg.nbest] for found in ended]
-
-    def _order(self, hypothesis: Hypothesis) -> tuple[float, tuple[int, ...]]:
-        rank = hypothesis.score / (len(hypothesis.labels) + 1) if self.cfg.normalise == "length" else hypothesis.score
-        return -rank, hypothesis.labels
+    def _bonus(self, labels: Int[Tensor, "hyps some"]) -> Float64[Tensor, "hyps some"]:
+        """The bonus of each label, and of the end."""
+        bonus = torch.full_like(labels, self.cfg.length_bonus, dtype=torch.float64)
+        return bonus.masked_fill_(labels == self.eos, self.bonus_of_end)
 
 
 def best_places(scores: Float[Tensor, "rows places"], count: int) -> Int[Tensor, "rows {count}"]:
     """Where the `count` best scores of each row stand, in ascending order; of equal scores the first ones are taken.
 
-    `topk` alone leaves open which of equal scores it takes, and a result must not depend on that.
+    `topk` alone leaves open which of equal scores it takes, and a result must not depend on that. So on the host one
+    more than needed is looked at: only where the last one taken and the first one left are equal is it a question.
+    Impossible ones (-inf) are equal, too, but which of them is taken makes no difference.
     """
+    if scores.is_cpu and count < scores.shape[1]:
+        best, places = scores.topk(count + 1)
+        if not ((best[:, -1] == best[:, -2]) & (best[:, -1] > -torch.inf)).any():
+            return places[:, :count].sort().values
     last = scores.topk(count).values[:, -1:]
-    above, equal = scores > last, scores == last
+    above, equal = ~(scores <= last), scores == last  # what is no number counts as above: the search finds and names it
     taken = above | (equal & (equal.cumsum(1) <= count - above.sum(1, keepdim=True)))
     places = torch.arange(scores.shape[1], device=scores.device)
     return torch.where(taken, places, scores.shape[1]).topk(count, largest=False).values

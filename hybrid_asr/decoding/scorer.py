@@ -6,7 +6,6 @@ Axes: N hypotheses (those of an utterance stand side by side), U utterances, V l
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -30,9 +29,10 @@ class Scorer(Protocol[State]):
         ...
 
     def score(self, state: State, last: Int[Tensor, " hyps"]) -> tuple[Increments, State]:
-        """log p(c | g) of every label c in float64, and the state to go on from, since scoring may grow a cache.
+        """log p(c | g) of every label c, and the state to go on from, since scoring may grow a cache.
 
-        `last` ends each g (sos at first). The end has its score at eos; blank is -inf.
+        In float32, or float64 for a model of that; the tensor is the caller's. `last` ends each g (sos at first). The
+        end has its score at eos; what blank has does not count.
         """
         ...
 
@@ -53,18 +53,15 @@ class AttentionDecoder(Decoder[Any], Protocol):
 class AttentionScorer:
     """An attention decoder as a scorer: the logarithm of its distribution of the next label."""
 
-    def __init__(self, decoder: AttentionDecoder, *, blank: int):
+    def __init__(self, decoder: AttentionDecoder):
         self.decoder = decoder
-        self.blank = blank
 
     def start(self, encoded: Encoded, beams: int) -> Any:
         return self.decoder.start(encoded, beams)
 
     def score(self, state: Any, last: Int[Tensor, " hyps"]) -> tuple[Increments, Any]:
         log_probs, state, _ = self.decoder.step(state, last)
-        increments = log_probs.to(torch.float64, copy=True)
-        increments[:, self.blank] = -torch.inf
-        return increments, state
+        return log_probs, state
 
     def advance(self, state: Any, parents: Int[Tensor, " hyps"], labels: Int[Tensor, " hyps"]) -> Any:
         return self.decoder.reorder(state, parents)
@@ -88,10 +85,9 @@ class CtcPrefixScorer:
         return ctc_prefix.start(self.head(encoded), encoded.frames, beams, blank=self.blank)
 
     def score(self, state: PrefixState, last: Int[Tensor, " hyps"]) -> tuple[Increments, PrefixState]:
-        scores = ctc_prefix.extensions(state)
-        scores[:, self.eos] = ctc_prefix.ending(state)
-        dead = state.prefix[:, None] == -torch.inf  # nothing follows the impossible
-        return (scores - state.prefix[:, None]).masked_fill(dead, -torch.inf), state
+        increments = ctc_prefix.increments(state)
+        increments[:, self.eos] = ctc_prefix.ending(state).to(increments.dtype)
+        return increments, state
 
     def advance(self, state: PrefixState, parents: Int[Tensor, " hyps"], labels: Int[Tensor, " hyps"]) -> PrefixState:
         return ctc_prefix.advance(state, parents, labels)

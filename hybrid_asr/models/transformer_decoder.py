@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -14,8 +14,9 @@ from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.nn.attention import CrossAttention, KeysValues, SelfAttention, attention_weights
 from hybrid_asr.nn.dropout import Dropout
 from hybrid_asr.nn.feed_forward import FeedForward
+from hybrid_asr.nn.label_cache import LabelCache
 from hybrid_asr.nn.linear import Linear
-from hybrid_asr.nn.positions import sinusoids
+from hybrid_asr.nn.positions import sinusoids_at
 
 
 @config
@@ -38,12 +39,12 @@ class TransformerDecoderConfig:
 
 
 class TransformerState(NamedTuple):
-    """What a decoder remembers between steps: of each layer the encoder's keys and values and the labels' so far."""
+    """What a decoder remembers between steps: of each layer the encoder's keys and values, and the labels so far."""
 
-    memory: list[KeysValues]  # (B, H, T', D/H), one per layer
-    past: list[KeysValues]  # (N, H, steps, D/H), one per layer
-    frames: Int[Tensor, " batch"]
-    owner: Int[Tensor, " hyps"]  # the utterance of each hypothesis
+    memory: list[KeysValues]  # (U, H, T', D/H), one per layer
+    real: Bool[Tensor, "utterances time"] | None  # where memory is no padding; None where nothing is
+    said: LabelCache
+    steps: int
 
 
 class StepOutput(NamedTuple):
@@ -71,14 +72,15 @@ class TransformerDecoderLayer(nn.Module):
         x = x + self.dropout(self.cross_attention(self.norms[1](x), self.cross_attention.memory(states), look))
         return x + self.dropout(self.feed_forward(self.norms[2](x)))
 
-    def step(self, x: Tensor, past: KeysValues, memory: KeysValues, look: Tensor) -> tuple[Tensor, KeysValues, Tensor]:
-        """One step (N, 1, D); returns its output, the longer past, and the queries that went to the encoder states."""
+    def step(
+        self, x: Tensor, said: LabelCache, layer: int, visible: Tensor, memory: KeysValues, look: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """One step (U, K, D), all hypotheses of an utterance at once; returns its output and the cross queries."""
         queries, new = self.self_attention.queries_keys_values(self.norms[0](x))
-        past = KeysValues(*(torch.cat(pair, dim=2) for pair in zip(past, new, strict=True)))
-        x = x + self.self_attention.mix(queries, past, None)
-        asked = self.norms[1](x)
-        x = x + self.cross_attention(asked, memory, look)
-        return x + self.feed_forward(self.norms[2](x)), past, asked
+        x = x + self.self_attention.mix(queries, said.write(layer, new), visible)
+        asked = self.cross_attention.queries(self.norms[1](x))
+        x = x + self.cross_attention.mix(asked, memory, look)
+        return x + self.feed_forward(self.norms[2](x)), asked
 
 
 class Layers(nn.ModuleList):
@@ -104,52 +106,56 @@ class TransformerDecoder(nn.Module):
     def forward(self, encoded: Encoded, labels: Int[Tensor, "batch labels"]) -> Float[Tensor, "batch labels+1 units"]:
         """Logits of every label and of the end, given the true labels before; padding, to the right, is not seen."""
         inputs = nn.functional.pad(labels, (1, 0), value=self.sos)  # (B, L + 1)
-        x = self.dropout(self._embed(inputs, 0))
+        x = self.dropout(self._embed(inputs, 0, inputs.shape[1]))
         look = valid_mask(encoded.frames, encoded.states.shape[1])[:, None, None]
         for layer in self.layers:
             x = layer(x, encoded.states, look)
         return self.output(self.norm(x))
 
     def start(self, encoded: Encoded, beams: int) -> TransformerState:
-        """Nothing said yet: `beams` hypotheses for each utterance, hypothesis n belongs to utterance n // beams."""
-        utterances = encoded.frames.shape[0]
-        owner = torch.arange(utterances, device=encoded.states.device).repeat_interleave(beams)
+        """Nothing said yet: `beams` hypotheses for each utterance, hypothesis n belongs to utterance n // beams.
+
+        The encoder states are projected here, once, for all layers, steps and hypotheses.
+        """
         memory = [layer.cross_attention.memory(encoded.states) for layer in self.layers]
-        nothing = [
-            KeysValues(*(part.new_zeros(len(owner), part.shape[1], 0, part.shape[3]) for part in m)) for m in memory
-        ]
-        return TransformerState(memory, nothing, encoded.frames, owner)
+        utterances, heads, time, width = memory[0].keys.shape
+        real = valid_mask(encoded.frames, time)
+        said = LabelCache.empty(len(memory), utterances, beams, heads=heads, width=width, like=memory[0].keys)
+        return TransformerState(memory, None if real.all() else real, said, 0)
 
     def step(
         self, state: TransformerState, last: Int[Tensor, " hyps"], *, weights: Literal["none", "all"] = "none"
     ) -> StepOutput:
         """Log probabilities of the next label of every hypothesis whose last label is `last` (sos at first)."""
-        x = self._embed(last[:, None], state.past[0].keys.shape[2])
-        look = valid_mask(state.frames, state.memory[0].keys.shape[2])[state.owner][:, None, None]
-        past, seen = [], []
-        for layer, before, shared in zip(self.layers, state.past, state.memory, strict=True):
-            memory = KeysValues(*(part[state.owner] for part in shared))
-            x, longer, asked = layer.step(x, before, memory, look)
-            past.append(longer)
+        said = state.said.grown()
+        utterances, hyps, _ = said.sees.shape
+        x = self._embed(last.view(utterances, hyps), state.steps, 1)
+        visible = said.sees[:, None]
+        look = None if state.real is None else state.real[:, None, None]
+        seen = []
+        for place, (layer, memory) in enumerate(zip(self.layers, state.memory, strict=True)):
+            x, asked = layer.step(x, said, place, visible, memory, look)
             if weights == "all":
-                seen.append(attention_weights(layer.cross_attention.queries(asked), memory.keys, look)[:, :, 0])
-        logits = self.output(self.norm(x))[:, 0]
+                seen.append(attention_weights(asked, memory.keys, look).transpose(1, 2).flatten(0, 1))
+        logits = self.output(self.norm(x)).flatten(0, 1)
         wide = logits if logits.dtype == torch.float64 else logits.float()
-        return StepOutput(wide.log_softmax(-1), state._replace(past=past), torch.stack(seen) if seen else None)
+        after = TransformerState(state.memory, state.real, said, state.steps + 1)
+        return StepOutput(wide.log_softmax(-1), after, torch.stack(seen) if seen else None)
 
     def reorder(self, state: TransformerState, parents: Int[Tensor, " kept"]) -> TransformerState:
-        """Go on with the hypotheses `parents`, in that order; one may stand there more than once or not at all."""
-        past = [KeysValues(*(part[parents] for part in pair)) for pair in state.past]
-        return state._replace(past=past, owner=state.owner[parents])
+        """Go on with the hypotheses `parents`, equally many of each utterance; one may stand there more than once."""
+        utterances, hyps, _ = state.said.sees.shape
+        first = torch.arange(utterances, device=parents.device)[:, None] * hyps
+        return state._replace(said=state.said.reordered(parents.view(utterances, -1) - first))
 
     def keep(self, state: TransformerState, utterances: Int[Tensor, " live"]) -> TransformerState:
         """Let all utterances but `utterances` leave, with their hypotheses; the others stand in that order."""
-        owner, rows = (state.owner == utterances[:, None]).nonzero().T
-        past = self.reorder(state, rows).past
         memory = [KeysValues(*(part[utterances] for part in pair)) for pair in state.memory]
-        return TransformerState(memory, past, state.frames[utterances], owner)
+        real = None if state.real is None else state.real[utterances]
+        return TransformerState(memory, real, state.said.kept(utterances), state.steps)
 
-    def _embed(self, labels: Int[Tensor, "rows steps"], first: int) -> Float[Tensor, "rows steps dim"]:
-        """Embedding times sqrt(D) plus the positions from `first` on."""
+    def _embed(self, labels: Int[Tensor, "rows labels"], first: int, steps: int) -> Float[Tensor, "rows labels dim"]:
+        """Embedding times sqrt(D) plus the positions `first` … `first + steps - 1`, or that one for all labels."""
+        places = torch.arange(first, first + steps, device=labels.device, dtype=torch.float64)
         embedded = self.embedding(labels) * self.width**0.5
-        return embedded + sinusoids(first + labels.shape[1], self.width, embedded)[first:]
+        return embedded + sinusoids_at(places, self.width).to(embedded.dtype)

@@ -104,6 +104,9 @@ class CrossAttention(nn.Module):
         self, values: Float[Tensor, "batch queries dim"], memory: KeysValues, mask: Bool[Tensor, "batch 1 1 time"]
     ) -> Float[Tensor, "batch queries dim"]:
         """Mix `memory` for each of `values`; `mask` is True where a query may look."""
+        return self.mix(self.queries(values), memory, mask)
+
+    def mix(self, queries: Heads, memory: KeysValues, mask: Tensor | None) -> Float[Tensor, "batch queries dim"]:
+        """Attend with projected queries to projected keys and values."""
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(self.queries(values), *memory, mask, dropout)
-        return self.output(join_heads(mixed))
+        return self.output(join_heads(F.scaled_dot_product_attention(queries, *memory, mask, dropout)))

@@ -15,6 +15,16 @@ def walk(log_probs: torch.Tensor, labels: list[int], frames: int | None = None) 
     return state
 
 
+def extensions(state: ctc_prefix.PrefixState) -> torch.Tensor:
+    """log ψ(g·c)."""
+    return ctc_prefix.increments(state) + state.prefix[:, None]
+
+
+def ending(state: ctc_prefix.PrefixState) -> torch.Tensor:
+    """log P(g)."""
+    return ctc_prefix.ending(state) + state.prefix
+
+
 def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     """To 1e-9; what is impossible is -inf here and about -1e10 in the oracles."""
     torch.testing.assert_close(ours, theirs.masked_fill(theirs < -9e9, -torch.inf), rtol=0, atol=1e-9)
@@ -30,8 +40,8 @@ def test_every_extension_and_end_equals_the_sum_over_all_alignments():
                 log(sum(p for g, p in exact.items() if g[: len(prefix) + 1] == (*prefix, c))) for c in range(vocab)
             ]
             begins[0] = -torch.inf  # blank extends nothing
-            assert_close(ctc_prefix.extensions(state)[0], torch.tensor(begins, dtype=torch.float64))
-            assert_close(ctc_prefix.ending(state), torch.tensor([log(exact.get(prefix, 0.0))], dtype=torch.float64))
+            assert_close(extensions(state)[0], torch.tensor(begins, dtype=torch.float64))
+            assert_close(ending(state), torch.tensor([log(exact.get(prefix, 0.0))], dtype=torch.float64))
             total = log(sum(p for g, p in exact.items() if g[: len(prefix)] == prefix))
             assert_close(state.prefix, torch.tensor([total], dtype=torch.float64))
 
@@ -41,19 +51,21 @@ def test_espnet_scores_and_forward_variables():
     for row, prefix in enumerate(tensors["in/prefixes"].tolist()):
         labels = [label for label in prefix if label >= 0]
         state = walk(tensors["in/logp"], labels)
-        scores = ctc_prefix.extensions(state)[0]
-        scores[meta["eos"]] = ctc_prefix.ending(state)[0]
+        scores = extensions(state)[0]
+        scores[meta["eos"]] = ending(state)[0]
         assert_close(scores, tensors["out64/log_psi"][row])
         assert_close((scores - state.prefix)[1:], tensors["out64/local"][row][1:])
-        assert_close(torch.stack([state.in_label[0, 1:], state.in_blank[0, 1:]], -1), tensors["out64/r"][row])
+        label, blank = tensors["out64/r"][row].T
+        assert_close(state.in_blank[0, 1:], blank)
+        assert_close(state.total[0, 1:], torch.logaddexp(label, blank))
 
 
 def test_exact_enumeration_of_the_oracle():
     tensors, _ = oracle("espnet_ctc_prefix")
     for row, prefix in enumerate(tensors["exact/prefixes"].tolist()):
         state = walk(tensors["exact/logp"], [label for label in prefix if label >= 0])
-        scores = ctc_prefix.extensions(state)[0]
-        scores[0] = ctc_prefix.ending(state)[0]
+        scores = extensions(state)[0]
+        scores[0] = ending(state)[0]
         assert_close(scores, tensors["exact/log_prob"][row])
 
 
@@ -65,15 +77,16 @@ def test_espnet_batch_with_a_short_row():
     parents = (best // meta["V"] + torch.tensor([[0], [2]])).flatten()
     after = ctc_prefix.advance(state, parents, (best % meta["V"]).flatten())
     for step, now in ((1, state), (2, after)):
-        scores = ctc_prefix.extensions(now)
-        scores[:, eos] = ctc_prefix.ending(now)
+        scores = extensions(now)
+        scores[:, eos] = ending(now)
         scored = torch.cat([tensors[f"batch/step{step}_ids"], torch.full((4, 1), eos)], 1)
         local = (scores - now.prefix[:, None]).gather(1, scored)
         assert_close(local, tensors[f"batch/out64_step{step}_local"].gather(1, scored))
-    ours = torch.stack([after.in_label[:, 1:], after.in_blank[:, 1:]], -1)
     for hyp in range(4):
         frames = lengths[hyp // 2]
-        assert_close(ours[hyp, :frames], tensors["batch/out64_step1_r"][:frames, :, hyp])
+        label, blank = tensors["batch/out64_step1_r"][:frames, :, hyp].T
+        assert_close(after.in_blank[hyp, 1 : frames + 1], blank)
+        assert_close(after.total[hyp, 1 : frames + 1], torch.logaddexp(label, blank))
 
 
 def test_a_prefix_is_its_end_or_one_of_its_extensions_over_3000_frames():
@@ -83,13 +96,13 @@ def test_a_prefix_is_its_end_or_one_of_its_extensions_over_3000_frames():
     state = walk(log_probs, [])
     generator = torch.Generator().manual_seed(1)
     for length in range(200):
-        extensions = ctc_prefix.extensions(state)
+        begins = extensions(state)
         if length % 40 == 0:
-            total = torch.cat([extensions, ctc_prefix.ending(state)[:, None]], 1).logsumexp(1)
+            total = torch.cat([begins, ending(state)[:, None]], 1).logsumexp(1)
             torch.testing.assert_close(total, state.prefix, rtol=0, atol=1e-9)
-        label = extensions.topk(3).indices[:, torch.randint(3, (1,), generator=generator)][:, 0]
+        label = begins.topk(3).indices[:, torch.randint(3, (1,), generator=generator)][:, 0]
         state = ctc_prefix.advance(state, torch.tensor([0]), label)
-        torch.testing.assert_close(extensions.gather(1, label[:, None])[:, 0], state.prefix, rtol=0, atol=1e-9)
+        torch.testing.assert_close(begins.gather(1, label[:, None])[:, 0], state.prefix, rtol=0, atol=1e-9)
 
 
 def test_zero_posteriors_never_give_nan():
@@ -102,8 +115,8 @@ def test_zero_posteriors_never_give_nan():
         exact = labellings(log_probs)
         for prefix in [(), (1,), (1, 1), (1, 2), (2, 2, 1), (1, 2, 1, 2, 1)]:
             state = walk(log_probs, list(prefix))
-            assert not any(value.isnan().any() for value in (state.in_label, state.in_blank, state.prefix))
-            scores = torch.cat([ctc_prefix.extensions(state)[0, 1:], ctc_prefix.ending(state)])
+            assert not any(value.isnan().any() for value in (state.total, state.in_blank, state.prefix))
+            scores = torch.cat([extensions(state)[0, 1:], ending(state)])
             assert not scores.isnan().any()
             begins = [log(sum(p for g, p in exact.items() if g[: len(prefix) + 1] == (*prefix, c))) for c in (1, 2)]
             brute = torch.tensor([*begins, log(exact.get(prefix, 0.0))], dtype=torch.float64)
@@ -125,7 +138,34 @@ def test_padding_and_neighbours_change_nothing():
             for state, label in zip(alone, labels[::2], strict=True)
         ]
         for row, single in zip((0, 2), alone, strict=True):
-            assert_close(ctc_prefix.extensions(state)[row], ctc_prefix.extensions(single)[0])
-            assert_close(ctc_prefix.ending(state)[row], ctc_prefix.ending(single)[0])
+            assert_close(extensions(state)[row], extensions(single)[0])
+            assert_close(ending(state)[row], ending(single)[0])
     kept = ctc_prefix.keep(state, torch.tensor([1]))
-    assert_close(ctc_prefix.extensions(kept), ctc_prefix.extensions(state)[2:])
+    assert_close(extensions(kept), extensions(state)[2:])
+
+
+def test_padding_far_behind_the_end_changes_nothing():
+    """In float32, whose product drops weights far below the largest: none may arise in the padding."""
+    short = posteriors(20, 6, seed=5).float()
+    alone = ctc_prefix.start(short[None], torch.tensor([20]), 1, blank=0)
+    padded = ctc_prefix.start(torch.cat([short, torch.zeros(400, 6)])[None], torch.tensor([20]), 1, blank=0)
+    for label in (1, 2, 2, 4):
+        alone, padded = (ctc_prefix.advance(one, torch.tensor([0]), torch.tensor([label])) for one in (alone, padded))
+        torch.testing.assert_close(ctc_prefix.increments(padded), ctc_prefix.increments(alone), rtol=0, atol=1e-5)
+        torch.testing.assert_close(ctc_prefix.ending(padded), ctc_prefix.ending(alone), rtol=0, atol=1e-9)
+
+
+def test_float32_posteriors_lose_nothing_that_counts():
+    """Of a trained model's kind, over 3,000 frames, deep into the labels."""
+    log_probs = posteriors(3000, 30, seed=9, sharp=4.0)
+    log_probs[:, 0] += 8.0
+    log_probs = log_probs.log_softmax(-1)
+    wide = ctc_prefix.start(log_probs[None], torch.tensor([3000]), 1, blank=0)
+    narrow = ctc_prefix.start(log_probs[None].float(), torch.tensor([3000]), 1, blank=0)
+    for _ in range(60):
+        label = ctc_prefix.increments(wide).argmax(1)
+        torch.testing.assert_close(
+            ctc_prefix.increments(narrow).double(), ctc_prefix.increments(wide), rtol=0, atol=1e-4
+        )
+        wide, narrow = (ctc_prefix.advance(one, torch.tensor([0]), label) for one in (wide, narrow))
+        torch.testing.assert_close(narrow.prefix, wide.prefix, rtol=0, atol=1e-3)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hybrid_asr.decoding.espnet_parity import EspnetSearch
 from hybrid_asr.decoding.hypothesis import DecodeError, Hypothesis
 from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig, best_places
 from hybrid_asr.decoding.scorer import AttentionScorer, CtcPrefixScorer
@@ -17,7 +18,7 @@ def parts(log_probs: Tensor, decoder: torch.nn.Module, weight: float, *, eos: in
     """The scorers of a search at a CTC weight; what weighs nothing is left out."""
     both = [
         Part("ctc", CtcPrefixScorer(lambda _: log_probs, blank=0, eos=eos), weight),
-        Part("attention", AttentionScorer(decoder, blank=0), 1 - weight),
+        Part("attention", AttentionScorer(decoder), 1 - weight),
     ]
     return [part for part in both if part.weight > 0]
 
@@ -48,6 +49,41 @@ def assert_same(ours: list[Hypothesis], theirs: list, *, atol: float = 1e-9) -> 
 def greater_of(hyps: list, *, normalise: str) -> list:
     """Ranked as the search ranks: by score, or by score per label and end; ties by labels."""
     return sorted(hyps, key=lambda h: (-h.score / (len(h.labels) + 1 if normalise == "length" else 1), h.labels))
+
+
+CASES = ["default", "fullvocab", "beam1", "ctc05_bonus", "ctc07_beam2", "ctc07_beam2_fullvocab", "ctc_only"]
+CASES += ["attention_only", "normalize_length", "maxlen8", "maxlen12_minlen6"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_espnet_nbest_in_parity_mode(case: str):
+    """ESPnet's own n-best: equal texts in equal order, scores and parts to 1e-3, for all three utterances at once."""
+    tensors, meta = oracle("espnet_beam_search")
+    facts, eos = meta["cases"][case], meta["sos_eos"]
+    decoder = espnet_decoder(pick(tensors, "w_dec/"), sos=eos)
+    cfg = SearchConfig(
+        beam=facts["beam"],
+        ctc_weight=facts["weights"]["ctc"],
+        length_bonus=facts["weights"]["length_bonus"],
+        normalise="length" if facts["normalize_length"] else "none",
+        candidates=facts["pre_beam"] or meta["decoder_config"]["vocab_size"],
+        nbest=8,
+        parity="espnet",
+    )
+    scorers = parts(tensors["in/ctc_logp"], decoder, cfg.ctc_weight, eos=eos)
+    search = EspnetSearch(scorers, cfg, blank=0, sos=eos, eos=eos)
+    steps = abs(int(facts["run"]["maxlenratio"]))
+    lengths = torch.full_like(tensors["in/lens"], steps) if steps else tensors["in/lens"]
+    with torch.no_grad():
+        found = search(Encoded(tensors["in/enc"], tensors["in/lens"]), lengths)
+    for ours, theirs in zip(found, facts["utts"], strict=True):
+        possible = [hyp for hyp in theirs["nbest"] if hyp["score"] > -1e8]
+        labels = [tuple(label for label in hyp["yseq"] if label != eos) for hyp in possible]
+        assert [hyp.labels for hyp in ours] == labels
+        for our, their in zip(ours, possible, strict=True):
+            assert our.score == pytest.approx(their["score"], abs=1e-3)
+            for name, value in our.parts.items():
+                assert value == pytest.approx(their["scores"][{"ctc": "ctc", "attention": "decoder"}[name]], abs=1e-3)
 
 
 @pytest.mark.parametrize("case", ["fullvocab", "ctc07_beam2_fullvocab", "ctc_only", "attention_only"])
@@ -117,7 +153,7 @@ def test_the_batched_search_equals_a_plain_one_that_never_stops_early(weight: fl
 class Endless(JointSearch):
     """Goes on to the bound."""
 
-    def _finished(self, beam, max_labels, length):
+    def _finished(self, beam, length):
         return beam.scores.amax(1) == -torch.inf
 
 
@@ -190,7 +226,7 @@ def test_a_sure_end_stops_the_search():
     decoder = Counting(4, 7, seed=6)
     decoder.bias[6] = 30.0
     cfg = SearchConfig(beam=4, ctc_weight=0.0)
-    scorers = [Part("attention", AttentionScorer(decoder, blank=0), 1.0)]
+    scorers = [Part("attention", AttentionScorer(decoder), 1.0)]
     JointSearch(scorers, cfg, blank=0, sos=6, eos=6)(encoded, torch.tensor([500, 500]))
     assert steps == [8]
 
@@ -251,7 +287,7 @@ def test_equal_scores_fall_to_the_smaller_labels():
     encoded = Encoded(torch.zeros(1, 3, 4, dtype=torch.float64), torch.tensor([3]))
     decoder = RecurrentDecoder(4, units, seed=0, sharp=0.0)  # every unit is equally probable, always
     cfg = SearchConfig(beam=3, ctc_weight=0.0, nbest=3)
-    scorers = [Part("attention", AttentionScorer(decoder, blank=0), 1.0)]
+    scorers = [Part("attention", AttentionScorer(decoder), 1.0)]
     [found] = JointSearch(scorers, cfg, blank=0, sos=eos, eos=eos)(encoded, torch.tensor([3]))
     assert [hyp.labels for hyp in found] == [(1, 1, 1), (1, 1, 2), (1, 1, 3)]
 
@@ -294,7 +330,7 @@ def test_posteriors_of_zero_leave_an_empty_cut_hypothesis_at_worst():
     assert first == [Hypothesis((1,), 0.0, {"ctc": 0.0}, "eos")]
     assert second == [Hypothesis((), 0.0, {"ctc": 0.0}, "eos")]
     decoder = RecurrentDecoder(4, 4, seed=0)
-    [nothing] = JointSearch([Part("never", Impossible(decoder, blank=0), 1.0)], cfg, blank=0, sos=3, eos=3)(
+    [nothing] = JointSearch([Part("never", Impossible(decoder), 1.0)], cfg, blank=0, sos=3, eos=3)(
         Encoded(encoded.states[:1], encoded.frames[:1]), torch.tensor([4])
     )
     assert nothing == [Hypothesis((), -torch.inf, {"never": -torch.inf}, "cut")]

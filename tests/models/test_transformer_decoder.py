@@ -62,12 +62,15 @@ def test_copied_dropped_and_reordered_hypotheses_equal_recomputation(decoder):
     decoder, encoded, beams = decoder_of(decoder), memory(), 2
     owners, said = [0, 0, 1, 1, 2, 2], [[] for _ in range(6)]
     state, last = decoder.start(encoded, beams), torch.full((6,), SOS)
-    moves = [[0, 0, 2, 3, 4, 5], [1, 0, 0, 4, 5, 5, 5], [6, 2, 3], [0, 1, 2, 2]]  # any number, in any order
+    moves = [[0, 0, 2, 3, 4, 5], [1, 0, 1, 3, 2, 3, 5, 5, 4], [2, 1, 3, 3, 6, 8]]  # two or three of each, in any order
+    moves += (
+        torch.randint(2, (20, 6), generator=torch.Generator().manual_seed(3)).add(torch.tensor(owners) * 2).tolist()
+    )
     for step, parents in enumerate(moves):
         log_probs, state, _ = decoder.step(state, last)
         for row, (owner, text) in enumerate(zip(owners, said, strict=True)):
             close(log_probs[row], fresh(decoder, encoded, owner, text))
-        labels = texts(len(parents), 4)[:, step]
+        labels = texts(len(parents), len(moves))[:, step]
         owners = [owners[parent] for parent in parents]
         said = [[*said[parent], int(label)] for parent, label in zip(parents, labels, strict=True)]
         state, last = decoder.reorder(state, torch.tensor(parents)), labels
@@ -102,7 +105,7 @@ def test_a_state_is_a_value_and_can_be_used_again(decoder):
     _, state, _ = decoder.step(decoder.start(encoded, 1), torch.full((3,), SOS))
     first, _, _ = decoder.step(state, torch.tensor([1, 2, 3]))
     decoder.step(state, torch.tensor([4, 5, 6]))
-    decoder.reorder(state, torch.tensor([2, 2]))
+    decoder.reorder(state, torch.tensor([0, 0, 1, 1, 2, 2]))
     decoder.keep(state, torch.tensor([1]))
     again, _, _ = decoder.step(state, torch.tensor([1, 2, 3]))
     assert torch.equal(first, again)

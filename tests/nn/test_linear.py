@@ -1,11 +1,14 @@
 """Our linear layer is torch's, whichever library multiplies."""
 
+import copy
+import io
+
 import pytest
 import torch
 from torch import nn
 
 from hybrid_asr.nn import linear
-from hybrid_asr.nn.linear import Linear
+from hybrid_asr.nn.linear import Linear, onednn_is_faster
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs a torch with oneDNN")
 SIZES = [(400, 60, 200), (400, 200, 60), (400, 130, 130)]  # rows, inputs, outputs: both ways round
@@ -62,3 +65,38 @@ def test_what_onednn_does_not_serve_goes_torchs_way(monkeypatch):
 @needs_onednn
 def test_an_empty_batch_has_an_empty_product(library):
     assert Linear(200, 300)(torch.zeros(0, 200)).shape == (0, 300)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [1, 10, 80])
+def test_few_rows_in_evaluation_equal_exact_products(rows: int):
+    layer, values = Linear(256, 500).eval(), torch.randn(8, rows, 256)
+    exact = values.double() @ layer.weight.double().T + layer.bias.double()
+    for given in (values, values.transpose(0, 1), values[:, :, None]):
+        found = layer(given)
+        assert found.shape == (*given.shape[:-1], 500)
+    torch.testing.assert_close(layer(values).double(), exact, rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not onednn_is_faster(), reason="needs a processor of AMD: weights are packed nowhere else")
+def test_packed_weights_follow_the_weights():
+    layer, values = Linear(256, 64).eval(), torch.randn(10, 256)
+
+    def law() -> None:
+        with torch.no_grad():
+            found = layer.eval()(values)
+        assert layer._packed is not None
+        torch.testing.assert_close(found, values @ layer.weight.detach().T + layer.bias.detach(), rtol=0, atol=1e-3)
+
+    law()
+    layer.load_state_dict({"weight": torch.randn(64, 256), "bias": torch.randn(64)})
+    law()
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)  # counts no version of what it changes
+    layer.train()(values).sum().backward()
+    optimizer.step()
+    law()
+    layer.weight = torch.nn.Parameter(torch.randn(64, 256))
+    law()
+    copied = copy.deepcopy(layer)
+    assert copied._packed is None
+    torch.save(layer, io.BytesIO())
