@@ -13,10 +13,10 @@ from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.nn.attention import SelfAttention
 from hybrid_asr.nn.convolution import ConvolutionModule
 from hybrid_asr.nn.dropout import Dropout
-from hybrid_asr.nn.feed_forward import FeedForward
+from hybrid_asr.nn.feed_forward import Activation, FeedForward
 from hybrid_asr.nn.positions import Rotation
 from hybrid_asr.nn.relative_attention import RelativeSelfAttention, distances
-from hybrid_asr.nn.subsampling import STRIDE, ConvSubsampling, subsampled_length
+from hybrid_asr.nn.subsampling import ConvSubsampling, LinearInput
 
 
 @config
@@ -24,7 +24,9 @@ class ConformerConfig:
     """Sizes of a Conformer; `channels` are those of the convolutional front end, `kernel` is in frames of 40 ms.
 
     `positions`: `rotary` (fast) or `relative`, as in the original. `norm`, of the convolution module: `layer`, or
-    `batch` as in the original, with which an utterance depends on its neighbours in training.
+    `batch` as in the original, with which an utterance depends on its neighbours in training. `input`: `conv`
+    subsamples by 4, `linear` keeps every frame. `final_norm: layer`, another norm behind the last layer's own, and
+    `norm_eps: 1e-12` are ESPnet's.
     """
 
     kind: Literal["conformer"] = "conformer"
@@ -38,6 +40,10 @@ class ConformerConfig:
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     positions: Literal["rotary", "relative"] = "rotary"
     norm: Literal["layer", "batch"] = "layer"
+    input: Literal["conv", "linear"] = "conv"
+    activation: Activation = "silu"
+    final_norm: Literal["none", "layer"] = "none"
+    norm_eps: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
 
     def __post_init__(self):
         if self.dim % (2 * self.heads):
@@ -53,12 +59,12 @@ class ConformerLayer(nn.Module):
 
     def __init__(self, cfg: ConformerConfig):
         super().__init__()
-        self.feed_forward_in = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation="silu")
+        self.feed_forward_in = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation=cfg.activation)
         kind = SelfAttention if cfg.positions == "rotary" else RelativeSelfAttention
         self.attention = kind(cfg.dim, cfg.heads, dropout=cfg.attention_dropout)
-        self.convolution = ConvolutionModule(cfg.dim, cfg.kernel, cfg.norm)
-        self.feed_forward_out = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation="silu")
-        self.norms = nn.ModuleList(nn.LayerNorm(cfg.dim) for _ in range(5))
+        self.convolution = ConvolutionModule(cfg.dim, cfg.kernel, cfg.norm, activation=cfg.activation)
+        self.feed_forward_out = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation=cfg.activation)
+        self.norms = nn.ModuleList(nn.LayerNorm(cfg.dim, eps=cfg.norm_eps) for _ in range(5))
         self.dropout = Dropout(cfg.dropout)
 
     def forward(
@@ -77,20 +83,26 @@ class ConformerLayer(nn.Module):
 
 
 class Conformer(nn.Module):
-    """Convolutional subsampling by 4, then Conformer layers."""
+    """Convolutional subsampling by 4, or a linear layer, then Conformer layers."""
 
     def __init__(self, cfg: ConformerConfig, features: int):
         super().__init__()
         self.width, self.positions = cfg.dim, cfg.positions
-        self.stride = STRIDE
-        self.subsampling = ConvSubsampling(features, cfg.channels, cfg.dim)
+        conv = cfg.input == "conv"
+        self.subsampling = (
+            ConvSubsampling(features, cfg.channels, cfg.dim)
+            if conv
+            else LinearInput(features, cfg.dim, activation="none")
+        )
+        self.stride = self.subsampling.stride
         self.dropout = Dropout(cfg.dropout)
         self.rotation = Rotation(cfg.dim // cfg.heads)
         self.layers = nn.ModuleList(ConformerLayer(cfg) for _ in range(cfg.layers))
+        self.norm = nn.LayerNorm(cfg.dim, eps=cfg.norm_eps) if cfg.final_norm == "layer" else nn.Identity()
 
     def output_length(self, frames: int) -> int:
         """Encoder frames for a number of feature frames."""
-        return max(0, subsampled_length(frames))
+        return self.subsampling.output_length(frames)
 
     def forward(self, features: Features) -> Encoded:
         x, frames = self.subsampling(features.values, features.frames)
@@ -98,7 +110,7 @@ class Conformer(nn.Module):
         valid, table = valid_mask(frames, x.shape[1]), self._table(x)
         for layer in self.layers:
             x = layer(x, valid, self.rotation, table)
-        return Encoded(x, frames)
+        return Encoded(self.norm(x), frames)
 
     def _table(self, x: Float[Tensor, "batch time dim"]) -> Tensor:
         """What every layer's attention must know of positions."""

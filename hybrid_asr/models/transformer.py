@@ -14,12 +14,15 @@ from hybrid_asr.nn.attention import SelfAttention
 from hybrid_asr.nn.dropout import Dropout
 from hybrid_asr.nn.feed_forward import FeedForward
 from hybrid_asr.nn.positions import sinusoids
-from hybrid_asr.nn.subsampling import STRIDE, ConvSubsampling, subsampled_length
+from hybrid_asr.nn.subsampling import ConvSubsampling, LinearInput
 
 
 @config
 class TransformerConfig:
-    """Sizes of a Transformer encoder; `channels` are those of the convolutional front end."""
+    """Sizes of a Transformer encoder; `channels` are those of the convolutional front end.
+
+    `input`: `conv` subsamples by 4, `linear` keeps every frame. `norm_eps: 1e-12` is ESPnet's.
+    """
 
     kind: Literal["transformer"] = "transformer"
     dim: Annotated[int, Field(gt=0)]
@@ -29,6 +32,8 @@ class TransformerConfig:
     channels: Annotated[int, Field(gt=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    input: Literal["conv", "linear"] = "conv"
+    norm_eps: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
 
     def __post_init__(self):
         if self.dim % self.heads or self.dim % 2:
@@ -44,7 +49,7 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.attention = SelfAttention(cfg.dim, cfg.heads, dropout=cfg.attention_dropout)
         self.feed_forward = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation="relu")
-        self.norms = nn.ModuleList(nn.LayerNorm(cfg.dim) for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm(cfg.dim, eps=cfg.norm_eps) for _ in range(2))
         self.dropout = Dropout(cfg.dropout)
 
     def forward(
@@ -55,20 +60,25 @@ class TransformerLayer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Convolutional subsampling by 4, sinusoidal positions, pre-norm Transformer layers (Dong et al., 2018)."""
+    """Subsampling by 4 or a linear layer, sinusoidal positions, pre-norm Transformer layers (Dong et al., 2018)."""
 
     def __init__(self, cfg: TransformerConfig, features: int):
         super().__init__()
         self.width = cfg.dim
-        self.stride = STRIDE
-        self.subsampling = ConvSubsampling(features, cfg.channels, cfg.dim)
+        conv = cfg.input == "conv"
+        self.subsampling = (
+            ConvSubsampling(features, cfg.channels, cfg.dim)
+            if conv
+            else LinearInput(features, cfg.dim, activation="relu")
+        )
+        self.stride = self.subsampling.stride
         self.dropout = Dropout(cfg.dropout)
         self.layers = nn.ModuleList(TransformerLayer(cfg) for _ in range(cfg.layers))
-        self.norm = nn.LayerNorm(cfg.dim)
+        self.norm = nn.LayerNorm(cfg.dim, eps=cfg.norm_eps)
 
     def output_length(self, frames: int) -> int:
         """Encoder frames for a number of feature frames."""
-        return max(0, subsampled_length(frames))
+        return self.subsampling.output_length(frames)
 
     def forward(self, features: Features) -> Encoded:
         x, frames = self.subsampling(features.values, features.frames)

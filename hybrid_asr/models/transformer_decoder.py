@@ -21,7 +21,7 @@ from hybrid_asr.nn.positions import sinusoids_at
 
 @config
 class TransformerDecoderConfig:
-    """Sizes of a Transformer decoder."""
+    """Sizes of a Transformer decoder; `norm_eps: 1e-12` is ESPnet's."""
 
     kind: Literal["transformer"] = "transformer"
     dim: Annotated[int, Field(gt=0)]
@@ -30,6 +30,7 @@ class TransformerDecoderConfig:
     feed_forward: Annotated[int, Field(gt=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    norm_eps: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
 
     def __post_init__(self):
         if self.dim % self.heads or self.dim % 2:
@@ -63,7 +64,7 @@ class TransformerDecoderLayer(nn.Module):
         self.self_attention = SelfAttention(cfg.dim, cfg.heads, dropout=cfg.attention_dropout)
         self.cross_attention = CrossAttention(cfg.dim, memory_dim, cfg.heads, dropout=cfg.attention_dropout)
         self.feed_forward = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation="relu")
-        self.norms = nn.ModuleList(nn.LayerNorm(cfg.dim) for _ in range(3))
+        self.norms = nn.ModuleList(nn.LayerNorm(cfg.dim, eps=cfg.norm_eps) for _ in range(3))
         self.dropout = Dropout(cfg.dropout)
 
     def forward(self, x: Tensor, states: Tensor, look: Tensor) -> Tensor:
@@ -100,7 +101,7 @@ class TransformerDecoder(nn.Module):
         nn.init.normal_(self.embedding.weight, std=cfg.dim**-0.5)  # times sqrt(dim) below: as large as the positions
         self.dropout = Dropout(cfg.dropout)
         self.layers = Layers(TransformerDecoderLayer(cfg, memory_dim) for _ in range(cfg.layers))
-        self.norm = nn.LayerNorm(cfg.dim)
+        self.norm = nn.LayerNorm(cfg.dim, eps=cfg.norm_eps)
         self.output = Linear(cfg.dim, units)
 
     def forward(self, encoded: Encoded, labels: Int[Tensor, "batch labels"]) -> Float[Tensor, "batch labels+1 units"]:

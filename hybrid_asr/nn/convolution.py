@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybrid_asr.nn.feed_forward import ACTIVATIONS, Activation
 from hybrid_asr.nn.linear import Linear
 
 
@@ -18,11 +19,14 @@ class ConvolutionModule(nn.Module):
     fills them again.
     """
 
-    def __init__(self, dim: int, kernel: int, norm: Literal["layer", "batch"] = "layer"):
+    def __init__(
+        self, dim: int, kernel: int, norm: Literal["layer", "batch"] = "layer", *, activation: Activation = "silu"
+    ):
         super().__init__()
         self.gate = Linear(dim, 2 * dim)
         self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
         self.norm = nn.LayerNorm(dim) if norm == "layer" else FrameBatchNorm(dim)
+        self.activation = ACTIVATIONS[activation]()
         self.output = Linear(dim, dim)
 
     def forward(
@@ -32,7 +36,7 @@ class ConvolutionModule(nn.Module):
         gated = F.glu(self.gate(values), dim=-1) * valid[..., None]
         mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
         normed = self.norm(mixed, valid) if isinstance(self.norm, FrameBatchNorm) else self.norm(mixed)
-        return self.output(F.silu(normed))
+        return self.output(self.activation(normed))
 
 
 class FrameBatchNorm(nn.BatchNorm1d):

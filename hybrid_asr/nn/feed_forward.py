@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from hybrid_asr.nn.dropout import Dropout
 from hybrid_asr.nn.linear import Linear
 
-ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
+Activation = Literal["relu", "silu", "tanh", "hardtanh", "selu"]
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh, "hardtanh": nn.Hardtanh, "selu": nn.SELU}
 
 
 class FeedForward(nn.Module):
     """Two linear layers with an activation and dropout between them (Vaswani et al., 2017)."""
 
-    def __init__(self, dim: int, hidden: int, *, dropout: float, activation: Literal["relu", "silu"]):
+    def __init__(self, dim: int, hidden: int, *, dropout: float, activation: Activation):
         super().__init__()
         self.expand = Linear(dim, hidden)
         self.activation = ACTIVATIONS[activation]()

@@ -1,6 +1,6 @@
-"""Convolutional subsampling.  Axes: B utterances, T frames, T' shorter frames, F features, C channels, D width."""
+"""From features to a model's width.  Axes: B utterances, T frames, T' shorter frames, F features, C channels, D width."""
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -26,6 +26,8 @@ class ConvSubsampling(nn.Module):
     The convolutions do not pad, so that a real output frame sees real input frames only and no mask is needed.
     """
 
+    stride = STRIDE
+
     def __init__(self, features: int, channels: int, dim: int):
         super().__init__()
         if features < SMALLEST_INPUT:
@@ -42,3 +44,32 @@ class ConvSubsampling(nn.Module):
         image = F.pad(values, (0, 0, 0, missing)).unsqueeze(1)
         image = self.second(self.first(image).relu()).relu()  # (B, C, T', F')
         return self.project(image.transpose(1, 2).flatten(2)), subsampled_length(frames).clamp(min=0)
+
+    @staticmethod
+    def output_length(frames: int) -> int:
+        """Frames left of a number of feature frames."""
+        return max(0, subsampled_length(frames))
+
+
+class LinearInput(nn.Module):
+    """A linear layer and a norm for each frame, whose number stays (ESPnet's `input_layer: linear`)."""
+
+    stride = 1
+
+    def __init__(self, features: int, dim: int, *, activation: Literal["none", "relu"]):
+        super().__init__()
+        self.project = Linear(features, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.activation = activation
+
+    def forward(
+        self, values: Float[Tensor, "batch time features"], frames: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch time dim"], Int[Tensor, " batch"]]:
+        """Return a wider sequence of the same lengths."""
+        normed = self.norm(self.project(values))
+        return (normed.relu() if self.activation == "relu" else normed), frames
+
+    @staticmethod
+    def output_length(frames: int) -> int:
+        """As many frames as there are feature frames."""
+        return frames
