@@ -4,11 +4,12 @@ from typing import Annotated, assert_never
 
 from pydantic import Field
 
+from hybrid_asr.audio.espnet_logmel import EspnetLogMel, EspnetLogMelConfig
 from hybrid_asr.audio.fbank import Fbank, FbankConfig
 from hybrid_asr.audio.features import FrontEnd
 from hybrid_asr.audio.torchaudio_fbank import TorchaudioConfig, TorchaudioFbank
 
-FeaturesConfig = Annotated[FbankConfig | TorchaudioConfig, Field(discriminator="kind")]
+FeaturesConfig = Annotated[FbankConfig | TorchaudioConfig | EspnetLogMelConfig, Field(discriminator="kind")]
 
 
 def build_features(cfg: FeaturesConfig) -> FrontEnd:
@@ -18,5 +19,7 @@ def build_features(cfg: FeaturesConfig) -> FrontEnd:
             return Fbank(cfg)
         case TorchaudioConfig():
             return TorchaudioFbank(cfg)
+        case EspnetLogMelConfig():
+            return EspnetLogMel(cfg)
         case _:
             assert_never(cfg)

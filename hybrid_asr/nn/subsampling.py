@@ -1,4 +1,4 @@
-"""From features to a model's width.  Axes: B utterances, T frames, T' shorter frames, F features, C channels, D width."""
+"""From features to a model's width.  Axes: B utterances, T frames, T' shorter, F features, C channels, D width."""
 
 from typing import Literal, TypeVar
 
