@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_decode(commands)
     _add_score(commands)
     _add_transcribe(commands)
+    _add_import(commands)
+    _add_export(commands)
     _add_show(commands)
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -121,6 +123,30 @@ def _add_transcribe(commands) -> None:
     command.add_argument("--decoder", help="a preset of conf/decode (default: the recipe's)")
     command.add_argument("--format", choices=("text", "json"), default="text")
     command.set_defaults(run=_transcribe)
+
+
+def _add_import(commands) -> None:
+    command = commands.add_parser("import", help="make a run of another toolkit's model")
+    command.add_argument("toolkit", choices=("espnet",))
+    command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="what ESPnet wrote when it trained the model")
+    command.add_argument("model", type=Path, metavar="MODEL.pth")
+    command.add_argument("--to", type=Path, required=True, metavar="RUN", help="the folder of the run")
+    command.add_argument(
+        "--bpemodel", type=Path, metavar="FILE", help="the sentencepiece model, where it lies elsewhere"
+    )
+    command.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="such as data.root=data data.test=[an4/test.jsonl]"
+    )
+    command.set_defaults(run=_import)
+
+
+def _add_export(commands) -> None:
+    command = commands.add_parser("export", help="write a run's model as another toolkit loads it")
+    command.add_argument("toolkit", choices=("espnet",))
+    command.add_argument("folder", type=Path, metavar="RUN", help="a run's folder, a model.pt or a checkpoint")
+    command.add_argument("--to", type=Path, required=True, metavar="DIR")
+    command.add_argument("--checkpoint", default="average", help="best, last, average or a file (default average)")
+    command.set_defaults(run=_export)
 
 
 def _add_show(commands) -> None:
@@ -189,6 +215,22 @@ def _transcribe(options: argparse.Namespace) -> int:
         else:
             print(f"{transcript.path}\t{transcript.text}" if several else transcript.text, flush=True)
     return status
+
+
+def _import(options: argparse.Namespace) -> None:
+    from hybrid_asr.exchange import import_espnet
+
+    run = import_espnet(
+        options.config, options.model, options.to, bpemodel=options.bpemodel, overrides=options.overrides
+    )
+    print(f"{run.folder}: a run with ESPnet's model; next: hybrid-asr transcribe {run.folder} FILE.wav")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from hybrid_asr.exchange import export_espnet
+
+    export_espnet(options.folder, options.to, checkpoint=options.checkpoint)
+    print(f"{options.to}: config.yaml and model.pth, for espnet2.bin.asr_inference.Speech2Text")
 
 
 def _show(options: argparse.Namespace) -> None:

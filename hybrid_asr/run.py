@@ -118,6 +118,10 @@ class Run:
         return self.folder / "nonfinite.jsonl"
 
     @property
+    def origin_file(self) -> Path:
+        return self.folder / "imported.json"
+
+    @property
     def page_file(self) -> Path:
         return self.folder / "report.html"
 

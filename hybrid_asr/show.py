@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hybrid_asr.config.compose import compose
+from hybrid_asr.config.files import load_yaml
 from hybrid_asr.config.show import show as show_config
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.errors import UserError
@@ -85,9 +86,11 @@ def describe_run(run: Run) -> str:
     cfg = run.read_config()
     checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
     state = checkpoints.load_last()
-    lines = [f"{run.folder}: signature {signature(cfg)[:16]}", *describe_status(run)]
+    lines = [f"{run.folder}: signature {signature(cfg)[:16]}", *describe_origin(run), *describe_status(run)]
     if state is None:
-        return "\n".join([*lines, "no step has been saved yet"])
+        return "\n".join(
+            [*lines, *(() if run.model_file.is_file() else ("no step has been saved yet",)), *_decoded(run)]
+        )
     lines.append(f"saved at step {state['step']}, {len(checkpoints.history)} of {cfg.trainer.epochs} epochs done")
     written = read_metrics(run.metrics_file) if os.path.lexists(run.metrics_file) else []
     rows = [row for row in written if any(name.startswith("valid.") and row[name] for name in row)]
@@ -99,11 +102,20 @@ def describe_run(run: Run) -> str:
                 if value and name.startswith(("epoch", "valid."))
             )
         )
-    lines += [
-        f"decoded: {report.parent.relative_to(run.folder)}"
-        for report in sorted(run.folder.glob("decode/*/*/report.json"))
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_decoded(run)])
+
+
+def _decoded(run: Run) -> list[str]:
+    reports = sorted(run.folder.glob("decode/*/*/report.json"))
+    return [f"decoded: {report.parent.relative_to(run.folder)}" for report in reports]
+
+
+def describe_origin(run: Run) -> list[str]:
+    """Where an imported model comes from; nothing of one that was trained here."""
+    if not run.origin_file.is_file():
+        return []
+    origin = load_yaml(run.origin_file)
+    return [f"imported from {origin.get('toolkit')}: {origin.get('model')}, SHA-256 {str(origin.get('sha256'))[:16]}"]
 
 
 def describe_status(run: Run) -> list[str]:

@@ -15,14 +15,15 @@ _OPEN = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _CLOSE = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
 
-def check_yaml(text: str, where: str) -> None:
+def check_yaml(text: str, where: str, *, most: int = MOST) -> None:
     """Raise ConfigError, which names `where` and the line, for what no configuration needs.
 
     That is: values nested too deeply, aliases that refer to themselves or multiply, values of other types than text,
-    numbers, lists and keys (any tag that would run code among them), keys that are not text, numbers without end.
+    numbers, lists and keys (any tag that would run code among them), keys that are not text, numbers without end,
+    more than `most` values.
     Raises yaml.YAMLError for what is not YAML.
     """
-    _check_size(text, where)
+    _check_size(text, where, most)
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is not None and not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{where}: keys and values should stand at the top of the file")
@@ -41,7 +42,7 @@ def check_yaml(text: str, where: str) -> None:
             waiting += node.value
 
 
-def _check_size(text: str, where: str) -> None:
+def _check_size(text: str, where: str, most: int) -> None:
     """Count levels and values, without building any."""
     sizes: dict[str, int] = {}
     stack: list[tuple[str | None, int]] = [(None, 0)]  # the anchor of what is open, and its values so far
@@ -62,8 +63,8 @@ def _check_size(text: str, where: str) -> None:
             stack[-1] = (stack[-1][0], stack[-1][1] + 1)
         if len(stack) > DEEPEST:
             raise ConfigError(f"{where}:{line}: more than {DEEPEST} levels of keys or lists in each other")
-        if stack[-1][1] > MOST:
-            raise ConfigError(f"{where}:{line}: more than {MOST:,} values; a configuration has some hundreds")
+        if stack[-1][1] > most:
+            raise ConfigError(f"{where}:{line}: more than {most:,} values; a configuration has some hundreds")
 
 
 def _check_value(node: yaml.Node, where: str) -> None:

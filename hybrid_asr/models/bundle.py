@@ -171,7 +171,10 @@ def save_torch(content: dict[str, Any], path: Path | str, *, former: Path | None
             raise recorded.error from None
 
 
-def read_torch(path: Path | str) -> dict[str, Any]:
+_REMEDY = "use another of the run's checkpoints, or begin the training anew with --fresh"
+
+
+def read_torch(path: Path | str, *, remedy: str = _REMEDY) -> dict[str, Any]:
     """Read a torch file of plain containers and tensors, every checksum in it compared: torch itself compares none.
 
     Raises BundleError that names the file and what is wrong.
@@ -189,10 +192,7 @@ def read_torch(path: Path | str) -> dict[str, Any]:
             raise zipfile.BadZipFile(f"its record {damaged} does not match its checksum")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file torch may raise anything, IndexError and AssertionError among them
-        raise BundleError(
-            f"{path}: damaged, or not a checkpoint ({cause(error, path)}); use another of the run's checkpoints, or "
-            "begin the training anew with --fresh"
-        ) from error
+        raise BundleError(f"{path}: damaged, or not a checkpoint ({cause(error, path)}); {remedy}") from error
     if not isinstance(content, dict):
         raise BundleError(f"{path}: holds {type(content).__name__}, not a model of hybrid-asr")
     return content

@@ -105,6 +105,10 @@ class BpeTokenizer(LabelIds):
         """The characters of `text` that no unit holds."""
         return set(normalise(text, "none@1")) - self._characters
 
+    def units(self) -> list[str]:
+        """The pieces as sentencepiece writes them, in the order of their labels."""
+        return [text.replace(" ", _SPACE) for text in self._texts]
+
     def state(self) -> dict[str, Any]:
         """All that `restore_tokenizer` needs: sentencepiece's model as a tensor of bytes."""
         return {"kind": "bpe", "model": torch.from_numpy(np.frombuffer(self.model, dtype=np.uint8).copy())}

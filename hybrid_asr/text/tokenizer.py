@@ -9,16 +9,18 @@ from pydantic import Field
 from hybrid_asr.text.bpe import BpeTokenizer, BpeTokenizerConfig
 from hybrid_asr.text.characters import CharTokenizer, CharTokenizerConfig
 from hybrid_asr.text.labels import TokenizerError
+from hybrid_asr.text.token_list import TokenListConfig, TokenListTokenizer
 
-TokenizerConfig = Annotated[CharTokenizerConfig | BpeTokenizerConfig, Field(discriminator="kind")]
+TokenizerConfig = Annotated[CharTokenizerConfig | BpeTokenizerConfig | TokenListConfig, Field(discriminator="kind")]
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
     """Turns a normalised transcript into labels and back.
 
-    blank = 0, unk = 1, then the units, and sos = eos = size - 1.  Text is taken and given in NFC with single spaces:
-    decode(encode(text)) is normalise(text, "none@1") wherever missing(text) is empty.
+    blank = 0, unk = 1, then the units, and sos = eos = size - 1; a `token_list` has the ids of its source.
+    Text is taken and given in NFC with single spaces: decode(encode(text)) is normalise(text, "none@1") wherever
+    missing(text) is empty.
     """
 
     blank: int
@@ -59,6 +61,10 @@ def train_tokenizer(cfg: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
             return CharTokenizer.train(texts)
         case BpeTokenizerConfig():
             return BpeTokenizer.train(texts, size=cfg.size)
+        case TokenListConfig():
+            raise TokenizerError(
+                "tokenizer.kind=token_list is not learnt from texts: choose presets.tokenizer=char or bpe500"
+            )
         case _:
             assert_never(cfg)
 
@@ -71,6 +77,14 @@ def restore_tokenizer(state: dict[str, Any]) -> Tokenizer:
             return CharTokenizer(characters)
         case {"kind": "bpe", "model": torch.Tensor() as model} if model.dtype == torch.uint8 and model.dim() == 1:
             return BpeTokenizer(model.cpu().numpy().tobytes())
+        case {"kind": "token_list", "tokens": list(tokens), "joins": joins, "blank": blank, "unk": unk, "sos": sos}:
+            model = state.get("model")
+            if model is not None and not (
+                isinstance(model, torch.Tensor) and model.dtype == torch.uint8 and model.dim() == 1
+            ):
+                raise TokenizerError("tokenizer.model: the bytes of a sentencepiece model should stand here")
+            content = None if model is None else model.cpu().numpy().tobytes()
+            return TokenListTokenizer(tokens, joins=joins, blank=blank, unk=unk, sos=sos, model=content)
         case _:
             raise TokenizerError(
                 f"no tokenizer of hybrid-asr: {sorted(map(str, state))} with kind {state.get('kind')!r}; "

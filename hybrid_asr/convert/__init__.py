@@ -1,0 +1,1 @@
+"""Other toolkits' models to ours and back."""
