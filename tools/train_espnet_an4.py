@@ -4,8 +4,8 @@
         --out runs/espnet_an4 --epochs 30
 
 Writes what ESPnet's recipes leave behind and `espnet2.bin.asr_inference.Speech2Text` loads: `config.yaml`, `model.pth`
-(after every epoch) and `feats_stats.npz`. Front end, normalisation, masks, encoder, decoder and losses are ESPnet's, its
-defaults unless `RECIPE` says otherwise; the loop around them is plain: batches of similar length, AdamW, a cosine.
+(after every epoch) and `feats_stats.npz`. Front end, normalisation, masks, encoder, decoder and losses are ESPnet's,
+its defaults unless `RECIPE` says otherwise; the loop around them is plain: batches of similar length, AdamW, a cosine.
 """
 
 import argparse
