@@ -83,5 +83,5 @@ $(PEERS)/.installed: tools/peers.txt tools/peers_espnet.txt $(INSTALLED)
 	mkdir -p $(PEERS)/aside
 	for library in $(PEERS)/lib/python3*/site-packages/torchaudio/lib/*.so; do \
 	  test ! -e "$$library" || mv "$$library" $(PEERS)/aside/; done
-	$(PEERS)/bin/python -c 'import torchaudio, speechbrain, espnet2.bin.asr_inference'
+	$(PEERS)/bin/python -c 'import torchaudio, speechbrain, librosa.filters, espnet2.bin.asr_inference'
 	@touch $@
