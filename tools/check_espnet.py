@@ -33,7 +33,7 @@ from hybrid_asr.exchange import export_espnet, import_espnet
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run
 
-BEAM, CTC_WEIGHT, NBEST = 10, 0.3, 10
+CTC_WEIGHT = 0.3
 CLOSE = 1e-3  # of scores: nearer ones may swap
 FEATURES, STATES = 1e-4, 1e-3
 
@@ -70,6 +70,7 @@ def main() -> int:
     arguments.add_argument("--data", type=Path, required=True, help="manifest of the utterances to decode")
     arguments.add_argument("--run", type=Path, action="append", default=[], help="runs of ours to export, too")
     arguments.add_argument("--first", type=int, help="only so many utterances")
+    arguments.add_argument("--beam", type=int, default=10, help="smaller than the vocabulary: see docs/lessons.md")
     arguments.add_argument("--batch", type=int, default=1, help="utterances that our search decodes at once")
     args = arguments.parse_args()
     logging.disable(logging.WARNING)
@@ -96,7 +97,11 @@ def compare(name: str, run: Path, theirs: Path, args: argparse.Namespace) -> Ite
     speech = [read(manifest, index, rate) for index in range(min(args.first or len(manifest), len(manifest)))]
     with contextlib.redirect_stdout(text_io.StringIO()):
         espnet = Speech2Text(
-            str(theirs / "config.yaml"), str(theirs / "model.pth"), beam_size=BEAM, ctc_weight=CTC_WEIGHT, nbest=NBEST
+            str(theirs / "config.yaml"),
+            str(theirs / "model.pth"),
+            beam_size=args.beam,
+            ctc_weight=CTC_WEIGHT,
+            nbest=args.beam,
         )
     features, states = hidden(bundle, espnet, speech)
     yield Row(f"{name}: features, largest difference", features, FEATURES, "most")
@@ -104,7 +109,7 @@ def compare(name: str, run: Path, theirs: Path, args: argparse.Namespace) -> Ite
     began = time.perf_counter()
     there = [espnets(espnet, samples) for samples in speech]
     between = time.perf_counter()
-    here = list(ours(bundle, speech, args.batch))
+    here = list(ours(bundle, speech, args.beam, args.batch))
     print(
         f"{name}: {len(speech)} utterances, ESPnet {between - began:.1f} s, ours {time.perf_counter() - between:.1f} s"
     )
@@ -152,10 +157,10 @@ def espnets(espnet: Any, samples: np.ndarray) -> Said:
     return Said(found[0][0], nbest)
 
 
-def ours(bundle: Bundle, speech: list[np.ndarray], batch: int) -> Iterator[Said]:
+def ours(bundle: Bundle, speech: list[np.ndarray], beam: int, batch: int) -> Iterator[Said]:
     """What we make of the utterances, in batches of `batch`, with ESPnet's own stopping and pre-selection."""
     parity = {"parity": "espnet"} if "parity" in field_types(SearchConfig) else {}
-    decoder = decoder_for(bundle, SearchConfig(beam=BEAM, ctc_weight=CTC_WEIGHT, nbest=NBEST, **parity))
+    decoder = decoder_for(bundle, SearchConfig(beam=beam, ctc_weight=CTC_WEIGHT, nbest=beam, **parity))
     for begin in range(0, len(speech), batch):
         for found in decoder.decode(encode(bundle, speech[begin : begin + batch], torch.device("cpu"))):
             nbest = [Entry(tuple(one.labels), one.score) for one in found]
