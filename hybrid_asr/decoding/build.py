@@ -18,8 +18,10 @@ from hybrid_asr.models.encoded import Encoded
 
 DecodeConfig = Annotated[SearchConfig | CtcGreedyConfig, Field(discriminator="kind")]
 
-CtcHead = Callable[[Encoded], Tensor]
 Posteriors = Float[Tensor, "batch time vocab"]
+CtcHead = Callable[[Encoded], Tensor]
+
+LONGEST_S = 120.0  # seconds of audio to which search decoders are exact; more is refused, unless `takes_any_length`
 
 
 @runtime_checkable
@@ -43,6 +45,11 @@ class Decoder(Protocol):
         `posteriors` are the CTC head's log posteriors where the caller has them already.
         """
         ...
+
+
+def takes_any_length(cfg: DecodeConfig) -> bool:
+    """Whether a decoder takes audio of any length, whose posteriors `long_form` computes in pieces."""
+    return isinstance(cfg, CtcGreedyConfig)
 
 
 def serves(cfg: DecodeConfig, model: Model) -> None:
