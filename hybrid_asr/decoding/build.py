@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import Annotated, Protocol, assert_never, runtime_checkable
+from typing import Annotated, NamedTuple, Protocol, assert_never, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -11,12 +11,16 @@ from torch import Tensor, nn
 
 from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig, best_path, ctc_greedy
 from hybrid_asr.decoding.espnet_parity import EspnetSearch
+from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig, ctc_prefix_beam
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
 from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig
+from hybrid_asr.decoding.rescoring import RescoringConfig, rescore
 from hybrid_asr.decoding.scorer import AttentionDecoder, AttentionScorer, CtcPrefixScorer
 from hybrid_asr.models.encoded import Encoded
 
-DecodeConfig = Annotated[SearchConfig | CtcGreedyConfig, Field(discriminator="kind")]
+DecodeConfig = Annotated[
+    SearchConfig | CtcGreedyConfig | CtcPrefixBeamConfig | RescoringConfig, Field(discriminator="kind")
+]
 
 Posteriors = Float[Tensor, "batch time vocab"]
 CtcHead = Callable[[Encoded], Tensor]
@@ -52,18 +56,38 @@ def takes_any_length(cfg: DecodeConfig) -> bool:
     return isinstance(cfg, CtcGreedyConfig)
 
 
+class Needs(NamedTuple):
+    """The heads of the model that a decoding uses."""
+
+    ctc: bool
+    attention: bool
+
+
+def needs(cfg: DecodeConfig) -> Needs:
+    """What a decoding needs of the model."""
+    match cfg:
+        case SearchConfig():
+            return Needs(cfg.ctc_weight > 0, cfg.ctc_weight < 1)
+        case CtcGreedyConfig() | CtcPrefixBeamConfig():
+            return Needs(True, False)
+        case RescoringConfig():
+            return Needs(True, True)
+        case _:
+            assert_never(cfg)
+
+
 def serves(cfg: DecodeConfig, model: Model) -> None:
     """Raise DecodeError, with the remedy, if the model lacks a head that this decoding needs."""
-    weight = cfg.ctc_weight if isinstance(cfg, SearchConfig) else 1.0
-    if weight > 0 and model.ctc is None:
+    ctc, attention = needs(cfg)
+    if ctc and model.ctc is None:
         raise DecodeError("this model has no CTC head (loss.ctc_weight: 0); choose the decoder 'attention'")
-    if weight < 1 and model.decoder is None:
+    if attention and model.decoder is None:
         raise DecodeError("this model has no attention decoder (loss.ctc_weight: 1); choose the decoder 'ctc_greedy'")
 
 
 def build_decoder(
     cfg: DecodeConfig, model: Model, *, blank: int, sos: int, eos: int, labels_per_frame: float
-) -> "GreedyDecoder | SearchDecoder":
+) -> "GreedyDecoder | PrefixBeamDecoder | RescoringDecoder | SearchDecoder":
     """Build the decoder that `cfg` describes. Raises DecodeError if the model cannot serve it.
 
     `labels_per_frame` is the training set's largest number of labels per encoder frame: it bounds the search of a model
@@ -74,6 +98,12 @@ def build_decoder(
         case CtcGreedyConfig():
             assert model.ctc is not None
             return GreedyDecoder(model.ctc, blank=blank, sos=sos, eos=eos)
+        case CtcPrefixBeamConfig():
+            assert model.ctc is not None
+            return PrefixBeamDecoder(cfg, model.ctc, blank=blank, sos=sos, eos=eos)
+        case RescoringConfig():
+            assert model.ctc is not None and model.decoder is not None
+            return RescoringDecoder(cfg, model.ctc, model.decoder, blank=blank, sos=sos, eos=eos)
         case SearchConfig():
             return SearchDecoder(cfg, model, blank=blank, sos=sos, eos=eos, labels_per_frame=labels_per_frame)
         case _:
@@ -94,6 +124,42 @@ class GreedyDecoder:
         posteriors = self.head(encoded) if posteriors is None else posteriors
         path = best_path(posteriors, encoded.frames, blank=self.blank, never=self.never)
         return [[hypothesis] for hypothesis in ctc_greedy(path)]
+
+
+class PrefixBeamDecoder:
+    """CTC prefix beam search."""
+
+    def __init__(self, cfg: CtcPrefixBeamConfig, head: CtcHead, *, blank: int, sos: int, eos: int):
+        self.cfg, self.head = cfg, head
+        self.blank, self.never = blank, (sos, eos)
+
+    @torch.no_grad()
+    def decode(self, encoded: Encoded, posteriors: Posteriors | None = None) -> list[Nbest]:
+        """Scores are the log probability of the alignments that the beam has seen."""
+        _check_frames(encoded)
+        posteriors = self.head(encoded) if posteriors is None else posteriors
+        return ctc_prefix_beam(posteriors, encoded.frames, self.cfg, blank=self.blank, never=self.never)
+
+
+class RescoringDecoder:
+    """CTC prefix beam search, ranked anew by the attention decoder."""
+
+    def __init__(
+        self, cfg: RescoringConfig, head: CtcHead, decoder: AttentionDecoder, *, blank: int, sos: int, eos: int
+    ):
+        self.cfg, self.decoder, self.eos = cfg, decoder, eos
+        first = CtcPrefixBeamConfig(beam=cfg.beam, candidates=cfg.candidates, nbest=cfg.beam)
+        self.first = PrefixBeamDecoder(first, head, blank=blank, sos=sos, eos=eos)
+
+    @torch.no_grad()
+    def decode(self, encoded: Encoded, posteriors: Posteriors | None = None) -> list[Nbest]:
+        """Both parts of each hypothesis are kept, so that `rerank` can try other weights."""
+        _check_frames(encoded)
+        posteriors = self.first.head(encoded) if posteriors is None else posteriors
+        found = self.first.decode(encoded, posteriors)
+        weights = {"ctc_weight": self.cfg.ctc_weight, "blank": self.first.blank, "eos": self.eos}
+        ranked = rescore(found, encoded, posteriors, self.decoder, **weights)
+        return [nbest[: self.cfg.nbest] for nbest in ranked]
 
 
 class SearchDecoder:

@@ -70,7 +70,8 @@ class TransformerDecoderLayer(nn.Module):
     def forward(self, x: Tensor, states: Tensor, look: Tensor) -> Tensor:
         """All steps at once, as in training."""
         x = x + self.dropout(self.self_attention(self.norms[0](x), None, causal=True))
-        x = x + self.dropout(self.cross_attention(self.norms[1](x), self.cross_attention.memory(states), look))
+        asked = self.norms[1](x).view(len(states), -1, x.shape[2])  # all labellings of an utterance in one row
+        x = x + self.dropout(self.cross_attention(asked, self.cross_attention.memory(states), look).view_as(x))
         return x + self.dropout(self.feed_forward(self.norms[2](x)))
 
     def step(
@@ -104,8 +105,11 @@ class TransformerDecoder(nn.Module):
         self.norm = nn.LayerNorm(cfg.dim, eps=cfg.norm_eps)
         self.output = Linear(cfg.dim, units)
 
-    def forward(self, encoded: Encoded, labels: Int[Tensor, "batch labels"]) -> Float[Tensor, "batch labels+1 units"]:
-        """Logits of every label and of the end, given the true labels before; padding, to the right, is not seen."""
+    def forward(self, encoded: Encoded, labels: Int[Tensor, "rows labels"]) -> Float[Tensor, "rows labels+1 units"]:
+        """Logits of every label and of the end, given the true labels before; padding, to the right, is not seen.
+
+        There may be K labellings of each utterance: row n belongs to utterance n // K.
+        """
         inputs = nn.functional.pad(labels, (1, 0), value=self.sos)  # (B, L + 1)
         x = self.dropout(self._embed(inputs, 0, inputs.shape[1]))
         look = valid_mask(encoded.frames, encoded.states.shape[1])[:, None, None]

@@ -8,10 +8,12 @@ import torch
 import yaml
 
 from hybrid_asr.config.schema import ConfigError, parse
-from hybrid_asr.decoding.build import DecodeConfig, Decoder, SearchDecoder, build_decoder, serves
+from hybrid_asr.decoding.build import DecodeConfig, Decoder, SearchDecoder, build_decoder, serves, takes_any_length
 from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig, best_path
+from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.decoding.joint import SearchConfig
+from hybrid_asr.decoding.rescoring import RescoringConfig
 from hybrid_asr.models.ctc import CtcHead
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
@@ -43,14 +45,14 @@ def encoded(*frames: int, seed: int = 0) -> Encoded:
 
 
 def test_presets_are_complete_and_parse():
-    assert [path.stem for path in PRESETS] == ["attention", "ctc_beam", "ctc_greedy", "joint"]
+    names = ["attention", "ctc_beam", "ctc_greedy", "ctc_prefix_beam", "joint", "rescoring"]
+    assert [path.stem for path in PRESETS] == names
     cfgs = {path.stem: parse(DecodeConfig, yaml.safe_load(path.read_text()), where="decode") for path in PRESETS}
     assert cfgs["ctc_greedy"] == CtcGreedyConfig()
-    assert {name: cfg.ctc_weight for name, cfg in cfgs.items() if name != "ctc_greedy"} == {
-        "attention": 0.0,
-        "ctc_beam": 1.0,
-        "joint": 0.3,
-    }
+    assert cfgs["ctc_prefix_beam"] == CtcPrefixBeamConfig()
+    assert cfgs["rescoring"] == RescoringConfig()
+    weights = {name: cfg.ctc_weight for name, cfg in cfgs.items() if isinstance(cfg, SearchConfig)}
+    assert weights == {"attention": 0.0, "ctc_beam": 1.0, "joint": 0.3}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,10 @@ def test_a_model_without_a_head_is_refused_with_the_remedy(heads: Heads):
             DecodeError, match=r"no attention decoder \(loss.ctc_weight: 1\).*choose the decoder 'ctc_greedy'"
         ):
             build_decoder(SearchConfig(ctc_weight=weight), no_decoder, **IDS)
-    for cfg in (CtcGreedyConfig(), SearchConfig(ctc_weight=0.3), SearchConfig(ctc_weight=1.0)):
+    with pytest.raises(DecodeError, match=r"no attention decoder"):
+        build_decoder(RescoringConfig(), no_decoder, **IDS)
+    searches = (SearchConfig(ctc_weight=0.3), SearchConfig(ctc_weight=1.0))
+    for cfg in (CtcGreedyConfig(), CtcPrefixBeamConfig(), RescoringConfig(), *searches):
         with pytest.raises(DecodeError, match=r"no CTC head \(loss.ctc_weight: 0\).*choose the decoder 'attention'"):
             serves(cfg, no_ctc)
     serves(SearchConfig(ctc_weight=1.0), no_decoder)
@@ -97,10 +102,22 @@ def test_every_preset_decodes_and_neighbours_change_nothing(path: Path, heads: H
         assert not {0, SOS} & set(found.labels)
 
 
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_posteriors_that_are_there_already_are_taken(path: Path, heads: Heads):
+    decoder, batch = build_decoder(parse(DecodeConfig, yaml.safe_load(path.read_text())), heads, **IDS), encoded(20, 9)
+    assert decoder.decode(batch, heads.ctc(batch).detach()) == decoder.decode(batch)
+
+
+def test_only_greedy_decoding_takes_any_length():
+    cfgs = (CtcGreedyConfig(), CtcPrefixBeamConfig(), RescoringConfig(), SearchConfig())
+    assert [takes_any_length(cfg) for cfg in cfgs] == [True, False, False, False]
+
+
 def test_one_head_is_enough(heads: Heads):
     batch = encoded(20, 9)
     for cfg, lonely in (
         (CtcGreedyConfig(), heads._replace(decoder=None)),
+        (CtcPrefixBeamConfig(), heads._replace(decoder=None)),
         (SearchConfig(ctc_weight=1.0), heads._replace(decoder=None)),
     ):
         assert build_decoder(cfg, lonely, **IDS).decode(batch) == build_decoder(cfg, heads, **IDS).decode(batch)
@@ -135,7 +152,8 @@ def test_a_decoder_that_never_ends_is_cut_at_the_bound(heads: Heads):
 
 
 def test_utterances_without_frames_and_nan_are_named(heads: Heads):
-    for cfg in (CtcGreedyConfig(), SearchConfig(), SearchConfig(ctc_weight=0.0), SearchConfig(ctc_weight=1.0)):
+    searches = (SearchConfig(), SearchConfig(ctc_weight=0.0), SearchConfig(ctc_weight=1.0))
+    for cfg in (CtcGreedyConfig(), CtcPrefixBeamConfig(), RescoringConfig(), *searches):
         decoder, batch = build_decoder(cfg, heads, **IDS), encoded(5, 6, 7)
         with pytest.raises(DecodeError, match=r"utterances \[1\] of the batch are too short"):
             decoder.decode(Encoded(batch.states, torch.tensor([5, 0, 7])))

@@ -1,0 +1,138 @@
+"""Attention rescoring: the attention decoder ranks what CTC prefix beam search has found (Zhang et al., 2020).
+
+Axes: B utterances, K labellings of each, T frames, L labels, V units.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from hybrid_asr.config.schema import config
+from hybrid_asr.decoding.hypothesis import DecodeError, Nbest, nan_error
+from hybrid_asr.decoding.scorer import AttentionDecoder
+from hybrid_asr.lengths import valid_mask
+from hybrid_asr.models.encoded import Encoded
+
+TOGETHER = 2**25  # logits, or cells of the CTC recursion, that are computed at once
+
+
+@config
+class RescoringConfig:
+    """The `beam` best of CTC prefix beam search, ranked by `ctc_weight` * CTC + (1 - `ctc_weight`) * attention."""
+
+    kind: Literal["rescoring"] = "rescoring"
+    beam: Annotated[int, Field(gt=0)] = 10
+    candidates: Annotated[int, Field(ge=0)] = 10
+    ctc_weight: Annotated[float, Field(ge=0, le=1)] = 0.3
+    nbest: Annotated[int, Field(gt=0)] = 1
+
+
+@torch.inference_mode()
+def rescore(
+    nbests: Sequence[Nbest],
+    encoded: Encoded,
+    log_probs: Float[Tensor, "batch time vocab"],
+    decoder: AttentionDecoder,
+    *,
+    ctc_weight: float,
+    blank: int,
+    eos: int,
+) -> list[Nbest]:
+    """The same labellings with both parts, best first: the log probability under CTC, and under the attention decoder.
+
+    The CTC part counts all alignments, not only those that the beam has seen. Raises DecodeError on NaN.
+    """
+    attention = attention_scores(decoder, encoded, _labels(nbests), eos=eos, units=log_probs.shape[2])
+    if bad := [place for place, scores in enumerate(attention) if any(map(math.isnan, scores))]:
+        raise nan_error(bad)
+    ranked = []
+    for nbest, heard, row, frames in zip(nbests, attention, log_probs, encoded.frames.tolist(), strict=True):
+        spelled = ctc_scores(row[:frames], [one.labels for one in nbest], blank=blank)
+        parts = [{"ctc": ctc, "attention": said} for ctc, said in zip(spelled, heard, strict=True)]
+        scored = [one._replace(parts=both) for one, both in zip(nbest, parts, strict=True)]
+        ranked.append(rerank(scored, ctc_weight=ctc_weight))
+    return ranked
+
+
+def _labels(nbests: Sequence[Nbest]) -> list[list[tuple[int, ...]]]:
+    return [[one.labels for one in nbest] for nbest in nbests]
+
+
+def rerank(nbest: Nbest, *, ctc_weight: float) -> Nbest:
+    """The same hypotheses by another weight; of equal scores the smaller labels come first.
+
+    Raises DecodeError if they lack a part that has a weight.
+    """
+    weights = {name: weight for name, weight in (("ctc", ctc_weight), ("attention", 1.0 - ctc_weight)) if weight > 0}
+    if missing := sorted(name for one in nbest for name in weights if name not in one.parts):
+        raise DecodeError(f"these hypotheses have no score of '{missing[0]}'; decode them with 'rescoring' or 'joint'")
+    scored = [one._replace(score=sum(weight * one.parts[name] for name, weight in weights.items())) for one in nbest]
+    return sorted(scored, key=lambda one: (-one.score, one.labels))
+
+
+def attention_scores(
+    decoder: AttentionDecoder, encoded: Encoded, labels: Sequence[Sequence[tuple[int, ...]]], *, eos: int, units: int
+) -> list[list[float]]:
+    """Log probabilities of whole labellings, the end included, under the attention decoder (teacher forcing).
+
+    Utterances of similar length are scored together, all labellings of an utterance beside one copy of its memory.
+    """
+    scores: list[list[float]] = [[] for _ in labels]
+    beams = max(map(len, labels))
+    lengths = [max(map(len, some)) for some in labels]
+    for places in _groups(lengths, most=max(1, TOGETHER // (beams * units))):
+        rows = [one for place in places for one in [*labels[place], *[()] * (beams - len(labels[place]))]]
+        part = Encoded(encoded.states[places], encoded.frames[places])
+        found = _teacher_forced(decoder, part, rows, eos).view(len(places), beams).tolist()
+        for place, row in zip(places, found, strict=True):
+            scores[place] = row[: len(labels[place])]
+    return scores
+
+
+def _groups(lengths: Sequence[int], *, most: int) -> list[list[int]]:
+    """The places of utterances by length, in groups of at most `most` steps, the end counted; one at least."""
+    groups: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if not groups or (len(groups[-1]) + 1) * (lengths[groups[-1][0]] + 1) > most:
+            groups.append([])
+        groups[-1].append(place)
+    return groups
+
+
+def _teacher_forced(
+    decoder: AttentionDecoder, encoded: Encoded, rows: Sequence[tuple[int, ...]], eos: int
+) -> Float[Tensor, " hyps"]:
+    """One log probability for each labelling; those of an utterance stand side by side."""
+    labels, counts = _padded(rows, encoded.states.device)
+    logits = decoder(encoded, labels)
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    targets = F.pad(labels, (0, 1)).scatter_(1, counts[:, None], eos)
+    chosen = wide.gather(2, targets[..., None])[..., 0] - wide.logsumexp(2)
+    return chosen.double().masked_fill(~valid_mask(counts + 1, targets.shape[1]), 0.0).sum(1)
+
+
+def ctc_scores(log_probs: Float[Tensor, "time vocab"], labels: Sequence[tuple[int, ...]], *, blank: int) -> list[float]:
+    """The log probability of each labelling of one utterance, over all of its alignments, in float64."""
+    padded, counts = _padded(labels, log_probs.device)
+    used, numbers = torch.cat([padded.new_tensor([blank]), padded.flatten()]).unique(return_inverse=True)
+    spelled = log_probs[:, used].double()[:, None]  # (T, 1, used): the columns of all other labels are not needed
+    frames, targets, silence = len(log_probs), numbers[1:].view_as(padded), int(numbers[0])
+    many = max(1, TOGETHER // (frames * (2 * padded.shape[1] + 1)))
+    found = []
+    for some, said in zip(targets.split(many), counts.split(many), strict=True):
+        times = torch.full_like(said, frames)
+        found.append(F.ctc_loss(spelled.expand(-1, len(said), -1), some, times, said, silence, reduction="none"))
+    return (-torch.cat(found)).tolist()
+
+
+def _padded(labels: Sequence[tuple[int, ...]], device: torch.device) -> tuple[Int[Tensor, "k l"], Int[Tensor, " k"]]:
+    """Labellings as rows, zeros to the right, and their lengths."""
+    rows = [torch.tensor(one, dtype=torch.int64) for one in labels]
+    counts = torch.tensor([len(one) for one in labels], device=device)
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device), counts
