@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hybrid_asr.decoding.align import ctc_align
+from hybrid_asr.decoding.hypothesis import DecodeError
 from tests.decoding.toys import collapse, posteriors
 
 LABELS = [[], [1], [1, 1], [1, 2], [2, 1, 2], [1, 1, 2], [3, 3, 3]]
@@ -26,7 +27,16 @@ def padded(labels: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor([one + [0] * (width - len(one)) for one in labels]), torch.tensor([len(one) for one in labels])
 
 
-def test_equals_the_best_of_all_paths():
+@pytest.fixture(params=["at once", "by blocks"])
+def way(request, monkeypatch) -> str:
+    """Small utterances, too, can be aligned as an hour is: in blocks of 3 frames, run twice, a few labels at a time."""
+    if request.param == "by blocks":
+        for name, value in {"BLOCK": 3, "MOST_MOVES": 1, "MOST_EMISSIONS": 40}.items():
+            monkeypatch.setattr(f"hybrid_asr.decoding.align.{name}", value)
+    return request.param
+
+
+def test_equals_the_best_of_all_paths(way):
     for time in (1, 2, 3, 5):
         log_probs = posteriors(len(LABELS), time + 2, 4, seed=time)
         log_probs[:, time:] = torch.nan  # padding
@@ -46,7 +56,7 @@ def test_equals_the_best_of_all_paths():
             assert [span.confidence for span in alignment.spans] == pytest.approx(means, abs=1e-9)
 
 
-def test_neighbours_change_nothing():
+def test_neighbours_change_nothing(way):
     log_probs, frames = posteriors(4, 60, 9, seed=2, sharp=3.0), torch.tensor([60, 21, 40, 7])
     generator = torch.Generator().manual_seed(0)
     labels = [torch.randint(1, 9, (n,), generator=generator).tolist() for n in (20, 6, 0, 3)]
@@ -60,13 +70,37 @@ def test_neighbours_change_nothing():
         assert [span.label for span in alone[0].spans] == wanted
 
 
-def test_impossible_is_none_and_harms_no_neighbour():
+def test_impossible_is_none_and_harms_no_neighbour(way):
     log_probs = posteriors(4, 3, 4, seed=5)
     log_probs[2, :, 2] = -torch.inf
     frames = torch.tensor([3, 3, 3, 0])
     found = ctc_align(log_probs, frames, *padded([[1, 1, 1], [1, 1], [2], []]), blank=0)
     assert [alignment is None for alignment in found] == [True, False, True, True]
     assert [(span.start, span.end) for span in found[1].spans] == [(0, 1), (2, 3)]
+
+
+@pytest.mark.parametrize("length", [1, 40, 99, 120])
+def test_blocks_change_nothing(length: int, monkeypatch):
+    """However many labels stand there for the frames, to the last bit; with repeats, and with ties."""
+    log_probs, frames = (posteriors(3, 130, 5, seed=length) * 2).round() / 2, torch.tensor([130, 125, 130])
+    generator = torch.Generator().manual_seed(length)
+    rows = [torch.randint(1, 5, (n,), generator=generator) for n in (length, max(1, length // 3), length)]
+    rows[2][:] = torch.arange(length) % 4 + 1  # no repeats: 120 labels have a path in 130 frames
+    labels, lengths = padded([row.tolist() for row in rows])
+    once = ctc_align(log_probs, frames, labels, lengths, blank=0)
+    assert once[2] is not None
+    monkeypatch.setattr("hybrid_asr.decoding.align.MOST_MOVES", 1)
+    for block, emissions in ((7, 10**6), (64, 300), (128, 1)):
+        monkeypatch.setattr("hybrid_asr.decoding.align.BLOCK", block)
+        monkeypatch.setattr("hybrid_asr.decoding.align.MOST_EMISSIONS", emissions)
+        assert ctc_align(log_probs, frames, labels, lengths, blank=0) == once
+
+
+def test_nan_names_the_utterance():
+    log_probs = posteriors(3, 6, 4, seed=5)
+    log_probs[1, 2] = torch.nan
+    with pytest.raises(DecodeError, match=r"NaN in the scores of utterances \[1\] of the batch"):
+        ctc_align(log_probs, torch.tensor([6, 6, 6]), *padded([[1, 2], [1, 2], [3]]), blank=0)
 
 
 def test_another_blank():
