@@ -98,8 +98,28 @@ def _add_decode(commands) -> None:
     command.add_argument(
         "--sets", default="test", help="train, valid, test or a test set's name, comma-separated (default test)"
     )
-    command.add_argument("--decoders", help="presets of conf/decode, comma-separated (default: the recipe's)")
+    command.add_argument(
+        "--decoders",
+        help="presets of conf/decode, comma-separated, or all that the model serves: all (default: the recipe's)",
+    )
     command.add_argument("--checkpoint", default="average", help="best, last, average or a file (default average)")
+    command.add_argument(
+        "--sweep",
+        metavar="decode.KEY=FIRST:LAST:STEP",
+        help="run each value (or a list: 4,10,40) on the validation set, then decode the sets with the best one",
+    )
+    command.add_argument(
+        "--sweep-on",
+        default="valid",
+        metavar="SET",
+        help="another set than valid for the sweep; its values are not for selection, and none is taken",
+    )
+    command.add_argument(
+        "--search-errors",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="compare each search with one of twice the beam, which takes about twice as long again; auto: for all",
+    )
     command.add_argument("overrides", nargs="*", metavar="key=value", help="such as decode.beam=40")
     command.set_defaults(run=_decode)
 
@@ -182,6 +202,9 @@ def _decode(options: argparse.Namespace) -> None:
         decoders=None if options.decoders is None else options.decoders.split(","),
         checkpoint=options.checkpoint,
         overrides=options.overrides,
+        sweep=options.sweep,
+        sweep_on=options.sweep_on,
+        search_errors=options.search_errors,
     )
 
 

@@ -1,32 +1,43 @@
-"""`hybrid-asr decode`: sets x decoders of a run, to hypotheses and reports; what is still valid stays."""
+"""`hybrid-asr decode`: sets x decoders of a run in one pass a set; what is still valid stays."""
 
-import hashlib
-import json
-import sys
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
-from hybrid_asr import __version__
 from hybrid_asr.config.compose import amend, digest
-from hybrid_asr.config.files import load_yaml
-from hybrid_asr.config.locate import find_preset
-from hybrid_asr.config.schema import field_types, parse, plain
+from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.decoders import (
+    ALL,
+    NBEST,
+    choose_decoders,
+    chosen_for,
+    is_served,
+    known_to,
+    load_decoder,
+    own_decoder,
+    setting,
+    swept,
+    with_nbest,
+)
 from hybrid_asr.decoding.build import DecodeConfig, serves
 from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import Decoded, Evaluation, decoder_for, evaluate, pick_device
-from hybrid_asr.files import remove_unfinished, why_unreadable, write_text
+from hybrid_asr.evaluation import expected_cost, job_for, pick_device, refuse_wide_beams, wider
+from hybrid_asr.memory import keep_freed_memory
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.models.hybrid import HybridModel
+from hybrid_asr.one_pass import Evaluation, evaluate_all
 from hybrid_asr.pages.run_page import refresh
+from hybrid_asr.reports import earlier_report, file_digest, score_items, signatures, table, usage, write_decoding
+from hybrid_asr.room import Room
 from hybrid_asr.run import Run, RunConfig, deciding, set_paths
-from hybrid_asr.scoring.report import ErrorReport, Scored, report
+from hybrid_asr.scoring.rows import Metric
+from hybrid_asr.sweep import Curve, Purpose, Sweep, Value, curve_file, earlier_rows, parse_sweep, row_of
 
-_LARGEST = 1 << 30  # bytes of a report
-BATCH_S = 120.0  # seconds of audio, with padding, that are decoded at once
+TOLD = 20  # utterances that failed
+SearchErrors = Literal["auto", "on", "off"]
 
 
 def decode_run(
@@ -36,64 +47,222 @@ def decode_run(
     decoders: Sequence[str] | None = None,
     checkpoint: str = "average",
     overrides: Sequence[str] = (),
+    sweep: str | None = None,
+    sweep_on: str = "valid",
+    search_errors: SearchErrors = "auto",
 ) -> dict[str, dict[str, Any]]:
-    """Decode `sets` with `decoders`; returns the reports by `<set>/<decoder>` and prints one table.
+    """Decode `sets` with `decoders` (`all`: every preset that the model serves), each set in one pass.
 
-    Raises UserError before anything is decoded: a wrong set, decoder or setting, a model that cannot serve one.
+    `sweep`, such as `decode.ctc_weight=0:1:0.1`, first runs the decoders that know the key with each value on
+    `sweep_on`, and applies the best of the validation set once. `search_errors` compares each search with one of twice
+    the beam; "auto" does so for `all`.
+
+    Returns the reports by `<set>/<decoder>` and prints one table. Raises UserError before anything is decoded: a wrong
+    set, decoder or setting, a model that cannot serve one; and at the end, when all else is written, naming the
+    utterances that could not be decoded.
     """
     run = Run(folder)
     cfg = _amended(run.read_config(), [one for one in overrides if not one.startswith("decode.")])
+    settings = [one for one in overrides if one.startswith("decode.")]
     paths = set_paths(cfg, sets)
-    settings_of_decoders = [one for one in overrides if one.startswith("decode.")]
-    choose_decoders(plain(cfg), decoders, settings_of_decoders)  # a typo is found before a large model is read
+    wanted = parse_sweep(sweep) if sweep is not None else None
+    early = choose_decoders(plain(cfg), decoders, settings)  # a typo is found before a large model is read
+    if wanted is not None:
+        set_paths(cfg, [sweep_on])
+        known_to(early, wanted.key)
+        for value in wanted.values:  # 1.5 is no weight
+            choose_decoders(plain(cfg), list(early), [*settings, wanted.setting(value)])
+    keep_freed_memory()
     bundle, weights = run.bundle(checkpoint)
-    if decoders is None and (bundle.model.ctc is None or bundle.model.decoder is None):
-        decoders = served(bundle.model)
-    chosen = choose_decoders(plain(cfg), decoders, settings_of_decoders)
-    for settings in chosen.values():
-        serves(settings, bundle.model)
-    manifests = {name: Manifest.read(path, audio=cfg.data.audio) for name, path in paths.items()}
-    foreign = _foreign(manifests, set_paths(run.read_config(), ("train", "valid", "test")))
-    device = pick_device("auto" if cfg.trainer.accelerator != "cpu" else "cpu")
-    bundle.frontend.to(device).eval()
-    bundle.model.to(device).eval()
-    if cfg.trainer.threads:
-        torch.set_num_threads(cfg.trainer.threads)
-    reports = {}
-    for set_name, manifest in manifests.items():
-        data = [manifest.digest, bundle.text.rules, cfg.metric, __version__]
-        for name, settings in chosen.items():
-            bare = settings == load_decoder(name, plain(cfg)) and checkpoint == "average" and set_name not in foreign
-            told = [plain(settings), checkpoint, *foreign.get(set_name, [])]
-            label = name if bare else f"{name}-{digest(told)[:8]}"
-            place = run.folder / "decode" / set_name / label
-            signatures = {"decoding": digest([plain(settings), weights, *data]), "weights": weights}
-            found = earlier_report(place, signatures)
-            if found is None:
-                found = _decode_one(bundle, settings, manifest, device, place, signatures, cfg.metric)
-            reports[f"{set_name}/{label}"] = found
-    print(table(reports))
+    chosen = chosen_for(bundle.model, plain(cfg), decoders, settings)
+    everyone = decoders is not None and ALL in decoders
+    work = _Work(run, cfg, bundle, weights, checkpoint, settings)
+    work.nbest = NBEST if everyone and not any(setting(one) == "nbest" for one in settings) else 1
+    work.search_errors = everyone if search_errors == "auto" else search_errors == "on"
+    work.expect(chosen)
+    curves = [] if wanted is None else work.sweep(chosen, wanted, sweep_on, "kind" if everyone else "settings")
+    reports, applied = work.decode(paths, chosen, [curve for curve in curves if curve.purpose == "selection"])
+    for curve in curves:
+        curve = dataclasses.replace(curve, applied=applied.get(curve.decoder, {}))
+        curve.write(run.folder)
+        print(f"{curve.text()}\n")
+    if reports:
+        print(table(reports))
+    for curve in curves:
+        for set_name, label in applied.get(curve.decoder, {}).items():
+            best = f"decode.{curve.key}={curve.best:g}"
+            print(f"{set_name}/{label}: {best}, the best of {curve.decoder} on {curve.set_name}.")
     refresh(run)
+    if work.failures:
+        raise UserError(work.told())
     return reports
 
 
-def _foreign(manifests: Mapping[str, Manifest], own: Mapping[str, Path]) -> dict[str, list[str]]:
-    """The digests of sets that are others than the run's own of these names: their results have a place of their own.
+class _Work:
+    """What the sets and the sweeps of one command share."""
 
-    Where the run's own set is not there any more, as on another machine, the given one is taken for it.
-    """
-    digests = {name: file_digest(path) for name, path in own.items() if name in manifests and path.is_file()}
-    return {
-        name: [manifest.digest]
-        for name, manifest in manifests.items()
-        if digests.get(name, manifest.digest) != manifest.digest
-    }
+    def __init__(
+        self, run: Run, cfg: RunConfig, bundle: Bundle, weights: str, checkpoint: str, settings: Sequence[str]
+    ):
+        self.run, self.cfg, self.bundle, self.weights = run, cfg, bundle, weights
+        self.checkpoint, self.settings = checkpoint, settings
+        self.nbest, self.search_errors = 1, False
+        self.metric: Metric = cfg.metric
+        self.device = pick_device("auto" if cfg.trainer.accelerator != "cpu" else "cpu")
+        self.failures: dict[tuple[str, str, str], list[str]] = {}  # (set, utterance, reason) -> decoders
+        if cfg.trainer.threads:
+            torch.set_num_threads(cfg.trainer.threads)
+        bundle.frontend.to(self.device).eval()
+        bundle.model.to(self.device).eval()
+
+    def expect(self, settings: Mapping[str, DecodeConfig]) -> None:
+        """Estimate what batches take. Raises UserError of a beam that one utterance alone has no memory for."""
+        self.room = Room.of(self.device, expected_cost(self.bundle, [*settings.values()]))
+        refuse_wide_beams(self.bundle, settings, self.device)
+
+    def sweep(
+        self, chosen: Mapping[str, DecodeConfig], wanted: Sweep, on: str, one_of: Literal["kind", "settings"]
+    ) -> list[Curve]:
+        """The curves of the decoders that know the key, in one pass; rows of an earlier sweep that hold stay."""
+        manifest, foreign = self._manifest(on, set_paths(self.cfg, [on])[on])
+        begun: list[_Begun] = []
+        for name in swept(chosen, wanted, own_decoder(plain(self.cfg)), one_of=one_of):
+            values = {value: self._with(chosen, name, wanted.setting(value)) for value in wanted.values}
+            served = {value: one for value, one in values.items() if is_served(one, self.bundle.model)}
+            if not served:
+                serves(values[wanted.values[0]], self.bundle.model)
+            label = self._label(name, chosen[name], foreign)
+            signs = {value: self._sign(one, manifest)["decoding"] for value, one in served.items()}
+            rows = earlier_rows(curve_file(self.run.folder, on, label, wanted.key), signs)
+            begun.append(_Begun(name, label, served, signs, rows))
+        jobs = {
+            f"{one.name} {wanted.setting(value)}": settings
+            for one in begun
+            for value, settings in one.served.items()
+            if value not in one.rows
+        }
+        found = self._evaluate(jobs, manifest, on, nbest=1, search_errors=False)
+        purpose: Purpose = "selection" if on == "valid" else "not for selection"
+        for one in begun:
+            for value, settings in one.served.items():
+                done = found.get(f"{one.name} {wanted.setting(value)}")
+                if done is not None and done.items:
+                    report = score_items(done.items, self.metric).to_json() | usage(done, settings, self.metric)
+                    one.rows[value] = row_of(value, one.signs[value], report)
+        return [
+            Curve(
+                set_name=on,
+                decoder=one.name,
+                label=one.label,
+                key=wanted.key,
+                metric=self.metric,
+                own=plain(chosen[one.name])[wanted.key],
+                purpose=purpose,
+                rows=tuple(one.rows[value] for value in sorted(one.rows)),
+                weights=self.weights,
+            )
+            for one in begun
+        ]
+
+    def decode(
+        self, paths: Mapping[str, Path], chosen: Mapping[str, DecodeConfig], curves: Sequence[Curve]
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
+        """Decode all sets with all decoders, and with the best value of each curve.
+
+        Gives the reports by `<set>/<label>`, and of each curve's decoder the label by set.
+        """
+        reports: dict[str, dict[str, Any]] = {}
+        applied: dict[str, dict[str, str]] = {curve.decoder: {} for curve in curves}
+        for set_name, path in paths.items():
+            manifest, foreign = self._manifest(set_name, path)
+            wishes = {self._label(name, settings, foreign): settings for name, settings in chosen.items()}
+            for curve in curves:
+                if curve.best is not None:
+                    best = self._with(chosen, curve.decoder, f"decode.{curve.key}={curve.best}")
+                    label = self._label(curve.decoder, best, foreign)
+                    wishes.setdefault(label, best)
+                    applied[curve.decoder][set_name] = label
+            reports |= self._decode_set(set_name, manifest, wishes)
+        return reports, applied
+
+    def _decode_set(
+        self, set_name: str, manifest: Manifest, wishes: Mapping[str, DecodeConfig]
+    ) -> dict[str, dict[str, Any]]:
+        """One pass for what has no valid report yet."""
+        place = self.run.folder / "decode" / set_name
+        wishes = {label: with_nbest(settings, self.nbest) for label, settings in wishes.items()}
+        reports: dict[str, dict[str, Any]] = {}
+        for label, settings in wishes.items():
+            look = self.search_errors and wider(settings) is not None
+            nbest = plain(settings).get("nbest", 1)
+            found = earlier_report(place / label, self._sign(settings, manifest), nbest=nbest, search_errors=look)
+            if found is not None:
+                reports[label] = found
+        missing = {label: settings for label, settings in wishes.items() if label not in reports}
+        done = self._evaluate(missing, manifest, set_name, nbest=self.nbest, search_errors=self.search_errors)
+        for label, found in done.items():
+            (place / label / "report.json").unlink(missing_ok=True)
+            if found.items:
+                sign = self._sign(wishes[label], manifest)
+                reports[label] = write_decoding(place / label, found, wishes[label], sign, self.metric)
+        return {f"{set_name}/{label}": reports[label] for label in wishes if label in reports}
+
+    def _evaluate(
+        self, wishes: Mapping[str, DecodeConfig], manifest: Manifest, set_name: str, *, nbest: int, search_errors: bool
+    ) -> dict[str, Evaluation]:
+        """Decode in one pass and remember what failed."""
+        if not wishes:
+            return {}
+        jobs = {label: job_for(self.bundle, one, search_errors=search_errors) for label, one in wishes.items()}
+        found = evaluate_all(self.bundle, jobs, manifest, device=self.device, room=self.room)
+        for label, one in found.items():
+            for failed in one.failed:
+                self.failures.setdefault((set_name, failed.id, failed.reason), []).append(label)
+        return found
+
+    def told(self) -> str:
+        """The utterances that failed, and of which decoders."""
+        lines = [
+            f"{set_name}: utterance '{key}': {reason} [{', '.join(labels[:4])}{', …' * (len(labels) > 4)}]"
+            for (set_name, key, reason), labels in self.failures.items()
+        ]
+        shown = lines[:TOLD] + [f"… and {len(lines) - TOLD} more, in report.json"] * (len(lines) > TOLD)
+        count = len({(set_name, key) for set_name, key, _ in self.failures})
+        head = f"{count} {'utterance' if count == 1 else 'utterances'} could not be decoded; all rates are of the rest"
+        return "\n".join([head, *shown])
+
+    def _with(self, chosen: Mapping[str, DecodeConfig], name: str, override: str) -> DecodeConfig:
+        """A chosen decoder with one more setting."""
+        return choose_decoders(plain(self.cfg), list(chosen), [*self.settings, override])[name]
+
+    def _manifest(self, set_name: str, path: Path) -> tuple[Manifest, list[str]]:
+        """A set, and its digest where it is another than the run's own of this name: its results lie elsewhere.
+
+        Where the run's own set is not there any more, as on another machine, the given one is taken for it.
+        """
+        manifest = Manifest.read(path, audio=self.cfg.data.audio)
+        own = set_paths(self.run.read_config(), ("train", "valid", "test")).get(set_name)
+        same = own is None or not own.is_file() or file_digest(own) == manifest.digest
+        return manifest, [] if same else [manifest.digest]
+
+    def _label(self, name: str, settings: DecodeConfig, foreign: Sequence[str]) -> str:
+        """The folder of a decoding: the preset's name, with a digest where settings, checkpoint or set are others."""
+        if settings == load_decoder(name, plain(self.cfg)) and self.checkpoint == "average" and not foreign:
+            return name
+        return f"{name}-{digest([plain(settings), self.checkpoint, *foreign])[:8]}"
+
+    def _sign(self, settings: DecodeConfig, manifest: Manifest) -> dict[str, str]:
+        return signatures(settings, self.weights, [manifest.digest, self.bundle.text.rules, self.metric])
 
 
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+class _Begun(NamedTuple):
+    """The sweep of one decoder."""
+
+    name: str
+    label: str
+    served: dict[Value, DecodeConfig]
+    signs: dict[Value, str]
+    rows: dict[Value, dict[str, Any]]
 
 
 def _amended(cfg: RunConfig, overrides: Sequence[str]) -> RunConfig:
@@ -106,129 +275,3 @@ def _amended(cfg: RunConfig, overrides: Sequence[str]) -> RunConfig:
                 f"{key}: decides the weights of the run, it cannot be changed when decoding; decode.* and data.test can"
             )
     return amend(plain(cfg), overrides, source="the run").parse(RunConfig) if overrides else cfg
-
-
-def choose_decoders(
-    config: dict[str, Any], names: Sequence[str] | None, overrides: Sequence[str]
-) -> dict[str, DecodeConfig]:
-    """The settings of each named decoder; an override goes to those that know its key, and at least one must."""
-    names = names or [config["presets"].get("decode", "joint")]
-    known = {name: set(field_types(type(load_decoder(name, config)))) for name in names}
-    chosen = {}
-    for name in names:
-        foreign = [
-            one
-            for one in overrides
-            if one.partition("=")[0].removeprefix("decode.") not in known[name]
-            and any(one.partition("=")[0].removeprefix("decode.") in keys for keys in known.values())
-        ]
-        chosen[name] = load_decoder(name, config, [one for one in overrides if one not in foreign])
-    return chosen
-
-
-def load_decoder(name: str, config: dict[str, Any], overrides: Sequence[str] = ()) -> DecodeConfig:
-    """The settings of a preset of conf/decode; of the recipe's own decoder those that the recipe gives."""
-    own = config["presets"].get("decode", "joint") == name
-    tree = config["decode"] if own else load_yaml(find_preset("decode", name))
-    composed = amend({"decode": tree}, overrides, source="the run")
-    return parse(DecodeConfig, composed.tree["decode"], where="decode")
-
-
-def valid_decoder(wanted: Literal["auto", "ctc_greedy", "attention", "joint"], model: HybridModel) -> str:
-    """The decoder of the validation set: `auto` is the cheapest that the model serves."""
-    if wanted != "auto":
-        return wanted
-    return "ctc_greedy" if model.ctc is not None else "attention"
-
-
-def served(model: HybridModel) -> list[str]:
-    """The presets of conf/decode to compare for a model: both heads alone and together, as far as it has them."""
-    if model.ctc is None or model.decoder is None:
-        return [valid_decoder("auto", model)]
-    return ["ctc_greedy", "attention", "joint"]
-
-
-def score_items(items: Sequence[Decoded], metric: Literal["wer", "cer"]) -> ErrorReport:
-    """Error rates of decoded utterances."""
-    return report([Scored(item.id, item.reference, item.text, item.speaker) for item in items], metric=metric)
-
-
-def earlier_report(place: Path, signatures: Mapping[str, str]) -> dict[str, Any] | None:
-    """The report of an earlier decoding with the same settings, model and data, if both files are as written."""
-    if any(
-        why_unreadable(place / name, largest=_LARGEST) for name in ("report.json", "hypotheses.jsonl", "report.txt")
-    ):
-        return None
-    try:
-        found = json.loads((place / "report.json").read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or found.get("signatures") != signatures:
-            return None
-        as_written = found.get("digest") == digest({key: value for key, value in found.items() if key != "digest"})
-    except (ValueError, RecursionError):  # not JSON, or a number that JSON does not have
-        return None
-    if not as_written:
-        print(f"{place}/report.json: is not as it was written, decoded again", file=sys.stderr)
-        return None
-    whole = found.get("hypotheses_sha256") == file_digest(place / "hypotheses.jsonl")
-    if not whole:
-        print(f"{place}/hypotheses.jsonl: does not match its report, decoded again", file=sys.stderr)
-    return found if whole else None
-
-
-def _decode_one(
-    bundle: Bundle,
-    settings: DecodeConfig,
-    manifest: Manifest,
-    device: torch.device,
-    place: Path,
-    signatures: dict[str, str],
-    metric: Literal["wer", "cer"],
-) -> dict[str, Any]:
-    """Decode a set with one decoder and write hypotheses, then the report that vouches for them."""
-    found = evaluate(bundle, decoder_for(bundle, settings), manifest, device=device, batch_seconds=BATCH_S)
-    scores = score_items(found.items, metric)
-    content = scores.to_json() | usage(found) | {"decoder": plain(settings), "signatures": signatures}
-    (place / "report.json").unlink(missing_ok=True)
-    remove_unfinished(place)
-    write_text(place / "hypotheses.jsonl", "".join(hypothesis_line(item) for item in found.items))
-    content["hypotheses_sha256"] = file_digest(place / "hypotheses.jsonl")
-    content["digest"] = digest(content)
-    write_text(place / "report.txt", scores.text() + "\n")
-    write_text(place / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    return content
-
-
-def hypothesis_line(item: Decoded) -> str:
-    """One line of hypotheses.jsonl."""
-    row = {"id": item.id, "reference": item.reference, "text": item.text, "score": item.score, "parts": item.parts}
-    if item.speaker is not None:
-        row["speaker"] = item.speaker
-    return json.dumps(row | {"ended": item.ended}, ensure_ascii=False) + "\n"
-
-
-def usage(found: Evaluation) -> dict[str, Any]:
-    """Time and oddities: outputs that are empty, and such as the bound on length has cut."""
-    audio_s = sum(item.audio_s for item in found.items)
-    return {
-        "audio_s": audio_s,
-        "decode_s": found.decode_s,
-        "rtf": found.decode_s / audio_s,
-        "cut": sum(item.ended == "cut" for item in found.items),
-        "empty": sum(not item.text for item in found.items),
-    }
-
-
-def table(reports: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line a decoding, for people."""
-    width = max(map(len, reports))
-    lines = [
-        f"{'':{width}}  {'WER %':>6}  {'95 %':^13}  {'CER %':>6}  {'SER %':>6}  "
-        f"{'sub':>5} {'del':>5} {'ins':>5}  {'cut':>4} {'empty':>5}  {'RTF':>6}"
-    ]
-    for name, found in reports.items():
-        low, high = found["wer_ci95"] or (float("nan"), float("nan"))
-        rates = f"{100 * found['wer']:6.2f}  {100 * low:5.2f} … {100 * high:5.2f}  {100 * found['cer']:6.2f}"
-        edits = f"{found['substitutions']:5} {found['deletions']:5} {found['insertions']:5}"
-        odd = f"{found['cut']:4} {found['empty']:5}"
-        lines.append(f"{name:{width}}  {rates}  {100 * found['ser']:6.2f}  {edits}  {odd}  {found['rtf']:6.3f}")
-    return "\n".join(lines)

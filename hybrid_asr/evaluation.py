@@ -1,45 +1,25 @@
 """Decoding a whole set: audio in, hypotheses out.  Validation and `hybrid-asr decode` are this same function."""
 
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+import math
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 
-from hybrid_asr.audio import io
+from hybrid_asr.config.schema import field_types, parse, plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import evaluation_batches
 from hybrid_asr.decoding.build import DecodeConfig, Decoder, build_decoder
+from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
 from hybrid_asr.decoding.hypothesis import Hypothesis
+from hybrid_asr.decoding.joint import SearchConfig
+from hybrid_asr.encoding import Heard
 from hybrid_asr.errors import UserError
+from hybrid_asr.memory import free_bytes
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.models.encoder import Encoded
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.one_pass import NOTHING, Evaluation, Failed, Job, decode_nbest, evaluate_all
+from hybrid_asr.room import Cost
 
-NOTHING = Hypothesis(labels=(), score=0.0, parts={}, ended="cut")  # of audio too short for one encoder frame
-
-
-class Decoded(NamedTuple):
-    """One utterance's outcome; `place` is its position in the manifest."""
-
-    place: int
-    id: str
-    reference: str
-    speaker: str | None
-    text: str
-    score: float
-    parts: dict[str, float]
-    ended: str
-    audio_s: float
-
-
-class Evaluation(NamedTuple):
-    """A set's outcomes in the manifest's order, and the seconds that features, encoder and search took together."""
-
-    items: list[Decoded]
-    decode_s: float
+LONGEST_S = 120.0  # seconds of audio up to which a search is exact and fits into memory
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -60,6 +40,56 @@ def decoder_for(bundle: Bundle, cfg: DecodeConfig) -> Decoder:
     )
 
 
+def job_for(bundle: Bundle, cfg: DecodeConfig, *, search_errors: bool) -> Job:
+    """A decoder as a job of a pass; with `search_errors` beside the same search with twice the beam, if it has one."""
+    wide = wider(cfg) if search_errors else None
+    length = isinstance(cfg, SearchConfig) and cfg.normalise == "length"
+    return Job(
+        decoder_for(bundle, cfg),
+        None if wide is None else decoder_for(bundle, wide),
+        rank=(lambda one: one.score / (len(one.labels) + 1)) if length else (lambda one: one.score),
+        longest_s=math.inf if isinstance(cfg, CtcGreedyConfig) else LONGEST_S,
+    )
+
+
+def wider(cfg: DecodeConfig) -> DecodeConfig | None:
+    """The same search with twice the beam and its best text alone; None of a decoder that has no beam."""
+    known = field_types(type(cfg))
+    if "beam" not in known:
+        return None
+    tree = plain(cfg)
+    return parse(DecodeConfig, tree | {"beam": 2 * tree["beam"]} | ({"nbest": 1} if "nbest" in known else {}), where="")
+
+
+def expected_cost(bundle: Bundle, settings: Sequence[DecodeConfig]) -> Cost:
+    """A guess at the bytes that a batch takes in the most demanding of some decoders; what batches take corrects it.
+
+    Of each second the encoder's widest layers, the posteriors as logarithms and as float64, and of each hypothesis of
+    the beam (twice as many where search errors are looked for) a dozen float64 a frame; of each utterance some tables
+    of hypotheses times labels.
+    """
+    frames = 1 / (bundle.frontend.seconds_per_frame * bundle.model.encoder.stride)
+    units, width = bundle.tokenizer.size, bundle.model.encoder.width
+    beam = 2 * max(plain(one).get("beam", 1) for one in settings)
+    return Cost(frames * (64 * 4 * width + 24 * units + 96 * beam), 64.0 * beam * units)
+
+
+def refuse_wide_beams(bundle: Bundle, settings: Mapping[str, DecodeConfig], device: torch.device) -> None:
+    """Raise UserError where a beam is so wide that one utterance alone has no room in memory.
+
+    A beam wider than the vocabulary is none: its slots stay empty until there are as many hypotheses.
+    """
+    free = free_bytes(device)
+    for name, one in settings.items():
+        needed = expected_cost(bundle, [one]).per_row
+        if needed > free:
+            beam, units = plain(one)["beam"], bundle.tokenizer.size
+            raise UserError(
+                f"{name}: decode.beam={beam} takes about {needed / 1e9:.1f} GB for one utterance with {units} units, "
+                f"{free / 1e9:.1f} GB are free; take a beam of at most {max(1, int(beam * free / needed))}"
+            )
+
+
 def gather(mine: Evaluation) -> Evaluation:
     """Put the shares of all processes together, on each of them; alone, nothing changes."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
@@ -67,46 +97,14 @@ def gather(mine: Evaluation) -> Evaluation:
     shares: list[Evaluation | None] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(shares, mine)
     items = sorted(item for share in shares if share is not None for item in share.items)
-    return Evaluation(items, max(share.decode_s for share in shares if share is not None))
+    return mine._replace(items=items, decode_s=max(share.decode_s for share in shares if share is not None))
 
 
-def pad_audio(samples: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stack waveforms, zeros to the right; also their lengths."""
-    lengths = torch.tensor([len(one) for one in samples])
-    audio = torch.zeros(len(samples), int(lengths.max()))
-    for row, one in zip(audio, samples, strict=True):
-        row[: len(one)] = torch.from_numpy(one)
-    return audio, lengths
-
-
-@torch.inference_mode()
-def encode(bundle: Bundle, samples: Sequence[np.ndarray], device: torch.device) -> Encoded:
-    """Features and encoder for a batch of waveforms at the front end's rate."""
-    audio, lengths = pad_audio(samples)
-    return bundle.model.encode(bundle.frontend(audio.to(device), lengths.to(device)))
-
-
-class Heard(NamedTuple):
-    """The waveforms of a batch that give an encoder frame at all: their places, and what the encoder made of them."""
-
-    places: list[int]
-    encoded: Encoded | None  # None where there are none
-
-
-def hear(bundle: Bundle, samples: Sequence[np.ndarray], device: torch.device) -> Heard:
-    """Encode the waveforms that are long enough for one encoder frame."""
-    lengths = [bundle.model.output_length(bundle.frontend.frames(len(one))) for one in samples]
-    places = [place for place, length in enumerate(lengths) if length > 0]
-    return Heard(places, encode(bundle, [samples[place] for place in places], device) if places else None)
-
-
-@torch.inference_mode()
 def decode_heard(decoder: Decoder, heard: Heard, count: int) -> list[Hypothesis]:
     """The best hypothesis of each of `count` waveforms; one too short to be heard has an empty one, marked as cut."""
     best = [NOTHING] * count
-    if heard.encoded is not None:
-        for place, nbest in zip(heard.places, decoder.decode(heard.encoded), strict=True):
-            best[place] = nbest[0]
+    for place, nbest in zip(heard.places, decode_nbest(decoder, heard), strict=True):
+        best[place] = nbest[0]
     return best
 
 
@@ -120,51 +118,11 @@ def evaluate(
     rank: int = 0,
     ranks: int = 1,
 ) -> Evaluation:
-    """Decode a set, or this rank's share of it. The next batch is read while one is decoded."""
-    assert not bundle.model.training, "dropout would act: call eval() first"
-    items, decode_s = [], 0.0
+    """Decode a set, or this rank's share of it, by one decoder. Raises UserError that names the first bad utterance."""
     parts = evaluation_batches(manifest, batch_seconds, rank, ranks)
     batches = [[row.indices[0] for row in part.utterances] for part in parts if part.utterances[0].weight > 0]
-    for indices, samples in read_ahead(manifest, batches, bundle.frontend.rate):
-        began = time.perf_counter()
-        hypotheses = decode_heard(decoder, hear(bundle, samples, device), len(samples))
-        decode_s += time.perf_counter() - began
-        items += [_outcome(bundle, manifest, place, best) for place, best in zip(indices, hypotheses, strict=True)]
-    return Evaluation(sorted(items), decode_s)
 
+    def bad(failed: Failed) -> None:
+        raise UserError(f"{manifest.path}: utterance '{failed.id}': {failed.reason}")
 
-def _outcome(bundle: Bundle, manifest: Manifest, place: int, best: Hypothesis) -> Decoded:
-    utterance = manifest[place]
-    return Decoded(
-        place=place,
-        id=utterance.id,
-        reference=normalise(utterance.text, bundle.text.rules),
-        speaker=utterance.speaker,
-        text=bundle.tokenizer.decode(best.labels),
-        score=best.score,
-        parts=dict(best.parts),
-        ended=best.ended,
-        audio_s=utterance.duration_s,
-    )
-
-
-def read_ahead(
-    manifest: Manifest, batches: Sequence[list[int]], rate: int
-) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """Batches of waveforms, each read while the one before is in use."""
-    if not batches:
-        return
-
-    def read(index: int) -> np.ndarray:
-        utterance = manifest[index]
-        try:
-            path = manifest.audio_path(index)
-            return io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=rate)
-        except UserError as error:
-            raise UserError(f"{manifest.path}: utterance '{utterance.id}': {error}") from error
-
-    with ThreadPoolExecutor(2) as pool:
-        following = [pool.submit(read, index) for index in batches[0]]
-        for place, indices in enumerate(batches):
-            waiting, following = following, [pool.submit(read, index) for index in [*batches, []][place + 1]]
-            yield indices, [future.result() for future in waiting]
+    return evaluate_all(bundle, {"": Job(decoder)}, manifest, device=device, batches=batches, bad=bad)[""]

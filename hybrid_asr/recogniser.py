@@ -16,8 +16,9 @@ from hybrid_asr.decoding.build import DecodeConfig, serves
 from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
 from hybrid_asr.decoding.hypothesis import Hypothesis
 from hybrid_asr.decoding.joint import SearchConfig
+from hybrid_asr.encoding import Heard, hear
 from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import Heard, decode_heard, decoder_for, hear, pick_device
+from hybrid_asr.evaluation import decode_heard, decoder_for, pick_device
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run
 

@@ -19,13 +19,15 @@ from hybrid_asr.data.check import LabelCounts, check_training, label_counts
 from hybrid_asr.data.dataset import build_loader
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import Planner
-from hybrid_asr.decode import load_decoder, score_items, served, valid_decoder
+from hybrid_asr.decoders import ALL, load_decoder, valid_decoder
+from hybrid_asr.encoding import pad_audio, read_ahead
 from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import decoder_for, evaluate, gather, pad_audio, read_ahead
+from hybrid_asr.evaluation import decoder_for, evaluate, gather
 from hybrid_asr.files import remove_unfinished
 from hybrid_asr.memory import keep_freed_memory
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.run_page import refresh
+from hybrid_asr.reports import score_items
 from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
 from hybrid_asr.stream import dataset, least_table, planner, training_set
 from hybrid_asr.text.normalise import normalise
@@ -375,10 +377,7 @@ class Training:
         say(f"{self.run.model_file}: the mean of epochs {', '.join(str(entry.epoch) for entry in chosen)}")
         if best is not None and best.error is not None:
             say(f"best epoch: {best.epoch} with valid {self.cfg.metric.upper()} {best.error:.2%}")
-        say(
-            f"decode with: hybrid-asr decode {shlex.quote(str(self.run.folder))} "
-            f"--sets valid,test --decoders {','.join(served(self.bundle.model))}"
-        )
+        say(f"decode with: hybrid-asr decode {shlex.quote(str(self.run.folder))} --sets valid,test --decoders {ALL}")
 
 
 def describe_augmentation(cfg: RunConfig) -> str:

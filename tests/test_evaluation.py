@@ -11,9 +11,10 @@ import torch
 
 from hybrid_asr.cli import main
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decode import load_decoder
+from hybrid_asr.decoders import load_decoder
+from hybrid_asr.encoding import hear, pad_audio
 from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import decode_heard, decoder_for, evaluate, gather, hear, pad_audio
+from hybrid_asr.evaluation import decode_heard, decoder_for, evaluate, gather
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run, set_paths
 

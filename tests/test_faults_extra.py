@@ -13,12 +13,13 @@ import torch
 from hybrid_asr.config.schema import parse
 from hybrid_asr.data.dataset import Batch
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decode import load_decoder
+from hybrid_asr.decoders import load_decoder
 from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import Decoded, decoder_for, evaluate
+from hybrid_asr.evaluation import decoder_for, evaluate
 from hybrid_asr.losses import attention_loss
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import Outputs
+from hybrid_asr.one_pass import Decoded
 from hybrid_asr.text.normalise import TextConfig
 from hybrid_asr.training.module import LossConfig, batch_loss
 from hybrid_asr.training.start import InitConfig, take_weights

@@ -32,3 +32,25 @@ def test_a_training_step_uses_the_memory_of_the_one_before():
         for how in ("kept", "given back")
     }
     assert pages["kept"] < pages["given back"] / 4, pages
+
+
+CHILD = """
+import resource
+import torch
+from hybrid_asr.memory import free_bytes, held, measured
+device = torch.device("cpu")
+most = 256 << 20
+before = held(device)
+_, peak = measured(device, lambda: torch.ones(most // 4).sum())
+print(peak - before >= 0.9 * most, held(device) - before < most // 2)
+free = free_bytes(device)
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (100 << 20),) * 2)
+print(free > 2 * most, 60 << 20 < free_bytes(device) < 200 << 20)
+"""
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="needs /proc")
+def test_the_peak_of_a_piece_of_work_and_a_limit_of_the_process_are_seen():
+    done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"] * 4

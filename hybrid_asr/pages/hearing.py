@@ -16,8 +16,8 @@ from torch import Tensor
 
 from hybrid_asr.audio.features import FrontEnd
 from hybrid_asr.decoding.align import Alignment, ctc_align
+from hybrid_asr.encoding import pad_audio
 from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import pad_audio
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoder

@@ -79,18 +79,8 @@ def _of_config(run: Run, cfg: RunConfig, rows: standing.Rows) -> dict[str, Any]:
         "best": attempt(lambda: standing.best_epoch(rows, cfg)),
         "augmentation": attempt(lambda: curves.augmentation(cfg, rows)),
         "config_text": attempt(lambda: to_yaml(plain(cfg))),
-        "command": f"hybrid-asr decode {shlex.quote(str(run.folder))} --sets valid,test --decoders {_served(cfg)}",
+        "command": f"hybrid-asr decode {shlex.quote(str(run.folder))} --sets valid,test --decoders all",
     }
-
-
-def _served(cfg: RunConfig) -> str:
-    """The decoders that the heads of the model allow."""
-    match cfg.loss.ctc_weight:
-        case 0.0:
-            return "attention"
-        case 1.0:
-            return "ctc_greedy"
-    return "ctc_greedy,attention,joint"
 
 
 def _without_config(why: Note) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.evaluation import encode
+from hybrid_asr.encoding import encode
 from hybrid_asr.pages.hearing import teacher_forced
 from hybrid_asr.run import Run
 from tests.pages.reading import read

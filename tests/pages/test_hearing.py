@@ -10,8 +10,8 @@ import torch
 
 from hybrid_asr import load
 from hybrid_asr.audio import io
+from hybrid_asr.encoding import encode
 from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import encode
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.nn.attention import CrossAttention, attention_weights
 from hybrid_asr.pages.hearing import END, SHOWN, choose_utterances, ctc_spikes, picture, teacher_forced

@@ -148,7 +148,7 @@ def test_a_run_that_has_barely_begun_has_a_useful_page(copy):
     assert "not finished" in page.sections["header"]
     assert "metrics.csv holds no numbers yet" in page.sections["curves"]
     assert "Nothing has been decoded yet" in page.sections["decoders"]
-    assert f"hybrid-asr decode {copy} --sets valid,test --decoders ctc_greedy" in page.sections["decoders"]
+    assert f"hybrid-asr decode {copy} --sets valid,test --decoders all" in page.sections["decoders"]
     assert all("as soon as a set has been decoded" in page.sections[name] for name in ("hearing", "errors", "speakers"))
     assert "ctc_weight: 0.5" in page.sections["setup"]
 

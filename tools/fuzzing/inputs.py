@@ -20,9 +20,9 @@ from hybrid_asr.config.files import to_yaml
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.tables import read_kaldi, read_table
-from hybrid_asr.decode import earlier_report, file_digest, table
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.recogniser import load
+from hybrid_asr.reports import earlier_report, file_digest, table
 from hybrid_asr.run import Run, RunConfig
 from hybrid_asr.scoring.files import score_files
 from hybrid_asr.scoring.report import Scored, report
