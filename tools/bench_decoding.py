@@ -1,0 +1,262 @@
+"""How fast is decoding?  Ours beside ESPnet's and SpeechBrain's, the gain of each part, and what the cost depends on.
+
+    make peers
+    .venv-peers/bin/python tools/bench_decoding.py table        # joint, whole vocabulary, attention, CTC prefix
+    .venv-peers/bin/python tools/bench_decoding.py parts        # the cached decoder and the prefix scorer, each alone
+    .venv-peers/bin/python tools/bench_decoding.py plot         # cost against beam, batch, audio and vocabulary
+    .venv-peers/bin/python tools/bench_decoding.py gpu          # batches of 1 to 128, where there is a GPU
+
+The workload: a Conformer of 12 x 256 and a decoder of 6 x 256 with random weights, 10 s of noise, beam 10, CTC weight
+0.3, exactly 40 labels (eos is out of the question); seconds are those of an utterance, from encoder output to n-best.
+ESPnet and ours have the same weights and the same encoder outputs, and no ratio is printed where their n-best differ.
+Each contestant is a process of its own; they take turns, and medians over the rounds count. `--realtime` (root) puts
+the measured section before all other processes of a shared machine.
+"""
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from decoding_parts import PlainDecoder
+from decoding_plot import Point, case_at, draw, places
+from decoding_toolkits import EspnetSearcher, OurSearcher, Searcher, SpeechBrainSearcher
+from decoding_work import ROWS, Case, Verdict, compare, gathered, request, turn_of
+from sidebyside import Contest, Row, medians, ratio, serve, timed
+from toolkits import Sizes
+
+ESPNET, SPEECHBRAIN, OURS, HALF = "ESPnet 202511", "SpeechBrain 1.1.2", "ours", "ours, bf16"
+PLAIN = {
+    "frame-by-frame CTC": {"frame_by_frame": True, "uncached": False},
+    "uncached decoder": {"frame_by_frame": False, "uncached": True},
+    "both plain": {"frame_by_frame": True, "uncached": True},
+}
+SEARCHERS: dict[str, Callable[[Sizes, str], Searcher]] = {
+    ESPNET: EspnetSearcher,
+    SPEECHBRAIN: SpeechBrainSearcher,
+    OURS: OurSearcher,
+    HALF: partial(OurSearcher, dtype="bfloat16"),
+    **{name: partial(OurSearcher, kind=partial(PlainDecoder, **ways)) for name, ways in PLAIN.items()},
+}
+GPU_BATCHES = (1, 8, 32, 128)
+TINY = Sizes(dim=16, heads=2, feed_forward=32, layers=1, decoder_layers=2, kernel=7, channels=8)
+
+
+def main() -> int:
+    """Read the command line; as a worker, serve."""
+    options = arguments(sys.argv[1:])
+    if options.worker:
+        return serve(lambda: contestant(options))
+    rows = {"table": table, "parts": parts, "plot": plot, "gpu": gpu}[options.what](options)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("table", "parts", "plot", "gpu"))
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--realtime", action="store_true")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these contestants alone")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", choices=ROWS, default=list(ROWS), help="these rows alone")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs"), metavar="FOLDER", help="where `plot` puts its picture"
+    )
+    parser.add_argument("--tiny", action="store_true", help="a model of next to nothing: does it all still run?")
+    parser.add_argument("--device", default="cpu", help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args(words)
+    if options.rounds < 1 or options.threads < 1:
+        parser.error("--rounds and --threads are at least 1")
+    return options
+
+
+def contestant(options: argparse.Namespace) -> Callable[[Row], Row]:
+    """What decodes a case for each request; the answer holds the seconds of an utterance and the n-best."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(options.threads)
+    searcher = SEARCHERS[options.worker](TINY if options.tiny else Sizes(), options.device)
+
+    def answer(asked: Row) -> Row:
+        case, turn, rounds = Case(**asked["case"]), asked["turn"], asked["rounds"]
+        case = tiny(case) if options.tiny else case
+        utterances = list(range(case.batch)) if searcher.batched else turn_of(turn, case.batch, rounds)
+        seconds, found = timed(searcher.prepare(case, utterances), realtime=options.realtime)
+        return {"seconds": seconds / len(utterances), "nbest": dict(zip(utterances, found, strict=True))}
+
+    return answer
+
+
+def tiny(case: Case) -> Case:
+    """Next to nothing of a case."""
+    return case._replace(units=min(case.units, 60), seconds=1.0, labels=5)
+
+
+def contest(options: argparse.Namespace, names: Sequence[str]) -> Contest:
+    """Workers of these names, as far as they are wanted."""
+    passed = [options.what, "--threads", str(options.threads), "--device", options.device]
+    passed += [flag for flag, given in (("--realtime", options.realtime), ("--tiny", options.tiny)) if given]
+    wanted = [name for name in names if not options.only or name in options.only]
+    return Contest(Path(__file__), wanted, threads=options.threads, options=passed)
+
+
+def taken_in_turns(rivals: Contest, names: Sequence[str], case: Case, rounds: int) -> dict[str, list[Row]]:
+    """Answers of every round, after one that is not measured."""
+    answers: dict[str, list[Row]] = {name: [] for name in names if name in rivals.workers}
+    for turn in range(-1, rounds):
+        for name, found in answers.items():
+            answer = rivals.ask(name, case=request(case), turn=max(turn, 0), rounds=rounds)
+            if turn >= 0:
+                found.append(answer)
+    return answers
+
+
+def circumstances(options: argparse.Namespace) -> str:
+    """What a table was measured under."""
+    return (
+        f"{options.threads} threads, {options.rounds} rounds, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}"
+    )
+
+
+def table(options: argparse.Namespace) -> list[Row]:
+    """Ours and the peers, row by row."""
+    rivals = contest(options, [ESPNET, SPEECHBRAIN, OURS, HALF])
+    print(f"Seconds of an utterance, encoder left out: median (least … most); {circumstances(options)}")
+    if HALF in rivals.workers and not bf16_units():
+        print("This processor has no units for bf16: those rows are slow here, and say nothing.")
+    rows = [row for name in options.rows for row in measured(options, rivals, name)]
+    rivals.close()
+    return rows
+
+
+def measured(options: argparse.Namespace, rivals: Contest, row: str) -> list[Row]:
+    """One row: its lines on the screen, and for `--json`."""
+    case = ROWS[row]
+    names = [ESPNET, *([SPEECHBRAIN] if case.batch <= 8 else []), OURS, *([HALF] if case.mode == "joint" else [])]
+    answers = taken_in_turns(rivals, names, case, options.rounds)
+    return report(row, case, answers)
+
+
+def report(row: str, case: Case, answers: dict[str, list[Row]]) -> list[Row]:
+    """Print what each contestant took, and how many times as fast ours is where the texts are the same."""
+    found = medians(answers, "seconds")
+    texts = {name: gathered(given) for name, given in answers.items()}
+    print(f"\n{row}: {case.mode}, V {case.units}, batch {case.batch}, beam {case.beam}, {case.seconds:g} s")
+    rows: list[Row] = []
+    for name, (middle, least, most) in found.items():
+        line = f"  {name:18} {middle:8.4f} ({least:.4f} … {most:.4f})"
+        if name == SPEECHBRAIN:
+            line += "  weights of its own"
+            if OURS in found:
+                rows.append(other_weights(row, found[OURS][0], middle))
+        elif name != ESPNET and ESPNET in found:
+            one, said = against(row, name, case, middle, found[ESPNET][0], compare(texts[name], texts[ESPNET]))
+            if name == HALF and OURS in texts:
+                said += f"; against float32: {compare(texts[name], texts[OURS])}"
+            rows.append(one)
+            line += said
+        print(line, flush=True)
+    return rows
+
+
+def against(row: str, name: str, case: Case, ours: float, other: float, verdict: Verdict) -> tuple[Row, str]:
+    """A line of `--json` and what is said on the screen; bf16 has a ratio in any case, and its texts are counted."""
+    what = row.replace("_b", "_bf16_b") if name == HALF else row
+    found = ratio(what, ours, other, "seconds per utterance") | {"texts": str(verdict)}
+    complete = verdict.utterances == case.batch
+    if name == HALF or (verdict.same and complete):
+        return found, f"  {other / ours:6.2f}x  {verdict}"
+    why = "the n-best differ" if complete else f"{verdict.utterances} of {case.batch} utterances compared"
+    return found | {"ratio": None, "why": why}, f"  no ratio: {why}; {verdict}"
+
+
+def other_weights(row: str, ours: float, other: float) -> Row:
+    """A line of `--json` without a ratio: what was found cannot be compared."""
+    found = ratio(f"{row} beside {SPEECHBRAIN}", ours, other, "seconds per utterance")
+    return found | {"ratio": None, "why": "weights of its own"}
+
+
+def parts(options: argparse.Namespace) -> list[Row]:
+    """What the cached decoder and the prefix scorer bring, each alone, in `joint_b8`."""
+    case = ROWS["joint_b8"]
+    rivals = contest(options, [OURS, *PLAIN])
+    print(f"joint_b8, seconds of an utterance: median (least … most); {circumstances(options)}")
+    answers = taken_in_turns(rivals, list(rivals.workers), case, options.rounds)
+    rivals.close()
+    found = medians(answers, "seconds")
+    texts = {name: gathered(given) for name, given in answers.items()}
+    rows: list[Row] = []
+    for name, (middle, least, most) in found.items():
+        line = f"  {name:20} {middle:8.4f} ({least:.4f} … {most:.4f})"
+        if name != OURS and OURS in found:
+            what = f"parts: ours against {name}"
+            row, said = against(what, OURS, case, found[OURS][0], middle, compare(texts[OURS], texts[name]))
+            rows.append(row)
+            line += said
+        print(line)
+    return rows
+
+
+def plot(options: argparse.Namespace) -> list[Row]:
+    """Cost against beam, batch, length of the audio and vocabulary: measured, drawn, and kept as numbers."""
+    names = {line.worker for _, _, passing in places() for line in passing.values()}
+    rivals = contest(options, [name for name in SEARCHERS if name in names])
+    points = [point for panel, x, _ in places() for point in measured_at(options, rivals, panel, x)]
+    rivals.close()
+    command = "tools/bench_decoding.py plot --rounds " + str(options.rounds)
+    title = f"Joint search; unless the axis says otherwise: beam 10, batch 8, 10 s, V 500 ({circumstances(options)})"
+    options.out.mkdir(parents=True, exist_ok=True)
+    draw(points, [options.out / f"decoding_cost.{kind}" for kind in ("svg", "png")], title=title, command=command)
+    return [
+        {"what": f"{line} at {panel} {x:g}", "ours": seconds[0], "range": seconds[1:], "unit": "seconds per utterance"}
+        for panel, line, x, seconds in points
+    ]
+
+
+def measured_at(options: argparse.Namespace, rivals: Contest, panel: str, x: float) -> list[Point]:
+    """The points of all lines at one place of a panel."""
+    [passing] = [lines for other, value, lines in places() if (other, value) == (panel, x)]
+    points = []
+    for mode in ("joint", "joint_full"):
+        lines = {line.worker: name for name, line in passing.items() if line.mode == mode}
+        answers = taken_in_turns(rivals, list(lines), case_at(panel, x, mode), options.rounds)
+        for worker, (middle, least, most) in medians(answers, "seconds").items():
+            points.append(Point(panel, lines[worker], x, (middle, least, most)))
+            print(f"{panel} {x:g}: {lines[worker]:26} {middle:8.4f} ({least:.4f} … {most:.4f})", flush=True)
+    return points
+
+
+def gpu(options: argparse.Namespace) -> list[Row]:
+    """The joint search on a GPU, batch by batch."""
+    if not torch.cuda.is_available():
+        raise SystemExit("gpu: torch sees no GPU here (torch.cuda.is_available() is False)")
+    options.device = "cuda"
+    rivals = contest(options, [ESPNET, OURS, HALF])
+    print(f"{torch.cuda.get_device_name()}, seconds of an utterance; {circumstances(options)}")
+    rows: list[Row] = []
+    for batch in GPU_BATCHES:
+        case = Case("joint", batch=batch)
+        name = f"gpu_joint_b{batch}"
+        rows += report(name, case, taken_in_turns(rivals, list(rivals.workers), case, options.rounds))
+    rivals.close()
+    return rows
+
+
+def bf16_units() -> bool:
+    """Whether this processor multiplies bfloat16 itself."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="ascii", errors="replace") if cpuinfo.is_file() else ""
+    return any(flag in text for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
