@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig, best_path, ctc_greedy
-from hybrid_asr.decoding.espnet_parity import EspnetSearch
 from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig, ctc_prefix_beam
+from hybrid_asr.decoding.espnet_parity import EspnetSearch
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
 from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig
 from hybrid_asr.decoding.rescoring import RescoringConfig, rescore

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from hybrid_asr.decoding.scan import logcumsumexp
 from hybrid_asr.lengths import valid_mask
 
 FLOOR = -300.0  # a posterior below e^-300 counts as e^-300: zeros stay finite, and products of two stay normal numbers
@@ -138,7 +139,7 @@ def keep(state: PrefixState, utterances: Int[Tensor, " live"]) -> PrefixState:
 def _run(inflow: Float64[Tensor, "hyps time"], gains: Float64[Tensor, "hyps time"]) -> Float64[Tensor, "hyps time+1"]:
     """Run y_{t+1} = (y_t + inflow_t) · gain_t from y_0 = 0 in the log domain; `gains` are sums up to each frame."""
     before = torch.nn.functional.pad(gains[:, :-1], (1, 0))
-    return torch.nn.functional.pad(gains + torch.logcumsumexp(inflow - before, 1), (1, 0), value=-torch.inf)
+    return torch.nn.functional.pad(gains + logcumsumexp(inflow - before), (1, 0), value=-torch.inf)
 
 
 def _emission(state: PrefixState, labels: Int[Tensor, " hyps"]) -> Float64[Tensor, "hyps time"]:
