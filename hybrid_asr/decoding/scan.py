@@ -12,9 +12,9 @@ RANGE = 700.0  # nats: exp of less is no normal number in float64
 def logcumsumexp(values: Float64[Tensor, "rows time"]) -> Float64[Tensor, "rows time"]:
     """log Σ_{s ≤ t} exp(values_s) for every t.
 
-    torch's own takes an exponential and a logarithm one after the other for each frame. Here a block's frames are summed
-    as numbers relative to the block's largest, which in float64 keep all their digits over a range of 700 nats; where
-    some block's range is wider, and on a GPU, whose own scan is parallel, it is torch's after all.
+    torch's own takes an exponential and a logarithm for each frame, one after the other. Here a block's frames are
+    summed as numbers relative to the block's largest, which in float64 keep all their digits over a range of 700 nats;
+    where some block's range is wider, and on a GPU, whose own scan is parallel, it is torch's after all.
     """
     rows, time = values.shape
     if not values.is_cpu or time <= BLOCK:
