@@ -36,7 +36,7 @@ class Section:
         """The section at `key`."""
         return Section(self._path(key), self.value(key), self.problems)
 
-    def number(self, key: str, default: float, *, least: float = 0.0) -> float:
+    def number(self, key: str, default: int | float, *, least: int | float = 0) -> int | float:
         """A number of at least `least`; null is the default."""
         found = self.value(key)
         found = default if found is None else found

@@ -77,7 +77,14 @@ def restore_tokenizer(state: dict[str, Any]) -> Tokenizer:
             return CharTokenizer(characters)
         case {"kind": "bpe", "model": torch.Tensor() as model} if model.dtype == torch.uint8 and model.dim() == 1:
             return BpeTokenizer(model.cpu().numpy().tobytes())
-        case {"kind": "token_list", "tokens": list(tokens), "joins": joins, "blank": blank, "unk": unk, "sos": sos}:
+        case {
+            "kind": "token_list",
+            "tokens": list(tokens),
+            "joins": "characters" | "words" | "pieces" as joins,
+            "blank": int(blank),
+            "unk": int(unk),
+            "sos": int(sos),
+        }:
             model = state.get("model")
             if model is not None and not (
                 isinstance(model, torch.Tensor) and model.dtype == torch.uint8 and model.dim() == 1

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import yaml
 
+from hybrid_asr.audio.build import FeaturesConfig
 from hybrid_asr.config.schema import parse, plain
 from hybrid_asr.exchange import export_espnet
 from hybrid_asr.models.bundle import Bundle
@@ -30,17 +31,23 @@ def tokenizer(kind: str = "char") -> Tokenizer:
 
 
 def bundle(
-    encoder: dict[str, Any] = CONFORMER, *, ctc_weight: float = 0.3, kind: str = "char", **features: Any
+    encoder: dict[str, Any] = CONFORMER,
+    decoder: dict[str, Any] = DECODER,
+    *,
+    ctc_weight: float = 0.3,
+    units: str = "char",
+    front_end: dict[str, Any] = FEATURES,
+    **features: Any,
 ) -> Bundle:
     """A model whose weights, running statistics and feature statistics are all random numbers."""
     config = {
-        "features": plain_features(features),
-        "model": plain(parse(ModelConfig, {"encoder": encoder, "decoder": DECODER})),
+        "features": plain(parse(FeaturesConfig, front_end | features)),
+        "model": plain(parse(ModelConfig, {"encoder": encoder, "decoder": decoder})),
         "loss": {"ctc_weight": ctc_weight},
         "text": {"rules": "none@1"},
     }
     torch.manual_seed(3)
-    made = Bundle.build(config, tokenizer(kind), 1.0)
+    made = Bundle.build(config, tokenizer(units), 1.0)
     for name, value in made.weights().items():
         if value.dtype.is_floating_point:
             noise = torch.randn(value.shape) * (0.3 if value.dim() > 1 else 0.1)
@@ -49,12 +56,6 @@ def bundle(
     made.model.eval()
     made.frontend.eval()
     return made
-
-
-def plain_features(changes: dict[str, Any]) -> dict[str, Any]:
-    from hybrid_asr.audio.build import FeaturesConfig
-
-    return plain(parse(FeaturesConfig, FEATURES | changes))
 
 
 def write(folder: Path, made: Bundle | None = None) -> Path:
