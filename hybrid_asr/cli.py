@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_decode(commands)
     _add_score(commands)
     _add_transcribe(commands)
+    _add_align(commands)
     _add_import(commands)
     _add_export(commands)
     _add_show(commands)
@@ -169,6 +170,18 @@ def _add_export(commands) -> None:
     command.set_defaults(run=_export)
 
 
+def _add_align(commands) -> None:
+    command = commands.add_parser("align", help="when each word of a known text was said in a sound file")
+    command.add_argument("folder", type=Path, metavar="RUN", help="a run's folder, a model.pt or a checkpoint")
+    command.add_argument("audio", type=Path, metavar="AUDIO", help="a sound file of any length")
+    text = command.add_mutually_exclusive_group(required=True)
+    text.add_argument("--text", help="what is said in it")
+    text.add_argument("--text-file", type=Path, metavar="FILE", help="a file (UTF-8) that says it")
+    command.add_argument("--format", choices=("json", "ctm", "textgrid"), default="json")
+    command.add_argument("--units", choices=("words", "labels"), default="words")
+    command.set_defaults(run=_align)
+
+
 def _add_show(commands) -> None:
     command = commands.add_parser("show", help="show a configuration, a model, a manifest, a run or a batch")
     command.add_argument("what", choices=("config", "model", "manifest", "run", "batch"))
@@ -254,6 +267,15 @@ def _export(options: argparse.Namespace) -> None:
 
     export_espnet(options.folder, options.to, checkpoint=options.checkpoint)
     print(f"{options.to}: config.yaml and model.pth, for espnet2.bin.asr_inference.Speech2Text")
+
+
+def _align(options: argparse.Namespace) -> None:
+    from hybrid_asr.aligning import read_text, told
+    from hybrid_asr.recogniser import load
+
+    text = read_text(options.text_file) if options.text is None else options.text
+    aligned = load(options.folder).align(options.audio, text, units=options.units)
+    print(told(aligned, options.format), end="")
 
 
 def _show(options: argparse.Namespace) -> None:

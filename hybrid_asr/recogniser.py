@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from hybrid_asr.aligning import Aligned, Unit, align
 from hybrid_asr.audio import io
 from hybrid_asr.config.compose import amend
 from hybrid_asr.config.schema import parse
-from hybrid_asr.decoding.align import LabelSpan, ctc_align
+from hybrid_asr.decoding.align import ctc_align
 from hybrid_asr.decoding.build import DecodeConfig, serves
 from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
 from hybrid_asr.decoding.hypothesis import Hypothesis
@@ -21,6 +22,7 @@ from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import decode_heard, decoder_for, pick_device
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run
+from hybrid_asr.words import Word, words_of
 
 AUDIO_SUFFIXES = {
     ".wav",
@@ -40,16 +42,6 @@ AUDIO_SUFFIXES = {
 }
 T = TypeVar("T")
 TOGETHER_S = 120.0  # seconds of audio, with padding, that are decoded at once
-
-
-@dataclasses.dataclass(frozen=True)
-class Word:
-    """A word, when it was said (seconds from the file's start) and the mean CTC posterior of its labels (0 to 1)."""
-
-    text: str
-    start_s: float
-    end_s: float
-    confidence: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +99,13 @@ class Recogniser:
             if heard:
                 yield from self._transcribe([path for path, _ in heard], [samples for _, samples in heard])
 
+    def align(self, path: str | Path, text: str, *, units: Unit = "words") -> Aligned:
+        """When each word (or label) of a known text was said in a file of any length.
+
+        Raises UserError: no CTC head, characters that the model cannot write, a text that does not fit the audio.
+        """
+        return align(self.bundle, path, text, self.device, units=units)
+
     def _transcribe(self, paths: Sequence[Path], samples: Sequence[np.ndarray]) -> list[Transcript]:
         heard = hear(self.bundle, samples, self.device)
         best = decode_heard(self.decoder, heard, len(samples))
@@ -134,29 +133,8 @@ class Recogniser:
         )
         for place, alignment in zip(heard.places, aligned, strict=True):
             if alignment is not None:
-                words[place] = self._join(alignment.spans)
+                words[place] = words_of(self.bundle, alignment.spans)
         return words
-
-    def _join(self, spans: Sequence[LabelSpan]) -> list[Word]:
-        """Labels to words: a space in a label's text begins a new one."""
-        seconds = self.bundle.frontend.seconds_per_frame * self.bundle.model.encoder.stride
-        pieces = self.bundle.tokenizer.pieces([span.label for span in spans])
-        words: list[list[tuple[str, LabelSpan]]] = [[]]
-        for piece, span in zip(pieces, spans, strict=True):
-            if piece.startswith(" ") and words[-1]:
-                words.append([])
-            if piece.strip():
-                words[-1].append((piece.strip(), span))
-        return [
-            Word(
-                text="".join(text for text, _ in word),
-                start_s=round(word[0][1].start * seconds, 3),
-                end_s=round(word[-1][1].end * seconds, 3),
-                confidence=round(sum(span.confidence for _, span in word) / len(word), 4),
-            )
-            for word in words
-            if word
-        ]
 
 
 def _heeding(act: Callable[[], T], path: Path, bad: Callable[[Path, UserError], None] | None) -> T | None:

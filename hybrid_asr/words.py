@@ -1,0 +1,44 @@
+"""Words with their times, from the spans of their labels."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from hybrid_asr.decoding.align import LabelSpan
+from hybrid_asr.models.bundle import Bundle
+
+
+@dataclasses.dataclass(frozen=True)
+class Word:
+    """A word, when it was said (seconds from the file's start) and the mean CTC posterior of its labels (0 to 1)."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+def words_of(bundle: Bundle, spans: Sequence[LabelSpan]) -> list[Word]:
+    """Labels to words: a space in a label's text begins a new one."""
+    words: list[list[tuple[str, LabelSpan]]] = [[]]
+    for piece, span in zip(bundle.tokenizer.pieces([span.label for span in spans]), spans, strict=True):
+        if piece.startswith(" ") and words[-1]:
+            words.append([])
+        if piece.strip():
+            words[-1].append((piece.strip(), span))
+    return [_word(bundle, "".join(text for text, _ in word), [span for _, span in word]) for word in words if word]
+
+
+def labels_of(bundle: Bundle, spans: Sequence[LabelSpan]) -> list[Word]:
+    """Each label by itself, spaces included."""
+    pieces = bundle.tokenizer.pieces([span.label for span in spans])
+    return [_word(bundle, piece, [span]) for piece, span in zip(pieces, spans, strict=True)]
+
+
+def _word(bundle: Bundle, text: str, spans: Sequence[LabelSpan]) -> Word:
+    seconds = bundle.frontend.seconds_per_frame * bundle.model.encoder.stride
+    return Word(
+        text=text,
+        start_s=round(spans[0].start * seconds, 3),
+        end_s=round(spans[-1].end * seconds, 3),
+        confidence=round(sum(span.confidence for span in spans) / len(spans), 4),
+    )
