@@ -240,7 +240,7 @@ class _Work:
 
         Where the run's own set is not there any more, as on another machine, the given one is taken for it.
         """
-        manifest = Manifest.read(path, audio=self.cfg.data.audio)
+        manifest = Manifest.read(path, audio="unchecked")  # what cannot be read is named, the others go on
         own = set_paths(self.run.read_config(), ("train", "valid", "test")).get(set_name)
         same = own is None or not own.is_file() or file_digest(own) == manifest.digest
         return manifest, [] if same else [manifest.digest]

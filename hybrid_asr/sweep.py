@@ -43,6 +43,8 @@ def parse_sweep(text: str) -> Sweep:
         raise UserError(f"--sweep {text}: write decode.KEY=FIRST:LAST:STEP or decode.KEY=ONE,OTHER,…")
     try:
         numbers = _range(wanted) if ":" in wanted else [Decimal(word.strip()) for word in wanted.split(",")]
+        if not all(one.is_finite() for one in numbers) or len(numbers) > MOST:
+            raise ValueError
     except (InvalidOperation, ValueError):
         raise UserError(
             f"--sweep {text}: write numbers, FIRST:LAST:STEP with a STEP above 0, or ONE,OTHER,… (at most {MOST})"
@@ -80,7 +82,9 @@ class Curve:
         whole = [row for row in self.rows if not row["failed"]]
         if not whole:
             return None
-        return min(whole, key=lambda row: (row[self.metric], abs(row["value"] - self.own), row["value"]))["value"]
+        return min(whole, key=lambda row: (row[self.metric], round(abs(row["value"] - self.own), 9), row["value"]))[
+            "value"
+        ]
 
     def path(self, run: Path) -> Path:
         """Where it is kept."""

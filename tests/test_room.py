@@ -1,6 +1,5 @@
 """Batches by memory: what fits goes together, what does not is cut in two, and each row is done or named once."""
 
-import gc
 import weakref
 
 import numpy as np
@@ -62,7 +61,6 @@ def test_nothing_of_a_failed_attempt_is_kept_while_it_is_done_again():
     kept = []
 
     def work(rows: list[int]) -> int:
-        gc.collect()
         assert not any(one() is not None for one in kept), "the attempt before is still there"
         large = torch.zeros(1000)
         kept.append(weakref.ref(large))

@@ -12,21 +12,28 @@ BINS = 240  # more columns than these a chart of this width cannot show
 
 
 class Series(NamedTuple):
-    """Measured points; x need not be evenly spaced, y may hold NaN, which is left out."""
+    """Measured points; x need not be evenly spaced, y may hold NaN, which is left out.
+
+    `low` and `high` are the interval around each y, drawn as a band.
+    """
 
     name: str
     x: np.ndarray
     y: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    dots: bool = False  # also where there are many points
 
 
 class Chart(NamedTuple):
-    """What is to be drawn; `unit` belongs to the y axis."""
+    """What is to be drawn; `unit` belongs to the y axis. `summary` says what it shows, in place of the last values."""
 
     title: str
     unit: str
     series: Sequence[Series]
     scale: Literal["linear", "log"] = "linear"
     x_name: str = "step"
+    summary: str = ""
 
 
 class Thinned(NamedTuple):
@@ -109,7 +116,7 @@ def draw(chart: Chart) -> Drawing | None:
         usable = np.isfinite(series.y) & ((series.y > 0) | (chart.scale == "linear"))
         lost += int((~np.isfinite(series.y)).sum())
         if usable.any():
-            kept.append((series.name, thin(series.x[usable], series.y[usable])))
+            kept.append((series, _prepared(series, usable)))
     if not kept:
         return None
     thinned = [one for _, one in kept]
@@ -120,18 +127,27 @@ def draw(chart: Chart) -> Drawing | None:
     y_axis = Axis(y_values[0], y_values[-1], HEIGHT - BOTTOM, TOP, chart.scale)
     return Drawing(
         chart,
-        [_line(name, one, x_axis, y_axis) for name, one in kept],
+        [_line(series, one, x_axis, y_axis) for series, one in kept],
         x_axis.ticks([value for value in _ticks(x_low, x_high, 4) if value <= x_high]),
         y_axis.ticks(y_values),
         _caption(thinned, lost),
     )
 
 
-def _line(name: str, one: Thinned, x_axis: Axis, y_axis: Axis) -> Line:
+def _prepared(series: Series, usable: np.ndarray) -> Thinned:
+    """The points to draw: as they are where they have intervals, else thinned."""
+    x, y = series.x[usable], series.y[usable]
+    if series.low is None or series.high is None:
+        return thin(x, y)
+    return Thinned(x, y, series.low[usable], series.high[usable], len(x), float(y[-1]))
+
+
+def _line(series: Series, one: Thinned, x_axis: Axis, y_axis: Axis) -> Line:
     x, middle, low, high = x_axis.place(one.x), *(y_axis.place(y) for y in (one.middle, one.low, one.high))
-    band = _path(np.concatenate([x, x[::-1]]), np.concatenate([low, high[::-1]])) + "Z" if one.rows > len(x) else ""
-    points = list(zip(x.tolist(), middle.tolist(), strict=True)) if len(x) <= 3 else []
-    return Line(name, _path(x, middle), band, one.last, points)
+    wide = bool((one.low != one.high).any())
+    band = _path(np.concatenate([x, x[::-1]]), np.concatenate([low, high[::-1]])) + "Z" if wide else ""
+    points = list(zip(x.tolist(), middle.tolist(), strict=True)) if series.dots or len(x) <= 3 else []
+    return Line(series.name, _path(x, middle), band, one.last, points)
 
 
 def _path(x: np.ndarray, y: np.ndarray) -> str:

@@ -1,9 +1,9 @@
 """The decodings of a run, from decode/<set>/<decoder>/: rates with their intervals, and the utterances behind them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from hybrid_asr.run import Run, RunConfig, set_paths
 from hybrid_asr.scoring.align import Step, align
 from hybrid_asr.scoring.rows import UNITS, Confusion, Metric, Scored, UtteranceScore, score_utterances
 from hybrid_asr.scoring.significance import rate_intervals
+
+T = TypeVar("T")
 
 WORST = 20  # utterances with errors that are shown
 SPEAKERS = 60
@@ -56,6 +58,12 @@ class Decoding(NamedTuple):
     cut: int
     empty: int
     rtf: float
+    search_rtf: float | None  # these are None in reports of before they were measured
+    oracle: float | None
+    missed: int | None  # search errors
+    looping: int | None
+    peak: int | None  # bytes
+    failed: int
     decode_s: float
     settings: str
     weights: str  # the digest of those it was made with
@@ -137,12 +145,22 @@ def _decoding(folder: Path, found: dict[str, Any]) -> Decoding:
         cut=int(found["cut"]),
         empty=int(found["empty"]),
         rtf=float(found["rtf"]),
+        search_rtf=_maybe(float, found.get("search_rtf")),
+        oracle=_maybe(float, found.get(f"oracle_{metric}")),
+        missed=_maybe(int, found.get("search_errors")),
+        looping=_maybe(int, found.get("looping")),
+        peak=_maybe(int, found.get("peak_bytes")),
+        failed=len(found.get("failed", [])),
         decode_s=float(found["decode_s"]),
         settings=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found["decoder"].items()),
         weights=str(found["signatures"]["weights"]),
         confusions=[Confusion(*(one[name] for name in Confusion._fields)) for one in found["confusions"]],
         speakers=[_speaker(one, metric) for one in found["per_speaker"]],
     )
+
+
+def _maybe(kind: Callable[[Any], T], value: Any) -> T | None:
+    return None if value is None else kind(value)
 
 
 def _speaker(one: dict[str, Any], metric: Metric) -> Speaker:

@@ -16,6 +16,7 @@ from hybrid_asr.files import write_text
 from hybrid_asr.pages import curves, decodings, hearing, standing
 from hybrid_asr.pages.kit import Note, attempt, render
 from hybrid_asr.pages.sound import Clip, Sounds
+from hybrid_asr.pages.sweeps import find_sweeps
 from hybrid_asr.run import Run, RunConfig, set_paths
 from hybrid_asr.scoring.rows import UtteranceScore
 from hybrid_asr.training.progress import tell
@@ -90,9 +91,11 @@ def _without_config(why: Note) -> dict[str, Any]:
 def _of_decodings(run: Run, cfg: RunConfig, depth: Literal["quick", "full"]) -> dict[str, Any]:
     """The table, and of one decoding the utterances; with their sound and pictures unless the page is a quick one."""
     table = attempt(lambda: decodings.find_decodings(run, cfg))
+    sweeps = attempt(lambda: find_sweeps(run))
     chosen = table if isinstance(table, Note) else decodings.choose(table, cfg)
     scored = decodings.utterances_of(chosen)
     values: dict[str, Any] = {"table": table, "chosen": chosen, "worst": scored, "sounds": {}, "pictures": scored}
+    values["sweeps"] = sweeps
     if isinstance(chosen, Note) or isinstance(scored, Note):
         return values
     values["worst"] = attempt(lambda: decodings.worst(scored, chosen.metric))
@@ -110,7 +113,7 @@ def _of_decodings(run: Run, cfg: RunConfig, depth: Literal["quick", "full"]) -> 
 
 
 def _without_decodings(why: Note) -> dict[str, Any]:
-    return {"table": why, "chosen": why, "worst": why, "sounds": {}, "pictures": why}
+    return {"table": why, "chosen": why, "worst": why, "sounds": {}, "pictures": why, "sweeps": []}
 
 
 def _sounds(cfg: RunConfig, set_name: str) -> Sounds:

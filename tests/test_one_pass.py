@@ -1,0 +1,171 @@
+"""One pass for all decoders: each gives what it gives alone, whatever the batches; what fails is named, not lost."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hybrid_asr.config.locate import presets
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.decoders import load_decoder
+from hybrid_asr.decoding.build import Decoder
+from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
+from hybrid_asr.evaluation import decoder_for, evaluate, expected_cost, job_for
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.one_pass import Job, evaluate_all
+from hybrid_asr.room import Room
+from hybrid_asr.run import Run
+
+CPU = torch.device("cpu")
+PRESETS = presets("decode")
+
+
+@pytest.fixture
+def bundle(trained) -> Bundle:
+    bundle = Run(trained).bundle()[0]
+    bundle.model.eval()
+    return bundle
+
+
+@pytest.fixture
+def manifest(tones) -> Manifest:
+    return Manifest.read(tones / "test.jsonl")
+
+
+def jobs(bundle: Bundle, **options: Any) -> dict[str, Job]:
+    options = {"search_errors": False} | options
+    return {name: job_for(bundle, load_decoder(name, bundle.config), **options) for name in PRESETS}
+
+
+class Strict:
+    """A decoder that takes at most `rows` utterances at once, and none of `frames` frames."""
+
+    def __init__(self, inner: Decoder, rows: int, frames: int = -1):
+        self.inner, self.rows, self.frames = inner, rows, frames
+        self.sizes: list[int] = []
+
+    def decode(self, encoded: Encoded, *posteriors: torch.Tensor | None) -> list[Nbest]:
+        self.sizes.append(len(encoded.frames))
+        if self.frames in encoded.frames.tolist():
+            raise DecodeError("this one is bad")
+        if len(encoded.frames) > self.rows:
+            torch.empty(1 << 60)  # what no machine has
+        return self.inner.decode(encoded, *posteriors)
+
+
+def test_every_utterance_is_encoded_once_for_all_decoders(bundle, manifest):
+    rows = []
+    bundle.model.encoder.register_forward_hook(lambda _, inputs, out: rows.append(len(out.frames)))
+    together = evaluate_all(bundle, jobs(bundle), manifest, device=CPU, batches=[[0, 1, 2], [3, 4, 5, 6, 7]])
+    assert sum(rows) == len(manifest)
+    for name in PRESETS:
+        alone = evaluate(
+            bundle, decoder_for(bundle, load_decoder(name, bundle.config)), manifest, device=CPU, batch_seconds=4.0
+        )
+        assert [item.text for item in together[name].items] == [item.text for item in alone.items]
+        assert [item.place for item in together[name].items] == list(range(len(manifest)))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+def test_no_batch_changes_a_result_of_any_decoder(bundle, manifest, dtype, tolerance):
+    """From audio to n-best: one by one, in odd batches, all together; the design's tolerances."""
+    frontend = bundle.frontend.forward
+    bundle.frontend.forward = lambda audio, lengths: frontend(audio.to(dtype), lengths)
+    bundle.frontend.to(dtype)
+    bundle.model.to(dtype)
+    several = {name: job_for(bundle, wished(bundle, name), search_errors=False) for name in PRESETS}
+    ways = [[[place] for place in range(8)], [[7, 0, 3], [1], [6, 2, 5, 4]], [list(range(8))]]
+    alone, few, many = (evaluate_all(bundle, several, manifest, device=CPU, batches=way) for way in ways)
+    for name in PRESETS:
+        for one, other, third in zip(alone[name].items, few[name].items, many[name].items, strict=True):
+            assert one.text == other.text == third.text
+            assert [other.score, third.score] == pytest.approx([one.score] * 2, abs=tolerance)
+            scores = [[text.score for text in item.nbest] for item in (one, other, third)]
+            assert scores[1] == pytest.approx(scores[0], abs=tolerance)
+            assert scores[2] == pytest.approx(scores[0], abs=tolerance)
+
+
+def wished(bundle: Bundle, name: str):
+    from hybrid_asr.decoders import with_nbest
+
+    return with_nbest(load_decoder(name, bundle.config), 4)
+
+
+def test_a_batch_that_does_not_fit_is_cut_and_the_texts_are_the_same(bundle, manifest):
+    whole = evaluate_all(bundle, jobs(bundle), manifest, device=CPU, batches=[list(range(8))])
+    tight = {name: Job(Strict(job.decoder, 3)) for name, job in jobs(bundle).items()}
+    room = Room.of(CPU, expected_cost(bundle, [load_decoder(name, bundle.config) for name in PRESETS]))
+    found = evaluate_all(bundle, tight, manifest, device=CPU, room=room)
+    for name in PRESETS:
+        assert [item.text for item in found[name].items] == [item.text for item in whole[name].items]
+        assert not found[name].failed
+        assert tight[name].decoder.sizes == [8, 4, 2, 2, 4, 2, 2]
+        assert found[name].peak > 1 << 20, "the system tells it here"
+    assert room.most_s < 8 * manifest.durations.max(), "the next batch is smaller"
+
+
+def test_an_encoder_that_runs_out_of_memory_takes_fewer_at_once(bundle, manifest):
+    whole = evaluate_all(bundle, jobs(bundle), manifest, device=CPU, batches=[list(range(8))])
+
+    def tight(module, inputs):
+        if len(inputs[0].frames) > 2:
+            torch.empty(1 << 60)
+
+    bundle.model.encoder.register_forward_pre_hook(tight)
+    found = evaluate_all(bundle, jobs(bundle), manifest, device=CPU, batches=[list(range(8))])
+    assert {name: [item.text for item in one.items] for name, one in found.items()} == {
+        name: [item.text for item in one.items] for name, one in whole.items()
+    }
+
+
+def test_one_that_no_decoder_takes_is_named_and_the_others_go_on(bundle, manifest):
+    frames = sorted(bundle.model.output_length(bundle.frontend.frames(int(one * 8000))) for one in manifest.durations)[
+        -1
+    ]
+    both = {
+        "good": Job(decoder_for(bundle, load_decoder("ctc_greedy", bundle.config))),
+        "bad": Job(Strict(decoder_for(bundle, load_decoder("ctc_greedy", bundle.config)), 8, frames)),
+        "none": Job(Strict(decoder_for(bundle, load_decoder("ctc_greedy", bundle.config)), 0)),
+    }
+    told = []
+    found = evaluate_all(bundle, both, manifest, device=CPU, batches=[list(range(8))], bad=told.append)
+    assert len(found["good"].items) == 8 and not found["good"].failed
+    assert len(found["bad"].items) + len(found["bad"].failed) == 8
+    assert found["bad"].failed and all(one.reason == "this one is bad" for one in found["bad"].failed)
+    assert len(found["none"].failed) == 8 and all("memory ran out" in one.reason for one in found["none"].failed)
+    assert sorted(told) == sorted([*found["bad"].failed, *found["none"].failed])
+
+
+def test_audio_that_a_search_does_not_take_is_refused_with_limit_and_remedy(bundle, manifest):
+    greedy = decoder_for(bundle, load_decoder("ctc_greedy", bundle.config))
+    shortest = float(manifest.durations.min())
+    short = {"search": Job(greedy, longest_s=shortest), "any": Job(greedy)}
+    found = evaluate_all(bundle, short, manifest, device=CPU, batches=[list(range(8))])
+    assert len(found["any"].items) == 8
+    refused = {one.place for one in found["search"].failed}
+    assert refused == {place for place in range(8) if manifest.durations[place] > shortest}
+    assert {item.place for item in found["search"].items} == set(range(8)) - refused
+    assert all(f"at most {shortest:g} s" in one.reason and "ctc_greedy" in one.reason for one in found["search"].failed)
+
+
+def test_search_errors_are_what_twice_the_beam_does_better(bundle, manifest):
+    """Beam 1 misses something here, and what it misses is what the wider search finds, utterance by utterance."""
+    narrow = load_decoder("joint", bundle.config, ["decode.beam=1", "decode.ctc_weight=0.9"])
+    wide = load_decoder("joint", bundle.config, ["decode.beam=2", "decode.ctc_weight=0.9"])
+    both = {"narrow": job_for(bundle, narrow, search_errors=True), "wide": job_for(bundle, wide, search_errors=False)}
+    found = evaluate_all(bundle, both, manifest, device=CPU, batches=[list(range(8))])
+    pairs = zip(found["narrow"].items, found["wide"].items, strict=True)
+    assert [item.missed for item in found["narrow"].items] == [two.score > one.score + 1e-4 for one, two in pairs]
+    assert all(item.missed is None for item in found["wide"].items)
+
+
+def test_nothing_is_decoded_in_training_mode(bundle, manifest):
+    bundle.model.train()
+    with pytest.raises(AssertionError, match="dropout"):
+        evaluate_all(bundle, jobs(bundle), manifest, device=CPU, batches=[[0]])
+
+
+def test_presets_are_those_of_the_folder():
+    assert sorted(path.stem for path in (Path(__file__).parents[1] / "conf/decode").glob("*.yaml")) == PRESETS
