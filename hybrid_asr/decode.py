@@ -25,10 +25,10 @@ from hybrid_asr.decoders import (
 )
 from hybrid_asr.decoding.build import DecodeConfig, serves
 from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import expected_cost, job_for, pick_device, refuse_wide_beams, wider
+from hybrid_asr.evaluation import expected_cost, job_for, jobs_of_values, pick_device, refuse_wide_beams, wider
 from hybrid_asr.memory import keep_freed_memory
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.one_pass import Evaluation, evaluate_all
+from hybrid_asr.one_pass import Evaluation, Job, evaluate_all
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.reports import earlier_report, file_digest, score_items, signatures, table, usage, write_decoding
 from hybrid_asr.room import Room
@@ -136,12 +136,11 @@ class _Work:
             rows = earlier_rows(curve_file(self.run.folder, on, label, wanted.key), signs)
             begun.append(_Begun(name, label, served, signs, rows))
         jobs = {
-            f"{one.name} {wanted.setting(value)}": settings
+            f"{one.name} {wanted.setting(value)}": job
             for one in begun
-            for value, settings in one.served.items()
-            if value not in one.rows
+            for value, job in jobs_of_values(self.bundle, one.missing()).items()
         }
-        found = self._evaluate(jobs, manifest, on, nbest=1, search_errors=False)
+        found = self._evaluate(jobs, manifest, on)
         purpose: Purpose = "selection" if on == "valid" else "not for selection"
         for one in begun:
             for value, settings in one.served.items():
@@ -199,7 +198,8 @@ class _Work:
             if found is not None:
                 reports[label] = found
         missing = {label: settings for label, settings in wishes.items() if label not in reports}
-        done = self._evaluate(missing, manifest, set_name, nbest=self.nbest, search_errors=self.search_errors)
+        jobs = {label: job_for(self.bundle, one, search_errors=self.search_errors) for label, one in missing.items()}
+        done = self._evaluate(jobs, manifest, set_name)
         for label, found in done.items():
             (place / label / "report.json").unlink(missing_ok=True)
             if found.items:
@@ -207,13 +207,10 @@ class _Work:
                 reports[label] = write_decoding(place / label, found, wishes[label], sign, self.metric)
         return {f"{set_name}/{label}": reports[label] for label in wishes if label in reports}
 
-    def _evaluate(
-        self, wishes: Mapping[str, DecodeConfig], manifest: Manifest, set_name: str, *, nbest: int, search_errors: bool
-    ) -> dict[str, Evaluation]:
+    def _evaluate(self, jobs: Mapping[str, Job], manifest: Manifest, set_name: str) -> dict[str, Evaluation]:
         """Decode in one pass and remember what failed."""
-        if not wishes:
+        if not jobs:
             return {}
-        jobs = {label: job_for(self.bundle, one, search_errors=search_errors) for label, one in wishes.items()}
         found = evaluate_all(self.bundle, jobs, manifest, device=self.device, room=self.room)
         for label, one in found.items():
             for failed in one.failed:
@@ -263,6 +260,10 @@ class _Begun(NamedTuple):
     served: dict[Value, DecodeConfig]
     signs: dict[Value, str]
     rows: dict[Value, dict[str, Any]]
+
+    def missing(self) -> dict[Value, DecodeConfig]:
+        """The values that have no row yet."""
+        return {value: settings for value, settings in self.served.items() if value not in self.rows}
 
 
 def _amended(cfg: RunConfig, overrides: Sequence[str]) -> RunConfig:

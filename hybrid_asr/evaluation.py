@@ -1,17 +1,20 @@
 """Decoding a whole set: audio in, hypotheses out.  Validation and `hybrid-asr decode` are this same function."""
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 
+from hybrid_asr.config.compose import digest
 from hybrid_asr.config.schema import field_types, parse, plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import evaluation_batches
-from hybrid_asr.decoding.build import DecodeConfig, Decoder, build_decoder
-from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
-from hybrid_asr.decoding.hypothesis import Hypothesis
+from hybrid_asr.decoding.build import LONGEST_S, DecodeConfig, Decoder, build_decoder, takes_any_length
+from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest
 from hybrid_asr.decoding.joint import SearchConfig
+from hybrid_asr.decoding.rescoring import RescoringConfig, rerank
 from hybrid_asr.encoding import Heard
 from hybrid_asr.errors import UserError
 from hybrid_asr.memory import free_bytes
@@ -19,7 +22,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.one_pass import NOTHING, Evaluation, Failed, Job, decode_nbest, evaluate_all
 from hybrid_asr.room import Cost
 
-LONGEST_S = 120.0  # seconds of audio up to which a search is exact and fits into memory
+T = TypeVar("T")
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -48,8 +51,29 @@ def job_for(bundle: Bundle, cfg: DecodeConfig, *, search_errors: bool) -> Job:
         decoder_for(bundle, cfg),
         None if wide is None else decoder_for(bundle, wide),
         rank=(lambda one: one.score / (len(one.labels) + 1)) if length else (lambda one: one.score),
-        longest_s=math.inf if isinstance(cfg, CtcGreedyConfig) else LONGEST_S,
+        longest_s=math.inf if takes_any_length(cfg) else LONGEST_S,
     )
+
+
+def jobs_of_values(bundle: Bundle, settings: Mapping[T, DecodeConfig]) -> dict[T, Job]:
+    """A job for each value of a setting. Rescoring decodes once and only ranks anew, whatever its weight is."""
+    first = next(iter(settings.values()), None)
+    if not isinstance(first, RescoringConfig) or len({_unweighted(one) for one in settings.values()}) > 1:
+        return {value: job_for(bundle, one, search_errors=False) for value, one in settings.items()}
+    one_for_all = job_for(bundle, dataclasses.replace(first, nbest=first.beam), search_errors=False)
+
+    def ranked(weight: float) -> Callable[[Nbest], Nbest]:
+        return lambda nbest: rerank(nbest, ctc_weight=weight)[: first.nbest]
+
+    return {
+        value: dataclasses.replace(one_for_all, finish=ranked(plain(one)["ctc_weight"]))
+        for value, one in settings.items()
+    }
+
+
+def _unweighted(cfg: DecodeConfig) -> str:
+    """All settings but the weight."""
+    return digest(plain(cfg) | {"ctc_weight": None})
 
 
 def wider(cfg: DecodeConfig) -> DecodeConfig | None:

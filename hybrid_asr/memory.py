@@ -1,6 +1,7 @@
 """Memory: what is free, what is held at most, and what the C library does with what is freed."""
 
 import ctypes
+import gc
 import re
 import resource
 from collections.abc import Callable
@@ -28,7 +29,8 @@ def keep_freed_memory() -> bool:
 
 
 def give_back() -> None:
-    """Let go of memory that is kept but not used."""
+    """Let go of memory that is kept but not used, cycles of Python's objects with their tensors among it."""
+    gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -73,18 +73,22 @@ class Evaluation(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A decoder of a pass. `wider` is the same search with twice the beam, which shows what the beam misses."""
+    """A decoder of a pass. `wider` is the same search with twice the beam, which shows what the beam misses.
+
+    Jobs that have one decoder in common run it once; each may `finish` an n-best in its own way.
+    """
 
     decoder: Decoder
     wider: Decoder | None = None
     rank: Callable[[Hypothesis], float] = lambda hypothesis: hypothesis.score
     longest_s: float = math.inf  # seconds of audio that it takes
+    finish: Callable[[Nbest], Nbest] = lambda nbest: nbest
 
 
 @torch.inference_mode()
 def decode_nbest(decoder: Decoder, heard: Heard) -> list[Nbest]:
     """The n-best of every utterance that was heard."""
-    return [] if heard.encoded is None else decoder.decode(heard.encoded)
+    return [] if heard.encoded is None else decoder.decode(heard.encoded, heard.posteriors)
 
 
 def evaluate_all(
@@ -142,6 +146,10 @@ class _Pass:
     ):
         self.bundle, self.manifest, self.device, self.room, self.bad = bundle, manifest, device, room, bad
         self.tallies = {name: _Tally(job) for name, job in jobs.items()}
+        shared: dict[int, list[_Tally]] = {}
+        for tally in self.tallies.values():
+            shared.setdefault(id(tally.job.decoder), []).append(tally)
+        self.groups = list(shared.values())  # of jobs with one decoder
         self.encode_s = 0.0
         self.largest_s = 0.0  # the largest batch so far
 
@@ -186,37 +194,41 @@ class _Pass:
             ran_out_with=lambda rows: self._too_much(rows, seconds / len(indices)),
         ):
             places = [indices[row] for row in rows]
-            for tally in self.tallies.values():
-                peaks.append(self._decode(tally, places, heard, measuring))
+            for group in self.groups:
+                peaks.append(self._decode(group, places, heard, measuring))
         known = [peak for peak in peaks if peak is not None]
         if self.room is not None and measuring and known and before is not None:
             self.room.learn(len(indices), seconds, max(known) - before)
 
-    def _decode(self, tally: _Tally, places: Sequence[int], heard: Heard, measuring: bool) -> int | None:
-        """Give one job what was heard of the utterances at `places`."""
-        own = [
-            row for row in range(len(heard.places)) if self._length(places[heard.places[row]]) <= tally.job.longest_s
-        ]
-        each = float(max((self._length(place) for place in places), default=0.0))
+    def _decode(self, group: Sequence[_Tally], places: Sequence[int], heard: Heard, measuring: bool) -> int | None:
+        """Give the jobs of one decoder what was heard of the utterances at `places`."""
+        lengths, job = self.manifest.durations[list(places)], group[0].job
+        own = [row for row, place in enumerate(heard.places) if lengths[place] <= job.longest_s]
+        peaks: list[int | None] = [None]
 
         def decode(rows: list[int]) -> list[Nbest]:
-            found, took, peak = self._timed(lambda: decode_nbest(tally.job.decoder, heard.pick(rows)), measuring)
-            tally.search_s += took
-            tally.peak = max((one for one in (tally.peak, peak) if one is not None), default=None)
+            found, took, peak = self._timed(lambda: decode_nbest(job.decoder, heard.pick(rows)), measuring)
+            peaks.append(peak)
+            for tally in group:
+                tally.search_s += took
             return found
 
         def failed(row: int, error: UserError) -> None:
-            self._failed(tally, places[heard.places[row]], str(error))
+            for tally in group:
+                self._failed(tally, places[heard.places[row]], str(error))
 
-        for rows, nbests in in_pieces(own, decode, failed=failed, ran_out_with=lambda rows: self._too_much(rows, each)):
-            missed = self._missed(tally.job, heard, rows, nbests)
-            tally.items += [
-                self._outcome(places[heard.places[row]], nbest, miss)
-                for row, nbest, miss in zip(rows, nbests, missed, strict=True)
-            ]
-        unheard = set(range(len(places))) - set(heard.places)
-        tally.items += [self._outcome(places[row], [NOTHING], None) for row in sorted(unheard)]
-        return tally.peak
+        longest = float(lengths.max())
+        for rows, nbests in in_pieces(own, decode, failed=failed, ran_out_with=lambda n: self._too_much(n, longest)):
+            for tally in group:
+                found = [tally.job.finish(nbest) for nbest in nbests]
+                missed = self._missed(tally.job, heard, rows, found)
+                outcomes = zip((places[heard.places[row]] for row in rows), found, missed, strict=True)
+                tally.items += [self._outcome(*outcome) for outcome in outcomes]
+        unheard = [place for row, place in enumerate(places) if row not in set(heard.places)]
+        for tally in group:
+            tally.items += [self._outcome(place, [NOTHING], None) for place in unheard]
+            tally.peak = max((one for one in (tally.peak, *peaks) if one is not None), default=None)
+        return group[0].peak
 
     def _missed(self, job: Job, heard: Heard, rows: list[int], nbests: Sequence[Nbest]) -> list[bool | None]:
         """Whether twice the beam finds a better hypothesis; where that fails, nobody knows."""
@@ -250,9 +262,6 @@ class _Pass:
             nbest=tuple(several),
             missed=missed,
         )
-
-    def _length(self, place: int) -> float:
-        return float(self.manifest.durations[place])
 
     def _too_much(self, rows: int, each_s: float) -> None:
         if self.room is not None:

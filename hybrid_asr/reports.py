@@ -91,9 +91,8 @@ def _failed_note(found: Evaluation) -> str:
     if not found.failed:
         return ""
     lines = [f"  {one.id}: {one.reason}" for one in found.failed]
-    head = (
-        f"{len(found.failed)} of {len(found.failed) + len(found.items)} utterances failed; the rates are of the rest:"
-    )
+    total = len(found.failed) + len(found.items)
+    head = f"{len(found.failed)} of {total} utterances could not be decoded; the rates are of the rest:"
     return "\n".join([head, *lines]) + "\n\n"
 
 

@@ -82,9 +82,11 @@ class Curve:
         whole = [row for row in self.rows if not row["failed"]]
         if not whole:
             return None
-        return min(whole, key=lambda row: (row[self.metric], round(abs(row["value"] - self.own), 9), row["value"]))[
-            "value"
-        ]
+
+        def order(row: Mapping[str, Any]) -> tuple[float, float, Value]:
+            return row[self.metric], round(abs(row["value"] - self.own), 9), row["value"]
+
+        return min(whole, key=order)["value"]
 
     def path(self, run: Path) -> Path:
         """Where it is kept."""

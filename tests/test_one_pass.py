@@ -11,7 +11,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoders import load_decoder
 from hybrid_asr.decoding.build import Decoder
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
-from hybrid_asr.evaluation import decoder_for, evaluate, expected_cost, job_for
+from hybrid_asr.evaluation import decoder_for, evaluate, expected_cost, job_for, jobs_of_values
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.one_pass import Job, evaluate_all
@@ -94,11 +94,12 @@ def wished(bundle: Bundle, name: str):
 
 
 def test_a_batch_that_does_not_fit_is_cut_and_the_texts_are_the_same(bundle, manifest):
-    whole = evaluate_all(bundle, jobs(bundle), manifest, device=CPU, batches=[list(range(8))])
-    tight = {name: Job(Strict(job.decoder, 3)) for name, job in jobs(bundle).items()}
-    room = Room.of(CPU, expected_cost(bundle, [load_decoder(name, bundle.config) for name in PRESETS]))
+    both = {name: job for name, job in jobs(bundle).items() if name in ("ctc_greedy", "joint")}
+    whole = evaluate_all(bundle, both, manifest, device=CPU, batches=[list(range(8))])
+    tight = {name: Job(Strict(job.decoder, 3)) for name, job in both.items()}
+    room = Room.of(CPU, expected_cost(bundle, [load_decoder(name, bundle.config) for name in both]))
     found = evaluate_all(bundle, tight, manifest, device=CPU, room=room)
-    for name in PRESETS:
+    for name in both:
         assert [item.text for item in found[name].items] == [item.text for item in whole[name].items]
         assert not found[name].failed
         assert tight[name].decoder.sizes == [8, 4, 2, 2, 4, 2, 2]
@@ -107,14 +108,15 @@ def test_a_batch_that_does_not_fit_is_cut_and_the_texts_are_the_same(bundle, man
 
 
 def test_an_encoder_that_runs_out_of_memory_takes_fewer_at_once(bundle, manifest):
-    whole = evaluate_all(bundle, jobs(bundle), manifest, device=CPU, batches=[list(range(8))])
+    both = {name: job for name, job in jobs(bundle).items() if name in ("ctc_greedy", "joint")}
+    whole = evaluate_all(bundle, both, manifest, device=CPU, batches=[list(range(8))])
 
     def tight(module, inputs):
         if len(inputs[0].frames) > 2:
             torch.empty(1 << 60)
 
     bundle.model.encoder.register_forward_pre_hook(tight)
-    found = evaluate_all(bundle, jobs(bundle), manifest, device=CPU, batches=[list(range(8))])
+    found = evaluate_all(bundle, both, manifest, device=CPU, batches=[list(range(8))])
     assert {name: [item.text for item in one.items] for name, one in found.items()} == {
         name: [item.text for item in one.items] for name, one in whole.items()
     }
@@ -169,3 +171,21 @@ def test_nothing_is_decoded_in_training_mode(bundle, manifest):
 
 def test_presets_are_those_of_the_folder():
     assert sorted(path.stem for path in (Path(__file__).parents[1] / "conf/decode").glob("*.yaml")) == PRESETS
+
+
+def test_rescoring_with_many_weights_searches_once_and_is_each_of_them(bundle, manifest):
+    """The n-best of CTC does not depend on the weight: only its order does."""
+    values = {
+        weight: load_decoder("rescoring", bundle.config, [f"decode.ctc_weight={weight}"]) for weight in (0.0, 0.4, 1.0)
+    }
+    shared = jobs_of_values(bundle, values)
+    assert len({id(job.decoder) for job in shared.values()}) == 1
+    alone = {weight: job_for(bundle, one, search_errors=False) for weight, one in values.items()}
+    ways = [evaluate_all(bundle, each, manifest, device=CPU, batches=[list(range(8))]) for each in (shared, alone)]
+    for weight in values:
+        one, other = (way[weight].items for way in ways)
+        assert [item.text for item in one] == [item.text for item in other]
+        assert [item.score for item in one] == pytest.approx([item.score for item in other], abs=1e-6)
+    assert len({tuple(item.score for item in ways[0][weight].items) for weight in values}) == 3
+    wider = values | {2.0: load_decoder("rescoring", bundle.config, ["decode.beam=4"])}
+    assert len({id(job.decoder) for job in jobs_of_values(bundle, wider).values()}) == 4, "another beam, another n-best"

@@ -19,9 +19,8 @@ class Shown(NamedTuple):
 
 def find_sweeps(run: Run) -> list[Shown | Note]:
     """All sweeps of a run; a damaged one is a note."""
-    return [
-        attempt(lambda path=path: show(read_curve(path))) for path in sorted(run.folder.glob("decode/*/sweep-*.json"))
-    ]
+    paths = sorted(run.folder.glob("decode/*/sweep-*.json"))
+    return [attempt(lambda path=path: show(read_curve(path))) for path in paths]
 
 
 def show(curve: Curve) -> Shown:
