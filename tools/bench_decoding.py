@@ -5,12 +5,14 @@
     .venv-peers/bin/python tools/bench_decoding.py parts        # the cached decoder and the prefix scorer, each alone
     .venv-peers/bin/python tools/bench_decoding.py plot         # cost against beam, batch, audio and vocabulary
     .venv-peers/bin/python tools/bench_decoding.py gpu          # batches of 1 to 128, where there is a GPU
+    .venv-peers/bin/python tools/bench_decoding.py an4 --model runs/espnet_an4 --data data/an4/test.jsonl
 
 The workload: a Conformer of 12 x 256 and a decoder of 6 x 256 with random weights, 10 s of noise, beam 10, CTC weight
 0.3, exactly 40 labels (eos is out of the question); seconds are those of an utterance, from encoder output to n-best.
 ESPnet and ours have the same weights and the same encoder outputs, and no ratio is printed where their n-best differ.
 Each contestant is a process of its own; they take turns, and medians over the rounds count. `--realtime` (root) puts
-the measured section before all other processes of a shared machine.
+the measured section before all other processes of a shared machine. `an4` decodes a whole set from audio to text with
+a model that ESPnet trained (tools/train_espnet_an4.py) and we import: ESPnet one utterance at a time, ours in batches.
 """
 
 import argparse
@@ -23,14 +25,17 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from decoding_audio import LISTENERS
 from decoding_parts import PlainDecoder
 from decoding_plot import Point, case_at, draw, places
+from decoding_prefix import LoopSearcher, PrefixSearcher
 from decoding_toolkits import EspnetSearcher, OurSearcher, Searcher, SpeechBrainSearcher
 from decoding_work import ROWS, Case, Verdict, compare, gathered, request, turn_of
 from sidebyside import Contest, Row, medians, ratio, serve, timed
 from toolkits import Sizes
 
 ESPNET, SPEECHBRAIN, OURS, HALF = "ESPnet 202511", "SpeechBrain 1.1.2", "ours", "ours, bf16"
+LOOP, PREFIX = "plain loops", "ours, prefix beam"
 PLAIN = {
     "frame-by-frame CTC": {"frame_by_frame": True, "uncached": False},
     "uncached decoder": {"frame_by_frame": False, "uncached": True},
@@ -41,6 +46,8 @@ SEARCHERS: dict[str, Callable[[Sizes, str], Searcher]] = {
     SPEECHBRAIN: SpeechBrainSearcher,
     OURS: OurSearcher,
     HALF: partial(OurSearcher, dtype="bfloat16"),
+    LOOP: LoopSearcher,
+    PREFIX: PrefixSearcher,
     **{name: partial(OurSearcher, kind=partial(PlainDecoder, **ways)) for name, ways in PLAIN.items()},
 }
 GPU_BATCHES = (1, 8, 32, 128)
@@ -52,7 +59,7 @@ def main() -> int:
     options = arguments(sys.argv[1:])
     if options.worker:
         return serve(lambda: contestant(options))
-    rows = {"table": table, "parts": parts, "plot": plot, "gpu": gpu}[options.what](options)
+    rows = {"table": table, "parts": parts, "plot": plot, "gpu": gpu, "an4": an4}[options.what](options)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return 0
@@ -61,12 +68,14 @@ def main() -> int:
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("table", "parts", "plot", "gpu"))
+    parser.add_argument("what", choices=("table", "parts", "plot", "gpu", "an4"))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--realtime", action="store_true")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these contestants alone")
     parser.add_argument("--rows", nargs="+", metavar="NAME", choices=ROWS, default=list(ROWS), help="these rows alone")
+    parser.add_argument("--model", type=Path, metavar="FOLDER", help="an4: config.yaml and model.pth of ESPnet's model")
+    parser.add_argument("--data", type=Path, metavar="MANIFEST", help="an4: the set to decode")
     parser.add_argument(
         "--out", type=Path, default=Path("docs"), metavar="FOLDER", help="where `plot` puts its picture"
     )
@@ -75,6 +84,8 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args(words)
+    if options.what == "an4" and not (options.model and options.data):
+        parser.error("an4 needs --model and --data")
     if options.rounds < 1 or options.threads < 1:
         parser.error("--rounds and --threads are at least 1")
     return options
@@ -84,6 +95,8 @@ def contestant(options: argparse.Namespace) -> Callable[[Row], Row]:
     """What decodes a case for each request; the answer holds the seconds of an utterance and the n-best."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
+    if options.what == "an4":
+        return listening(options)
     searcher = SEARCHERS[options.worker](TINY if options.tiny else Sizes(), options.device)
 
     def answer(asked: Row) -> Row:
@@ -96,6 +109,20 @@ def contestant(options: argparse.Namespace) -> Callable[[Row], Row]:
     return answer
 
 
+def listening(options: argparse.Namespace) -> Callable[[Row], Row]:
+    """What takes utterances of a set from audio to text for each request."""
+    listener = LISTENERS[options.worker](options.model, options.data)
+    everyone = range(len(listener.manifest))
+
+    def answer(asked: Row) -> Row:
+        places = everyone[asked["turn"] :: asked["rounds"]] if listener.share else everyone
+        seconds, said = timed(lambda: listener.listen(places), realtime=options.realtime)
+        audio = float(sum(listener.manifest.durations[place] for place in places))
+        return {"seconds": seconds, "audio": audio, "nbest": said}
+
+    return answer
+
+
 def tiny(case: Case) -> Case:
     """Next to nothing of a case."""
     return case._replace(units=min(case.units, 60), seconds=1.0, labels=5)
@@ -104,6 +131,7 @@ def tiny(case: Case) -> Case:
 def contest(options: argparse.Namespace, names: Sequence[str]) -> Contest:
     """Workers of these names, as far as they are wanted."""
     passed = [options.what, "--threads", str(options.threads), "--device", options.device]
+    passed += [word for key in ("model", "data") if (path := getattr(options, key)) for word in (f"--{key}", str(path))]
     passed += [flag for flag, given in (("--realtime", options.realtime), ("--tiny", options.tiny)) if given]
     wanted = [name for name in names if not options.only or name in options.only]
     return Contest(Path(__file__), wanted, threads=options.threads, options=passed)
@@ -120,6 +148,43 @@ def taken_in_turns(rivals: Contest, names: Sequence[str], case: Case, rounds: in
     return answers
 
 
+def an4(options: argparse.Namespace) -> list[Row]:
+    """A whole set from audio to text; ESPnet, one utterance at a time, decodes a share of it in each round."""
+    rivals = contest(options, list(LISTENERS))
+    print(f"{options.data}, from audio to text: seconds for the whole set; {circumstances(options)}")
+    answers: dict[str, list[Row]] = {name: [] for name in rivals.workers}
+    for turn in range(-1, options.rounds):
+        for name, found in answers.items():
+            found += [rivals.ask(name, turn=max(turn, 0), rounds=options.rounds)][: turn + 1]
+    rivals.close()
+    whole = {name: whole_set(given) for name, given in answers.items()}
+    texts = {name: gathered(given) for name, given in answers.items()}
+    rows: list[Row] = []
+    for name, (seconds, least, most) in whole.items():
+        line = f"  {name:22} {seconds:8.2f} ({least:.2f} … {most:.2f})"
+        if name != ESPNET and ESPNET in whole:
+            verdict = compare(texts[name], texts[ESPNET])
+            said = f"{verdict.best} of {len(texts[name])} texts equal"
+            row = ratio(f"an4: {name}", seconds, whole[ESPNET][0], "seconds, the whole set") | {"texts": said}
+            complete = verdict.best == len(texts[name])
+            rows.append(row if complete else row | {"ratio": None, "why": said})
+            line += f"  {whole[ESPNET][0] / seconds:6.2f}x  {said}" if complete else f"  no ratio: {said}"
+        print(line)
+    return rows
+
+
+def whole_set(given: Sequence[Row]) -> tuple[float, float, float]:
+    """Seconds for the whole set: median, least and most over rounds; of shares their sum, and the range that each
+    share alone would give."""
+    most = max(row["audio"] for row in given)
+    if most == min(row["audio"] for row in given):
+        found = medians({"": given}, "seconds")[""]
+        return found
+    audio, seconds = (sum(row[key] for row in given) for key in ("audio", "seconds"))
+    rates = [row["seconds"] / row["audio"] for row in given]
+    return seconds, audio * min(rates), audio * max(rates)
+
+
 def circumstances(options: argparse.Namespace) -> str:
     """What a table was measured under."""
     return (
@@ -129,7 +194,8 @@ def circumstances(options: argparse.Namespace) -> str:
 
 def table(options: argparse.Namespace) -> list[Row]:
     """Ours and the peers, row by row."""
-    rivals = contest(options, [ESPNET, SPEECHBRAIN, OURS, HALF])
+    wanted = {name for row in options.rows for name in contestants_of(ROWS[row])}
+    rivals = contest(options, [name for name in SEARCHERS if name in wanted])
     print(f"Seconds of an utterance, encoder left out: median (least … most); {circumstances(options)}")
     if HALF in rivals.workers and not bf16_units():
         print("This processor has no units for bf16: those rows are slow here, and say nothing.")
@@ -141,9 +207,14 @@ def table(options: argparse.Namespace) -> list[Row]:
 def measured(options: argparse.Namespace, rivals: Contest, row: str) -> list[Row]:
     """One row: its lines on the screen, and for `--json`."""
     case = ROWS[row]
-    names = [ESPNET, *([SPEECHBRAIN] if case.batch <= 8 else []), OURS, *([HALF] if case.mode == "joint" else [])]
-    answers = taken_in_turns(rivals, names, case, options.rounds)
-    return report(row, case, answers)
+    return report(row, case, taken_in_turns(rivals, contestants_of(case), case, options.rounds))
+
+
+def contestants_of(case: Case) -> list[str]:
+    """Who takes part in a row, whom ours is compared with first."""
+    if case.mode == "ctc_prefix":
+        return [LOOP, PREFIX]
+    return [ESPNET, *([SPEECHBRAIN] if case.batch <= 8 else []), OURS, *([HALF] if case.mode == "joint" else [])]
 
 
 def report(row: str, case: Case, answers: dict[str, list[Row]]) -> list[Row]:
@@ -152,14 +223,15 @@ def report(row: str, case: Case, answers: dict[str, list[Row]]) -> list[Row]:
     texts = {name: gathered(given) for name, given in answers.items()}
     print(f"\n{row}: {case.mode}, V {case.units}, batch {case.batch}, beam {case.beam}, {case.seconds:g} s")
     rows: list[Row] = []
+    other = LOOP if case.mode == "ctc_prefix" else ESPNET
     for name, (middle, least, most) in found.items():
         line = f"  {name:18} {middle:8.4f} ({least:.4f} … {most:.4f})"
         if name == SPEECHBRAIN:
             line += "  weights of its own"
             if OURS in found:
                 rows.append(other_weights(row, found[OURS][0], middle))
-        elif name != ESPNET and ESPNET in found:
-            one, said = against(row, name, case, middle, found[ESPNET][0], compare(texts[name], texts[ESPNET]))
+        elif name != other and other in found:
+            one, said = against(row, name, case, middle, found[other][0], compare(texts[name], texts[other]))
             if name == HALF and OURS in texts:
                 said += f"; against float32: {compare(texts[name], texts[OURS])}"
             rows.append(one)

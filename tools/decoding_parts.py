@@ -109,6 +109,9 @@ class UncachedDecoder:
     def __init__(self, decoder):
         self.decoder = decoder
 
+    def __call__(self, encoded: Encoded, labels: Tensor) -> Tensor:
+        return self.decoder(encoded, labels)
+
     def start(self, encoded: Encoded, beams: int) -> Said:
         states, frames = (part.repeat_interleave(beams, dim=0) for part in encoded)
         return Said(Encoded(states, frames), frames[:, None][:, :0])

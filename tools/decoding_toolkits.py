@@ -10,10 +10,15 @@ from decoding_work import Case, NbestTexts
 from toolkits import Espnet, Sizes, SpeechBrain
 from torch import Tensor, nn
 
+from hybrid_asr.convert.espnet_config import EPS as NORM_EPS
+from hybrid_asr.convert.espnet_weights import ours_from_theirs, weight_map
 from hybrid_asr.decoding.build import SearchDecoder
 from hybrid_asr.decoding.joint import SearchConfig
+from hybrid_asr.memory import keep_freed_memory
+from hybrid_asr.models.conformer import ConformerConfig
 from hybrid_asr.models.ctc import CtcHead
 from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.models.hybrid import ModelConfig
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
 
 NEVER = -1e4  # the bias of eos: no hypothesis ends before its last label
@@ -192,47 +197,21 @@ class Heads(nn.Module):
 
     def __init__(self, model, sizes: Sizes):
         super().__init__()
-        cfg = TransformerDecoderConfig(
-            dim=sizes.dim, layers=sizes.decoder_layers, heads=sizes.heads, feed_forward=sizes.feed_forward
+        decoder = TransformerDecoderConfig(
+            dim=sizes.dim,
+            layers=sizes.decoder_layers,
+            heads=sizes.heads,
+            feed_forward=sizes.feed_forward,
+            norm_eps=NORM_EPS,
         )
+        encoder = ConformerConfig(dim=sizes.dim, layers=1, heads=sizes.heads, feed_forward=1, kernel=1, channels=1)
         self.ctc = CtcHead(sizes.dim, sizes.units)
-        self.ctc.project.load_state_dict(model.ctc.ctc_lo.state_dict())
-        self.decoder = TransformerDecoder(cfg, sizes.dim, sizes.units, model.sos)
-        self.decoder.load_state_dict(translated(model.decoder.state_dict(), self.decoder))
-        for norm in (part for part in self.decoder.modules() if isinstance(part, nn.LayerNorm)):
-            norm.eps = 1e-12  # ESPnet's
+        self.decoder = TransformerDecoder(decoder, sizes.dim, sizes.units, model.sos)
+        entries = [
+            one for one in weight_map(ModelConfig(encoder=encoder, decoder=decoder)) if one.ours in self.state_dict()
+        ]
+        self.load_state_dict(ours_from_theirs(entries, model.state_dict(), self.state_dict()))
         self.eval()
-
-
-OURS = {
-    "embedding": "embed.0",
-    "norm": "after_norm",
-    "output": "output_layer",
-    "norms.0": "norm1",
-    "norms.1": "norm2",
-    "norms.2": "norm3",
-    "self_attention.project": "self_attn.linear_{qkv}",
-    "self_attention.output": "self_attn.linear_out",
-    "cross_attention.query": "src_attn.linear_q",
-    "cross_attention.key_value": "src_attn.linear_{kv}",
-    "cross_attention.output": "src_attn.linear_out",
-    "feed_forward.expand": "feed_forward.w_1",
-    "feed_forward.contract": "feed_forward.w_2",
-}
-
-
-def translated(weights: dict[str, Tensor], decoder: TransformerDecoder) -> dict[str, Tensor]:
-    """ESPnet's decoder weights under our names; projections that we do in one product are put together."""
-    found = {}
-    for name in decoder.state_dict():
-        part, _, last = name.rpartition(".")
-        layer = ""
-        if part.startswith("layers."):
-            _, number, part = part.split(".", 2)
-            layer = f"decoders.{number}."
-        there, _, roles = OURS[part].partition("{")
-        found[name] = torch.cat([weights[f"{layer}{there}{role}.{last}"] for role in roles.strip("}") or [""]])
-    return found
 
 
 class ForcedDecoder(SearchDecoder):
@@ -259,6 +238,7 @@ class OurSearcher:
     ):
         self.dtype: Literal["float32", "bfloat16"] = dtype
         self.kind = kind
+        keep_freed_memory()  # as `hybrid-asr decode` does
         self.models = Models(sizes, device)
         self.heads: dict[int, Heads] = {}
 

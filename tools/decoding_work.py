@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 Text = list[int]
-Mode = Literal["joint", "joint_full", "attention"]
-NbestTexts = list[tuple[Text, float]]  # labels without sos and eos, and their score; best first
+Mode = Literal["joint", "joint_full", "attention", "ctc_prefix"]
+NbestTexts = Sequence[tuple[Text, float]]  # labels without sos and eos, and their score; best first
 TIE = 1e-3  # nats: hypotheses whose scores differ by less may change places in float32
 
 
@@ -14,6 +14,7 @@ class Case(NamedTuple):
     """One piece of work; every hypothesis gets exactly `labels` labels, since eos is out of the question.
 
     `joint`: CTC scores for the decoder's 1.5 × beam best labels, ESPnet's default; `joint_full`: for all of them.
+    `ctc_prefix` starts from made-up posteriors and ends as they say.
     """
 
     mode: Mode
@@ -46,6 +47,7 @@ ROWS = {  # the names of `--json` (ours in bf16 gets names of its own) and what 
     "joint_b32": Case("joint", batch=32),
     "joint_full_b1": Case("joint_full", units=5000),
     "attention_b8": Case("attention", batch=8),
+    "ctc_prefix_b8": Case("ctc_prefix", batch=8),
 }
 
 

@@ -1,0 +1,98 @@
+# pyright: reportMissingImports=false
+"""A whole set from audio to text with a model that ESPnet trained: by its Speech2Text, and by ours, imported."""
+
+import contextlib
+import io as text_io
+import logging
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from decoding_work import NbestTexts
+
+from hybrid_asr.audio import io
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.decoding.joint import SearchConfig
+from hybrid_asr.evaluation import evaluate_all, expected_cost, job_for, pick_device
+from hybrid_asr.memory import keep_freed_memory
+from hybrid_asr.room import Room
+
+BEAM, CTC_WEIGHT = 10, 0.3
+
+
+class Listener(Protocol):
+    """What a toolkit must do to be measured; `share` tells that a round is given only a part of the set."""
+
+    share: bool
+    manifest: Manifest
+
+    def listen(self, places: Sequence[int]) -> dict[int, NbestTexts]:
+        """Read these utterances of the set and decode them; the words of the best text, and its score."""
+        ...
+
+
+def samples_of(manifest: Manifest, place: int, rate: int) -> np.ndarray:
+    """An utterance's audio."""
+    utterance = manifest[place]
+    return io.read(manifest.audio_path(place), rate=rate, start_s=utterance.start_s, duration_s=utterance.duration_s)
+
+
+class EspnetListener:
+    """ESPnet's Speech2Text, one utterance at a time, all else as it comes."""
+
+    share = True
+
+    def __init__(self, folder: Path, data: Path):
+        from espnet2.bin.asr_inference import Speech2Text
+
+        logging.disable(logging.WARNING)
+        self.manifest = Manifest.read(data)
+        with contextlib.redirect_stdout(text_io.StringIO()):
+            self.model = Speech2Text(
+                str(folder / "config.yaml"), str(folder / "model.pth"), beam_size=BEAM, ctc_weight=CTC_WEIGHT
+            )
+
+    def listen(self, places: Sequence[int]) -> dict[int, NbestTexts]:
+        said = {}
+        for place in places:
+            text, *_, hypothesis = self.model(samples_of(self.manifest, place, 16000))[0]
+            said[place] = [(text.split(), float(hypothesis.score))]
+        return said
+
+
+class OurListener:
+    """As `hybrid-asr decode`: read ahead, encode and search in batches, by ESPnet's rules of search or our own."""
+
+    share = False
+
+    def __init__(self, folder: Path, data: Path, search: SearchConfig):
+        from hybrid_asr.exchange import import_espnet
+
+        keep_freed_memory()
+        self.manifest, self.search, self.device = Manifest.read(data), search, pick_device("cpu")
+        with tempfile.TemporaryDirectory() as there:
+            run = import_espnet(folder / "config.yaml", folder / "model.pth", Path(there) / "imported")
+            self.bundle = run.bundle()[0]
+        self.bundle.frontend.eval()
+        self.bundle.model.eval()
+
+    def listen(self, places: Sequence[int]) -> dict[int, NbestTexts]:
+        assert len(places) == len(self.manifest)
+        room = Room.of(self.device, expected_cost(self.bundle, [self.search]))
+        job = job_for(self.bundle, self.search, search_errors=False)
+        found = evaluate_all(self.bundle, {"": job}, self.manifest, device=self.device, room=room)[""]
+        return {one.place: [(one.text.split(), one.score)] for one in found.items}
+
+
+LISTENERS: dict[str, Callable[[Path, Path], Listener]] = {
+    "ESPnet 202511": EspnetListener,
+    "ours, ESPnet's rules": lambda folder, data: OurListener(
+        folder, data, SearchConfig(beam=BEAM, ctc_weight=CTC_WEIGHT, parity="espnet")
+    ),
+    "ours": lambda folder, data: OurListener(folder, data, SearchConfig(beam=BEAM, ctc_weight=CTC_WEIGHT)),
+    "ours, bf16": lambda folder, data: OurListener(
+        folder, data, SearchConfig(beam=BEAM, ctc_weight=CTC_WEIGHT, dtype="bfloat16")
+    ),
+}
