@@ -1,7 +1,6 @@
 """Do ESPnet's models say here what they say there, and ours there what they say here?  In `.venv-peers`:
 
     .venv-peers/bin/python tools/check_espnet.py --model runs/espnet_an4 --data data/an4/test.jsonl
-    .venv-peers/bin/python tools/check_espnet.py --write-fixture tests/audio/espnet_logmel.npz
 
 The model (config.yaml, model.pth) is imported, then both toolkits decode every utterance by itself: ESPnet's
 `Speech2Text` (beam 10, CTC 0.3, its defaults otherwise) and ours as `decode.parity=espnet`. Then our run is exported
@@ -13,7 +12,6 @@ swap those that are nearer.
 import argparse
 import contextlib
 import io as text_io
-import json
 import logging
 import sys
 import tempfile
@@ -24,39 +22,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from espnet2.asr.frontend.default import DefaultFrontend  # pyright: ignore[reportMissingImports]
 from espnet2.bin.asr_inference import Speech2Text  # pyright: ignore[reportMissingImports]
-from espnet2.layers.global_mvn import GlobalMVN  # pyright: ignore[reportMissingImports]
-from espnet2.layers.utterance_mvn import UtteranceMVN  # pyright: ignore[reportMissingImports]
 
 from hybrid_asr.audio import io
-from hybrid_asr.config.schema import field_types
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.joint import SearchConfig
-from hybrid_asr.evaluation import decoder_for, encode
+from hybrid_asr.encoding import encode
+from hybrid_asr.evaluation import decoder_for
 from hybrid_asr.exchange import export_espnet, import_espnet
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run
 
 CTC_WEIGHT = 0.3
-SOUND_S = 0.4  # of the fixture
 CLOSE = 1e-3  # of scores: nearer ones may swap
 FEATURES, STATES = 1e-4, 1e-3
-FRONT_ENDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # our settings, ESPnet's arguments
-    "default": ({}, {}),
-    "telephone": (
-        {"rate": 8000, "bins": 40, "fft": 256, "window": 200, "hop": 80},
-        {"fs": "8k", "n_mels": 40, "n_fft": 256, "win_length": 200, "hop_length": 80},
-    ),
-    "htk": (
-        {"mel_scale": "htk", "low_hz": 80.0, "high_hz": 7600.0, "bins": 30, "window_shape": "hamming"},
-        {"htk": True, "fmin": 80, "fmax": 7600, "n_mels": 30, "window": "hamming"},
-    ),
-    "edges": (
-        {"edges": "none", "fft": 1024, "hop": 256, "bins": 30, "window_shape": "blackman"},
-        {"center": False, "n_fft": 1024, "hop_length": 256, "n_mels": 30, "window": "blackman"},
-    ),
-}
 
 
 class Entry(NamedTuple):
@@ -87,21 +66,15 @@ class Row(NamedTuple):
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--model", type=Path, help="folder with ESPnet's config.yaml and model.pth")
-    arguments.add_argument("--data", type=Path, help="manifest of the utterances to decode")
+    arguments.add_argument("--model", type=Path, required=True, help="folder with ESPnet's config.yaml and model.pth")
+    arguments.add_argument("--data", type=Path, required=True, help="manifest of the utterances to decode")
     arguments.add_argument("--run", type=Path, action="append", default=[], help="runs of ours to export, too")
     arguments.add_argument("--first", type=int, help="only so many utterances")
     arguments.add_argument("--beam", type=int, default=10, help="smaller than the vocabulary: see docs/lessons.md")
     arguments.add_argument("--batch", type=int, default=1, help="utterances that our search decodes at once")
-    arguments.add_argument("--write-fixture", type=Path, help="write ESPnet's features of a made sound, nothing else")
     args = arguments.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
-    if args.write_fixture:
-        write_fixture(args.write_fixture)
-        return 0
-    if args.model is None or args.data is None:
-        arguments.error("--model and --data are needed")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         imported = import_espnet(args.model / "config.yaml", args.model / "model.pth", Path(folder) / "imported")
@@ -186,8 +159,7 @@ def espnets(espnet: Any, samples: np.ndarray) -> Said:
 
 def ours(bundle: Bundle, speech: list[np.ndarray], beam: int, batch: int) -> Iterator[Said]:
     """What we make of the utterances, in batches of `batch`, with ESPnet's own stopping and pre-selection."""
-    parity = {"parity": "espnet"} if "parity" in field_types(SearchConfig) else {}
-    decoder = decoder_for(bundle, SearchConfig(beam=beam, ctc_weight=CTC_WEIGHT, nbest=beam, **parity))
+    decoder = decoder_for(bundle, SearchConfig(beam=beam, ctc_weight=CTC_WEIGHT, nbest=beam, parity="espnet"))
     for begin in range(0, len(speech), batch):
         for found in decoder.decode(encode(bundle, speech[begin : begin + batch], torch.device("cpu"))):
             nbest = [Entry(tuple(one.labels), one.score) for one in found]
@@ -205,29 +177,6 @@ def same_lists(mine: list[Entry], theirs: list[Entry]) -> bool:
 def score_difference(mine: list[Entry], theirs: list[Entry]) -> float:
     known = {entry.labels: entry.score for entry in theirs}
     return max((abs(entry.score - known[entry.labels]) for entry in mine if entry.labels in known), default=0.0)
-
-
-def write_fixture(path: Path) -> None:
-    """ESPnet's features of a sound, and what its normalisations make of the default ones."""
-    samples = 0.6 * SOUND_S * np.arange(SOUND_S * 16000) / (SOUND_S * 16000)
-    rng = np.random.default_rng(11)
-    sound = np.sin(2 * np.pi * 900 * samples**2) * np.hanning(len(samples)) + rng.normal(0, 0.02, len(samples))
-    audio = np.clip(sound * 12000, -32768, 32767).astype(np.int16)
-    audio[3000:3600] = 0  # digital silence
-    content: dict[str, Any] = {"audio": audio, "settings": json.dumps({n: ours for n, (ours, _) in FRONT_ENDS.items()})}
-    speech, length = torch.from_numpy(audio.astype(np.float32) / 32768)[None], torch.tensor([len(audio)])
-    for name, (_, theirs) in FRONT_ENDS.items():
-        content[f"raw/{name}"] = DefaultFrontend(**theirs).eval()(speech, length)[0][0].numpy()
-    raw = torch.from_numpy(content["raw/default"])[None]
-    frames = torch.tensor([raw.shape[1]])
-    mean, std = rng.normal(-5, 2, 80), rng.uniform(0.5, 3, 80)
-    with tempfile.TemporaryDirectory() as folder:
-        np.savez(Path(folder) / "stats.npz", count=10.0, sum=10 * mean, sum_square=10 * (std**2 + mean**2))
-        layer = GlobalMVN(Path(folder) / "stats.npz")
-    content |= {"mean": mean, "std": std, "global": layer(raw.clone(), frames)[0][0].numpy()}
-    content["utterance/mean"] = UtteranceMVN()(raw.clone(), frames)[0][0].numpy()
-    content["utterance/mean_and_variance"] = UtteranceMVN(norm_vars=True)(raw.clone(), frames)[0][0].numpy()
-    np.savez_compressed(path, **content)
 
 
 def table(rows: list[Row]) -> Iterator[str]:
