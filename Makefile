@@ -13,7 +13,7 @@ RUN := runs/spoken/conformer_s
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs
 
-.PHONY: help demo test test-slow check format wheel peers check-torchaudio clean
+.PHONY: help demo test test-slow check format wheel peers check-torchaudio check-espnet clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -50,6 +50,15 @@ SOUNDS = $(shell ls ../shared/data/LibriSpeech/*/*/*/*.flac ../shared/data/an4/w
 
 check-torchaudio: $(PEERS)/.installed data/spoken/train.jsonl ## Compare with torchaudio: features, alignment, masks, resampling; train with its features
 	$(PEERS)/bin/python tools/check_torchaudio.py --data data/spoken --sound $(SOUNDS)
+
+# Trains ESPnet's own model first, where there is none: about 40 minutes of one core.
+check-espnet: $(PEERS)/.installed data/an4/train.jsonl ## Compare with ESPnet: a model of its own imported, and exported again, on AN4
+	test -f runs/espnet_an4/model.pth || $(PEERS)/bin/python tools/train_espnet_an4.py --epochs 36 --out runs/espnet_an4 \
+	  --train data/an4/train.jsonl --valid data/an4/valid.jsonl
+	$(PEERS)/bin/python tools/check_espnet.py --model runs/espnet_an4 --data data/an4/test.jsonl
+
+data/an4/train.jsonl: | $(INSTALLED)
+	$(BIN)/hybrid-asr prepare an4 --to data/an4
 
 data/spoken/train.jsonl: | $(INSTALLED)
 	$(BIN)/hybrid-asr prepare spoken --to data/spoken

@@ -514,6 +514,36 @@ fuzzer-forgives-what-is-executed: tools/fuzzing/worker.py
   tests/test_fuzz.py::test_planted_faults_of_readers_are_noticed
 - if case.marker.exists():
 + if case.marker.is_file():
+
+espnets-features-mirrored-one-sample-off: hybrid_asr/audio/espnet_logmel.py
+  tests/audio/test_espnet_logmel.py::test_features_are_espnets_in_number_and_value
+- (ends - 2 - away)
++ (ends - 1 - away)
+
+espnets-ends-mirrored-in-the-padding: hybrid_asr/audio/espnet_logmel.py
+  tests/audio/test_espnet_logmel.py::test_neighbours_and_what_stands_behind_the_end_change_nothing
+- ends = samples[:, None]
++ ends = samples.amax().expand(len(samples), 1)
+
+espnets-keys-and-values-swapped: hybrid_asr/convert/espnet_weights.py
+  tests/convert/test_espnet_models.py::test_encoder_ctc_and_decoder_compute_espnets_numbers_beside_other_utterances
+- f"{theirs}.src_attn", "kv")
++ f"{theirs}.src_attn", "vk")
+
+unknown-settings-of-espnet-passed-over: hybrid_asr/convert/section.py
+  tests/convert/test_espnet_import.py::test_what_is_not_supported_is_refused_by_its_key_and_value
+- if self.tree[key] not in (None, False, "", [], {}):
++ if self.tree[key] is ...:
+
+espnets-defaults-mistaken: hybrid_asr/convert/espnet_config.py
+  tests/convert/test_espnet_import.py::test_what_is_not_supported_is_refused_by_its_key_and_value
+- conf.require("rel_pos_type", "legacy", "latest", _RETRAIN)
++ conf.require("rel_pos_type", "latest", "latest", _RETRAIN)
+
+weights-of-other-parts-dropped-in-silence: hybrid_asr/convert/espnet_import.py
+  tests/convert/test_espnet_import.py::test_damaged_and_foreign_weights_are_refused_with_the_reason
+- if name not in known | _REMADE and not name.endswith(".pe"):
++ if name not in known | _REMADE and name.endswith(".pe"):
 """
 
 
