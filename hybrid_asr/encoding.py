@@ -11,7 +11,9 @@ from torch import Tensor
 
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.decoding.build import LONGEST_S
 from hybrid_asr.errors import UserError
+from hybrid_asr.long_form import states_in_pieces
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.room import OutOfMemory
@@ -28,7 +30,11 @@ def pad_audio(samples: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 @torch.inference_mode()
 def encode(bundle: Bundle, samples: Sequence[np.ndarray], device: torch.device) -> Encoded:
-    """Features and encoder for a batch of waveforms at the front end's rate."""
+    """Features and encoder for a batch of waveforms at the front end's rate; those too long for a search in pieces."""
+    if max(map(len, samples)) > LONGEST_S * bundle.frontend.rate:
+        states = [states_in_pieces(bundle, one, device) for one in samples]
+        frames = torch.tensor([len(one) for one in states], device=device)
+        return Encoded(torch.nn.utils.rnn.pad_sequence(states, batch_first=True), frames)
     audio, lengths = pad_audio(samples)
     return bundle.model.encode(bundle.frontend(audio.to(device), lengths.to(device)))
 

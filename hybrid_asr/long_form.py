@@ -14,10 +14,14 @@ from torch import Tensor
 
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.models.encoded import Encoded
 
 PIECE_S = 30.0
 CONTEXT_S = 4.0  # that the encoder hears on either side of a piece
 TOGETHER = 4  # pieces
+
+
+Waveform = Float32[np.ndarray, " samples"]
 
 
 class Piece(NamedTuple):
@@ -40,33 +44,42 @@ def cut(frames: int, piece: int, context: int) -> list[Piece]:
 
 
 @torch.inference_mode()
-def posteriors_in_pieces(
-    bundle: Bundle,
-    samples: Float32[np.ndarray, " samples"],
-    device: torch.device,
-    *,
-    piece_s: float = PIECE_S,
-    context_s: float = CONTEXT_S,
-) -> Float[Tensor, "frames units"]:
-    """CTC log posteriors of one waveform at the front end's rate, as if it had been heard at once; on the CPU.
+def states_in_pieces(
+    bundle: Bundle, samples: Waveform, device: torch.device, *, piece_s: float = PIECE_S, context_s: float = CONTEXT_S
+) -> Float[Tensor, "frames dim"]:
+    """Encoder outputs of one waveform at the front end's rate, as if it had been heard at once.
 
     What is normalised by utterance is normalised by piece. Audio that fits into one piece with its contexts is not cut.
-    Raises DecodeError for a model without a CTC head, and for audio too short to give a frame.
+    Raises DecodeError for audio too short to give a frame.
     """
-    model, frontend = bundle.model, bundle.frontend
-    if model.ctc is None:
+    return torch.cat(list(_encoded(bundle, samples, device, piece_s, context_s)))
+
+
+@torch.inference_mode()
+def posteriors_in_pieces(
+    bundle: Bundle, samples: Waveform, device: torch.device, *, piece_s: float = PIECE_S, context_s: float = CONTEXT_S
+) -> Float[Tensor, "frames units"]:
+    """CTC log posteriors of `states_in_pieces`, on the CPU. Raises DecodeError for a model without a CTC head, too."""
+    head = bundle.model.ctc
+    if head is None:
         raise DecodeError("this model has no CTC head (loss.ctc_weight: 0); audio can be taken in pieces by CTC only")
+    parts = _encoded(bundle, samples, device, piece_s, context_s)
+    return torch.cat([head(Encoded(part[None], torch.tensor([len(part)])))[0].cpu() for part in parts])
+
+
+def _encoded(
+    bundle: Bundle, samples: Waveform, device: torch.device, piece_s: float, context_s: float
+) -> Iterator[Float[Tensor, "some dim"]]:
+    """The encoder's outputs, piece by piece."""
+    model, frontend = bundle.model, bundle.frontend
     total = model.output_length(frontend.frames(len(samples)))
     if total < 1:
         raise DecodeError(f"{len(samples) / frontend.rate:.3f} s of audio are too short to give an encoder frame")
     second = 1.0 / (frontend.seconds_per_frame * model.encoder.stride)
-    pieces = cut(total, max(1, round(piece_s * second)), round(context_s * second))
-    found = torch.empty(total, bundle.tokenizer.size)
-    for some in _some(pieces):
+    for some in _some(cut(total, max(1, round(piece_s * second)), round(context_s * second))):
         encoded = model.encode(frontend(*_stacked([_heard(bundle, samples, piece, total) for piece in some], device)))
-        for piece, row in zip(some, model.ctc(encoded), strict=True):
-            found[piece.first : piece.last] = row[piece.first - piece.begin : piece.last - piece.begin]
-    return found
+        for piece, row in zip(some, encoded.states, strict=True):
+            yield row[piece.first - piece.begin : piece.last - piece.begin]
 
 
 def _some(pieces: list[Piece]) -> Iterator[list[Piece]]:
@@ -75,7 +88,7 @@ def _some(pieces: list[Piece]) -> Iterator[list[Piece]]:
         yield pieces[begin : begin + TOGETHER]
 
 
-def _heard(bundle: Bundle, samples: np.ndarray, piece: Piece, total: int) -> Tensor:
+def _heard(bundle: Bundle, samples: Waveform, piece: Piece, total: int) -> Tensor:
     """The samples of a piece's frames, which begin where frames of the whole begin."""
     frontend, stride = bundle.frontend, bundle.model.encoder.stride
     begin = piece.begin * stride * frontend.shift_samples

@@ -1,6 +1,7 @@
 """The Python door: `load(run).transcribe(paths)`; the command line goes through it, too."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from hybrid_asr.audio import io
 from hybrid_asr.config.compose import amend
 from hybrid_asr.config.schema import parse
 from hybrid_asr.decoding.align import ctc_align
-from hybrid_asr.decoding.build import DecodeConfig, serves
+from hybrid_asr.decoding.build import LONGEST_S, DecodeConfig, serves, takes_any_length
 from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
 from hybrid_asr.decoding.hypothesis import Hypothesis
 from hybrid_asr.decoding.joint import SearchConfig
@@ -21,6 +22,7 @@ from hybrid_asr.encoding import Heard, hear
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import decode_heard, decoder_for, pick_device
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.one_pass import too_long
 from hybrid_asr.run import Run
 from hybrid_asr.words import Word, words_of
 
@@ -80,6 +82,7 @@ class Recogniser:
         bundle.frontend.to(device).eval()
         bundle.model.to(device).eval()
         self.decoder = decoder_for(bundle, decoder)
+        self.longest_s = math.inf if takes_any_length(decoder) else LONGEST_S
 
     def transcribe(self, paths: Iterable[str | Path] | str | Path) -> list[Transcript]:
         """Transcribe files, and all sound files in folders, in their order. Raises UserError that names a bad file."""
@@ -91,13 +94,20 @@ class Recogniser:
         """The same, each transcript as soon as it is there; with `bad`, a bad file is given to it and left out."""
         rate = self.bundle.frontend.rate
         found = expand([paths] if isinstance(paths, str | Path) else paths)
-        lengths = {path: _heeding(lambda path=path: io.info(path).duration_s, path, bad) for path in found}
+        lengths = {path: _heeding(lambda path=path: self._seconds(path), path, bad) for path in found}
         good = [(path, seconds) for path in found if (seconds := lengths[path]) is not None]
         for group in _group([path for path, _ in good], [seconds for _, seconds in good]):
             read = [(path, _heeding(lambda path=path: io.read(path, rate=rate), path, bad)) for path in group]
             heard = [(path, samples) for path, samples in read if samples is not None]
             if heard:
                 yield from self._transcribe([path for path, _ in heard], [samples for _, samples in heard])
+
+    def _seconds(self, path: Path) -> float:
+        """How long a file lasts. Raises UserError if the decoder does not take so much."""
+        seconds = io.info(path).duration_s
+        if seconds > self.longest_s:
+            raise UserError(f"{path}: {too_long(seconds, self.longest_s)}")
+        return seconds
 
     def align(self, path: str | Path, text: str, *, units: Unit = "words") -> Aligned:
         """When each word (or label) of a known text was said in a file of any length.
@@ -121,11 +131,11 @@ class Recogniser:
     def _words(self, heard: Heard, best: Sequence[Hypothesis]) -> list[list[Word]]:
         """Times of words, by aligning the labels with the CTC posteriors."""
         words: list[list[Word]] = [[] for _ in best]
-        if self.bundle.model.ctc is None or heard.encoded is None:
+        if heard.posteriors is None or heard.encoded is None:
             return words
         said = [torch.tensor(best[place].labels, dtype=torch.long) for place in heard.places]
         aligned = ctc_align(
-            self.bundle.model.ctc(heard.encoded),
+            heard.posteriors,
             heard.encoded.frames,
             torch.nn.utils.rnn.pad_sequence(said, batch_first=True).to(self.device),
             torch.tensor([len(labels) for labels in said], device=self.device),

@@ -1,7 +1,9 @@
 """`load(run).transcribe(paths)`: texts, times of words, files of any kind, one by one or together."""
 
 import json
+import re
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import soundfile
 from hybrid_asr import load
 from hybrid_asr.cli import main
 from hybrid_asr.errors import UserError
+from hybrid_asr.long_form import states_in_pieces
 from hybrid_asr.recogniser import expand
 from tests.tones import LETTER_S, sound
 
@@ -116,6 +119,41 @@ def test_the_command_line_says_the_same(trained, paths, capsys):
     assert shown == json.loads(json.dumps([one.to_json() for one in expected]))
     assert set(shown[0]) == {"path", "text", "score", "duration_s", "words"}
     assert set(shown[0]["words"][0]) == {"text", "start_s", "end_s", "confidence"}
+
+
+@pytest.fixture
+def long_file(tmp_path, monkeypatch):
+    """A file that is too long for a search, where 2 s are the most."""
+    for module in ("encoding", "recogniser"):
+        monkeypatch.setattr(f"hybrid_asr.{module}.LONGEST_S", 2.0)
+    small = partial(states_in_pieces, piece_s=1.0, context_s=0.5)
+    monkeypatch.setattr("hybrid_asr.encoding.states_in_pieces", small)
+    soundfile.write(tmp_path / "long.wav", sound(LONG, np.random.default_rng(5)), 8000)
+    return tmp_path / "long.wav"
+
+
+LONG = "bad cafe fed a be dad faced a cab ace bed fade"
+
+
+def test_greedy_decoding_takes_any_length(trained, paths, long_file):
+    recogniser = load(trained, decoder="ctc_greedy")
+    [transcript] = recogniser.transcribe(long_file)
+    assert transcript.text == LONG
+    assert [word.text for word in transcript.words] == LONG.split()
+    place = LONG.index("fade") * LETTER_S
+    assert place - 0.1 <= transcript.words[-1].start_s <= place + LETTER_S + 0.1
+    assert [one.text for one in recogniser.transcribe([paths[0], long_file])][1] == LONG
+
+
+def test_a_search_refuses_what_is_too_long_for_it_and_the_others_go_on(trained, paths, long_file, capsys):
+    remedy = r"long.wav: lasts 5\.5 s; a search takes at most 2 s: .* use the decoder ctc_greedy"
+    with pytest.raises(UserError, match=remedy):
+        load(trained).transcribe([paths[0], long_file])
+    capsys.readouterr()
+    assert main(["transcribe", str(trained), str(long_file), paths[0]]) == 2
+    told = capsys.readouterr()
+    assert re.search(remedy, told.err)
+    assert told.out.startswith(f"{paths[0]}\t")
 
 
 def test_a_model_stands_alone(trained, tones, paths, tmp_path):

@@ -14,6 +14,8 @@ from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.hypothesis import Hypothesis, nan_error
 from hybrid_asr.lengths import valid_mask
 
+BLOCK = 4096  # frames that are looked at at once: an hour's posteriors are not to be copied
+
 
 @config
 class CtcGreedyConfig:
@@ -43,13 +45,21 @@ def best_path(
 ) -> BestPath:
     """Take the most probable label of each frame but those in `never`; of equal ones the smallest."""
     real = valid_mask(frames, log_probs.shape[1])
+    parts = [_best(part, never) for part in log_probs.split(BLOCK, dim=1)]
+    best, labels = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+    repeats = torch.nn.functional.pad(labels[:, 1:] == labels[:, :-1], (1, 0), value=False)
+    score = best.double().masked_fill(~real, 0.0).sum(1)
+    return BestPath(labels, real & (labels != blank) & ~repeats, score)
+
+
+def _best(
+    log_probs: Float[Tensor, "batch time vocab"], never: tuple[int, ...]
+) -> tuple[Float[Tensor, "batch time"], Int[Tensor, "batch time"]]:
+    """The best score of each frame and the smallest label that has it; argmax leaves open which of equals it takes."""
     allowed = log_probs.index_fill(2, torch.tensor(never, dtype=torch.int64, device=log_probs.device), -torch.inf)
     best = allowed.amax(2, keepdim=True)
     vocab = torch.arange(log_probs.shape[2], device=log_probs.device)
-    labels = torch.where(allowed == best, vocab, len(vocab)).amin(2)  # argmax leaves open which of equals it takes
-    repeats = torch.nn.functional.pad(labels[:, 1:] == labels[:, :-1], (1, 0), value=False)
-    score = best[..., 0].double().masked_fill(~real, 0.0).sum(1)
-    return BestPath(labels, real & (labels != blank) & ~repeats, score)
+    return best[..., 0], torch.where(allowed == best, vocab, len(vocab)).amin(2)
 
 
 def ctc_greedy(path: BestPath) -> list[Hypothesis]:
