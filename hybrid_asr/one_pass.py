@@ -146,9 +146,9 @@ class _Pass:
     ):
         self.bundle, self.manifest, self.device, self.room, self.bad = bundle, manifest, device, room, bad
         self.tallies = {name: _Tally(job) for name, job in jobs.items()}
-        shared: dict[int, list[_Tally]] = {}
+        shared: dict[tuple[int, float], list[_Tally]] = {}
         for tally in self.tallies.values():
-            shared.setdefault(id(tally.job.decoder), []).append(tally)
+            shared.setdefault((id(tally.job.decoder), tally.job.longest_s), []).append(tally)
         self.groups = list(shared.values())  # of jobs with one decoder
         self.encode_s = 0.0
         self.largest_s = 0.0  # the largest batch so far

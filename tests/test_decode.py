@@ -138,7 +138,7 @@ MISTAKES = [
     (["--sweep", "ctc_weight=0:1:0.1"], "write decode.KEY=FIRST:LAST:STEP"),
     (["--sweep", "decode.beam=1", "--sweep-on", "tset"], "tset: the run has no such set"),
     (["--decoders", "all", "decode.bem=1"], "decode.bem: unknown key"),
-    (["decode.beam=1000000000000"], "take a beam of at most"),
+    (["decode.beam=1000000000000"], "decode.beam: Input should be less than or equal to 10000"),
     (["decode.ctc_weight=-0.1"], "decode.ctc_weight: Input should be greater than or equal to 0"),
 ]
 

@@ -1,17 +1,20 @@
 """One pass for all decoders: each gives what it gives alone, whatever the batches; what fails is named, not lost."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import hybrid_asr.evaluation
 from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoders import load_decoder
 from hybrid_asr.decoding.build import Decoder
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
-from hybrid_asr.evaluation import decoder_for, evaluate, expected_cost, job_for, jobs_of_values
+from hybrid_asr.errors import UserError
+from hybrid_asr.evaluation import decoder_for, evaluate, expected_cost, job_for, jobs_of_values, refuse_wide_beams
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.one_pass import Job, evaluate_all
@@ -175,17 +178,28 @@ def test_presets_are_those_of_the_folder():
 
 def test_rescoring_with_many_weights_searches_once_and_is_each_of_them(bundle, manifest):
     """The n-best of CTC does not depend on the weight: only its order does."""
+    weights = {"none": 0.0, "some": 0.4, "all": 1.0}
     values = {
-        weight: load_decoder("rescoring", bundle.config, [f"decode.ctc_weight={weight}"]) for weight in (0.0, 0.4, 1.0)
+        name: load_decoder("rescoring", bundle.config, [f"decode.ctc_weight={one}"]) for name, one in weights.items()
     }
     shared = jobs_of_values(bundle, values)
     assert len({id(job.decoder) for job in shared.values()}) == 1
-    alone = {weight: job_for(bundle, one, search_errors=False) for weight, one in values.items()}
+    alone = {name: job_for(bundle, one, search_errors=False) for name, one in values.items()}
     ways = [evaluate_all(bundle, each, manifest, device=CPU, batches=[list(range(8))]) for each in (shared, alone)]
-    for weight in values:
-        one, other = (way[weight].items for way in ways)
+    for name in weights:
+        one, other = (way[name].items for way in ways)
         assert [item.text for item in one] == [item.text for item in other]
         assert [item.score for item in one] == pytest.approx([item.score for item in other], abs=1e-6)
-    assert len({tuple(item.score for item in ways[0][weight].items) for weight in values}) == 3
-    wider = values | {2.0: load_decoder("rescoring", bundle.config, ["decode.beam=4"])}
+    assert len({tuple(item.score for item in ways[0][name].items) for name in weights}) == 3
+    wider = values | {"wider": load_decoder("rescoring", bundle.config, ["decode.beam=4"])}
     assert len({id(job.decoder) for job in jobs_of_values(bundle, wider).values()}) == 4, "another beam, another n-best"
+
+
+def test_a_beam_that_one_utterance_has_no_memory_for_is_refused_with_what_would_fit(bundle, monkeypatch):
+    monkeypatch.setattr(hybrid_asr.evaluation, "free_bytes", lambda device: 1 << 20)
+    wide, narrow = (load_decoder("joint", bundle.config, [f"decode.beam={beam}"]) for beam in (10_000, 10))
+    refuse_wide_beams(bundle, {"joint": narrow}, CPU)
+    with pytest.raises(UserError, match=r"joint: decode.beam=10000 takes about .* take a beam of at most \d+$") as told:
+        refuse_wide_beams(bundle, {"joint": wide}, CPU)
+    most = int(str(told.value).split()[-1])
+    assert expected_cost(bundle, [dataclasses.replace(wide, beam=most)]).per_row <= 1 << 20
