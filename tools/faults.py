@@ -152,8 +152,8 @@ blocks-forget-what-came-before: hybrid_asr/decoding/scan.py
 
 forward-variables-grow-in-the-padding: hybrid_asr/decoding/ctc_prefix.py
   tests/decoding/test_ctc_prefix.py::test_padding_far_behind_the_end_changes_nothing
-- .masked_fill(padded[..., None], FLOOR)
-+ .masked_fill(padded[..., None], 0.0)
+- found = torch.where(state.padding == 0.0, found, FLOOR)
++ found = torch.where(state.padding == 0.0, found, 0.0)
 
 cache-not-reordered-after-compaction: hybrid_asr/nn/label_cache.py
   tests/models/test_transformer_decoder.py::test_copied_dropped_and_reordered_hypotheses_equal_recomputation

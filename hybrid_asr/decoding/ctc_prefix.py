@@ -51,15 +51,13 @@ def start(
     """The empty labelling, `beams` times for each utterance: ψ = 1, and blanks are all that it emits."""
     batch, time, _ = log_probs.shape
     padded = ~valid_mask(frames, time)
-    padding = padded.new_zeros(batch, 1, time, dtype=torch.float64).masked_fill(padded[:, None], -torch.inf)
-    if not padded.any():
-        log_probs, padding = log_probs.clamp(min=FLOOR), None
-        probs = log_probs.exp()
-    else:  # what padding holds must not matter, NaN included: blanks that cost nothing, so that `total` stays as it is
-        log_probs = log_probs.clamp(min=FLOOR).masked_fill(padded[..., None], FLOOR)
-        log_probs[..., blank].masked_fill_(padded, 0.0)
-        probs = log_probs.exp().masked_fill(padded[..., None], 0.0)
-    blanks = log_probs[..., blank].double().cumsum(1)
+    padding = torch.zeros(batch, 1, time, dtype=torch.float64, device=log_probs.device)
+    padding = padding.masked_fill(padded[:, None], -torch.inf) if padded.any() else None
+    probs = log_probs.exp()
+    if padding is not None:  # what padding holds must not matter, NaN included
+        probs.masked_fill_(padded[..., None], 0.0)
+    silence = log_probs[..., blank].double().clamp(min=FLOOR).masked_fill(padded, 0.0)  # `total` stays behind the end
+    blanks = silence.cumsum(1)
     in_blank = torch.nn.functional.pad(blanks, (1, 0)).repeat_interleave(beams, dim=0)
     return PrefixState(
         log_probs=log_probs,
@@ -146,7 +144,10 @@ def _emission(state: PrefixState, labels: Int[Tensor, " hyps"]) -> Float64[Tenso
     """log p_t of one label per hypothesis."""
     batch, time, _ = state.log_probs.shape
     wanted = labels.view(batch, 1, -1).expand(-1, time, -1)
-    return state.log_probs.gather(2, wanted).transpose(1, 2).reshape(-1, time).double()
+    found = state.log_probs.gather(2, wanted).transpose(1, 2).double().clamp(min=FLOOR)  # (B, K, T)
+    if state.padding is not None:
+        found = torch.where(state.padding == 0.0, found, FLOOR)
+    return found.reshape(-1, time)
 
 
 def _since(state: PrefixState, values: Float64[Tensor, "hyps 1"]) -> Float64[Tensor, "hyps 1"]:
