@@ -33,6 +33,7 @@ def nbests(log_probs: torch.Tensor, frames: torch.Tensor, beam: int) -> list[Nbe
     return ctc_prefix_beam(log_probs, frames, CtcPrefixBeamConfig(beam=beam, nbest=beam), blank=0, never=(SOS,))
 
 
+@torch.no_grad()
 def step_by_step(decoder: TransformerDecoder, encoded: Encoded, labels: tuple[int, ...]) -> float:
     state, total = decoder.start(encoded, 1), 0.0
     for last, label in zip([SOS, *labels], [*labels, SOS], strict=True):
