@@ -99,9 +99,14 @@ def _begins(name: str, part: str) -> bool:
 def _common_units(mine: Tokenizer, theirs: Tokenizer) -> list[tuple[int, int]]:
     """Pairs of labels that stand for the same text; the special ones are always common."""
     special = [(mine.blank, theirs.blank), (mine.unk, theirs.unk), (mine.eos, theirs.eos)]
-    text_of = {theirs.pieces([label])[0]: label for label in range(theirs.unk + 1, theirs.eos)}
-    units = ((label, mine.pieces([label])[0]) for label in range(mine.unk + 1, mine.eos))
-    return special + [(label, text_of[text]) for label, text in units if text in text_of]
+    text_of = {text: label for label, text in _units(theirs)}
+    return special + [(label, text_of[text]) for label, text in _units(mine) if text in text_of]
+
+
+def _units(tokenizer: Tokenizer) -> list[tuple[int, str]]:
+    """Labels that are not special, with their texts; an imported model may have special ones between them."""
+    special = {tokenizer.blank, tokenizer.unk, tokenizer.sos, tokenizer.eos}
+    return [(label, tokenizer.pieces([label])[0]) for label in range(tokenizer.size) if label not in special]
 
 
 def _shorten(names: list[str]) -> str:

@@ -6,6 +6,7 @@ import torch
 from hybrid_asr.config.schema import parse
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.text.characters import CharTokenizer
+from hybrid_asr.text.token_list import TokenListTokenizer
 from hybrid_asr.training.start import InitConfig, freeze, take_weights
 from tests.tones import train
 
@@ -59,6 +60,20 @@ def test_another_vocabulary_takes_the_rows_of_common_units(other, characters):
             taken = mine.model.state_dict()[name][getattr(mine.tokenizer, special)]
             assert torch.equal(taken, other.model.state_dict()[name][getattr(other.tokenizer, special)])
     assert "for the units that both vocabularies have: ctc.project (2)" in loaded.text()
+
+
+def test_an_imported_list_of_tokens_gives_and_takes_all_rows_wherever_its_special_ones_stand(other):
+    tokens = ["<blank>", *reversed(other.tokenizer.characters), "<unk>", "<sos/eos>"]
+    tokens[tokens.index(" ")] = "<space>"
+    foreign = TokenListTokenizer(tokens, joins="characters", blank=0, unk=len(tokens) - 2, sos=len(tokens) - 1)
+    theirs = Bundle.build(other.config, foreign, labels_per_frame=1.0)
+    take_weights(theirs, other, init())
+    back = fresh(other, other.tokenizer.characters)
+    take_weights(back, theirs, init())
+    assert all(torch.equal(value, other.weights()[name]) for name, value in back.weights().items())
+    same = Bundle.build(other.config, foreign, labels_per_frame=1.0)
+    assert not take_weights(same, theirs, init()).fresh
+    assert all(torch.equal(value, theirs.weights()[name]) for name, value in same.weights().items())
 
 
 def test_parts_limit_what_is_taken(other):
