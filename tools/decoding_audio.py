@@ -5,7 +5,7 @@ import contextlib
 import io as text_io
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -28,7 +28,7 @@ class Listener(Protocol):
     share: bool
     manifest: Manifest
 
-    def listen(self, places: Sequence[int]) -> dict[int, NbestTexts]:
+    def listen(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
         """Read these utterances of the set and decode them; the words of the best text, and its score."""
         ...
 
@@ -54,7 +54,7 @@ class EspnetListener:
                 str(folder / "config.yaml"), str(folder / "model.pth"), beam_size=BEAM, ctc_weight=CTC_WEIGHT
             )
 
-    def listen(self, places: Sequence[int]) -> dict[int, NbestTexts]:
+    def listen(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
         said = {}
         for place in places:
             text, *_, hypothesis = self.model(samples_of(self.manifest, place, 16000))[0]
@@ -78,7 +78,7 @@ class OurListener:
         self.bundle.frontend.eval()
         self.bundle.model.eval()
 
-    def listen(self, places: Sequence[int]) -> dict[int, NbestTexts]:
+    def listen(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
         assert len(places) == len(self.manifest)
         room = Room.of(self.device, expected_cost(self.bundle, [self.search]))
         job = job_for(self.bundle, self.search, search_errors=False)

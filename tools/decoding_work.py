@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-Text = list[int]
+Text = Sequence[int] | Sequence[str]  # labels without sos and eos, or words
 Mode = Literal["joint", "joint_full", "attention", "ctc_prefix"]
-NbestTexts = Sequence[tuple[Text, float]]  # labels without sos and eos, and their score; best first
+NbestTexts = Sequence[tuple[Text, float]]  # with their scores, best first
 TIE = 1e-3  # nats: hypotheses whose scores differ by less may change places in float32
 
 

@@ -544,6 +544,21 @@ weights-of-other-parts-dropped-in-silence: hybrid_asr/convert/espnet_import.py
   tests/convert/test_espnet_import.py::test_damaged_and_foreign_weights_are_refused_with_the_reason
 - if name not in known | _REMADE and not name.endswith(".pe"):
 + if name not in known | _REMADE and name.endswith(".pe"):
+
+ratio-whatever-the-texts: tools/bench_decoding.py
+  tests/test_bench_decoding.py::test_a_ratio_is_printed_for_equal_texts_only
+- if name == HALF or (verdict.same and complete):
++ if name == HALF or complete:
+
+other-text-of-that-score-is-a-tie: tools/decoding_work.py
+  tests/test_bench_decoding.py::test_a_text_that_differs_is_other_work_unless_it_is_tied
+- tied += abs(score - elsewhere.get(tuple(text), theirs[key][-1][1])) < tie
++ tied += 1
+
+utterances-that-no-round-shows: tools/decoding_work.py
+  tests/test_bench_decoding.py::test_rounds_show_every_utterance_of_a_batch
+- share = math.ceil(batch / rounds)
++ share = max(batch // rounds, 1)
 """
 
 
