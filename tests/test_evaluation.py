@@ -46,7 +46,7 @@ def test_the_validation_of_an_epoch_is_the_decoding_of_its_checkpoint(trained, t
             assert report[rate] == float(measured[epoch][f"valid.ctc_greedy.{rate}"]), (name, rate)
 
 
-@pytest.mark.parametrize("name", ["ctc_greedy", "attention", "joint"])
+@pytest.mark.parametrize("name", ["ctc_greedy", "ctc_prefix_beam", "rescoring", "attention", "joint"])
 def test_batches_do_not_change_a_result(bundle, tones, name):
     manifest = Manifest.read(tones / "test.jsonl")
     found = [

@@ -92,6 +92,15 @@ def test_zeros_are_never_not_nan():
     assert [(one.labels, one.score, one.ended) for one in second] == [((), -math.inf, "cut")]
 
 
+def test_what_is_impossible_so_far_is_not_in_the_beam():
+    """1·1 is impossible after two frames, for there was no blank between; in the third 2 alone may open hypotheses."""
+    log_probs = torch.tensor([[0.3, 0.6, 0.1], [0.3, 0.6, 0.1], [0.3, 0.1, 0.6]]).log()
+    for beam in range(4, 40):  # which of the impossible ones fill a beam is not told
+        [nbest] = search(log_probs[None], [3], beam=beam, candidates=1)
+        assert {one.labels for one in nbest} == {(), (1,), (2,), (1, 2)}
+        assert dict(plain_ctc_prefix_beam(log_probs, beam=beam, candidates=1)).keys() == {(), (1,), (2,), (1, 2)}
+
+
 def test_sure_posteriors_do_not_underflow():
     log_probs = torch.full((1, 400, 5), -60.0, dtype=torch.float64)
     said = torch.arange(400) % 5
