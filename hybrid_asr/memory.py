@@ -12,7 +12,12 @@ import torch
 
 T = TypeVar("T")
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # mallopt's numbers of these settings, from glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = (
+    -1,
+    -3,
+    -4,
+    -8,
+)  # mallopt's numbers of these settings, from glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
@@ -20,10 +25,17 @@ def keep_freed_memory() -> bool:
 
     A training step takes and frees the same gigabytes as the one before. By default glibc gives large blocks back to
     the system each time, and fetching them again, a page of 4 kB at a time, was a quarter of a step on a CPU.
+
+    Where the process's addresses are limited (`ulimit -v`), it does the opposite, since what is kept there is lost to
+    others: large blocks go back at once, and threads do not reserve 64 MB each.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):  # another C library, another system
+        return False
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        mallopt(_ARENA_MAX, 1)
+        mallopt(_MMAP_THRESHOLD, 1 << 17)
         return False
     return bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, -1))
 

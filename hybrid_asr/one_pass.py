@@ -3,14 +3,14 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoding.build import Decoder
+from hybrid_asr.decoding.build import LONGEST_S, Decoder
 from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest
 from hybrid_asr.encoding import Heard, hear, read_ahead
 from hybrid_asr.errors import UserError
@@ -111,10 +111,18 @@ def evaluate_all(
     if batches is None:
         assert room is not None, "batches, or a room to make them"
         batches = room.batches(manifest.durations)
-    wanted = ([index for index in batch if work.takes(index)] for batch in batches)
+    wanted = (part for batch in batches for part in _apart([one for one in batch if work.takes(one)], manifest))
     for indices, samples in read_ahead(manifest, wanted, bundle.frontend.rate, bad=work.unreadable):
         work.batch(indices, samples)
     return {name: tally.evaluation(work.encode_s) for name, tally in work.tallies.items()}
+
+
+def _apart(batch: list[int], manifest: Manifest) -> Iterator[list[int]]:
+    """What is heard in pieces goes alone: in its batch the others would be, too."""
+    long = [index for index in batch if manifest.durations[index] > LONGEST_S]
+    yield from ([index] for index in long)
+    if len(long) < len(batch):
+        yield [index for index in batch if index not in long]
 
 
 @dataclasses.dataclass

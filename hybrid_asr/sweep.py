@@ -113,7 +113,7 @@ class Curve:
         low, high = row[f"{self.metric}_ci95"] or (math.nan, math.nan)
         rate = f"{100 * row[self.metric]:6.2f} {100 * low:5.1f}–{100 * high:<5.1f}"
         odd = f"{row['cut']:4} {row['empty']:5} {row['looping']:4} {row['failed']:4}"
-        marks = ["best"] * (row["value"] == self.best) + ["the recipe's"] * (row["value"] == self.own)
+        marks = ["best"] * (row["value"] == self.best) + ["its own"] * (row["value"] == self.own)
         return f"{row['value']:>10g}  {rate}  {odd}  {row['search_rtf']:7.4f}  {', '.join(marks)}".rstrip()
 
 

@@ -594,6 +594,31 @@ pieces-keep-the-left-context: hybrid_asr/long_form.py
   tests/test_long_form.py::test_pieces_that_hear_all_give_the_same_numbers
 - row[piece.first - piece.begin : piece.last - piece.begin]
 + row[: piece.last - piece.first]
+
+failed-rows-are-forgotten: hybrid_asr/room.py
+  tests/test_room.py::test_every_row_is_done_once_or_named_once
+- if len(piece) == 1:
++ if len(piece) <= 2:
+
+loops-that-were-said-count: hybrid_asr/scoring/loops.py
+  tests/scoring/test_loops.py::test_four_times_is_a_loop_wherever_it_stands_unless_it_was_said
+- and not _holds(said, written[place - equal - size : place])
++ and written[place - equal - size : place]
+
+sweep-chooses-on-the-test-set: hybrid_asr/decode.py
+  tests/test_decode.py::test_a_sweep_over_the_test_set_is_marked_and_chooses_nothing
+- "selection" if on == "valid" else "not for selection"
++ "selection" if on in ("valid", "test") else "not for selection"
+
+oracle-of-the-first-text: hybrid_asr/scoring/oracle.py
+  tests/scoring/test_oracle.py::test_by_hand
+- key=lambda one: one.errors
++ key=lambda one: 0
+
+rows-of-a-piece-mixed-up: hybrid_asr/encoding.py
+  tests/test_one_pass.py::test_a_batch_that_does_not_fit_is_cut_and_the_texts_are_the_same
+- torch.tensor(rows, device=self.encoded.frames.device)
++ torch.tensor(rows, device=self.encoded.frames.device) - rows[0]
 """
 
 

@@ -30,9 +30,9 @@ def show(curve: Curve) -> Shown:
     pairs = [row[f"{curve.metric}_ci95"] or (row[curve.metric],) * 2 for row in curve.rows]
     low, high = 100 * np.array(pairs, dtype=float).reshape(-1, 2).T
     metric = curve.metric.upper()
-    marked = {curve.own: f"the recipe's, {curve.own:g}"}
+    marked = {curve.own: f"own, {curve.own:g}"}
     if curve.best is not None:
-        marked[curve.best] = f"best, {curve.best:g}" + (", the recipe's" if curve.best == curve.own else "")
+        marked[curve.best] = f"best, {curve.best:g}" + (", its own" if curve.best == curve.own else "")
     series = [Series(f"{metric} with its 95 % interval", x, rates, low, high, dots=True)]
     for value, name in marked.items():
         here = x == value
