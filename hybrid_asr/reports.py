@@ -61,6 +61,8 @@ def earlier_report(
     if not as_written:
         print(f"{place}/report.json: is not as it was written, decoded again", file=sys.stderr)
         return None
+    if not {"failed", "nbest", "search_errors"} <= found.keys():  # of an earlier version
+        return None
     if found["failed"] or found["nbest"] < nbest or (search_errors and found["search_errors"] is None):
         return None
     whole = found.get("hypotheses_sha256") == file_digest(place / "hypotheses.jsonl")

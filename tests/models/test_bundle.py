@@ -22,6 +22,7 @@ from hybrid_asr.config.schema import plain
 from hybrid_asr.models.bundle import Bundle, BundleError, read_torch
 from hybrid_asr.models.hybrid import ModelConfig, Outputs
 from hybrid_asr.text.normalise import TextConfig
+from hybrid_asr.text.token_list import TokenListConfig, TokenListTokenizer
 from hybrid_asr.text.tokenizer import (
     BpeTokenizerConfig,
     CharTokenizerConfig,
@@ -32,7 +33,10 @@ from hybrid_asr.text.tokenizer import (
 from tests.models.tiny import DECODERS, ENCODERS, each_encoder, members
 
 TEXTS = ["hello world", "good morning to all of you", "né à paris", "twenty two", "hello again and good night"]
-TOKENIZERS = [BpeTokenizerConfig(size=30), CharTokenizerConfig()]
+TOKENIZERS = [BpeTokenizerConfig(size=30), CharTokenizerConfig(), TokenListConfig()]
+LISTED = TokenListTokenizer(
+    ["<blank>", "<unk>", "<space>", *"abcdefghijklmnopqrstuvwxyz'", "<eos>"], joins="characters", blank=0, unk=1, sos=30
+)
 SECOND = 16000
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 
@@ -86,7 +90,8 @@ def test_what_was_saved_comes_back(tmp_path, encoder, weight):
 @pytest.mark.parametrize("cfg", TOKENIZERS, ids=lambda cfg: cfg.kind)
 def test_every_tokenizer_travels_with_the_model(tmp_path, cfg):
     assert {type(cfg) for cfg in TOKENIZERS} == set(members(TokenizerConfig))
-    bundle = bundle_of(config(), train_tokenizer(cfg, TEXTS))
+    tokenizer = LISTED if isinstance(cfg, TokenListConfig) else train_tokenizer(cfg, TEXTS)
+    bundle = bundle_of(config(), tokenizer)
     bundle.save(tmp_path / "model.pt")
     assert_same(bundle, Bundle.load(str(tmp_path / "model.pt")))
 
