@@ -101,7 +101,6 @@ def contestant(options: argparse.Namespace) -> Callable[[Row], Row]:
 
     def answer(asked: Row) -> Row:
         case, turn, rounds = Case(**asked["case"]), asked["turn"], asked["rounds"]
-        case = tiny(case) if options.tiny else case
         utterances = list(range(case.batch)) if searcher.batched else turn_of(turn, case.batch, rounds)
         seconds, found = timed(searcher.prepare(case, utterances), realtime=options.realtime)
         return {"seconds": seconds / len(utterances), "nbest": dict(zip(utterances, found, strict=True))}
@@ -123,9 +122,9 @@ def listening(options: argparse.Namespace) -> Callable[[Row], Row]:
     return answer
 
 
-def tiny(case: Case) -> Case:
-    """Next to nothing of a case."""
-    return case._replace(units=min(case.units, 60), seconds=1.0, labels=5)
+def sized(options: argparse.Namespace, case: Case) -> Case:
+    """The case, or next to nothing of it."""
+    return case._replace(units=min(case.units, 60), seconds=1.0, labels=5) if options.tiny else case
 
 
 def contest(options: argparse.Namespace, names: Sequence[str]) -> Contest:
@@ -137,12 +136,17 @@ def contest(options: argparse.Namespace, names: Sequence[str]) -> Contest:
     return Contest(Path(__file__), wanted, threads=options.threads, options=passed)
 
 
-def taken_in_turns(rivals: Contest, names: Sequence[str], case: Case, rounds: int) -> dict[str, list[Row]]:
-    """Answers of every round, after one that is not measured."""
+def taken_in_turns(
+    rivals: Contest, names: Sequence[str], case: Case, rounds: int, *, shares: int | None = None
+) -> dict[str, list[Row]]:
+    """Answers of every round, after one that is not measured.
+
+    A toolkit without batches decodes one of `shares` parts of the batch in each round; by default, all in all rounds.
+    """
     answers: dict[str, list[Row]] = {name: [] for name in names if name in rivals.workers}
     for turn in range(-1, rounds):
         for name, found in answers.items():
-            answer = rivals.ask(name, case=request(case), turn=max(turn, 0), rounds=rounds)
+            answer = rivals.ask(name, case=request(case), turn=max(turn, 0), rounds=shares or rounds)
             if turn >= 0:
                 found.append(answer)
     return answers
@@ -169,6 +173,8 @@ def an4(options: argparse.Namespace) -> list[Row]:
             complete = verdict.best == len(texts[name])
             rows.append(row if complete else row | {"ratio": None, "why": said})
             line += f"  {whole[ESPNET][0] / seconds:6.2f}x  {said}" if complete else f"  no ratio: {said}"
+            if name == HALF and OURS in texts:
+                line += f"; {compare(texts[name], texts[OURS]).best} equal to float32"
         print(line)
     return rows
 
@@ -206,7 +212,7 @@ def table(options: argparse.Namespace) -> list[Row]:
 
 def measured(options: argparse.Namespace, rivals: Contest, row: str) -> list[Row]:
     """One row: its lines on the screen, and for `--json`."""
-    case = ROWS[row]
+    case = sized(options, ROWS[row])
     return report(row, case, taken_in_turns(rivals, contestants_of(case), case, options.rounds))
 
 
@@ -242,7 +248,7 @@ def report(row: str, case: Case, answers: dict[str, list[Row]]) -> list[Row]:
 
 def against(row: str, name: str, case: Case, ours: float, other: float, verdict: Verdict) -> tuple[Row, str]:
     """A line of `--json` and what is said on the screen; bf16 has a ratio in any case, and its texts are counted."""
-    what = row.replace("_b", "_bf16_b") if name == HALF else row
+    what = row if name != HALF else row.replace("_b", "_bf16_b") if "_b" in row else f"{row}, bf16"
     found = ratio(what, ours, other, "seconds per utterance") | {"texts": str(verdict)}
     complete = verdict.utterances == case.batch
     if name == HALF or (verdict.same and complete):
@@ -259,7 +265,7 @@ def other_weights(row: str, ours: float, other: float) -> Row:
 
 def parts(options: argparse.Namespace) -> list[Row]:
     """What the cached decoder and the prefix scorer bring, each alone, in `joint_b8`."""
-    case = ROWS["joint_b8"]
+    case = sized(options, ROWS["joint_b8"])
     rivals = contest(options, [OURS, *PLAIN])
     print(f"joint_b8, seconds of an utterance: median (least … most); {circumstances(options)}")
     answers = taken_in_turns(rivals, list(rivals.workers), case, options.rounds)
@@ -282,29 +288,23 @@ def plot(options: argparse.Namespace) -> list[Row]:
     """Cost against beam, batch, length of the audio and vocabulary: measured, drawn, and kept as numbers."""
     names = {line.worker for _, _, passing in places() for line in passing.values()}
     rivals = contest(options, [name for name in SEARCHERS if name in names])
-    points = [point for panel, x, _ in places() for point in measured_at(options, rivals, panel, x)]
+    points: list[Point] = []
+    rows: list[Row] = []
+    for panel, x, passing in places():
+        for mode in ("joint", "joint_full"):
+            lines = {line.worker: name for name, line in passing.items() if line.mode == mode}
+            case = sized(options, case_at(panel, x, mode))
+            answers = taken_in_turns(rivals, list(lines), case, options.rounds, shares=case.batch)
+            points += [
+                Point(panel, lines[worker], x, seconds) for worker, seconds in medians(answers, "seconds").items()
+            ]
+            rows += report(f"{mode} at {panel} {x:g}", case, answers)
     rivals.close()
-    command = "tools/bench_decoding.py plot --rounds " + str(options.rounds)
+    command = f"tools/bench_decoding.py plot --rounds {options.rounds}" + " --realtime" * options.realtime
     title = f"Joint search; unless the axis says otherwise: beam 10, batch 8, 10 s, V 500 ({circumstances(options)})"
     options.out.mkdir(parents=True, exist_ok=True)
     draw(points, [options.out / f"decoding_cost.{kind}" for kind in ("svg", "png")], title=title, command=command)
-    return [
-        {"what": f"{line} at {panel} {x:g}", "ours": seconds[0], "range": seconds[1:], "unit": "seconds per utterance"}
-        for panel, line, x, seconds in points
-    ]
-
-
-def measured_at(options: argparse.Namespace, rivals: Contest, panel: str, x: float) -> list[Point]:
-    """The points of all lines at one place of a panel."""
-    [passing] = [lines for other, value, lines in places() if (other, value) == (panel, x)]
-    points = []
-    for mode in ("joint", "joint_full"):
-        lines = {line.worker: name for name, line in passing.items() if line.mode == mode}
-        answers = taken_in_turns(rivals, list(lines), case_at(panel, x, mode), options.rounds)
-        for worker, (middle, least, most) in medians(answers, "seconds").items():
-            points.append(Point(panel, lines[worker], x, (middle, least, most)))
-            print(f"{panel} {x:g}: {lines[worker]:26} {middle:8.4f} ({least:.4f} … {most:.4f})", flush=True)
-    return points
+    return rows
 
 
 def gpu(options: argparse.Namespace) -> list[Row]:
@@ -316,7 +316,7 @@ def gpu(options: argparse.Namespace) -> list[Row]:
     print(f"{torch.cuda.get_device_name()}, seconds of an utterance; {circumstances(options)}")
     rows: list[Row] = []
     for batch in GPU_BATCHES:
-        case = Case("joint", batch=batch)
+        case = sized(options, Case("joint", batch=batch))
         name = f"gpu_joint_b{batch}"
         rows += report(name, case, taken_in_turns(rivals, list(rivals.workers), case, options.rounds))
     rivals.close()
