@@ -28,7 +28,9 @@ class Linear(nn.Linear):
     _packed: tuple[tuple, Tensor] | None = None  # which weights they are, and these in oneDNN's layout
 
     def forward(self, input: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
-        if not torch.is_grad_enabled() and not self.training and _packing_serves(input, self.weight):
+        if self.training:
+            self._forget()
+        elif not torch.is_grad_enabled() and _packing_serves(input, self.weight):
             return _product(input.flatten(0, -2), self.packed(), self.bias).unflatten(0, input.shape[:-1])
         if _serves(input, self.weight) and onednn_is_faster():
             return _OneDnnLinear.apply(input, self.weight, self.bias)  # type: ignore[no-any-return]
@@ -37,7 +39,8 @@ class Linear(nn.Linear):
     def packed(self) -> Tensor:
         """The weights in oneDNN's layout, made anew where they have changed.
 
-        A fused optimiser does not count its changes in `_version`, but it works in training mode, which forgets them.
+        A fused optimiser does not count its changes in `_version`, but it works in training mode, which forgets them:
+        with the call of `train`, or with the next forward where `training` was set by hand, as Lightning does.
         """
         weight = self.weight
         which = (weight.data_ptr(), weight.dtype, None if weight.is_inference() else weight._version)
@@ -47,8 +50,12 @@ class Linear(nn.Linear):
 
     def train(self, mode: bool = True) -> "Linear":
         if mode:
-            self._packed = None
+            self._forget()
         return super().train(mode)
+
+    def _forget(self) -> None:
+        if self._packed is not None:
+            self._packed = None
 
     def __getstate__(self) -> dict:
         return {

@@ -95,6 +95,10 @@ def test_packed_weights_follow_the_weights():
     layer.train()(values).sum().backward()
     optimizer.step()
     law()
+    layer.training = True  # as Lightning goes back to training
+    layer(values).sum().backward()
+    optimizer.step()
+    law()
     layer.weight = torch.nn.Parameter(torch.randn(64, 256))
     law()
     copied = copy.deepcopy(layer)
