@@ -77,7 +77,7 @@ def start(
 def increments(state: PrefixState) -> Float[Tensor, "hyps vocab"]:
     """log ψ(g·c) - log ψ(g) of every hypothesis g and every label c; -inf for blank and for what cannot be."""
     hyps, (batch, time, vocab) = len(state.last), state.probs.shape
-    before = state.total[:, :-1]
+    before = _at_real(state, state.total[:, :-1])
     peak = before.amax(1, keepdim=True).clamp(min=torch.finfo(before.dtype).min)  # a dead hypothesis has no peak
     relative = before - peak
     weights = relative.exp().masked_fill_(relative < NEGLIGIBLE[state.probs.dtype], 0.0).to(state.probs.dtype)

@@ -155,6 +155,17 @@ def test_padding_far_behind_the_end_changes_nothing():
         torch.testing.assert_close(ctc_prefix.ending(padded), ctc_prefix.ending(alone), rtol=0, atol=1e-9)
 
 
+def test_what_was_said_by_the_end_does_not_hide_what_came_before():
+    """P(1), which padding repeats, is e^150 times what stands before the last frame: all that can still follow."""
+    short = torch.tensor([[-0.1, -150.0, -2.0, -9.0]] * 3 + [[-200.0, -0.1, -2.0, -9.0]])
+    found = []
+    for log_probs in (short, torch.cat([short, torch.zeros(3, 4)])):
+        state = walk(log_probs, [1], frames=4)
+        found.append(ctc_prefix.increments(state))
+    assert found[0][0, 2] > -200.0
+    torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=0)
+
+
 def test_float32_posteriors_lose_nothing_that_counts():
     """Of a trained model's kind, over 3,000 frames, deep into the labels."""
     log_probs = posteriors(3000, 30, seed=9, sharp=4.0)
