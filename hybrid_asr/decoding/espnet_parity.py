@@ -58,6 +58,10 @@ class EspnetSearch(JointSearch):
         step.ended.masked_fill_((beam.bounds == length)[:, None], False)  # the last end is yet to come
         return super()._proceed(beam, step, length)
 
+    def _look_every(self, device: torch.device) -> int:
+        """One: what ends after ESPnet would have stopped could enter the n-best, and the three lengths move on."""
+        return 1
+
     def _ranks(self, ranks: Float64[Tensor, "live kept"], ended: Float64[Tensor, "live slots"], length: int) -> Tensor:
         best = ended.amax(1, keepdim=True)
         return torch.cat([torch.maximum(ranks[:, :1], best), best, ranks[:, 1:-1]], dim=1)

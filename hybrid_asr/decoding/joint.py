@@ -110,7 +110,7 @@ class JointSearch:
             step = self._prune(beam, [increments for increments, _ in scored], cut)
             steps.append(step)
             beam = self._proceed(beam, step, len(steps))
-            if beam.scores.is_cpu or len(steps) % LOOK_EVERY == 0 or max(bounds) < len(steps):
+            if len(steps) % self._look_every(last.device) == 0 or max(bounds) < len(steps):
                 rows = self._look(beam, len(steps))
                 if not rows:
                     return steps
@@ -134,6 +134,10 @@ class JointSearch:
             parts=scores.new_zeros(len(self.parts), batch, slots),
             ranks=scores.new_full((batch, self.cfg.nbest), -torch.inf),
         )
+
+    def _look_every(self, device: torch.device) -> int:
+        """Steps between two looks; the steps that a finished utterance makes until then change nothing."""
+        return 1 if device.type == "cpu" else LOOK_EVERY
 
     def _at_bound(self, bounds: list[int], length: int, like: Int[Tensor, " live"]) -> Bool[Tensor, " live"] | None:
         """Whose hypotheses, of `length` labels, must end now; None where nobody's must."""

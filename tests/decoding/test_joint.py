@@ -86,6 +86,13 @@ def test_espnet_nbest_in_parity_mode(case: str):
                 assert value == pytest.approx(their["scores"][{"ctc": "ctc", "attention": "decoder"}[name]], abs=1e-3)
 
 
+def test_parity_looks_at_every_step_on_a_gpu_too():
+    """Its rule of stopping changes the result, so that no step may follow."""
+    [only] = [Part("attention", AttentionScorer(RecurrentDecoder(4, 5, seed=0)), 1.0)]
+    search = EspnetSearch([only], SearchConfig(ctc_weight=0.0), blank=0, sos=4, eos=4)
+    assert [search._look_every(torch.device(kind)) for kind in ("cpu", "cuda")] == [1, 1]
+
+
 @pytest.mark.parametrize("case", ["fullvocab", "ctc07_beam2_fullvocab", "ctc_only", "attention_only"])
 def test_espnet_best_text_and_score(case: str):
     """ESPnet runs at most `frames` steps and does not score the end that it forces at the last one; where an end
@@ -157,6 +164,13 @@ class Endless(JointSearch):
         return beam.scores.amax(1) == -torch.inf
 
 
+class Seldom(JointSearch):
+    """Looks at how it stands as seldom as on a GPU."""
+
+    def _look_every(self, device):
+        return super()._look_every(torch.device("cuda"))
+
+
 @pytest.mark.parametrize("normalise", ["none", "length"])
 @pytest.mark.parametrize("bonus", [0.0, 0.5, 1.5, -0.2])
 def test_stopping_equals_running_to_the_bound(bonus: float, normalise: str):
@@ -167,12 +181,13 @@ def test_stopping_equals_running_to_the_bound(bonus: float, normalise: str):
     decoder.bias[eos] = 3.0
     for weight, nbest in ((0.0, 1), (0.3, 3)):
         cfg = SearchConfig(beam=4, ctc_weight=weight, length_bonus=bonus, normalise=normalise, nbest=nbest)
-        found, endless = (
+        found, *others = (
             kind(parts(log_probs, decoder, weight, eos=eos), cfg, blank=0, sos=eos, eos=eos)(encoded, bounds)
-            for kind in (JointSearch, Endless)
+            for kind in (JointSearch, Endless, Seldom)
         )
-        for ours, theirs in zip(found, endless, strict=True):
-            assert_same(ours, theirs)
+        for other in others:
+            for ours, theirs in zip(found, other, strict=True):
+                assert_same(ours, theirs)
 
 
 class Chain:
