@@ -35,7 +35,11 @@ from tests.models.tiny import DECODERS, ENCODERS, each_encoder, members
 TEXTS = ["hello world", "good morning to all of you", "né à paris", "twenty two", "hello again and good night"]
 TOKENIZERS = [BpeTokenizerConfig(size=30), CharTokenizerConfig(), TokenListConfig()]
 LISTED = TokenListTokenizer(
-    ["<blank>", "<unk>", "<space>", *"abcdefghijklmnopqrstuvwxyz'", "<eos>"], joins="characters", blank=0, unk=1, sos=30
+    ["<blank>", "<unk>", "<space>", *"abcdefghijklmnopqrstuvwxyzéà'", "<eos>"],
+    joins="characters",
+    blank=0,
+    unk=1,
+    sos=32,
 )
 SECOND = 16000
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
