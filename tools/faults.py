@@ -610,7 +610,7 @@ sweep-chooses-on-the-test-set: hybrid_asr/decode.py
 + "selection" if on in ("valid", "test") else "not for selection"
 
 oracle-of-the-first-text: hybrid_asr/scoring/oracle.py
-  tests/scoring/test_oracle.py::test_by_hand
+  tests/scoring/test_oracle.py::test_it_is_the_least_of_each
 - key=lambda one: one.errors
 + key=lambda one: 0
 

@@ -1,0 +1,35 @@
+"""The batch law with trained weights: AN4's test set one by one and in large batches, by every decoder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hybrid_asr.config.locate import presets
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.decoders import load_decoder
+from hybrid_asr.evaluation import job_for
+from hybrid_asr.one_pass import evaluate_all
+from hybrid_asr.run import Run
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.slow
+def test_an4_one_by_one_is_an4_in_large_batches():
+    run, data = CHECKOUT / "runs/an4/conformer_s", CHECKOUT / "data/an4/test.jsonl"
+    if not (run / "model.pt").is_file() or not data.is_file():
+        pytest.skip(f"needs {run} and {data}: hybrid-asr prepare an4, hybrid-asr train recipes/an4/conformer_s.yaml")
+    bundle = Run(run).bundle()[0]
+    bundle.model.eval()
+    manifest, device = Manifest.read(data, audio="unchecked"), torch.device("cpu")
+    order = np.argsort(-manifest.durations, kind="stable").tolist()
+    jobs = {name: job_for(bundle, load_decoder(name, bundle.config), search_errors=False) for name in presets("decode")}
+    ways = [[[place] for place in order], [order[start : start + 32] for start in range(0, len(order), 32)]]
+    alone, many = (evaluate_all(bundle, jobs, manifest, device=device, batches=way) for way in ways)
+    for name in jobs:
+        pairs = list(zip(alone[name].items, many[name].items, strict=True))
+        assert [one.score for one, _ in pairs] == pytest.approx([other.score for _, other in pairs], abs=1e-4), name
+        changed = [one.id for one, other in pairs if one.text != other.text]
+        assert len(changed) <= 1, f"{name}: {changed} differ, though scores are equal to 1e-4"
