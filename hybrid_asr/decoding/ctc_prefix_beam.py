@@ -37,9 +37,9 @@ class CtcPrefixBeamConfig:
     """
 
     kind: Literal["ctc_prefix_beam"] = "ctc_prefix_beam"
-    beam: Annotated[int, Field(gt=0)] = 10
+    beam: Annotated[int, Field(gt=0, le=10_000)] = 10
     candidates: Annotated[int, Field(ge=0)] = 10
-    nbest: Annotated[int, Field(gt=0)] = 1
+    nbest: Annotated[int, Field(gt=0, le=10_000)] = 1
 
 
 class Frames(NamedTuple):

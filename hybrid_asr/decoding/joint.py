@@ -32,7 +32,7 @@ class SearchConfig:
     ctc_weight: Annotated[float, Field(ge=0, le=1)] = 0.3
     length_bonus: float = 0.0
     normalise: Literal["none", "length"] = "none"
-    nbest: Annotated[int, Field(gt=0)] = 1
+    nbest: Annotated[int, Field(gt=0, le=10_000)] = 1
     candidates: Annotated[int, Field(ge=0)] = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     parity: Literal["none", "espnet"] = "none"

@@ -61,6 +61,10 @@ def test_presets_are_complete_and_parse():
         ({"kind": "search", "beam": 0}, "decode.beam"),
         ({"kind": "search", "ctc_weight": 1.5}, "decode.ctc_weight"),
         ({"kind": "search", "nbest": 0}, "decode.nbest"),
+        ({"kind": "search", "nbest": 1_000_000_000}, "decode.nbest"),  # would take all of the machine's memory
+        ({"kind": "ctc_prefix_beam", "beam": 1_000_000}, "decode.beam"),
+        ({"kind": "ctc_prefix_beam", "nbest": 1_000_000}, "decode.nbest"),
+        ({"kind": "rescoring", "beam": 1_000_000}, "decode.beam"),
         ({"kind": "search", "baem": 3}, "did you mean 'beam'"),
         ({"kind": "serch"}, "did you mean 'search'"),
     ],
