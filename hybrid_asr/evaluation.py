@@ -12,7 +12,7 @@ from hybrid_asr.config.schema import field_types, parse, plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import evaluation_batches
 from hybrid_asr.decoding.build import LONGEST_S, DecodeConfig, Decoder, build_decoder, takes_any_length
-from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest
+from hybrid_asr.decoding.hypothesis import WIDEST, Hypothesis, Nbest
 from hybrid_asr.decoding.joint import SearchConfig
 from hybrid_asr.decoding.rescoring import RescoringConfig, rerank
 from hybrid_asr.encoding import Heard
@@ -77,11 +77,10 @@ def _unweighted(cfg: DecodeConfig) -> str:
 
 
 def wider(cfg: DecodeConfig) -> DecodeConfig | None:
-    """The same search with twice the beam and its best text alone; None of a decoder that has no beam."""
-    known = field_types(type(cfg))
-    if "beam" not in known:
+    """The same search with twice the beam and its best text alone; None where there is no beam, or none so wide."""
+    known, tree = field_types(type(cfg)), plain(cfg)
+    if "beam" not in known or 2 * tree["beam"] > WIDEST:
         return None
-    tree = plain(cfg)
     return parse(DecodeConfig, tree | {"beam": 2 * tree["beam"]} | ({"nbest": 1} if "nbest" in known else {}), where="")
 
 

@@ -12,9 +12,10 @@ import torch
 from hybrid_asr.cli import main
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoders import load_decoder
+from hybrid_asr.decoding.joint import SearchConfig
 from hybrid_asr.encoding import hear, pad_audio
 from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import decode_heard, decoder_for, evaluate, gather
+from hybrid_asr.evaluation import decode_heard, decoder_for, evaluate, gather, wider
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run, set_paths
 
@@ -121,3 +122,8 @@ def test_every_test_set_has_a_name_of_its_own(trained):
         "x-valid": "r/x/valid.jsonl",
     }
     assert [path.name for path in set_paths(cfg, ["valid", "test", "valid"]).values()] == ["valid.jsonl", "test.jsonl"]
+
+
+def test_the_widest_beam_has_no_wider_one_to_compare_with():
+    assert wider(SearchConfig(beam=5000, nbest=4)) == SearchConfig(beam=10_000)
+    assert wider(SearchConfig(beam=5001)) is None

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest, nan_error
+from hybrid_asr.decoding.hypothesis import WIDEST, Hypothesis, Nbest, nan_error
 from hybrid_asr.lengths import valid_mask
 
 NO_LABEL = -1
@@ -37,9 +37,9 @@ class CtcPrefixBeamConfig:
     """
 
     kind: Literal["ctc_prefix_beam"] = "ctc_prefix_beam"
-    beam: Annotated[int, Field(gt=0, le=10_000)] = 10
+    beam: Annotated[int, Field(gt=0, le=WIDEST)] = 10
     candidates: Annotated[int, Field(ge=0)] = 10
-    nbest: Annotated[int, Field(gt=0, le=10_000)] = 1
+    nbest: Annotated[int, Field(gt=0, le=WIDEST)] = 1
 
 
 class Frames(NamedTuple):

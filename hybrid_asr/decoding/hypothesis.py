@@ -4,6 +4,8 @@ from typing import Literal, NamedTuple
 
 from hybrid_asr.errors import UserError
 
+WIDEST = 10_000  # hypotheses of a beam, and texts of an n-best: more is a slip, and takes a machine's memory
+
 
 class DecodeError(UserError):
     """A decoder that the model cannot serve, or encoder outputs that cannot be decoded."""

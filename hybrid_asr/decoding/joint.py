@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.history import History, Step
-from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest, nan_error
+from hybrid_asr.decoding.hypothesis import WIDEST, Hypothesis, Nbest, nan_error
 from hybrid_asr.decoding.scorer import Scorer
 from hybrid_asr.models.encoded import Encoded
 
@@ -28,11 +28,11 @@ class SearchConfig:
     """
 
     kind: Literal["search"] = "search"
-    beam: Annotated[int, Field(gt=0, le=10_000)] = 10
+    beam: Annotated[int, Field(gt=0, le=WIDEST)] = 10
     ctc_weight: Annotated[float, Field(ge=0, le=1)] = 0.3
     length_bonus: float = 0.0
     normalise: Literal["none", "length"] = "none"
-    nbest: Annotated[int, Field(gt=0, le=10_000)] = 1
+    nbest: Annotated[int, Field(gt=0, le=WIDEST)] = 1
     candidates: Annotated[int, Field(ge=0)] = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     parity: Literal["none", "espnet"] = "none"

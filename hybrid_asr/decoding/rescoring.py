@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.decoding.hypothesis import DecodeError, Nbest, nan_error
+from hybrid_asr.decoding.hypothesis import WIDEST, DecodeError, Nbest, nan_error
 from hybrid_asr.decoding.scorer import AttentionDecoder
 from hybrid_asr.lengths import valid_mask
 from hybrid_asr.models.encoded import Encoded
@@ -27,10 +27,10 @@ class RescoringConfig:
     """The `beam` best of CTC prefix beam search, ranked by `ctc_weight` * CTC + (1 - `ctc_weight`) * attention."""
 
     kind: Literal["rescoring"] = "rescoring"
-    beam: Annotated[int, Field(gt=0, le=10_000)] = 10
+    beam: Annotated[int, Field(gt=0, le=WIDEST)] = 10
     candidates: Annotated[int, Field(ge=0)] = 10
     ctc_weight: Annotated[float, Field(ge=0, le=1)] = 0.3
-    nbest: Annotated[int, Field(gt=0, le=10_000)] = 1
+    nbest: Annotated[int, Field(gt=0, le=WIDEST)] = 1
 
 
 @torch.inference_mode()
