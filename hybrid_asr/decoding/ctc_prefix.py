@@ -25,7 +25,8 @@ from hybrid_asr.decoding.scan import logcumsumexp
 from hybrid_asr.lengths import valid_mask
 
 FLOOR = -300.0  # a posterior below e^-300 counts as e^-300: zeros stay finite, and products of two stay normal numbers
-NEGLIGIBLE = {torch.float32: -60.0, torch.float64: FLOOR - 50.0}  # beside the largest weight, and never denormal
+RAISED = 40.0  # nats: weights are multiplied by e^40, which uses the range of float32 above 1 as well as that below
+NEGLIGIBLE = {torch.float32: -120.0, torch.float64: FLOOR - 50.0}  # beside the largest weight, and never denormal
 NO_LABEL = -1  # the last label of the empty labelling
 
 
@@ -33,7 +34,8 @@ class PrefixState(NamedTuple):
     """Posteriors of the utterances, forward variables of their hypotheses; all are logarithms but `probs`."""
 
     log_probs: Float[Tensor, "batch time vocab"]
-    probs: Float[Tensor, "batch time vocab"]  # 0 at padded frames
+    peaks: Float[Tensor, "batch 1 vocab"]  # the largest of each label over the frames
+    probs: Float[Tensor, "batch time vocab"]  # relative to its peak, so that none is too small; 0 at padded frames
     frames: Int[Tensor, " batch"]
     padding: Float64[Tensor, "batch 1 time"] | None  # 0, at padded frames -inf; None where there are none
     blank: int
@@ -53,14 +55,16 @@ def start(
     padded = ~valid_mask(frames, time)
     padding = torch.zeros(batch, 1, time, dtype=torch.float64, device=log_probs.device)
     padding = padding.masked_fill(padded[:, None], -torch.inf) if padded.any() else None
-    probs = log_probs.exp()
-    if padding is not None:  # what padding holds must not matter, NaN included
-        probs.masked_fill_(padded[..., None], 0.0)
+    # what padding holds must not matter, NaN included
+    real = log_probs if padding is None else log_probs.masked_fill(padded[..., None], -torch.inf)
+    peaks = real.amax(1, keepdim=True).clamp(min=FLOOR)
+    probs = (real - peaks).exp_()
     silence = log_probs[..., blank].double().clamp(min=FLOOR).masked_fill(padded, 0.0)  # `total` stays behind the end
     blanks = silence.cumsum(1)
     in_blank = torch.nn.functional.pad(blanks, (1, 0)).repeat_interleave(beams, dim=0)
     return PrefixState(
         log_probs=log_probs,
+        peaks=peaks,
         probs=probs,
         frames=frames,
         padding=padding,
@@ -80,9 +84,10 @@ def increments(state: PrefixState) -> Float[Tensor, "hyps vocab"]:
     before = _at_real(state, state.total[:, :-1])
     peak = before.amax(1, keepdim=True).clamp(min=torch.finfo(before.dtype).min)  # a dead hypothesis has no peak
     relative = before - peak
-    weights = relative.exp().masked_fill_(relative < NEGLIGIBLE[state.probs.dtype], 0.0).to(state.probs.dtype)
-    found = torch.bmm(weights.view(batch, -1, time), state.probs).view(hyps, vocab).log_()
-    found += _since(state, peak).to(found.dtype)
+    weights = (relative + RAISED).exp_().masked_fill_(relative < NEGLIGIBLE[state.probs.dtype], 0.0)
+    found = torch.bmm(weights.view(batch, -1, time).to(state.probs.dtype), state.probs).log_()
+    found = found.add_(state.peaks).view(hyps, vocab)
+    found += _since(state, peak - RAISED).to(found.dtype)
     if state.emission is not None:
         repeated = (_at_real(state, state.in_blank[:, :-1]) + state.emission).logsumexp(1, keepdim=True)
         found.scatter_(1, state.last[:, None], _since(state, repeated).to(found.dtype))
@@ -121,6 +126,7 @@ def keep(state: PrefixState, utterances: Int[Tensor, " live"]) -> PrefixState:
     rows = (utterances[:, None] * beams + torch.arange(beams, device=utterances.device)).flatten()
     return PrefixState(
         log_probs=state.log_probs[utterances],
+        peaks=state.peaks[utterances],
         probs=state.probs[utterances],
         frames=state.frames[utterances],
         padding=None if state.padding is None else state.padding[utterances],

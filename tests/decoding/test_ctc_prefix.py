@@ -180,3 +180,16 @@ def test_float32_posteriors_lose_nothing_that_counts():
         )
         wide, narrow = (ctc_prefix.advance(one, torch.tensor([0]), label) for one in (wide, narrow))
         torch.testing.assert_close(narrow.prefix, wide.prefix, rtol=0, atol=1e-3)
+
+
+def test_float32_finds_what_is_all_but_impossible():
+    """Labels of e^-130 at every frame, and such as come only where the hypothesis has all but died out."""
+    log_probs = torch.full((40, 5), -130.0, dtype=torch.float64)
+    log_probs[:, 0] = -0.1
+    log_probs[30, 1] = -0.2
+    log_probs[20, 2] = -90.0
+    for prefix in ([], [1], [3], [2, 1]):
+        wide, narrow = walk(log_probs, prefix), walk(log_probs.float(), prefix)
+        expected = ctc_prefix.increments(wide)
+        assert (expected[0, 1:] > -torch.inf).all()
+        torch.testing.assert_close(ctc_prefix.increments(narrow).double(), expected, rtol=1e-5, atol=1e-4)
