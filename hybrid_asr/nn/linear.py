@@ -40,7 +40,8 @@ class Linear(nn.Linear):
         """The weights in oneDNN's layout, made anew where they have changed.
 
         A fused optimiser does not count its changes in `_version`, but it works in training mode, which forgets them:
-        with the call of `train`, or with the next forward where `training` was set by hand, as Lightning does.
+        with the call of `train`, or with the next forward where `training` was set by hand, as Lightning does. A change
+        through `.data` or under inference mode while the layer evaluates is not seen.
         """
         weight = self.weight
         which = (weight.data_ptr(), weight.dtype, None if weight.is_inference() else weight._version)
