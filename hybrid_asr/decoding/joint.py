@@ -253,10 +253,18 @@ def best_places(scores: Float[Tensor, "rows places"], count: int) -> Int[Tensor,
     more than needed is looked at: only where the last one taken and the first one left are equal is it a question.
     Impossible ones (-inf) are equal, too, but which of them is taken makes no difference.
     """
-    if scores.is_cpu and count < scores.shape[1]:
-        best, places = scores.topk(count + 1)
-        if not ((best[:, -1] == best[:, -2]) & (best[:, -1] > -torch.inf)).any():
-            return places[:, :count].sort().values
+    if not scores.is_cpu or count == scores.shape[1]:
+        return _first_of_equals(scores, count)
+    best, places = scores.topk(count + 1)
+    found = places[:, :count].sort().values
+    tied = (best[:, -1] == best[:, -2]) & (best[:, -1] > -torch.inf)
+    if tied.any():  # in bfloat16 it is some row at nearly every step
+        found[tied] = _first_of_equals(scores[tied], count)
+    return found
+
+
+def _first_of_equals(scores: Float[Tensor, "rows places"], count: int) -> Int[Tensor, "rows {count}"]:
+    """The same by several passes over the scores."""
     last = scores.topk(count).values[:, -1:]
     above, equal = ~(scores <= last), scores == last  # what is no number counts as above: the search finds and names it
     taken = above | (equal & (equal.cumsum(1) <= count - above.sum(1, keepdim=True)))
