@@ -103,8 +103,10 @@ def test_utterances_that_leave_take_their_hypotheses_with_them(decoder, live):
 def test_a_state_is_a_value_and_can_be_used_again(decoder):
     decoder, encoded = decoder_of(decoder), memory()
     _, state, _ = decoder.step(decoder.start(encoded, 1), torch.full((3,), SOS))
-    first, _, _ = decoder.step(state, torch.tensor([1, 2, 3]))
+    first, heir, _ = decoder.step(state, torch.tensor([1, 2, 3]))
+    beyond, _, _ = decoder.step(heir, torch.tensor([2, 2, 2]))
     decoder.step(state, torch.tensor([4, 5, 6]))
+    assert torch.equal(beyond, decoder.step(heir, torch.tensor([2, 2, 2])).log_probs)
     decoder.reorder(state, torch.tensor([0, 0, 1, 1, 2, 2]))
     decoder.keep(state, torch.tensor([1]))
     again, _, _ = decoder.step(state, torch.tensor([1, 2, 3]))
