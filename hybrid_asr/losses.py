@@ -3,16 +3,26 @@
 Axes: B utterances, T frames, L labels, V units.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from hybrid_asr.config.schema import config
 from hybrid_asr.lengths import valid_mask
 
 IGNORE = -100  # a target that does not count
+
+
+@config
+class LossConfig:
+    """The interpolation `ctc_weight` * CTC + (1 - `ctc_weight`) * attention; `smoothing` of the attention's targets."""
+
+    ctc_weight: Annotated[float, Field(ge=0, le=1)]
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
 class JointLoss(NamedTuple):

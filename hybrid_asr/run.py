@@ -21,14 +21,14 @@ from hybrid_asr.decoding.build import DecodeConfig
 from hybrid_asr.errors import UserError
 from hybrid_asr.files import write_text
 from hybrid_asr.lock import LOCK
+from hybrid_asr.losses import LossConfig
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import ModelConfig
 from hybrid_asr.text.normalise import TextConfig
 from hybrid_asr.text.tokenizer import TokenizerConfig
-from hybrid_asr.training.build import CsvLoggerConfig, LoggerConfig, TrainerConfig
 from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints, remove_checkpoints
-from hybrid_asr.training.module import LossConfig
 from hybrid_asr.training.optim import OptimConfig
+from hybrid_asr.training.settings import CsvLoggerConfig, LoggerConfig, TrainerConfig
 from hybrid_asr.training.start import InitConfig
 from hybrid_asr.training.status import read_status
 

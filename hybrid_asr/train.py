@@ -35,9 +35,9 @@ from hybrid_asr.text.tokenizer import restore_tokenizer, train_tokenizer
 from hybrid_asr.training.build import build_loggers, build_trainer, check_devices
 from hybrid_asr.training.callbacks import Halted, Interrupted, SaveAndValidate
 from hybrid_asr.training.checkpoint import Checkpoints
+from hybrid_asr.training.csv_metrics import CsvMetrics
 from hybrid_asr.training.datamodule import SpeechData
 from hybrid_asr.training.each_epoch import EachEpoch
-from hybrid_asr.training.metrics import CsvMetrics
 from hybrid_asr.training.module import SpeechModule, place_seed
 from hybrid_asr.training.process import alone, is_first, say, terminable
 from hybrid_asr.training.progress import duration

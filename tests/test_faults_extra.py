@@ -16,12 +16,12 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoders import load_decoder
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import decoder_for, evaluate
-from hybrid_asr.losses import attention_loss
+from hybrid_asr.losses import LossConfig, attention_loss
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import Outputs
 from hybrid_asr.one_pass import Decoded
 from hybrid_asr.text.normalise import TextConfig
-from hybrid_asr.training.module import LossConfig, batch_loss
+from hybrid_asr.training.module import batch_loss
 from hybrid_asr.training.start import InitConfig, take_weights
 from tests.tones import RATE, rows, train
 

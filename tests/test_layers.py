@@ -67,3 +67,9 @@ def test_help_loads_no_torch():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "transcribe" in done.stdout
+
+
+@pytest.mark.parametrize("module", ["decode", "recogniser", "aligning"])
+def test_decoding_loads_no_lightning(module):
+    code = f"import sys, hybrid_asr.{module}; sys.exit('lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == 0

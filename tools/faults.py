@@ -410,7 +410,7 @@ worst-epoch-is-best: hybrid_asr/training/checkpoint.py
 - key=lambda entry: (entry.error, entry.epoch))
 + key=lambda entry: (-entry.error, entry.epoch))
 
-metrics-not-cut-on-resume: hybrid_asr/training/metrics.py
+metrics-not-cut-on-resume: hybrid_asr/training/csv_metrics.py
   tests/training/test_metrics.py::test_what_lies_behind_the_step_is_forgotten
 - for row in rows if int(row["step"]) <= step]
 + for row in rows]

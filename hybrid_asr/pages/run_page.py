@@ -19,7 +19,7 @@ from hybrid_asr.pages.sound import Clip, Sounds
 from hybrid_asr.pages.sweeps import find_sweeps
 from hybrid_asr.run import Run, RunConfig, set_paths
 from hybrid_asr.scoring.rows import UtteranceScore
-from hybrid_asr.training.progress import tell
+from hybrid_asr.training.status import tell
 
 
 class Pictures(NamedTuple):

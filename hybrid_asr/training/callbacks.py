@@ -11,7 +11,8 @@ import torch
 from hybrid_asr.errors import UserError
 from hybrid_asr.training.checkpoint import Checkpoints, Scored
 from hybrid_asr.training.module import SpeechModule
-from hybrid_asr.training.progress import Progress, ends_step, log_row, tell
+from hybrid_asr.training.progress import Progress, ends_step, log_row
+from hybrid_asr.training.status import tell
 
 
 class Interrupted(Exception):

@@ -1,30 +1,20 @@
 """The thin LightningModule: model and losses in, one number and a few sums out.  Axes: B utterances."""
 
 import hashlib
-from typing import Annotated, Any
+from typing import Any
 
 import lightning as L
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from hybrid_asr.audio.augment import MaskCounts, SpecAugment
-from hybrid_asr.config.schema import config
 from hybrid_asr.data.dataset import Batch
-from hybrid_asr.losses import JointLoss, attention_loss, ctc_feasible, ctc_loss, joint_loss
+from hybrid_asr.losses import JointLoss, LossConfig, attention_loss, ctc_feasible, ctc_loss, joint_loss
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import HybridModel, Outputs
 from hybrid_asr.text.tokenizer import Tokenizer
 from hybrid_asr.training.nonfinite import PartLosses
 from hybrid_asr.training.optim import OptimConfig, build_optimizer, lr_share, set_lr
-
-
-@config
-class LossConfig:
-    """The interpolation `ctc_weight` * CTC + (1 - `ctc_weight`) * attention; `smoothing` of the attention's targets."""
-
-    ctc_weight: Annotated[float, Field(ge=0, le=1)]
-    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
 def place_seed(*place: int | str) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_asr.lock import FolderLock
-from hybrid_asr.training.progress import tell
+from hybrid_asr.training.status import tell
 
 
 def say(text: str) -> None:

@@ -1,6 +1,5 @@
 """Progress: one row for every few steps, and one line for a person."""
 
-import contextlib
 import dataclasses
 import sys
 import time
@@ -12,16 +11,10 @@ import torch
 
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.nonfinite import Nonfinite, PartLosses
-from hybrid_asr.training.status import StatusFile
+from hybrid_asr.training.status import StatusFile, tell
 from hybrid_asr.training.unreadable import Unreadable
 
 QUIET_SECONDS = 30.0  # between two progress lines where the output is not a terminal
-
-
-def tell(text: str, end: str = "\n") -> None:
-    """Write for a person. A training does not end because its reader has, nor because a signal came amid a line."""
-    with contextlib.suppress(OSError, RuntimeError):  # a closed pipe or terminal; a print inside a print
-        print(text, end=end, file=sys.stderr, flush=True)
 
 
 @dataclasses.dataclass

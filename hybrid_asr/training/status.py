@@ -1,8 +1,9 @@
-"""`status.json`: where a training stands, for those who do not watch it."""
+"""Where a training stands: `status.json` for those who do not watch it, a line for those who do."""
 
 import contextlib
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,12 @@ from hybrid_asr.lock import holder, now
 
 State = Literal["running", "stopped", "failed", "finished", "killed"]
 EVERY_S = 30.0
+
+
+def tell(text: str, end: str = "\n") -> None:
+    """Write for a person. A training does not end because its reader has, nor because a signal came amid a line."""
+    with contextlib.suppress(OSError, RuntimeError):  # a closed pipe or terminal; a print inside a print
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 class StatusFile:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hybrid_asr.training.build import TrainerConfig
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.divergence import Divergence
 from hybrid_asr.training.nonfinite import Nonfinite
 from hybrid_asr.training.process import is_first, say
 from hybrid_asr.training.progress import Progress
+from hybrid_asr.training.settings import TrainerConfig
 from hybrid_asr.training.status import StatusFile
 from hybrid_asr.training.unreadable import Unreadable
 

@@ -50,7 +50,7 @@ def blown(tones, tmp_path_factory):
 def test_an_update_that_is_not_finite_changes_nothing(trained):
     """Neither weights nor the optimizer's state, its count of steps included."""
     from hybrid_asr.audio.augment import SpecAugment, SpecAugmentConfig
-    from hybrid_asr.training.module import LossConfig
+    from hybrid_asr.losses import LossConfig
     from hybrid_asr.training.optim import OptimConfig
 
     bundle = Bundle.load(trained / "model.pt")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from hybrid_asr.training.metrics import CsvMetrics, MetricsError, read_metrics
+from hybrid_asr.training.csv_metrics import CsvMetrics
+from hybrid_asr.training.metrics import MetricsError, read_metrics
 
 
 def written(path, *rows, after=0) -> CsvMetrics:

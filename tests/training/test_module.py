@@ -5,8 +5,9 @@ import torch
 
 from hybrid_asr.audio.augment import SpecAugment, SpecAugmentConfig
 from hybrid_asr.data.dataset import Batch
+from hybrid_asr.losses import LossConfig
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.training.module import LossConfig, SpeechModule, batch_loss, place_seed
+from hybrid_asr.training.module import SpeechModule, batch_loss, place_seed
 from hybrid_asr.training.optim import OptimConfig
 from tests.tones import rows, train
 

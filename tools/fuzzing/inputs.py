@@ -29,7 +29,8 @@ from hybrid_asr.scoring.report import Scored, report
 from hybrid_asr.text.tokenizer import BpeTokenizerConfig, CharTokenizerConfig, train_tokenizer
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.checkpoint import Scored as Kept
-from hybrid_asr.training.metrics import CsvMetrics, read_metrics
+from hybrid_asr.training.csv_metrics import CsvMetrics
+from hybrid_asr.training.metrics import read_metrics
 
 RATE = 16000
 AGAIN = "done again"  # what becomes of a report that is not as it was written, and of a training without a state

@@ -1,0 +1,65 @@
+"""What a trainer and its loggers can be told; apart from what builds them, since Lightning takes a second to import."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hybrid_asr.config.schema import config
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+@config
+class TrainerConfig:
+    """How long, on what, and what is kept.
+
+    `threads` 0 leaves torch its choice; `valid_every` counts epochs; `valid_decoder` decodes the validation set;
+    `save_minutes` is the most that a crash can cost; the mean of the `average_count` best or last epochs is the model.
+
+    An update whose loss or gradient is not finite is never applied. `nonfinite`: "skip" goes on and counts them, but
+    stops after `nonfinite_limit` in a row, "stop" stops at the first. Training is said to diverge, and goes on, when
+    the mean loss of `divergence_rows` rows of metrics.csv exceeds `divergence_factor` times the best such mean.
+    """
+
+    epochs: Positive
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: Positive = 1
+    nodes: Positive = 1
+    precision: Literal["float32", "bf16"] = "float32"
+    threads: Annotated[int, Field(ge=0)] = 0
+    log_every: Positive = 10
+    valid_every: Positive = 1
+    valid_decoder: Literal["auto", "ctc_greedy", "attention", "joint"] = "auto"
+    save_minutes: Annotated[float, Field(gt=0)] = 5.0
+    average: Literal["best", "last"] = "last"
+    average_count: Positive = 5
+    nonfinite: Literal["skip", "stop"] = "skip"
+    nonfinite_limit: Positive = 10
+    divergence_factor: Annotated[float, Field(gt=1)] = 2.0
+    divergence_rows: Positive = 10
+
+
+@config
+class CsvLoggerConfig:
+    """`metrics.csv` alone, which is always written."""
+
+    kind: Literal["csv"] = "csv"
+
+
+@config
+class TensorBoardConfig:
+    """Event files in the run's folder `tensorboard/`."""
+
+    kind: Literal["tensorboard"] = "tensorboard"
+
+
+@config
+class WandbConfig:
+    """Weights & Biases; `offline` writes to the run's folder `wandb/`, to be sent later by `wandb sync`."""
+
+    kind: Literal["wandb"] = "wandb"
+    project: str = "hybrid-asr"
+    mode: Literal["online", "offline"] = "online"
+
+
+LoggerConfig = Annotated[CsvLoggerConfig | TensorBoardConfig | WandbConfig, Field(discriminator="kind")]
