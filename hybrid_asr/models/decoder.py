@@ -1,6 +1,6 @@
 """The attention decoders one can choose from, and how one is built.  Axes: N hypotheses, V units."""
 
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Int
 from torch import Tensor
@@ -15,6 +15,7 @@ DecoderConfig = TransformerDecoderConfig
 State = TypeVar("State")
 
 
+@runtime_checkable
 class Decoder(Protocol[State]):
     """Predicts label after label: all at once for known labels, step by step in a search; its state is a value."""
 

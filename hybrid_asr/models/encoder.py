@@ -1,6 +1,6 @@
 """The encoders one can choose from, and how one is built."""
 
-from typing import Annotated, Protocol, assert_never
+from typing import Annotated, Protocol, assert_never, runtime_checkable
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ __all__ = ["Encoded", "Encoder", "EncoderConfig", "build_encoder"]
 EncoderConfig = Annotated[ConformerConfig | TransformerConfig, Field(discriminator="kind")]
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Turns features into fewer, wider frames; `output_length` says how many before anything is computed."""
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hybrid_asr.attention.forced import teacher_forced
 from hybrid_asr.audio.features import FrontEnd
 from hybrid_asr.decoding.align import Alignment, ctc_align
 from hybrid_asr.encoding import pad_audio
@@ -101,7 +102,7 @@ def _attention(decoder: TransformerDecoder, encoded: Encoded, labels: Tensor, bu
     heads = sum(layer.cross_attention.heads for layer in decoder.layers)
     if heads * (len(labels) + 1) * int(encoded.frames[0]) > MOST_WEIGHTS:
         return None
-    weights = teacher_forced(decoder, encoded, labels).numpy()
+    weights = teacher_forced(decoder, encoded, labels[None], sos=decoder.sos)[0].numpy()
     values = pack(quantise_root(weights))
     sizes = dict(zip(("layers", "heads", "rows", "frames"), weights.shape, strict=True))
     return sizes | {"values": values} if len(values) <= budget else None
@@ -133,19 +134,6 @@ def ctc_spikes(
 def spans(alignment: Alignment) -> list[tuple[int, int, float]]:
     """Of each label its first encoder frame, the one after its last, and its mean posterior."""
     return [(span.start, span.end, round(span.confidence, 4)) for span in alignment.spans]
-
-
-def teacher_forced(
-    decoder: TransformerDecoder, encoded: Encoded, labels: Tensor
-) -> Float[Tensor, "layers heads rows frames"]:
-    """Cross-attention while the decoder writes `labels` and the end: row r is the step that predicts label r."""
-    state, rows = decoder.start(encoded, beams=1), []
-    for last in [decoder.sos, *labels.tolist()]:
-        output = decoder.step(state, torch.tensor([last]), weights="all")
-        assert output.attention is not None, "weights were asked for"
-        rows.append(output.attention[:, 0])  # (L, H, T')
-        state = output.state
-    return torch.stack(rows, dim=2)
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

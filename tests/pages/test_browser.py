@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from hybrid_asr.attention.forced import teacher_forced
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.encoding import encode
-from hybrid_asr.pages.hearing import teacher_forced
 from hybrid_asr.run import Run
 from tests.pages.reading import read
 
@@ -139,7 +139,8 @@ def test_the_picture_tells_the_weight_of_the_chosen_head_at_that_time_and_label(
     with torch.inference_mode():
         encoded = encode(bundle, [io.read(manifest.audio_path(place), rate=8000)], torch.device("cpu"))
         labels = torch.tensor(bundle.tokenizer.encode(drawn["text"]))
-        weights = teacher_forced(bundle.model.decoder, encoded, labels)[0, head]
+        decoder = bundle.model.decoder
+        weights = teacher_forced(decoder, encoded, labels[None], sos=decoder.sos)[0, 0, head]
     canvas = browser.find_element(By.ID, "picture")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
     seen = {}
