@@ -81,7 +81,7 @@ def decode_run(
     work.search_errors = everyone if search_errors == "auto" else search_errors == "on"
     work.expect(chosen)
     curves = [] if wanted is None else work.sweep(chosen, wanted, sweep_on, "kind" if everyone else "settings")
-    reports, applied = work.decode(paths, chosen, [curve for curve in curves if curve.purpose == "selection"])
+    reports, applied = work.decode(paths, chosen, [curve for curve in curves if curve.best is not None])
     for curve in curves:
         curve = dataclasses.replace(curve, applied=applied.get(curve.decoder, {}))
         curve.write(run.folder)
@@ -176,11 +176,10 @@ class _Work:
             manifest, foreign = self._manifest(set_name, path)
             wishes = {self._label(name, settings, foreign): settings for name, settings in chosen.items()}
             for curve in curves:
-                if curve.best is not None:
-                    best = self._with(chosen, curve.decoder, f"decode.{curve.key}={curve.best}")
-                    label = self._label(curve.decoder, best, foreign)
-                    wishes.setdefault(label, best)
-                    applied[curve.decoder][set_name] = label
+                best = self._with(chosen, curve.decoder, f"decode.{curve.key}={curve.best}")
+                label = self._label(curve.decoder, best, foreign)
+                wishes.setdefault(label, best)
+                applied[curve.decoder][set_name] = label
             reports |= self._decode_set(set_name, manifest, wishes)
         return reports, applied
 

@@ -11,7 +11,7 @@ import torch
 
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.build import LONGEST_S, Decoder
-from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest
+from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest, UtteranceError
 from hybrid_asr.encoding import Heard, hear, read_ahead
 from hybrid_asr.errors import UserError
 from hybrid_asr.memory import give_back, held, measured
@@ -134,6 +134,7 @@ class _Tally:
     failed: list[Failed] = dataclasses.field(default_factory=list)
     search_s: float = 0.0
     peak: int | None = None
+    largest_s: float = 0.0  # the largest batch so far
 
     def evaluation(self, encode_s: float) -> Evaluation:
         decode_s = self.search_s + encode_s
@@ -159,7 +160,7 @@ class _Pass:
             shared.setdefault((id(tally.job.decoder), tally.job.longest_s), []).append(tally)
         self.groups = list(shared.values())  # of jobs with one decoder
         self.encode_s = 0.0
-        self.largest_s = 0.0  # the largest batch so far
+        self.largest_s = 0.0  # the largest batch so far, of those that are encoded
 
     def takes(self, index: int) -> bool:
         """Whether any job takes an utterance of this length; those that do not have failed."""
@@ -183,7 +184,7 @@ class _Pass:
     def batch(self, indices: Sequence[int], samples: Sequence[np.ndarray]) -> None:
         """Encode a batch, in as many pieces as memory asks for, and give each to every job."""
         seconds = len(indices) * max(map(len, samples)) / self.bundle.frontend.rate
-        measuring = self.room is not None and seconds > 1.2 * self.largest_s  # else it tells nothing new
+        measuring = self._is_larger(seconds, self.largest_s)
         self.largest_s = max(self.largest_s, seconds)
         before, peaks = held(self.device), []
 
@@ -203,15 +204,19 @@ class _Pass:
         ):
             places = [indices[row] for row in rows]
             for group in self.groups:
-                peaks.append(self._decode(group, places, heard, measuring))
+                peaks.append(self._decode(group, places, heard))
         known = [peak for peak in peaks if peak is not None]
         if self.room is not None and measuring and known and before is not None:
             self.room.learn(len(indices), seconds, max(known) - before)
 
-    def _decode(self, group: Sequence[_Tally], places: Sequence[int], heard: Heard, measuring: bool) -> int | None:
+    def _decode(self, group: Sequence[_Tally], places: Sequence[int], heard: Heard) -> int | None:
         """Give the jobs of one decoder what was heard of the utterances at `places`."""
         lengths, job = self.manifest.durations[list(places)], group[0].job
         own = [row for row, place in enumerate(heard.places) if lengths[place] <= job.longest_s]
+        longest = float(lengths.max())
+        measuring = bool(own) and self._is_larger(len(own) * longest, group[0].largest_s)
+        for tally in group:
+            tally.largest_s = max(tally.largest_s, len(own) * longest)
         peaks: list[int | None] = [None]
 
         def decode(rows: list[int]) -> list[Nbest]:
@@ -223,20 +228,24 @@ class _Pass:
 
         def failed(row: int, error: UserError) -> None:
             for tally in group:
-                self._failed(tally, places[heard.places[row]], str(error))
+                self._failed(tally, places[heard.places[row]], reason_alone(error))
 
-        longest = float(lengths.max())
         for rows, nbests in in_pieces(own, decode, failed=failed, ran_out_with=lambda n: self._too_much(n, longest)):
             for tally in group:
                 found = [tally.job.finish(nbest) for nbest in nbests]
                 missed = self._missed(tally.job, heard, rows, found)
                 outcomes = zip((places[heard.places[row]] for row in rows), found, missed, strict=True)
                 tally.items += [self._outcome(*outcome) for outcome in outcomes]
-        unheard = [place for row, place in enumerate(places) if row not in set(heard.places)]
+        heard_of = set(heard.places)
+        unheard = [place for row, place in enumerate(places) if row not in heard_of]
         for tally in group:
             tally.items += [self._outcome(place, [NOTHING], None) for place in unheard]
             tally.peak = max((one for one in (tally.peak, *peaks) if one is not None), default=None)
         return group[0].peak
+
+    def _is_larger(self, seconds: float, largest_s: float) -> bool:
+        """Whether it is worth while to measure what a batch takes: one much like another tells nothing new."""
+        return self.room is not None and seconds > 1.2 * largest_s
 
     def _missed(self, job: Job, heard: Heard, rows: list[int], nbests: Sequence[Nbest]) -> list[bool | None]:
         """Whether twice the beam finds a better hypothesis; where that fails, nobody knows."""
@@ -284,6 +293,11 @@ class _Pass:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return found, time.perf_counter() - began, peak
+
+
+def reason_alone(error: UserError) -> str:
+    """Why an utterance that was alone in its batch could not be decoded."""
+    return error.reason if isinstance(error, UtteranceError) else str(error)
 
 
 def too_long(seconds: float, limit: float) -> str:

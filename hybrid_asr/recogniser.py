@@ -22,7 +22,8 @@ from hybrid_asr.encoding import Heard, hear
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import decode_heard, decoder_for, pick_device
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.one_pass import too_long
+from hybrid_asr.one_pass import reason_alone, too_long
+from hybrid_asr.room import in_pieces
 from hybrid_asr.run import Run
 from hybrid_asr.words import Word, words_of
 
@@ -100,7 +101,7 @@ class Recogniser:
             read = [(path, _heeding(lambda path=path: io.read(path, rate=rate), path, bad)) for path in group]
             heard = [(path, samples) for path, samples in read if samples is not None]
             if heard:
-                yield from self._transcribe([path for path, _ in heard], [samples for _, samples in heard])
+                yield from self._in_pieces([path for path, _ in heard], [samples for _, samples in heard], bad)
 
     def _seconds(self, path: Path) -> float:
         """How long a file lasts. Raises UserError if the decoder does not take so much."""
@@ -115,6 +116,25 @@ class Recogniser:
         Raises UserError: no CTC head, characters that the model cannot write, a text that does not fit the audio.
         """
         return align(self.bundle, path, text, self.device, units=units)
+
+    def _in_pieces(
+        self, paths: Sequence[Path], samples: Sequence[np.ndarray], bad: Callable[[Path, UserError], None] | None
+    ) -> list[Transcript]:
+        """All together; where memory runs out, or one of them cannot be decoded, in halves."""
+
+        def failed(row: int, error: UserError) -> None:
+            named = UserError(f"{paths[row]}: {reason_alone(error)}")
+            if bad is None:
+                raise named from error
+            bad(paths[row], named)
+
+        def work(rows: list[int]) -> list[Transcript]:
+            return self._transcribe([paths[row] for row in rows], [samples[row] for row in rows])
+
+        done: dict[int, Transcript] = {}
+        for rows, transcripts in in_pieces(range(len(paths)), work, failed=failed):
+            done |= zip(rows, transcripts, strict=True)
+        return [done[row] for row in sorted(done)]
 
     def _transcribe(self, paths: Sequence[Path], samples: Sequence[np.ndarray]) -> list[Transcript]:
         heard = hear(self.bundle, samples, self.device)

@@ -78,9 +78,12 @@ class Curve:
 
     @property
     def best(self) -> Value | None:
-        """The value with the lowest error rate; of equals the nearest to the recipe's own, then the smallest."""
+        """The value with the lowest error rate; of equals the nearest to the recipe's own, then the smallest.
+
+        None where the curve is not for selection, or failures spoil every value.
+        """
         whole = [row for row in self.rows if not row["failed"]]
-        if not whole:
+        if not whole or self.purpose != "selection":
             return None
 
         def order(row: Mapping[str, Any]) -> tuple[float, float, Value]:

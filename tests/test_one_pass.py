@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -108,6 +109,17 @@ def test_a_batch_that_does_not_fit_is_cut_and_the_texts_are_the_same(bundle, man
         assert tight[name].decoder.sizes == [8, 4, 2, 2, 4, 2, 2]
         assert found[name].peak > 1 << 20, "the system tells it here"
     assert room.most_s < 8 * manifest.durations.max(), "the next batch is smaller"
+
+
+def test_the_peak_of_a_search_is_known_where_the_largest_batch_is_not_its_own(bundle, manifest):
+    greedy, second = (decoder_for(bundle, load_decoder("ctc_greedy", bundle.config)) for _ in range(2))
+    second_longest = float(np.sort(manifest.durations)[-2])
+    room = Room.of(CPU, expected_cost(bundle, [load_decoder("ctc_greedy", bundle.config)]))
+    both = {"any": Job(greedy), "short": Job(second, longest_s=second_longest)}
+    by_length = np.argsort(-manifest.durations).tolist()
+    batches = [[place] for place in by_length]
+    found = evaluate_all(bundle, both, manifest, device=CPU, room=room, batches=batches)
+    assert found["short"].peak is not None and found["any"].peak is not None
 
 
 def test_an_encoder_that_runs_out_of_memory_takes_fewer_at_once(bundle, manifest):

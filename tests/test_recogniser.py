@@ -8,9 +8,13 @@ from functools import partial
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from hybrid_asr import load
+from hybrid_asr.audio import io
 from hybrid_asr.cli import main
+from hybrid_asr.decoding.hypothesis import nan_error
+from hybrid_asr.encoding import hear
 from hybrid_asr.errors import UserError
 from hybrid_asr.long_form import states_in_pieces
 from hybrid_asr.recogniser import expand
@@ -50,6 +54,32 @@ def test_files_together_are_files_one_by_one(trained, paths, decoder):
         assert alone.score == pytest.approx(one.score, abs=1e-4)
         assert [word.text for word in alone.words] == [word.text for word in one.words]
         assert [word.start_s for word in alone.words] == [word.start_s for word in one.words]
+
+
+class Deaf:
+    """A decoder whose scores are no numbers for the first utterance of all, however it is batched."""
+
+    def __init__(self, decoder, state):
+        self.decoder, self.state = decoder, state
+
+    def decode(self, encoded, posteriors=None):
+        bad = [row for row, states in enumerate(encoded.states) if torch.allclose(states[0], self.state, atol=1e-4)]
+        if bad:
+            raise nan_error(bad)
+        return self.decoder.decode(encoded, posteriors)
+
+
+def test_a_file_that_cannot_be_decoded_is_named_and_the_others_are_transcribed(greedy, paths, monkeypatch):
+    wanted = [one.text for one in greedy.transcribe(paths)]
+    first = hear(greedy.bundle, [io.read(paths[0], rate=8000)], greedy.device).encoded.states[0, 0]
+    monkeypatch.setattr(greedy, "decoder", Deaf(greedy.decoder, first))
+    told = []
+    found = list(greedy.stream(paths, bad=lambda path, error: told.append((str(path), str(error)))))
+    assert [(one.path, one.text) for one in found] == list(zip(paths, wanted, strict=True))[1:]
+    [(path, reason)] = told
+    assert path == paths[0] and reason.startswith(f"{path}: NaN in the scores; ")
+    with pytest.raises(UserError, match=r"NaN in the scores"):
+        greedy.transcribe(paths)
 
 
 def test_words_have_times_that_increase_within_the_file(greedy, paths):

@@ -53,6 +53,7 @@ def test_the_best_has_the_lowest_rate_then_is_nearest_to_the_recipe_s_own():
     assert curve(row(0.3, 0.2), row(0.7, 0.2), own=0.5).best == 0.3
     assert curve(row(0.1, 0.1, failed=1), row(0.4, 0.2)).best == 0.4, "a rate of fewer utterances compares to nothing"
     assert curve(row(0.1, 0.1, failed=1)).best is None
+    assert curve(row(0.1, 0.3), row(0.4, 0.2), purpose="not for selection").best is None, "a test set chooses nothing"
 
 
 def test_the_table_marks_the_best_and_what_is_not_for_selection():
@@ -60,7 +61,8 @@ def test_the_table_marks_the_best_and_what_is_not_for_selection():
     assert "to choose by" in text
     marked = [line.split()[-1] for line in text.splitlines() if line.endswith(("best", "own"))]
     assert marked == ["own", "best"]
-    assert "NOT FOR SELECTION" in curve(row(0.1, 0.3), purpose="not for selection").text()
+    tested = curve(row(0.1, 0.3), purpose="not for selection").text()
+    assert "NOT FOR SELECTION" in tested and "best" not in tested
 
 
 def test_a_curve_is_kept_and_what_was_changed_is_not_believed(tmp_path):

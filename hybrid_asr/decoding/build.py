@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig, best_path, ctc_greedy
 from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig, ctc_prefix_beam
 from hybrid_asr.decoding.espnet_parity import EspnetSearch
-from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
+from hybrid_asr.decoding.hypothesis import DecodeError, Nbest, UtteranceError
 from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig
 from hybrid_asr.decoding.rescoring import RescoringConfig, rescore
 from hybrid_asr.decoding.scorer import AttentionDecoder, AttentionScorer, CtcPrefixScorer
@@ -213,4 +213,4 @@ def _check_frames(encoded: Encoded) -> None:
     """Nothing can be decoded from nothing."""
     bad = (encoded.frames < 1).nonzero()[:, 0].tolist()
     if bad:
-        raise DecodeError(f"utterances {bad} of the batch are too short to give an encoder frame; leave them out")
+        raise UtteranceError(bad, "too short to give an encoder frame; leave it out")

@@ -11,11 +11,17 @@ class DecodeError(UserError):
     """A decoder that the model cannot serve, or encoder outputs that cannot be decoded."""
 
 
-def nan_error(utterances: list[int]) -> DecodeError:
+class UtteranceError(DecodeError):
+    """Utterances of a batch, by their places, that cannot be decoded; `reason` speaks of one alone."""
+
+    def __init__(self, utterances: list[int], reason: str):
+        super().__init__(f"utterances {utterances} of the batch: {reason}")
+        self.reason = reason
+
+
+def nan_error(utterances: list[int]) -> UtteranceError:
     """The error for utterances, by their places in the batch, whose scores are not numbers."""
-    return DecodeError(
-        f"NaN in the scores of utterances {utterances} of the batch; check their audio, or use another checkpoint"
-    )
+    return UtteranceError(utterances, "NaN in the scores; check the audio, or use another checkpoint")
 
 
 class Hypothesis(NamedTuple):

@@ -23,8 +23,9 @@ class SearchConfig:
 
     `length_bonus` (nats) is added for each label; `normalise: length` ranks ended hypotheses by their score per label,
     the end counted as one. `candidates` is the number of each hypothesis's labels, the best by attention, that the
-    search goes on with, beside the end; 0 is all. `dtype` is the attention decoder's. `parity: espnet` searches, stops
-    and scores as ESPnet does (decoding/espnet_parity.py).
+    search goes on with, beside the end; 0 is all. A beam wider than there are labellings leaves slots
+    empty. `dtype` is the attention decoder's. `parity: espnet` searches, stops and scores as ESPnet does
+    (decoding/espnet_parity.py).
     """
 
     kind: Literal["search"] = "search"

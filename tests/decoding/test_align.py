@@ -99,7 +99,7 @@ def test_blocks_change_nothing(length: int, monkeypatch):
 def test_nan_names_the_utterance():
     log_probs = posteriors(3, 6, 4, seed=5)
     log_probs[1, 2] = torch.nan
-    with pytest.raises(DecodeError, match=r"NaN in the scores of utterances \[1\] of the batch"):
+    with pytest.raises(DecodeError, match=r"utterances \[1\] of the batch: NaN"):
         ctc_align(log_probs, torch.tensor([6, 6, 6]), *padded([[1, 2], [1, 2], [3]]), blank=0)
 
 

@@ -159,8 +159,8 @@ def test_utterances_without_frames_and_nan_are_named(heads: Heads):
     searches = (SearchConfig(), SearchConfig(ctc_weight=0.0), SearchConfig(ctc_weight=1.0))
     for cfg in (CtcGreedyConfig(), CtcPrefixBeamConfig(), RescoringConfig(), *searches):
         decoder, batch = build_decoder(cfg, heads, **IDS), encoded(5, 6, 7)
-        with pytest.raises(DecodeError, match=r"utterances \[1\] of the batch are too short"):
+        with pytest.raises(DecodeError, match=r"utterances \[1\] of the batch: too short"):
             decoder.decode(Encoded(batch.states, torch.tensor([5, 0, 7])))
         batch.states[2, 3] = torch.nan
-        with pytest.raises(DecodeError, match=r"NaN in the scores of utterances \[2\]"):
+        with pytest.raises(DecodeError, match=r"utterances \[2\] of the batch: NaN"):
             decoder.decode(batch)

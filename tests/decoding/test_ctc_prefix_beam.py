@@ -114,5 +114,5 @@ def test_nan_names_the_utterances():
     log_probs = posteriors(3, 6, 4, seed=6)
     log_probs[1, 2, 3] = torch.nan
     log_probs[2, 5] = torch.nan
-    with pytest.raises(DecodeError, match=r"NaN in the scores of utterances \[1\] of the batch"):
+    with pytest.raises(DecodeError, match=r"utterances \[1\] of the batch: NaN"):
         search(log_probs, [6, 6, 5], beam=3)
