@@ -66,7 +66,7 @@ _FREE_DATA = (
 _FREE_TRAINER = (
     *("nonfinite", "nonfinite_limit", "divergence_factor", "divergence_rows"),
     *("accelerator", "devices", "nodes", "threads", "log_every", "save_minutes"),
-    *("valid_every", "valid_decoder", "average", "average_count"),
+    *("valid_every", "valid_decoder", "average", "average_count", "attention_utterances", "attention_patience"),
 )
 FREE = {
     *("decode", "logger", "presets", "metric"),
@@ -118,6 +118,10 @@ class Run:
         return self.folder / "nonfinite.jsonl"
 
     @property
+    def attention_file(self) -> Path:
+        return self.folder / "attention.jsonl"
+
+    @property
     def origin_file(self) -> Path:
         return self.folder / "imported.json"
 
@@ -158,7 +162,7 @@ class Run:
         for name in ("decode", "tensorboard"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for path in (
-            *(self.metrics_file, self.model_file, self.status_file, self.nonfinite_file),
+            *(self.metrics_file, self.model_file, self.status_file, self.nonfinite_file, self.attention_file),
             *(self.folder / "wandb.id", self.page_file, self.config_file),
         ):
             path.unlink(missing_ok=True)

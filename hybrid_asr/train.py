@@ -32,6 +32,7 @@ from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
 from hybrid_asr.stream import dataset, least_table, planner, training_set
 from hybrid_asr.text.normalise import normalise
 from hybrid_asr.text.tokenizer import restore_tokenizer, train_tokenizer
+from hybrid_asr.training.attention_watch import AttentionWatch
 from hybrid_asr.training.build import build_loggers, build_trainer, check_devices
 from hybrid_asr.training.callbacks import Halted, Interrupted, SaveAndValidate
 from hybrid_asr.training.checkpoint import Checkpoints
@@ -292,7 +293,7 @@ class Training:
         keeper = SaveAndValidate(
             checkpoints=self.checkpoints,
             progress=progress,
-            validate=self._validator(),
+            validate=self._validator(status),
             metric=f"valid.{self._valid_name()}.{cfg.metric}",
             every=cfg.trainer.valid_every,
             minutes=cfg.trainer.save_minutes,
@@ -339,10 +340,13 @@ class Training:
     def _valid_name(self) -> str:
         return valid_decoder(self.cfg.trainer.valid_decoder, self.bundle.model)
 
-    def _validator(self):
-        """Decode the validation set with the weights as they are."""
+    def _validator(self, status: StatusFile):
+        """Decode the validation set with the weights as they are, and look at attention."""
         name = self._valid_name()
         decoder = decoder_for(self.bundle, load_decoder(name, plain(self.cfg)))
+        watch = AttentionWatch(self.cfg.trainer, self.run.attention_file, self.valid_set, alarms=status.alarms.append)
+        if is_first():
+            watch.continue_from(0 if self.state is None else self.state["step"] // self.planner.steps)
 
         def validate(module: SpeechModule, epoch: int) -> dict[str, float]:
             trainer = module.trainer
@@ -361,7 +365,8 @@ class Training:
                 f"plan: {self._plan_text(epoch)}"
             )
             rates = {f"valid.{name}.wer": report.wer, f"valid.{name}.cer": report.cer, f"valid.{name}.ser": report.ser}
-            return rates | self.planner.plan(epoch - 1).statistics.row()
+            looks = watch.look(self.bundle, module.device, epoch) if is_first() else {}
+            return rates | looks | self.planner.plan(epoch - 1).statistics.row()
 
         return validate
 

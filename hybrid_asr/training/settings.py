@@ -19,6 +19,9 @@ class TrainerConfig:
     An update whose loss or gradient is not finite is never applied. `nonfinite`: "skip" goes on and counts them, but
     stops after `nonfinite_limit` in a row, "stop" stops at the first. Training is said to diverge, and goes on, when
     the mean loss of `divergence_rows` rows of metrics.csv exceeds `divergence_factor` times the best such mean.
+
+    With each validation the attention of `attention_utterances` is measured; an alarm is given after
+    `attention_patience` such times, from the middle of the training on, in which no head follows the speech.
     """
 
     epochs: Positive
@@ -37,6 +40,8 @@ class TrainerConfig:
     nonfinite_limit: Positive = 10
     divergence_factor: Annotated[float, Field(gt=1)] = 2.0
     divergence_rows: Positive = 10
+    attention_utterances: Annotated[int, Field(ge=0)] = 8
+    attention_patience: Positive = 3
 
 
 @config

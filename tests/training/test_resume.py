@@ -49,7 +49,8 @@ def stop(tones, run, name, *more):
 
 def assert_equal_runs(run, whole):
     """The same metrics, byte for byte, the same weights and the same state of the optimiser."""
-    assert (run / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    for name in ("metrics.csv", "attention.jsonl"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
     states = [torch.load(place / "checkpoints/last.ckpt", weights_only=True) for place in (run, whole)]
     models = [torch.load(place / "model.pt", weights_only=True) for place in (run, whole)]
     for one, other in (

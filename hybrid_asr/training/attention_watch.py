@@ -1,0 +1,86 @@
+"""Looks at the attention of a few validation utterances whenever the set is decoded, and tells if none follows."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hybrid_asr.attention.alarms import AttentionAlarm, Heads
+from hybrid_asr.attention.diagnosis import Diagnosis, choose, diagnose
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.files import write_text
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.training.process import say
+from hybrid_asr.training.settings import TrainerConfig
+
+BEGINNING = 0.2  # share of the training in which attention need not follow yet
+
+
+class AttentionWatch:
+    """Keeps `attention.jsonl`, a line an epoch and utterance with all layers and heads, and gives the alarm."""
+
+    def __init__(self, cfg: TrainerConfig, file: Path, manifest: Manifest, *, alarms: Callable[[str], None]):
+        self.file, self.manifest, self.alarms = file, manifest, alarms
+        self.places = choose(manifest, cfg.attention_utterances)
+        self.alarm = AttentionAlarm(cfg.attention_patience)
+        self.from_epoch = math.ceil(BEGINNING * cfg.epochs)
+
+    def continue_from(self, epoch: int) -> None:
+        """Forget what an earlier process wrote of epochs behind `epoch`; what it was alarmed by is alarming still."""
+        kept = [row for row in read_rows(self.file) if row["epoch"] <= epoch]
+        if self.file.exists():
+            write_text(self.file, "".join(f"{json.dumps(row)}\n" for row in kept), folder="expect")
+        for number in sorted({row["epoch"] for row in kept}):
+            found = self._alarmed(number, _heads([row for row in kept if row["epoch"] == number]))
+            if found is not None:
+                self.alarms(found)
+
+    def look(self, bundle: Bundle, device: torch.device, epoch: int) -> dict[str, float]:
+        """Measure, write, tell; returns what goes to metrics.csv, nothing of a model without a decoder."""
+        found = diagnose(bundle, self.manifest, self.places, device)
+        if found is None:
+            return {}
+        self._write(found, epoch)
+        alarm = self._alarmed(epoch, found.heads())
+        if alarm is not None:
+            say(f"warning: {alarm}")
+            self.alarms(alarm)
+        return found.row()
+
+    def _alarmed(self, epoch: int, heads: Heads) -> str | None:
+        return self.alarm.add(epoch, heads) if epoch > self.from_epoch else None
+
+    def _write(self, found: Diagnosis, epoch: int) -> None:
+        lines = [json.dumps({"epoch": epoch} | line) for line in found.lines()]
+        try:
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write("".join(f"{line}\n" for line in lines))
+        except OSError as error:
+            error.filename = str(self.file)  # the system names it only if it cannot be opened
+            raise
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """The whole lines of an `attention.jsonl`; a last one that a crash has torn is left out."""
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def _heads(rows: list[dict[str, Any]]) -> Heads:
+    """The means of an epoch, as they were when it was written."""
+
+    def mean(name: str) -> np.ndarray:
+        values = np.array([row[name] for row in rows], dtype=np.float64)  # None becomes NaN
+        known = (~np.isnan(values)).sum(0)
+        return np.where(known, np.nansum(values, 0) / np.maximum(known, 1), np.nan)
+
+    return Heads(*(mean(name) for name in Heads._fields))

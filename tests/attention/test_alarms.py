@@ -1,0 +1,43 @@
+"""The alarm: it tells what is wrong and what to try, once, and is silent where a head follows the speech."""
+
+import numpy as np
+import pytest
+
+from hybrid_asr.attention.alarms import AttentionAlarm, Heads, describe_chaos
+
+
+def heads(monotonicity, entropy, coverage=0.7) -> Heads:
+    first = np.array(monotonicity, dtype=float)
+    return Heads(first, np.broadcast_to(np.array(entropy, float), first.shape), np.full(first.shape, coverage))
+
+
+GOOD = heads([[0.1, 0.2], [0.3, 0.9]], 0.5)
+
+
+def test_one_head_that_follows_is_enough():
+    assert describe_chaos(GOOD) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (heads([[0.1, 0.2], [0.0, 0.1]], 0.99), ("layers 1 and 2 are near uniform", "has not learnt to listen")),
+        (heads([[0.1, 0.2]], 0.1, 0.2), ("never looked at", "same frames")),
+        (heads([[0.1, 0.2], [0.0, 0.1]], [[0.99, 0.95], [0.4, 0.5]]), ("no order", "layer 1 are near uniform")),
+        (heads([[-0.9, 0.2]], 0.4), ("head 2 of layer 1", "monotonicity 0.20", "show batch")),
+    ],
+)
+def test_what_is_seen_is_told_with_causes_and_remedies(found, words):
+    told = describe_chaos(found)
+    assert told is not None and all(word in told for word in (*words, "Likely:", "Try:"))
+
+
+def test_attention_that_nobody_can_judge_is_no_alarm():
+    assert describe_chaos(heads([[np.nan, np.nan]], 0.5)) is None
+
+
+def test_the_alarm_waits_and_is_given_once_until_a_head_follows_again():
+    alarm, bad = AttentionAlarm(patience=3), heads([[0.1, 0.2]], 0.99)
+    told = [alarm.add(epoch, found) for epoch, found in enumerate([bad, bad, bad, bad, GOOD, bad, bad, bad], 1)]
+    assert [place for place, text in enumerate(told, 1) if text] == [3, 8]
+    assert told[2] is not None and told[2].startswith("epoch 3: attention is chaotic, since 3 epochs: ")

@@ -1,0 +1,69 @@
+"""The diagnosis of a model: its numbers belong to an utterance, a layer and a head, whoever stands beside it."""
+
+import numpy as np
+import pytest
+import torch
+
+from hybrid_asr.attention.alarms import describe_chaos
+from hybrid_asr.attention.diagnosis import choose, diagnose
+from hybrid_asr.attention.measures import Measures
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.run import Run
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def bundle(trained) -> Bundle:
+    found, _ = Run(trained).bundle()
+    found.frontend.eval()
+    found.model.eval()
+    return found
+
+
+@pytest.fixture(scope="module")
+def manifest(tones) -> Manifest:
+    return Manifest.read(tones / "valid.jsonl")
+
+
+def test_an_untrained_model_is_told_of(bundle, manifest):
+    places = choose(manifest, 8)
+    torch.manual_seed(1)
+    fresh = Bundle.build(bundle.config, bundle.tokenizer, bundle.labels_per_frame)
+    fresh.frontend.load_state_dict(bundle.frontend.state_dict())
+    fresh.model.eval()
+    found = diagnose(fresh, manifest, places, CPU)
+    assert describe_chaos(found.heads())
+    assert set(found.row()) == {f"attention.{name}" for name in Measures._fields}
+
+
+def test_a_ctc_model_has_no_attention_to_look_at(bundle, manifest):
+    bundle.model.decoder = None
+    assert diagnose(bundle, manifest, choose(manifest, 2), CPU) is None
+
+
+def test_an_utterance_s_numbers_do_not_depend_on_the_others(bundle, manifest):
+    together = diagnose(bundle, manifest, choose(manifest, 8), CPU)
+    for place, name in enumerate(together.ids):
+        [index] = [number for number, one in enumerate(manifest) if one.id == name]
+        alone = diagnose(bundle, manifest, [index], CPU)
+        for mine, its in zip(alone.measures, together.measures, strict=True):
+            assert torch.allclose(mine[0], its[place], atol=1e-4, equal_nan=True)
+
+
+def test_utterances_are_chosen_by_length_and_always_the_same(manifest):
+    chosen = choose(manifest, 3)
+    seconds = manifest.durations[chosen]
+    assert seconds.min() == manifest.durations.min() and seconds.max() == manifest.durations.max()
+    assert chosen == choose(manifest, 3)
+    assert len(choose(manifest, 1000)) == len(manifest) and choose(manifest, 0) == []
+
+
+def test_a_line_for_each_utterance_has_all_layers_and_heads(bundle, manifest):
+    found = diagnose(bundle, manifest, choose(manifest, 2), CPU)
+    lines = found.lines()
+    assert [line["id"] for line in lines] == found.ids
+    decoder = bundle.config["model"]["decoder"]
+    for line in lines:
+        assert np.array(line["entropy"]).shape == (decoder["layers"], decoder["heads"])

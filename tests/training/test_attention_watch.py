@@ -1,0 +1,59 @@
+"""Attention is measured with each validation; its alarm outlives an interruption and can be turned off."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.run import Run
+from hybrid_asr.training.attention_watch import AttentionWatch, read_rows
+from tests.tones import train
+
+SETTINGS = ("trainer.epochs=6", "optim.lr=0.0001")  # learns nothing, so that the alarm is sure
+
+
+@pytest.fixture(scope="module")
+def alarmed(tones, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "alarmed"
+    assert train(tones, run, *SETTINGS) == 0
+    return run
+
+
+def test_every_epoch_has_a_line_an_utterance_and_the_leading_head_s_means(alarmed):
+    lines = [json.loads(line) for line in (alarmed / "attention.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [epoch for epoch in range(1, 7) for _ in range(8)]
+    with (alarmed / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["attention.monotonicity"]]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    last = [line["monotonicity"][0] for line in lines if line["epoch"] == 6]
+    means = [np.nanmean(np.array([head[place] for head in last], dtype=float)) for place in (0, 1)]
+    assert float(rows[-1]["attention.monotonicity"]) == pytest.approx(max(means), abs=1e-4)
+
+
+def test_the_alarm_comes_after_the_beginning_and_three_epochs_and_is_kept(alarmed):
+    [alarm] = Run(alarmed).status()["alarms"]
+    assert alarm.startswith("epoch 5: attention is chaotic, since 3 epochs: no head follows the speech")
+
+
+def test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_twice(alarmed, tones, tmp_path, capsys):
+    file, told = tmp_path / "attention.jsonl", []
+    file.write_text((alarmed / "attention.jsonl").read_text() + '{"epoch": 7, "id"')  # torn by a crash
+    cfg = Run(alarmed).read_config().trainer
+    watch = AttentionWatch(cfg, file, Manifest.read(tones / "valid.jsonl"), alarms=told.append)
+    watch.continue_from(5)
+    assert {row["epoch"] for row in read_rows(file)} == {1, 2, 3, 4, 5}
+    assert told == Run(alarmed).status()["alarms"]
+    bundle, _ = Run(alarmed).bundle("last")
+    bundle.model.eval()
+    watch.look(bundle, torch.device("cpu"), 6)
+    assert len(told) == 1 and not capsys.readouterr().err
+    assert file.read_bytes() == (alarmed / "attention.jsonl").read_bytes()
+
+
+def test_it_can_be_turned_off(tones, tmp_path, capsys):
+    assert train(tones, tmp_path / "run", *SETTINGS, "trainer.epochs=4", "trainer.attention_utterances=0") == 0
+    assert "attention" not in (tmp_path / "run" / "metrics.csv").read_text().replace("train.attention", "")
+    assert not (tmp_path / "run" / "attention.jsonl").exists()
