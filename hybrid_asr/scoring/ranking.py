@@ -1,0 +1,59 @@
+"""How well a number tells wrong from right: the area under the ROC curve, with its bootstrap interval.
+
+Axes: W words (or other things that are right or wrong), U utterances, R resamples.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from hybrid_asr.scoring.significance import SEED, Interval
+
+RESAMPLES = 2000
+
+
+class Area(NamedTuple):
+    """The chance that a wrong word has a higher number than a right one, ties counting half (Hanley and McNeil, 1982).
+
+    0.5 is guessing. `ci95` is None where too few are wrong, or right, to draw from.
+    """
+
+    value: float
+    ci95: Interval | None
+
+
+def area_under_curve(
+    numbers: Float[np.ndarray, " words"], wrong: Bool[np.ndarray, " words"], *, utterances: Sequence[str]
+) -> Area:
+    """The area, and its interval by drawing whole utterances: the words of one share their luck.
+
+    Raises ValueError where all words are right, or all wrong.
+    """
+    if wrong.all() or not wrong.any():
+        raise ValueError(f"{int(wrong.sum())} of {len(wrong)} words are wrong: nothing to tell apart")
+    _, members = np.unique(np.asarray(utterances), return_inverse=True)
+    units = int(members.max()) + 1
+    random, drawn = np.random.default_rng(SEED), []
+    for _ in range(RESAMPLES if units > 1 else 0):
+        times = np.bincount(random.integers(units, size=units), minlength=units)[members]
+        area = _area(numbers, wrong, times)
+        if area is not None:
+            drawn.append(area)
+    whole = _area(numbers, wrong, np.ones(len(wrong), np.int64))
+    assert whole is not None
+    ends = np.percentile(drawn, [2.5, 97.5]) if drawn else None
+    return Area(whole, None if ends is None else Interval(float(ends[0]), float(ends[1])))
+
+
+def _area(numbers: np.ndarray, wrong: np.ndarray, times: np.ndarray) -> float | None:
+    """The area of words that count `times` each; None without a wrong or a right one."""
+    bad, good = times * wrong, times * ~wrong
+    pairs = bad.sum() * good.sum()
+    if not pairs:
+        return None
+    _, level = np.unique(numbers, return_inverse=True)
+    right = np.bincount(level, good)
+    below = np.concatenate([[0.0], right.cumsum()[:-1]]) + right / 2  # the right words with a lower number
+    return float((np.bincount(level, bad) * below).sum() / pairs)
