@@ -459,10 +459,10 @@ another-head-than-the-chosen-one: hybrid_asr/pages/hearing.py
 - values = pack(quantise_root(weights))
 + values = pack(quantise_root(weights[:, ::-1]))
 
-rows-of-attention-one-label-late: hybrid_asr/pages/hearing.py
-  tests/pages/test_hearing.py::test_every_row_of_every_head_sums_to_one_and_is_that_of_all_steps_at_once
-- for last in [decoder.sos, *labels.tolist()]:
-+ for last in [decoder.sos, decoder.sos, *labels.tolist()[:-1]]:
+rows-of-attention-one-label-late: hybrid_asr/attention/forced.py
+  tests/attention/test_forced.py::test_they_are_the_weights_of_all_steps_at_once
+- pad(labels, (1, 0), value=sos)
++ pad(labels[:, :-1], (2, 0), value=sos)
 
 curves-without-their-peaks: hybrid_asr/pages/charts.py
   tests/pages/test_charts.py::test_no_peak_is_lost_among_thousands_of_rows_and_the_caption_says_what_is_shown
@@ -618,6 +618,58 @@ rows-of-a-piece-mixed-up: hybrid_asr/encoding.py
   tests/test_one_pass.py::test_a_batch_that_does_not_fit_is_cut_and_the_texts_are_the_same
 - torch.tensor(rows, device=self.encoded.frames.device)
 + torch.tensor(rows, device=self.encoded.frames.device) - rows[0]
+
+attention-of-padding-is-measured: hybrid_asr/attention/measures.py
+  tests/attention/test_measures.py::test_a_batch_is_the_plain_formulas_whatever_stands_in_the_padding
+- weights.double() * (row_real[:, :, None] & frame_real[:, None])[:, None, None]
++ weights.double()
+
+neighbours-overlap: hybrid_asr/attention/measures.py
+  tests/attention/test_measures.py::test_a_batch_is_the_plain_formulas_whatever_stands_in_the_padding
+- for lag in range(2, weights.shape[3]):
++ for lag in range(1, weights.shape[3]):
+
+backwards-is-in-order-too: hybrid_asr/attention/measures.py
+  tests/attention/test_measures.py::test_a_diagonal_is_in_order_covers_all_and_does_not_overlap
+- signs = forward.sign() *
++ signs = forward.sign().abs() *
+
+all-heads-must-follow: hybrid_asr/attention/alarms.py
+  tests/attention/test_alarms.py::test_one_head_that_follows_is_enough
+- np.unravel_index(int(best.argmax()), best.shape)
++ np.unravel_index(int(best.argmin()), best.shape)
+
+alarm-told-at-every-epoch: hybrid_asr/attention/alarms.py
+  tests/attention/test_alarms.py::test_the_alarm_waits_and_is_given_once_until_a_head_follows_again
+-         self.told = True
++         self.told = False
+
+earlier-attention-not-cut-on-resume: hybrid_asr/training/attention_watch.py
+  tests/training/test_attention_watch.py::test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_twice
+- if row["epoch"] <= epoch]
++ if row["epoch"]]
+
+ties-count-as-right: hybrid_asr/scoring/ranking.py
+  tests/scoring/test_ranking.py::test_it_is_the_share_of_pairs_in_order
+- right.cumsum()[:-1]]) + right / 2
++ right.cumsum()[:-1]]) + right
+
+words-drawn-not-utterances: hybrid_asr/scoring/ranking.py
+  tests/scoring/test_ranking.py::test_words_of_one_utterance_share_their_luck
+- np.unique(np.asarray(utterances), return_inverse=True)
++ np.unique(np.arange(len(utterances)), return_inverse=True)
+
+a-curve-of-the-test-set-chooses: hybrid_asr/sweep.py
+  tests/test_sweep.py::test_the_best_has_the_lowest_rate_then_is_nearest_to_the_recipe_s_own
+- if not whole or self.purpose != "selection":
++ if not whole:
+
+one-bad-file-ends-transcribe: hybrid_asr/recogniser.py
+  tests/test_recogniser.py::test_a_file_that_cannot_be_decoded_is_named_and_the_others_are_transcribed
+-             if bad is None:
+-                 raise named from error
++             if named:
++                 raise named from error
 """
 
 
