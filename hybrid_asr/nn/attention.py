@@ -34,15 +34,46 @@ def attention_weights(
     queries: Float[Tensor, "batch heads queries width"],
     keys: Float[Tensor, "batch heads keys width"],
     mask: Bool[Tensor, "#batch #heads #queries keys"] | None,
+    *,
+    bias: Float[Tensor, "batch heads queries keys"] | None = None,
 ) -> Float[Tensor, "batch heads queries keys"]:
     """The weights that scaled_dot_product_attention uses and does not show: they sum to one over the real keys.
 
-    Where there is no real key they are zero, as there.
+    Where there is no real key they are zero, as there. `bias` is added to the products before these are scaled.
     """
-    scores = queries @ keys.transpose(-2, -1) / queries.shape[-1] ** 0.5
+    products = queries @ keys.transpose(-2, -1)
+    scores = (products if bias is None else products + bias) / queries.shape[-1] ** 0.5
     if mask is None:
         return scores.softmax(dim=-1)
     return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
+
+
+class ScaledDotProduct(nn.Module):
+    """Mixes values by the softmax of queries · keys / sqrt(D/H) (Vaswani et al., 2017).
+
+    It has no parameters. It is a module so that a forward hook sees what the weights are made from: `weights` takes the
+    arguments of `forward`. So whoever does not ask for weights pays nothing for those who do
+    (`hybrid_asr/attention/weights.py`).
+    """
+
+    def __init__(self, dropout: float = 0.0):
+        super().__init__()
+        self.dropout = dropout
+
+    def forward(self, queries: Heads, memory: KeysValues, mask: Tensor | None, *, causal: bool = False) -> Heads:
+        """Mix the values for each query; `mask` is True where it may look, `causal` hides what stands behind it."""
+        dropout = self.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(queries, *memory, mask, dropout, causal)
+
+    def weights(
+        self, queries: Heads, memory: KeysValues, mask: Tensor | None, *, causal: bool = False
+    ) -> Float[Tensor, "batch heads queries keys"]:
+        """The weights by which `forward` mixes, before any dropout; they sum to one over the keys that are seen."""
+        if causal:
+            size = queries.shape[2], memory.keys.shape[2]
+            past = torch.ones(size, dtype=torch.bool, device=queries.device).tril()[None, None]
+            mask = past if mask is None else mask & past
+        return attention_weights(queries, memory.keys, mask)
 
 
 class SelfAttention(nn.Module):
@@ -51,9 +82,9 @@ class SelfAttention(nn.Module):
     def __init__(self, dim: int, heads: int, *, dropout: float = 0.0):
         super().__init__()
         self.heads = heads
-        self.dropout = dropout
         self.project = Linear(dim, 3 * dim)  # queries, keys and values in one product
         self.output = Linear(dim, dim)
+        self.kernel = ScaledDotProduct(dropout)
 
     def queries_keys_values(self, values: Float[Tensor, "batch time dim"]) -> tuple[Heads, KeysValues]:
         """Project `values` once for all three roles."""
@@ -77,8 +108,7 @@ class SelfAttention(nn.Module):
 
     def mix(self, queries: Heads, memory: KeysValues, mask: Tensor | None, *, causal: bool = False) -> Tensor:
         """Attend with projected queries to projected keys and values."""
-        dropout = self.dropout if self.training else 0.0
-        return self.output(join_heads(F.scaled_dot_product_attention(queries, *memory, mask, dropout, causal)))
+        return self.output(join_heads(self.kernel(queries, memory, mask, causal=causal)))
 
 
 class CrossAttention(nn.Module):
@@ -87,10 +117,10 @@ class CrossAttention(nn.Module):
     def __init__(self, dim: int, memory_dim: int, heads: int, *, dropout: float = 0.0):
         super().__init__()
         self.heads = heads
-        self.dropout = dropout
         self.query = Linear(dim, dim)
         self.key_value = Linear(memory_dim, 2 * dim)
         self.output = Linear(dim, dim)
+        self.kernel = ScaledDotProduct(dropout)
 
     def queries(self, values: Float[Tensor, "batch queries dim"]) -> Float[Tensor, "batch heads queries width"]:
         """Project and split the side that looks."""
@@ -108,5 +138,4 @@ class CrossAttention(nn.Module):
 
     def mix(self, queries: Heads, memory: KeysValues, mask: Tensor | None) -> Float[Tensor, "batch queries dim"]:
         """Attend with projected queries to projected keys and values."""
-        dropout = self.dropout if self.training else 0.0
-        return self.output(join_heads(F.scaled_dot_product_attention(queries, *memory, mask, dropout)))
+        return self.output(join_heads(self.kernel(queries, memory, mask)))

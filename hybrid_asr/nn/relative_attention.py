@@ -4,7 +4,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from hybrid_asr.nn.attention import join_heads, split_heads
+from hybrid_asr.nn.attention import (
+    Heads,
+    KeysValues,
+    ScaledDotProduct,
+    attention_weights,
+    join_heads,
+    split_heads,
+)
 from hybrid_asr.nn.dropout import Dropout
 from hybrid_asr.nn.linear import Linear
 from hybrid_asr.nn.positions import sinusoids_at
@@ -13,6 +20,24 @@ from hybrid_asr.nn.positions import sinusoids_at
 def distances(size: int, dim: int, like: Tensor) -> Float[Tensor, "distances {dim}"]:
     """Sinusoids of the distances size - 1 … 1 - size of a query from a key, the farthest past first."""
     return sinusoids_at(torch.arange(size - 1, -size, -1, device=like.device, dtype=torch.float64), dim).to(like.dtype)
+
+
+class BiasedDotProduct(ScaledDotProduct):
+    """The same with a number added to the product of each query and key, before it is scaled."""
+
+    def __init__(self, dropout: float = 0.0):
+        super().__init__()
+        self.drop = Dropout(dropout)
+
+    def forward(self, queries: Heads, memory: KeysValues, mask: Tensor, *, bias: Tensor) -> Heads:  # type: ignore[override]
+        """Mix the values for each query; `mask` is True where it may look."""
+        scores = (queries @ memory.keys.transpose(-2, -1) + bias) * queries.shape[-1] ** -0.5
+        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)  # no NaN for an empty utterance
+        return self.drop(weights) @ memory.values
+
+    def weights(self, queries: Heads, memory: KeysValues, mask: Tensor, *, bias: Tensor) -> Tensor:  # type: ignore[override]
+        """The weights by which `forward` mixes, before any dropout; zero where there is no real key at all."""
+        return attention_weights(queries, memory.keys, mask, bias=bias)
 
 
 class RelativeSelfAttention(nn.Module):
@@ -30,8 +55,8 @@ class RelativeSelfAttention(nn.Module):
         self.distance_bias = nn.Parameter(torch.empty(heads, dim // heads))
         nn.init.xavier_uniform_(self.content_bias)
         nn.init.xavier_uniform_(self.distance_bias)
-        self.dropout = Dropout(dropout)
         self.output = Linear(dim, dim)
+        self.kernel = BiasedDotProduct(dropout)
 
     def forward(
         self,
@@ -42,11 +67,10 @@ class RelativeSelfAttention(nn.Module):
         """Mix `values`; `mask` is True where a position may look, `table` comes from `distances`."""
         queries, keys, values = (split_heads(part, self.heads) for part in self.project(values).chunk(3, dim=-1))
         far = split_heads(self.distance(table)[None], self.heads)  # (1, H, P, D/H)
-        by_content = (queries + self.content_bias[:, None]) @ keys.transpose(-2, -1)
         by_distance = (queries + self.distance_bias[:, None]) @ far.transpose(-2, -1)
-        scores = (by_content + to_keys(by_distance)) * queries.shape[-1] ** -0.5
-        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)  # no NaN for an empty utterance
-        return self.output(join_heads(self.dropout(weights) @ values))
+        asked = queries + self.content_bias[:, None]
+        mixed = self.kernel(asked, KeysValues(keys, values), mask, bias=to_keys(by_distance))
+        return self.output(join_heads(mixed))
 
 
 def to_keys(
