@@ -1,0 +1,130 @@
+"""The weights of every attention in a model, for a text that is given.
+
+Axes: B utterances, T' encoder frames, H heads, Q queries, K keys, L labels.
+
+An encoder of patches has several keys for each of its T' time steps, one a band of frequency: those of a step are
+neighbours, the lowest band first.
+"""
+
+import contextlib
+from collections.abc import Collection, Iterator
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from hybrid_asr.attention.forced import teacher_forced
+from hybrid_asr.audio.features import Features
+from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.models.hybrid import HybridModel
+from hybrid_asr.nn.attention import CrossAttention, ScaledDotProduct
+
+Of = Literal["decoder", "encoder", "labels"]
+"""The decoder's view of the audio, the encoder's self-attention, the decoder's view of the labels before."""
+
+
+@runtime_checkable
+class HasBands(Protocol):
+    """An encoder whose attention goes over time and frequency: `bands` patches in each time step."""
+
+    bands: int
+
+
+class Weights(NamedTuple):
+    """The weights of one kind of attention for a batch; each row sums to one over an utterance's real keys.
+
+    A query that is padding, and a row behind the end of a text, mean nothing.
+    """
+
+    of: Of
+    layers: dict[int, Float[Tensor, "batch heads queries keys"]]  # those that were asked for, by number, the first is 0
+    there: int  # layers of this kind that the model has
+    bands: int  # keys of one time step
+
+
+@contextlib.contextmanager
+def watching(
+    modules: Collection[ScaledDotProduct], passes: Collection[int] | None = None
+) -> Iterator[list[Tensor | None]]:
+    """While the block runs, each pass through one of `modules` leaves its weights (B, H, Q, K) in the list, in order.
+
+    Of passes that are not among `passes`, where these are given, it leaves None. The weights are computed a second
+    time, so that whoever does not watch has nothing to pay. Dropout has no part in them.
+    """
+    seen: list[Tensor | None] = []
+
+    def look(module: ScaledDotProduct, arguments: tuple, keywords: dict, _: Tensor) -> None:
+        wanted = passes is None or len(seen) in passes
+        with torch.no_grad():
+            seen.append(module.weights(*arguments, **keywords) if wanted else None)
+
+    with contextlib.ExitStack() as hooks:
+        for module in modules:
+            hooks.callback(module.register_forward_hook(look, with_kwargs=True).remove)
+        yield seen
+
+
+def kernels(model: HybridModel, of: Literal["encoder", "labels"]) -> list[ScaledDotProduct]:
+    """The modules that compute self-attention in the encoder, or over the labels in the decoder."""
+    part = model.encoder if of == "encoder" else model.decoder
+    if not isinstance(part, nn.Module):
+        return []
+    across = {id(module.kernel) for module in part.modules() if isinstance(module, CrossAttention)}
+    return [one for one in part.modules() if isinstance(one, ScaledDotProduct) and id(one) not in across]
+
+
+def attentions(model: HybridModel) -> list[Of]:
+    """The kinds of attention that a model has."""
+    found: list[Of] = [] if model.decoder is None else ["decoder"]
+    own: tuple[Literal["encoder", "labels"], ...] = ("encoder", "labels")
+    return [*found, *(of for of in own if kernels(model, of))]
+
+
+@torch.no_grad()
+def look(
+    model: HybridModel,
+    features: Features,
+    encoded: Encoded,
+    labels: Int[Tensor, "batch labels"],
+    *,
+    sos: int,
+    of: Of,
+    layers: Collection[int] | None = None,
+) -> Weights:
+    """The weights of one kind of attention while the decoder writes `labels`, of some layers or of all.
+
+    `encoded` is what the model makes of `features`; only the encoder's own attention encodes them once more. The model
+    must have this kind (see `attentions`); layers that it does not have are left out.
+    """
+    assert not model.training, "dropout would act: call eval() first"
+    assert of in attentions(model), f"the model has no attention of the kind '{of}'"
+    if of == "decoder":
+        assert model.decoder is not None
+        rows = teacher_forced(model.decoder, encoded, labels, sos=sos)
+        wanted = [number for number in range(rows.shape[1]) if layers is None or number in layers]
+        return Weights(of, {number: rows[:, number] for number in wanted}, rows.shape[1], 1)
+    with watching(kernels(model, of), layers) as seen:
+        if of == "encoder":
+            model.encode(features)
+        elif model.decoder is not None:
+            model.decoder(encoded, labels)
+    bands = model.encoder.bands if of == "encoder" and isinstance(model.encoder, HasBands) else 1
+    return Weights(of, {number: one for number, one in enumerate(seen) if one is not None}, len(seen), bands)
+
+
+def over_time(weights: Float[Tensor, "heads queries keys"], bands: int) -> Float[Tensor, "heads query_steps key_steps"]:
+    """From time step to time step: summed over the bands of the keys, the mean over those of the queries."""
+    return _grid(weights, bands).sum(4).mean(2)
+
+
+def over_frequency(
+    weights: Float[Tensor, "heads queries keys"], bands: int
+) -> Float[Tensor, "heads query_bands key_bands"]:
+    """From band to band: summed over the time steps of the keys, the mean over those of the queries."""
+    return _grid(weights, bands).sum(3).mean(1)
+
+
+def _grid(weights: Tensor, bands: int) -> Tensor:
+    """(H, Q, K) to (H, time, bands, time, bands)."""
+    return weights.unflatten(2, (-1, bands)).unflatten(1, (-1, bands))

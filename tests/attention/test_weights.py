@@ -1,0 +1,145 @@
+"""Laws of every attention's weights: real keys alone, no neighbour matters, and they are what the model mixes by."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from hybrid_asr.attention.forced import teacher_forced
+from hybrid_asr.attention.weights import Of, attentions, kernels, look, over_frequency, over_time, watching
+from hybrid_asr.models.hybrid import HybridModel
+from hybrid_asr.models.transformer import TransformerConfig
+from hybrid_asr.nn.attention import CrossAttention, ScaledDotProduct
+from tests.models.tiny import DECODERS, ENCODERS, SOS, Speech, build, close, each_decoder, each_encoder, speech, tiny
+
+FRAMES, LABELS = [60, 23, 41], [4, 2, 6]
+
+
+def looked(model: HybridModel, batch: Speech, of: Of) -> dict[int, Tensor]:
+    with torch.no_grad():
+        encoded = model.encode(batch.features)
+    return look(model, batch.features, encoded, batch.labels, sos=SOS, of=of).layers
+
+
+def real(model: HybridModel, batch: Speech, row: int, of: Of, size: int) -> tuple[int, int]:
+    """How many queries and keys of an utterance are real, of `size` keys in the batch."""
+    frames = [model.output_length(int(one)) for one in batch.features.frames]
+    steps = frames[row] * size // max(frames)  # patches are several of a time step
+    said = int(batch.label_lengths[row]) + 1
+    return {"decoder": (said, steps), "encoder": (steps, steps), "labels": (said, said)}[of]
+
+
+@pytest.mark.parametrize("of", ["decoder", "encoder", "labels"])
+@each_encoder
+@each_decoder
+def test_weights_sum_to_one_over_real_keys_and_no_neighbour_matters(decoder, encoder, of):
+    if encoder is not ENCODERS[0] and decoder is not DECODERS[0]:
+        pytest.skip("each encoder with one decoder, and each decoder with one encoder")
+    model, batch = build(encoder, decoder).eval(), speech(FRAMES, LABELS)
+    if of not in attentions(model):
+        pytest.skip(f"this model has no attention of the kind '{of}'")
+    together = looked(model, batch, of)
+    for row in range(len(FRAMES)):
+        alone = looked(model, batch.rows(row), of)
+        assert list(alone) == list(together) == list(range(len(together)))
+        for layer, weights in together.items():
+            queries, keys = real(model, batch, row, of, weights.shape[3])
+            assert weights[row].min() >= 0
+            close(weights[row, :, :queries].sum(-1), torch.ones(weights.shape[1], queries, dtype=torch.float64))
+            if of != "labels":  # of labels those behind the end are hidden by the order of time
+                assert not weights[row, ..., keys:].any()
+            close(weights[row, :, :queries, :keys], alone[layer][0, :, :queries, :keys])
+
+
+@each_encoder
+@torch.no_grad()
+def test_weights_times_values_are_what_every_attention_gives(encoder):
+    model, batch = build(encoder).eval(), speech(FRAMES, LABELS)
+    checked = []
+
+    def compare(module: ScaledDotProduct, arguments: tuple, keywords: dict, output: Tensor) -> None:
+        memory, mask = arguments[1:3]
+        mixed = module.weights(*arguments, **keywords) @ memory.values
+        assert mask is None or mask.any(-1).all()
+        close(mixed, output)
+        checked.append(module)
+
+    for module in model.modules():
+        if isinstance(module, ScaledDotProduct):
+            module.register_forward_hook(compare, with_kwargs=True)
+    model(batch.features, batch.labels)
+    assert len(checked) >= 6 and len(set(checked)) == len(checked)
+
+
+@each_encoder
+def test_training_uses_the_weights_that_are_shown(encoder):
+    """The forward of training, seen by a hook while the gradient is computed, against those of an evaluation."""
+    model, batch = build(encoder), speech(FRAMES, LABELS)
+    with watching(kernels(model, "encoder")) as seen:
+        model(batch.features, batch.labels).logits.sum().backward()
+    shown = looked(model.eval(), batch, "encoder")
+    assert len(seen) == len(shown) > 1
+    for trained, weights in zip(seen, shown.values(), strict=True):
+        close(trained, weights)
+
+
+@torch.no_grad()
+def test_the_decoders_weights_are_those_of_all_steps_at_once():
+    model, batch = build().eval(), speech(FRAMES, LABELS)
+    across = [one.kernel for one in model.decoder.modules() if isinstance(one, CrossAttention)]
+    encoded = model.encode(batch.features)
+    with watching(across) as seen:
+        model.decoder(encoded, batch.labels)
+    close(teacher_forced(model.decoder, encoded, batch.labels, sos=SOS), torch.stack(seen, 1))
+
+
+@torch.no_grad()
+def test_labels_look_at_themselves_and_the_past_only():
+    model, batch = build().eval(), speech(FRAMES, LABELS)
+    for weights in looked(model, batch, "labels").values():
+        assert not weights.triu(1).any() and weights.diagonal(dim1=2, dim2=3).all()
+
+
+@torch.no_grad()
+def test_looking_changes_nothing_and_leaves_no_hook():
+    model, batch = build().eval(), speech(FRAMES, LABELS)
+    before = model(batch.features, batch.labels)
+    names = list(model.state_dict())
+    for of in attentions(model):
+        looked(model, batch, of)
+    with pytest.raises(ZeroDivisionError), watching(kernels(model, "encoder")):
+        raise ZeroDivisionError
+    assert not any(one._forward_hooks for one in model.modules())
+    after = model(batch.features, batch.labels)
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert names == list(model.state_dict()) and not any("kernel" in name for name in names)
+
+
+def test_only_the_layers_that_are_asked_for_are_kept():
+    model, batch = build().eval(), speech(FRAMES, LABELS)
+    with torch.no_grad():
+        encoded = model.encode(batch.features)
+    for of in attentions(model):
+        whole = look(model, batch.features, encoded, batch.labels, sos=SOS, of=of)
+        some = look(model, batch.features, encoded, batch.labels, sos=SOS, of=of, layers=[1, 7])
+        assert whole.there == some.there == 2 and list(whole.layers) == [0, 1] and list(some.layers) == [1]
+        assert torch.equal(whole.layers[1], some.layers[1])
+
+
+def test_a_model_tells_which_kinds_it_has():
+    assert attentions(build(ctc_weight=1.0)) == ["encoder"]
+    assert attentions(build(tiny(TransformerConfig), ctc_weight=0.3)) == ["decoder", "encoder", "labels"]
+
+
+def test_patches_are_summed_over_time_and_over_frequency():
+    steps, bands = 5, 3
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(2, steps * bands, steps * bands, dtype=torch.float64, generator=generator).softmax(-1)
+    time, frequency = over_time(weights, bands), over_frequency(weights, bands)
+    for t in range(steps):
+        for u in range(steps):
+            block = weights[:, t * bands : (t + 1) * bands, u * bands : (u + 1) * bands]
+            close(time[:, t, u], block.sum((1, 2)) / bands)
+    for f in range(bands):
+        for g in range(bands):
+            close(frequency[:, f, g], weights[:, f::bands, g::bands].sum((1, 2)) / steps)
+    close(over_time(weights, 1), weights)
