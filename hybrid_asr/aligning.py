@@ -62,7 +62,7 @@ def align(bundle: Bundle, path: Path | str, text: str, device: torch.device, *, 
     if bundle.model.ctc is None:
         raise DecodeError("this model has no CTC head (loss.ctc_weight: 0), which alone can align; take another model")
     text = normalise(text, bundle.text.rules)
-    labels = torch.tensor([_labels(bundle, path, text)])
+    labels = torch.tensor([spelled_labels(bundle, path, text)])
     samples = io.read(path, rate=bundle.frontend.rate)
     try:
         posteriors = posteriors_in_pieces(bundle, samples, device)
@@ -73,8 +73,8 @@ def align(bundle: Bundle, path: Path | str, text: str, device: torch.device, *, 
     return Aligned(str(path), text, score, len(samples) / bundle.frontend.rate, units, tuple(found))
 
 
-def _labels(bundle: Bundle, path: Path | str, text: str) -> list[int]:
-    """The labels of a text that the model can write."""
+def spelled_labels(bundle: Bundle, path: Path | str, text: str) -> list[int]:
+    """The labels of a text that the model can write. Raises AlignError that names what it cannot."""
     if not text:
         raise AlignError(f"{path}: the text to align is empty, once it is spelled by '{bundle.text.rules}'")
     if missing := sorted(bundle.tokenizer.missing(text)):

@@ -11,6 +11,7 @@ from hybrid_asr import __version__
 from hybrid_asr.errors import UserError
 
 OK, USER_MISTAKE, INTERRUPTED = 0, 2, 130
+ATTENTION = ("of", "layer", "head", "text", "to")  # options of 'show attention' alone
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -183,14 +184,32 @@ def _add_align(commands) -> None:
 
 
 def _add_show(commands) -> None:
-    command = commands.add_parser("show", help="show a configuration, a model, a manifest, a run or a batch")
-    command.add_argument("what", choices=("config", "model", "manifest", "run", "batch"))
-    command.add_argument("item", help="a recipe (config), a run (model, run, batch) or a manifest")
-    command.add_argument("overrides", nargs="*", metavar="key=value|STEP", help="settings (config) or a step (batch)")
+    command = commands.add_parser("show", help="show a configuration, a model, a manifest, a run, a batch or attention")
+    command.add_argument("what", choices=("config", "model", "manifest", "run", "batch", "attention"))
+    command.add_argument("item", help="a recipe (config), a run (model, run, batch, attention) or a manifest")
+    command.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value|STEP|UTTERANCE|FILE",
+        help="settings (config), a step (batch), an utterance of the run's sets or a sound file (attention)",
+    )
     command.add_argument(
         "--checkpoint",
-        help="the weights of a batch: best, last or a file (default: those that it failed with, else last)",
+        help="the weights of a batch: best, last or a file (default: those that it failed with, else last); "
+        "of attention the same (default average)",
     )
+    attention = command.add_argument_group("attention", "what is drawn of it, and where the picture goes")
+    attention.add_argument(
+        "--of",
+        choices=("decoder", "encoder", "labels"),
+        help="the decoder's view of the audio (default), the encoder's of itself, the decoder's of the labels before",
+    )
+    attention.add_argument("--layer", type=int, help="the layer that is drawn large, from 1")
+    attention.add_argument("--head", type=int, help="its head, from 1 (default: the nearest to the CTC alignment)")
+    said = attention.add_mutually_exclusive_group()
+    said.add_argument("--text", help="what the decoder is made to write (default: what the run's decoder finds)")
+    said.add_argument("--reference", action="store_true", help="the utterance's own text instead")
+    attention.add_argument("--to", type=Path, metavar="OUT.png|OUT.svg", help="the picture")
     command.set_defaults(run=_show)
 
 
@@ -279,9 +298,30 @@ def _align(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
+    given = [name for name in (*ATTENTION, "reference") if getattr(options, name) not in (None, False)]
+    if options.what == "attention":
+        _show_attention(options)
+        return
+    if given:
+        raise UserError(f"show {options.what} takes no --{given[0]}; it goes with 'show attention'")
     from hybrid_asr import show
 
     show.show(options.what, options.item, options.overrides, checkpoint=options.checkpoint)
+
+
+def _show_attention(options: argparse.Namespace) -> None:
+    if len(options.overrides) != 1:
+        raise UserError("show attention takes one utterance or sound file: hybrid-asr show attention RUN UTTERANCE")
+    from hybrid_asr.show_attention import show_attention
+
+    path = show_attention(
+        Path(options.item),
+        options.overrides[0],
+        source="reference" if options.reference else "decoder",
+        checkpoint=options.checkpoint or "average",
+        **{name: getattr(options, name) for name in ATTENTION},
+    )
+    print(path)
 
 
 if __name__ == "__main__":

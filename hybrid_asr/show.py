@@ -27,7 +27,7 @@ def show(what: str, item: str, overrides: Sequence[str] = (), *, checkpoint: str
         print(replay(Run(Path(item)), _step(overrides), checkpoint).text())
         return
     if checkpoint:
-        raise UserError(f"show {what} takes no --checkpoint; it goes with 'show batch'")
+        raise UserError(f"show {what} takes no --checkpoint; it goes with 'show batch' and 'show attention'")
     if overrides and what != "config":
         raise UserError(f"show {what} takes no settings, got {overrides[0]}; they go with 'show config'")
     match what:

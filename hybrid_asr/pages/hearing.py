@@ -1,42 +1,26 @@
 """What the model hears in one utterance: spectrogram, CTC posteriors and their alignment, attention of every head.
 
-Axes: T feature frames, F bins, T' encoder frames, R rows (the labels and the end), L layers, H heads.
-
-A frame is drawn from its first sample to that of the next one: encoder frame t begins at t × stride × shift, as in the
-word times of `hybrid-asr transcribe`.
+Axes: F bins, T' encoder frames, R rows (the labels and the end), H heads.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from hybrid_asr.attention.forced import teacher_forced
-from hybrid_asr.audio.features import FrontEnd
-from hybrid_asr.decoding.align import Alignment, ctc_align
-from hybrid_asr.encoding import pad_audio
-from hybrid_asr.errors import UserError
+from hybrid_asr.attention.weights import Of, attentions, kernels, over_frequency, over_time
+from hybrid_asr.decoding.align import Alignment
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.models.transformer_decoder import TransformerDecoder
 from hybrid_asr.pages.kit import pack, quantise_range, quantise_root
+from hybrid_asr.pages.listening import END, Listened, bands_of, listen, look_into
 from hybrid_asr.scoring.rows import Metric, UtteranceScore
 
 SHOWN = 4  # utterances
 LONGEST_S = 20.0  # a longer one would be too fine to see, and too large for the page
 MOST_WEIGHTS = 20_000_000  # of one utterance: more are neither computed nor shown
+HEADS = 4  # of a layer, as a guess before anything is computed
 BUDGET = 4_000_000  # characters of attention on a page, so that it stays small whatever the model
-END = "⟨end⟩"
-
-
-class Spikes(NamedTuple):
-    """CTC posteriors over time: of each different label of the text, of blank, and of the best other label."""
-
-    names: list[str]
-    values: Float[np.ndarray, "names frames"]
 
 
 def choose_utterances(rows: Sequence[UtteranceScore], seconds: dict[str, float], metric: Metric) -> list[str]:
@@ -53,82 +37,107 @@ def choose_utterances(rows: Sequence[UtteranceScore], seconds: dict[str, float],
     return list(dict.fromkeys(row.id for row in picked))[:SHOWN]
 
 
-@torch.inference_mode()
 def picture(bundle: Bundle, samples: np.ndarray, text: str, *, budget: int = BUDGET) -> dict[str, Any]:
-    """Everything that is drawn of an utterance, for the page's script; what the model lacks is None.
+    """Everything that is drawn of an utterance, for the page's script; what the model lacks is None, or an empty list.
 
-    Attention that takes more than `budget` characters is left out, and a note says so. Raises UserError for audio that
-    is too short to be heard.
+    Attention that takes more than `budget` characters is left out, layer by layer, and a note says so. Raises UserError
+    for audio that is too short to be heard.
     """
-    frontend, model, tokenizer = bundle.frontend, bundle.model, bundle.tokenizer
-    if model.output_length(frontend.frames(len(samples))) == 0:
-        raise UserError(f"{len(samples) / frontend.rate:.3f} s are too short for one frame of the encoder")
-    audio, lengths = pad_audio([samples])
-    raw = frontend.raw(audio, lengths).values[0]
-    labels = torch.tensor(tokenizer.encode(text), dtype=torch.long)
-    pieces = tokenizer.pieces(labels.tolist())
+    one = listen(bundle, samples, bundle.tokenizer.encode(text))
+    shown, notes = _attentions(bundle, one, budget)
     found: dict[str, Any] = {
-        "seconds": len(samples) / frontend.rate,
-        "frame_s": frontend.seconds_per_frame * model.encoder.stride,
-        "pieces": pieces,
-        "spectrogram": spectrogram(frontend, raw.numpy()),
+        "seconds": one.seconds,
+        "frame_s": one.frame_s,
+        "pieces": [*one.pieces, END],
+        "spectrogram": spectrogram(one),
         "ctc": None,
         "spans": None,
-        "attention": None,
-        "notes": [],
+        "attentions": shown,
+        "notes": notes,
     }
-    encoded = model.encode(frontend(audio, lengths))
-    if model.ctc is not None:
-        log_probs = model.ctc(encoded)
-        spikes = ctc_spikes(log_probs[0], labels, pieces, blank=tokenizer.blank)
-        [alignment] = ctc_align(
-            log_probs, encoded.frames, labels[None], torch.tensor([len(labels)]), blank=tokenizer.blank
-        )
-        found["ctc"] = {"names": spikes.names, "frames": len(spikes.values[0]), "values": pack(_bytes(spikes.values))}
-        found["spans"] = None if alignment is None else spans(alignment)
-        if alignment is None:
-            found["notes"].append("CTC cannot write this text in so few frames: no alignment.")
-    if model.decoder is not None:
-        found["attention"] = _attention(model.decoder, encoded, labels, budget)
-        if found["attention"] is None:
-            found["notes"].append("The attention of this utterance is too large for the page.")
-        else:
-            found["pieces"] = [*pieces, END]
+    if one.spikes is not None:
+        names, values = one.spikes
+        found["ctc"] = {"names": names, "frames": values.shape[1], "values": pack(_bytes(values))}
+        found["spans"] = None if one.alignment is None else spans(one.alignment)
+        if one.alignment is None:
+            notes.append("CTC cannot write this text in so few frames: no alignment.")
     return found
 
 
-def _attention(decoder: TransformerDecoder, encoded: Encoded, labels: Tensor, budget: int) -> dict[str, Any] | None:
-    """All heads of all layers in bytes; None where that is too much."""
-    heads = sum(layer.cross_attention.heads for layer in decoder.layers)
-    if heads * (len(labels) + 1) * int(encoded.frames[0]) > MOST_WEIGHTS:
-        return None
-    weights = teacher_forced(decoder, encoded, labels[None], sos=decoder.sos)[0].numpy()
-    values = pack(quantise_root(weights))
-    sizes = dict(zip(("layers", "heads", "rows", "frames"), weights.shape, strict=True))
-    return sizes | {"values": values} if len(values) <= budget else None
+def _attentions(bundle: Bundle, one: Listened, budget: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Each kind of attention with the layers that fit, and what must be said of the others."""
+    found: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for of in ("decoder", "labels", "encoder"):  # the most telling one goes first, while there is room
+        if of not in attentions(bundle.model):
+            continue
+        kinds, there = _kind(bundle, one, of)
+        for kind in kinds:
+            kept = []
+            for layer in kind["layers"]:
+                if len(layer["values"]) <= budget:
+                    kept.append(layer)
+                    budget -= len(layer["values"])
+            if kept:
+                found.append(kind | {"layers": sorted(kept, key=lambda layer: layer["number"])})
+            if len(kept) < there:
+                what = f"{NAMES[kind['of']]}: {there - len(kept)} of {there} layers are too large for the page"
+                notes.append(f"{what}; hybrid-asr show attention draws them.")
+    return found, notes
 
 
-def spectrogram(frontend: FrontEnd, raw: Float[np.ndarray, "frames bins"]) -> dict[str, Any]:
+NAMES = {
+    "decoder": "Decoder cross-attention",
+    "labels": "Decoder self-attention",
+    "encoder": "Encoder self-attention",
+    "bands": "Encoder, bands of frequency",
+}
+
+
+def _kind(bundle: Bundle, one: Listened, of: Of) -> tuple[list[dict[str, Any]], int]:
+    """One kind of attention in bytes, the layers that matter most first, and how many layers the model has.
+
+    Attention to patches comes twice: from time to time and from band to band.
+    """
+    bands = bands_of(bundle) if of == "encoder" else 1
+    wanted = None if of == "decoder" else _affordable(len(kernels(bundle.model, of)), one, bands, of)
+    weights = look_into(bundle, one, of, wanted)
+    layers = {number: weights.layers[number][0] for number in wanted or weights.layers}
+    if of == "encoder":
+        size = one.frames * bands
+        square = {number: values[:, :size, :size] for number, values in layers.items()}
+        time = {number: over_time(values, bands) for number, values in square.items()}
+        kinds = [_packed("encoder", time)] if time else []
+        if bands > 1 and square:
+            kinds.append(_packed("bands", {number: over_frequency(one, bands) for number, one in square.items()}))
+        return kinds, weights.there
+    if of == "decoder":
+        layers = {number: values[..., : one.frames] for number, values in layers.items()}
+    return [_packed(of, layers)] if layers else [], weights.there
+
+
+def _affordable(there: int, one: Listened, bands: int, of: Of) -> list[int]:
+    """The layers whose weights may be computed: the last, the first, then those between, as many as MOST_WEIGHTS."""
+    size = one.frames * bands if of == "encoder" else len(one.pieces) + 1
+    order = list(dict.fromkeys([there - 1, 0, *range(1, there - 1)]))
+    return order[: MOST_WEIGHTS // (HEADS * size**2)]
+
+
+def _packed(of: str, layers: dict[int, Tensor]) -> dict[str, Any]:
+    """Layers of (H, rows, columns)."""
+    heads, rows, columns = next(iter(layers.values())).shape
+    packed = [{"number": number, "values": pack(quantise_root(one.numpy()))} for number, one in layers.items()]
+    return {"of": of, "heads": heads, "rows": rows, "columns": columns, "layers": packed}
+
+
+def spectrogram(one: Listened) -> dict[str, Any]:
     """The features before their normalisation, in bytes, a row a bin, the lowest bin first."""
     return {
-        "frame_s": frontend.seconds_per_frame,
-        "frames": raw.shape[0],
-        "bins": raw.shape[1],
-        "values": pack(quantise_range(raw.T)),
+        "frame_s": one.feature_s,
+        "frames": one.raw.shape[0],
+        "bins": one.raw.shape[1],
+        "values": pack(quantise_range(one.raw.T)),
     }
-
-
-def ctc_spikes(
-    log_probs: Float[Tensor, "frames units"], labels: Tensor, pieces: Sequence[str], *, blank: int
-) -> Spikes:
-    """The posteriors that matter for a text; the best other label shows what CTC would rather have written."""
-    own = list(dict.fromkeys(zip(labels.tolist(), pieces, strict=True)))
-    probs = log_probs.exp()
-    others = torch.ones(probs.shape[1], dtype=torch.bool)
-    others[[blank, *(label for label, _ in own)]] = False
-    other = probs[:, others].amax(1) if others.any() else torch.zeros(len(probs))
-    values = torch.stack([*(probs[:, label] for label, _ in own), probs[:, blank], other])
-    return Spikes([*(piece for _, piece in own), "blank", "other"], values.numpy())
 
 
 def spans(alignment: Alignment) -> list[tuple[int, int, float]]:

@@ -136,16 +136,18 @@ def _pictures(run: Run, chosen: decodings.Decoding, rows: Sequence[UtteranceScor
     by_id = {row.id: row for row in rows}
     seconds = {key: sounds.seconds(key) for key in by_id if sounds.has(key)}
     found, left = [], hearing.BUDGET
-    for key in hearing.choose_utterances(rows, seconds, chosen.metric):
+    keys = hearing.choose_utterances(rows, seconds, chosen.metric)
+    for place, key in enumerate(keys):
         row, counts = by_id[key], by_id[key].counts(chosen.metric)
+        share = left // (len(keys) - place)  # what one leaves, the others may take
         try:
-            drawn = hearing.picture(bundle, sounds.read(key, bundle.frontend.rate), row.hypothesis, budget=left)
+            drawn = hearing.picture(bundle, sounds.read(key, bundle.frontend.rate), row.hypothesis, budget=share)
         except UserError as error:
             notes.append(str(error))
             continue
         title = {"id": key, "reference": row.reference, "text": row.hypothesis, "errors": counts.errors}
         found.append(title | drawn)
-        left -= len(drawn["attention"]["values"]) if drawn["attention"] else 0
+        left -= sum(len(layer["values"]) for kind in drawn["attentions"] for layer in kind["layers"])
     if not found:
         raise UserError(notes[-1] if notes else f"no utterance of at most {hearing.LONGEST_S:g} s has a text to draw")
     return Pictures(found, notes)

@@ -130,7 +130,7 @@ def test_the_picture_tells_the_weight_of_the_chosen_head_at_that_time_and_label(
     show(browser, decoded)
     head = 1
     drawn = read(decoded).json["pictures"][0]
-    Select(browser.find_element(By.ID, "head")).select_by_value(str(head))
+    Select(browser.find_element(By.ID, "head")).select_by_value(f"0.{head}")
     bundle, _ = Run(decoded).bundle()
     bundle.frontend.eval()
     bundle.model.eval()

@@ -14,7 +14,8 @@ from hybrid_asr.audio import io
 from hybrid_asr.encoding import encode
 from hybrid_asr.errors import UserError
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages.hearing import END, SHOWN, choose_utterances, ctc_spikes, picture
+from hybrid_asr.pages.hearing import SHOWN, choose_utterances, picture
+from hybrid_asr.pages.listening import END, ctc_spikes
 from hybrid_asr.run import Run
 from hybrid_asr.scoring.rows import Scored, score_utterances
 from tests.tones import LETTER_S
@@ -49,8 +50,9 @@ def test_the_page_holds_the_weights_head_by_head_and_a_row_a_label(bundle, utter
         encoded = encode(bundle, [samples], torch.device("cpu"))
         decoder = bundle.model.decoder
         weights = teacher_forced(decoder, encoded, labels[None], sos=decoder.sos)[0].numpy()
-    found = drawn["attention"]
-    bytes_ = unpack(found["values"]).reshape([found[name] for name in ("layers", "heads", "rows", "frames")])
+    found = drawn["attentions"][0]
+    assert found["of"] == "decoder" and [layer["number"] for layer in found["layers"]] == [0]
+    bytes_ = unpack(found["layers"][0]["values"]).reshape([found[name] for name in ("heads", "rows", "columns")])
     assert np.abs((bytes_ / 255) ** 2 - weights).max() < 0.004
     assert drawn["pieces"] == [*text, END]
 
@@ -61,7 +63,7 @@ def test_all_parts_share_the_time_axis_of_the_audio(bundle, utterance, tones, tr
     assert drawn["seconds"] == len(samples) / 8000
     features, encoder = drawn["spectrogram"], drawn["frame_s"]
     assert features["frames"] * features["frame_s"] == pytest.approx(drawn["seconds"], abs=0.03)
-    for frames in (drawn["ctc"]["frames"], drawn["attention"]["frames"]):
+    for frames in (drawn["ctc"]["frames"], drawn["attentions"][0]["columns"]):
         assert frames * encoder == pytest.approx(drawn["seconds"], abs=0.1)
     # A letter's tone is loudest in its middle: its label is found near it, to a frame or two of the encoder.
     said = [place for place, letter in enumerate(text) if letter != " "]
@@ -101,7 +103,9 @@ def test_a_model_without_a_part_shows_the_other(bundle, utterance, ctc_weight):
     alone.model.eval()
     drawn = picture(alone, *utterance)
     assert (drawn["ctc"] is None) == (drawn["spans"] is None) == (ctc_weight == 0.0)
-    assert (drawn["attention"] is None) == (ctc_weight == 1.0)
+    assert [one["of"] for one in drawn["attentions"]] == ["decoder", "labels", "encoder"][
+        2 if ctc_weight == 1.0 else 0 :
+    ]
     assert drawn["spectrogram"]["frames"] > 0 and not drawn["notes"]
 
 

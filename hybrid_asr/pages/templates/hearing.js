@@ -1,8 +1,15 @@
 "use strict";
-// Draws one utterance over one time axis: spectrogram, CTC posteriors, alignment, attention of one head.
+// Draws one utterance over one time axis: spectrogram, CTC posteriors, alignment, attention of one head of any kind.
 
 const GUTTER = 58, RIGHT = 10, TITLE = 20, SPECTROGRAM = 110, CTC = 84, ALIGNMENT = 40, AXIS = 34;
 const SECOND = 56; // the least width of a second, in CSS pixels; a longer picture scrolls inside its box
+const KINDS = {
+  decoder: "decoder, labels × time",
+  labels: "decoder, labels × labels before",
+  encoder: "encoder, time × time",
+  bands: "encoder, frequency × frequency",
+};
+const TIMED = new Set(["decoder", "encoder"]); // those whose columns are time
 const MAPS = {
   light: [[255, 255, 255], [198, 219, 239], [66, 134, 198], [8, 48, 107]],
   dark: [[26, 30, 35], [24, 66, 110], [74, 155, 222], [240, 248, 255]],
@@ -50,7 +57,8 @@ class Hearing {
     this.player = byId("player");
     this.dark = matchMedia("(prefers-color-scheme: dark)");
     byId("utterance").addEventListener("change", () => this.load());
-    byId("head").addEventListener("change", () => this.draw());
+    byId("kind").addEventListener("change", () => this.offerHeads());
+    byId("head").addEventListener("change", () => this.show());
     this.dark.addEventListener("change", () => this.draw());
     new ResizeObserver(() => this.draw()).observe(document.querySelector(".picture"));
     this.canvas.addEventListener("pointermove", (event) => this.read(event));
@@ -65,7 +73,6 @@ class Hearing {
     one.bytes ??= {
       spectrogram: await inflate(one.spectrogram.values),
       ctc: one.ctc && await inflate(one.ctc.values),
-      attention: one.attention && await inflate(one.attention.values),
     };
     this.one = one;
     byId("said").textContent = one.reference;
@@ -76,20 +83,45 @@ class Hearing {
     this.player.hidden = !uri;
     if (uri) this.player.src = uri; else this.player.removeAttribute("src");
     byId("playhead").hidden = true;
-    this.offerHeads();
     this.listTimes();
-    this.draw();
+    this.offerKinds();
+  }
+
+  // Fill a list of choices, and keep the one that was chosen before where it is still there.
+  offer(select, options, fallback) {
+    const before = select.value;
+    select.disabled = !options.length;
+    select.replaceChildren(...(options.length ? options : [new Option("no attention here", "")]));
+    if (options.length) select.value = options.some((option) => option.value === before) ? before : fallback;
+  }
+
+  offerKinds() {
+    const found = this.one.attentions;
+    this.offer(byId("kind"), found.map((kind) => new Option(KINDS[kind.of], kind.of)), found.length && found[0].of);
+    this.offerHeads();
   }
 
   offerHeads() {
-    const select = byId("head"), before = select.value, found = this.one.attention;
-    select.disabled = !found;
-    const options = [];
-    for (let layer = 0; found && layer < found.layers; layer++) {
-      for (let head = 0; head < found.heads; head++) options.push(new Option(`layer ${layer + 1}, head ${head + 1}`, layer * found.heads + head));
+    const kind = this.one.attentions.find((one) => one.of === byId("kind").value), options = [];
+    for (const { number } of kind ? kind.layers : []) {
+      for (let head = 0; head < kind.heads; head++) options.push(new Option(`layer ${number + 1}, head ${head + 1}`, `${number}.${head}`));
     }
-    select.replaceChildren(...(options.length ? options : [new Option("no attention here", "")]));
-    select.value = options.some((option) => option.value === before) ? before : options.length - (found ? found.heads : 0);
+    this.offer(byId("head"), options, options.length && options[options.length - kind.heads].value);
+    this.show();
+  }
+
+  // Unpack the chosen layer, then draw.
+  async show() {
+    const turn = (this.turn = (this.turn || 0) + 1), kind = this.one.attentions.find((each) => each.of === byId("kind").value);
+    this.chosen = null;
+    if (kind) {
+      const [number, head] = byId("head").value.split(".").map(Number), layer = kind.layers.find((each) => each.number === number);
+      layer.bytes ??= await inflate(layer.values);
+      if (turn !== this.turn) return; // something else has been chosen meanwhile
+      const size = kind.rows * kind.columns;
+      this.chosen = { ...kind, bytes: layer.bytes.subarray(head * size, (head + 1) * size) };
+    }
+    this.draw();
   }
 
   listTimes() {
@@ -109,15 +141,20 @@ class Hearing {
   layout() {
     const { one } = this, room = document.querySelector(".picture").clientWidth;
     const width = Math.max(room, Math.ceil(GUTTER + RIGHT + one.seconds * SECOND));
-    const rows = one.attention ? one.attention.rows : 0, row = Math.max(8, Math.min(17, 420 / Math.max(rows, 1)));
+    const shown = this.chosen, timed = shown && TIMED.has(shown.of), whole = width - GUTTER - RIGHT, scale = whole / one.seconds;
     let y = 0;
-    const box = (height) => { const found = { x: GUTTER, y: y + TITLE, width: width - GUTTER - RIGHT, height }; y += TITLE + height + 8; return found; };
-    const boxes = { spectrogram: box(SPECTROGRAM), ctc: one.ctc && box(CTC), alignment: one.spans && box(ALIGNMENT), attention: rows ? box(rows * row) : null };
-    return { width, height: y + AXIS, axis: y, row, scale: (width - GUTTER - RIGHT) / one.seconds, ...boxes };
+    const box = (height, wide = whole) => { const found = { x: GUTTER, y: y + TITLE, width: wide, height }; y += TITLE + height + 8; return found; };
+    const boxes = { spectrogram: box(SPECTROGRAM), ctc: one.ctc && box(CTC), alignment: one.spans && box(ALIGNMENT) };
+    const row = shown && (shown.of === "encoder" ? Math.min(420, 0.7 * whole) / shown.rows : Math.max(8, Math.min(17, 420 / shown.rows)));
+    if (timed) boxes.attention = box(shown.rows * row);
+    const axis = y;
+    y += AXIS;
+    if (shown && !timed) boxes.attention = box(shown.rows * row, Math.min(whole, 1.4 * row * shown.columns)), y += 16;
+    return { width, height: y, axis, row, scale, ...boxes };
   }
 
   draw() {
-    if (!this.one) return;
+    if (!this.one || (this.one.attentions.length && !this.chosen)) return; // not unpacked yet
     const { one, canvas } = this, at = (this.at = this.layout()), ratio = devicePixelRatio || 1;
     canvas.width = Math.round(at.width * ratio);
     canvas.height = Math.round(at.height * ratio);
@@ -135,7 +172,7 @@ class Hearing {
     if (at.alignment) this.drawAlignment();
     if (at.attention) this.drawAttention();
     this.drawAxis();
-    canvas.setAttribute("aria-label", `${one.id}, ${one.seconds.toFixed(2)} seconds: spectrogram, CTC posteriors with alignment, attention of ${byId("head").selectedOptions[0].text}, for the text ${one.text}`);
+    canvas.setAttribute("aria-label", `${one.id}, ${one.seconds.toFixed(2)} seconds: spectrogram, CTC posteriors with alignment, ${byId("kind").selectedOptions[0].text}, ${byId("head").selectedOptions[0].text}, for the text ${one.text}`);
   }
 
   x(seconds) { return GUTTER + seconds * this.at.scale; }
@@ -209,25 +246,44 @@ class Hearing {
     });
   }
 
-  // The bytes of the chosen head, a row a label.
-  chosen() {
-    const { rows, frames } = this.one.attention, head = Number(byId("head").value);
-    return this.one.bytes.attention.subarray(head * rows * frames, (head + 1) * rows * frames);
-  }
-
   drawAttention() {
-    const { one, at, context } = this, box = at.attention, { rows, frames } = one.attention;
-    this.title(`Attention, ${byId("head").selectedOptions[0].text}: a row a label`, box);
-    raster(context, this.chosen(), frames, rows, { ...box, width: frames * one.frame_s * at.scale }, this.map, false);
+    const { one, at, context } = this, box = at.attention, { of, rows, columns, bytes } = this.chosen;
+    this.title(`Attention: ${byId("kind").selectedOptions[0].text}, ${byId("head").selectedOptions[0].text}`, box);
+    const width = TIMED.has(of) ? at.scale * one.frame_s * columns : box.width;
+    raster(context, bytes, columns, rows, { ...box, width }, this.map, false);
     this.frame(box);
-    const every = Math.ceil(11 / at.row);
-    one.pieces.forEach((piece, row) => {
-      if (row % every === 0) this.text(seen(piece), GUTTER - 6, box.y + (row + 0.5) * at.row, "ink", "right");
-    });
+    let last = -Infinity;
+    for (const [place, name] of this.rowNames()) {
+      if (place - last < 11) continue;
+      this.text(name, GUTTER - 6, box.y + place, "ink", "right");
+      last = place;
+    }
+    if (!TIMED.has(of)) this.nameColumns(box);
+    if (of !== "decoder") return;
     context.strokeStyle = this.colour("c1");
     (one.spans || []).forEach(([start, end], row) => {
       context.strokeRect(this.x(start * one.frame_s) + 0.5, box.y + row * at.row + 0.5, Math.max((end - start) * one.frame_s * at.scale - 1, 2), at.row - 1);
     });
+  }
+
+  // What stands beside the rows, with the place of each: labels, what CTC hears at that time, or numbers of bands.
+  rowNames() {
+    const { one, at } = this, { of, rows } = this.chosen, middle = (row) => (row + 0.5) * at.row;
+    if (of === "encoder") return (one.spans || []).map(([start, end], place) => [((start + end) / 2) * at.row, seen(one.pieces[place])]);
+    return Array.from({ length: rows }, (_, row) => [middle(row), of === "bands" ? `${row + 1}` : seen(one.pieces[row])]);
+  }
+
+  // The labels before, or bands, below the columns.
+  nameColumns(box) {
+    const { columns } = this.chosen, step = box.width / columns, every = Math.ceil(11 / step);
+    for (let column = 0; column < columns; column += every) {
+      this.text(this.columnName(column), box.x + (column + 0.5) * step, box.y + box.height + 10, "ink", "center");
+    }
+  }
+
+  columnName(column) {
+    if (this.chosen.of === "bands") return `${column + 1}`;
+    return column ? seen(this.one.pieces[column - 1]) : "▸";
   }
 
   drawAxis() {
@@ -252,17 +308,30 @@ class Hearing {
 
   read(event) {
     const { one, at } = this, { seconds, y } = this.where(event);
-    if (!at || seconds < 0 || seconds > one.seconds) return;
+    if (!at) return;
+    const below = at.attention ? y - at.attention.y : -1, row = at.attention ? Math.floor(below / at.row) : -1;
+    if (row >= 0 && row < this.chosen.rows) return this.readWeight(event, row);
+    if (seconds < 0 || seconds > one.seconds) return;
     const parts = [`${seconds.toFixed(2)} s`], frame = Math.floor(seconds / one.frame_s);
-    const row = at.attention ? Math.floor((y - at.attention.y) / at.row) : -1;
-    if (row >= 0 && row < one.attention.rows && frame < one.attention.frames) {
-      const byte = this.chosen()[row * one.attention.frames + frame];
-      parts.push(`label ${row + 1}: ${seen(one.pieces[row])}`, `weight ${((byte / 255) ** 2).toFixed(3)}`);
-    } else if (at.ctc && frame < one.ctc.frames) {
+    if (at.ctc && frame < one.ctc.frames) {
       const best = one.ctc.names.map((name, place) => [one.bytes.ctc[place * one.ctc.frames + frame] / 255, name]).sort((a, b) => b[0] - a[0]);
       parts.push(`CTC: ${best.slice(0, 3).map(([value, name]) => `${seen(name)} ${value.toFixed(2)}`).join(", ")}`);
     }
     byId("readout").textContent = parts.join(" · ");
+  }
+
+  readWeight(event, row) {
+    const { one, at } = this, { of, columns, bytes } = this.chosen, { seconds } = this.where(event);
+    const share = (seconds * at.scale) / at.attention.width, column = Math.floor(TIMED.has(of) ? seconds / one.frame_s : share * columns);
+    if (column < 0 || column >= columns) return;
+    const label = () => `label ${row + 1}: ${seen(one.pieces[row])}`;
+    const where = {
+      decoder: () => [`${seconds.toFixed(2)} s`, label()],
+      encoder: () => [`${seconds.toFixed(2)} s`, `seen from ${(row * one.frame_s).toFixed(2)} s`],
+      labels: () => [label(), `looks at ${this.columnName(column)}`],
+      bands: () => [`band ${row + 1}`, `looks at ${this.columnName(column)}`],
+    }[of]();
+    byId("readout").textContent = [...where, `weight ${((bytes[row * columns + column] / 255) ** 2).toFixed(3)}`].join(" · ");
   }
 
   seek(event) {

@@ -1,0 +1,313 @@
+"""Attention as a picture: one head large, over the spectrogram's time axis, and all heads as small ones.
+
+Only this file knows matplotlib, and imports it where it draws.  Axes: H heads, Q queries, K keys.
+"""
+
+import itertools
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, assert_never
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from hybrid_asr.attention.weights import Of, Weights, over_frequency, over_time
+from hybrid_asr.files import atomic_path
+from hybrid_asr.pages.listening import END, START, Listened
+
+FORMATS = (".png", ".svg")
+COLOURS = ("#ffffff", "#c6dbef", "#4286c6", "#08306b")
+MARK = "#d95f02"  # outlines of the CTC alignment, and the frame of the chosen head
+FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans Thai", "Noto Sans Devanagari", "Noto Sans Arabic")
+LABEL_PT, LEAST_PT = 9.0, 5.0  # the size of a label's text
+ROW_IN = 0.19  # the height of a row of the large picture, in inches, where there is room
+CELLS = 8  # small pictures side by side
+TITLES: dict[Of | Literal["bands"], str] = {
+    "decoder": "Decoder cross-attention",
+    "encoder": "Encoder self-attention",
+    "labels": "Decoder self-attention over the labels",
+    "bands": "From band to band of frequency, 1 is the lowest: a row is the band that looks",
+}
+
+
+class Place(NamedTuple):
+    """One head, counted from 0."""
+
+    layer: int
+    head: int
+
+    def __str__(self) -> str:
+        return f"layer {self.layer + 1}, head {self.head + 1}"
+
+
+def matrices(weights: Weights, *, frames: int) -> dict[Place, Float[Tensor, "rows columns"]]:
+    """What is drawn of each head of the only utterance; that of patches is summed up over their bands of frequency."""
+    found = {}
+    for layer, values in weights.layers.items():
+        real = values[0] if weights.of == "labels" else values[0, ..., : frames * weights.bands]
+        if weights.of == "encoder":
+            real = over_time(real[:, : real.shape[2]], weights.bands)
+        found |= {Place(layer, head): one for head, one in enumerate(real)}
+    return found
+
+
+def bands(weights: Weights, layer: int, *, frames: int) -> Float[Tensor, "heads bands bands"] | None:
+    """From band to band of frequency, of each head of a layer; None of attention that has no bands."""
+    if weights.bands == 1:
+        return None
+    size = frames * weights.bands
+    return over_frequency(weights.layers[layer][0, :, :size, :size], weights.bands)
+
+
+class _Sheet(NamedTuple):
+    """What all parts of a picture need."""
+
+    one: Listened
+    of: Of
+    chosen: Place
+    heads: dict[Place, Tensor]
+    bands: Tensor | None
+    colours: dict[str, Any]  # how imshow turns weights into colours, the same for all heads
+    width: float  # inches
+
+
+class _Part(NamedTuple):
+    """A horizontal part of the picture: what fills it, and its height in inches."""
+
+    fill: Callable[[Any], None]
+    height: float
+
+
+def draw(one: Listened, weights: Weights, chosen: Place, path: Path, *, title: str, text: str) -> None:
+    """Write the picture to `path`, a .png or .svg; `title` and `text` are lines above it. Raises OSError."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    there = set(font_manager.get_font_names())
+    settings: dict[Any, Any] = {
+        "font.family": [name for name in FONTS if name in there],
+        "font.size": 8.0,
+        "text.parse_math": False,  # a transcript may have dollars
+        "svg.fonttype": "none",  # letters stay letters
+        "svg.hashsalt": "hybrid-asr",  # the same picture is the same file
+    }
+    form = path.suffix.lower().removeprefix(".")
+    about = {"Title": title, "Description": text} | ({"Date": None} if form == "svg" else {})
+    with matplotlib.rc_context(settings), atomic_path(path) as temporary:
+        _figure(_sheet(one, weights, chosen), title, text).savefig(temporary, format=form, dpi=110, metadata=about)
+
+
+def _sheet(one: Listened, weights: Weights, chosen: Place) -> _Sheet:
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+
+    heads = matrices(weights, frames=one.frames)
+    most = max(float(head.max()) for head in heads.values())
+    colours = {"cmap": LinearSegmentedColormap.from_list("ours", COLOURS), "norm": PowerNorm(0.5, 0.0, most)}
+    width = 9.0 if weights.of == "labels" else min(max(6.0 + 1.1 * one.seconds, 9.0), 22.0)
+    below = bands(weights, chosen.layer, frames=one.frames)
+    return _Sheet(one, weights.of, chosen, heads, below, colours, width)
+
+
+def _figure(sheet: _Sheet, title: str, text: str) -> Any:
+    """All parts, one below the other."""
+    from matplotlib.figure import Figure
+
+    parts = [_large(sheet), _small(sheet, sheet.heads)]
+    if sheet.bands is not None:
+        below = {Place(sheet.chosen.layer, head): one for head, one in enumerate(sheet.bands)}
+        parts.append(_small(sheet, below, of="bands"))
+    heading = "\n".join([title, *textwrap.wrap(text, round(sheet.width * 12))])
+    room = 0.1 + 0.17 * (1 + heading.count("\n"))
+    figure = Figure(figsize=(sheet.width, room + sum(part.height for part in parts)), layout="constrained")
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=10)
+    places = figure.subfigures(len(parts), 1, height_ratios=[part.height for part in parts], squeeze=False)[:, 0]
+    for part, place in zip(parts, places, strict=True):
+        part.fill(place)
+    return figure
+
+
+def _large(sheet: _Sheet) -> _Part:
+    """The chosen head below everything that shares its time axis."""
+    one, rows = sheet.one, len(sheet.heads[sheet.chosen])
+    above: list[tuple[Callable[[Any, _Sheet], None], float]] = []
+    if sheet.of != "labels":
+        above.append((_spectrogram, 1.3))
+        if one.spikes is not None:
+            above.append((_spikes, 1.0))
+        if one.alignment is not None:
+            above.append((_alignment, 0.55))
+    size = min(0.6 * sheet.width, 8.0) if sheet.of == "encoder" else min(max(rows * ROW_IN, 1.0), 9.0)
+    heights = [*(height for _, height in above), size + 0.45]
+
+    def fill(part: Any) -> None:
+        grid = part.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=[1, 0.012])
+        for row, (paint, _) in enumerate(above):
+            axes = part.add_subplot(grid[row, 0])
+            paint(axes, sheet)
+            axes.set_xlim(0, one.seconds)
+            axes.tick_params(labelbottom=False)
+        axes = part.add_subplot(grid[-1, 0])
+        image = _image(axes, sheet, sheet.heads[sheet.chosen], of=sheet.of)
+        _name_axes(axes, sheet, size)
+        bar = part.colorbar(image, cax=part.add_subplot(grid[-1, 1]))
+        bar.set_label("weight")
+
+    return _Part(fill, sum(heights) + 0.25 * len(above))
+
+
+def _title(axes: Any, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=8, pad=3)
+
+
+def _spectrogram(axes: Any, sheet: _Sheet) -> None:
+    raw, one = sheet.one.raw, sheet.one
+    low, high = np.percentile(raw, [1.0, 99.5])
+    extent = (0, len(raw) * one.feature_s, 0, raw.shape[1])
+    axes.imshow(raw.T, aspect="auto", origin="lower", cmap="Greys", vmin=low, vmax=high, extent=extent)
+    axes.set_ylabel("bin")
+    _title(axes, "Log-mel spectrogram")
+
+
+def _spikes(axes: Any, sheet: _Sheet) -> None:
+    one = sheet.one
+    assert one.spikes is not None
+    names, values = one.spikes
+    edges = np.arange(values.shape[1] + 1) * one.frame_s
+    for row, (name, curve) in enumerate(zip(names[:-2], values, strict=False)):
+        colour = f"C{row % 8}" if name.strip() else "0.7"
+        axes.fill_between(edges, np.append(curve, curve[-1:]), step="post", color=colour, alpha=0.6, linewidth=0)
+    axes.stairs(values[-2], edges, color="0.45", linestyle=":", linewidth=1.0)
+    axes.stairs(values[-1], edges, color=MARK, linestyle="--", linewidth=0.9)
+    axes.set_ylim(0, 1.02)
+    axes.set_yticks([0, 1])
+    axes.set_ylabel("posterior")
+    _title(axes, "CTC posteriors: labels of the text (filled), blank (dotted), best other label (dashed)")
+
+
+def _alignment(axes: Any, sheet: _Sheet) -> None:
+    one = sheet.one
+    assert one.alignment is not None
+    for place, (piece, span) in enumerate(zip(one.pieces, one.alignment.spans, strict=True)):
+        left, width = span.start * one.frame_s, (span.end - span.start) * one.frame_s
+        colour = "#1c5fa8" if piece.strip() else "0.75"
+        axes.barh(0.85, width, 0.3, left=left, align="center", color=colour, edgecolor="white", linewidth=0.7)
+        axes.text(left + width / 2, (0.5, 0.15)[place % 2], seen(piece), ha="center", va="center", clip_on=False)
+    axes.set_ylim(-0.1, 1)
+    axes.set_yticks([])
+    _title(axes, "CTC alignment of the text")
+
+
+def _image(axes: Any, sheet: _Sheet, values: Tensor, *, of: Of | Literal["bands"]) -> Any:
+    """The weights: columns over time in seconds where they are frames, else over their numbers."""
+    rows, columns = values.shape
+    end = columns * sheet.one.frame_s * sheet.one.frames / columns if of in ("decoder", "encoder") else columns
+    bottom = end if of == "encoder" else rows
+    image = axes.imshow(
+        values.numpy(),
+        aspect="auto",
+        interpolation="none",
+        extent=(0, end, bottom, 0),
+        **sheet.colours,
+    )
+    if of in ("decoder", "encoder"):
+        axes.set_xlim(0, sheet.one.seconds)
+    if of == "encoder":
+        axes.set_ylim(sheet.one.seconds, 0)
+    return image
+
+
+def _name_axes(axes: Any, sheet: _Sheet, height: float) -> None:
+    """Labels of the large picture's axes: characters and seconds."""
+    one, written = sheet.one, [*sheet.one.pieces, END]
+    _title(axes, f"{TITLES[sheet.of]}: {sheet.chosen}")
+    match sheet.of:
+        case "decoder":
+            _letters(axes.yaxis, [row + 0.5 for row in range(len(written))], written, 72 * height / len(written))
+            axes.set_ylabel("label that is written")
+            axes.set_xlabel("time (s)")
+            _outline(axes, one)
+        case "encoder":
+            spans = [] if one.alignment is None else one.alignment.spans
+            middles = [(span.start + span.end) / 2 * one.frame_s for span in spans]
+            seconds = axes.secondary_yaxis("right") if spans else axes
+            seconds.set_ylabel("time of the frame that looks (s)")
+            if spans:
+                _letters(axes.yaxis, middles, one.pieces, 72 * height / one.seconds)
+                axes.set_ylabel("what CTC hears there")
+            axes.set_xlabel("time of the frame that is looked at (s)")
+        case "labels":
+            read = [START, *one.pieces]
+            room = 72 * height / len(written)
+            _letters(axes.yaxis, [row + 0.5 for row in range(len(written))], written, room)
+            _letters(
+                axes.xaxis, [row + 0.5 for row in range(len(read))], read, 72 * (sheet.width - 1.5) / len(read) / 1.2
+            )
+            axes.tick_params(axis="x", rotation=90 if max(map(len, one.pieces), default=1) > 1 else 0)
+            axes.set_ylabel("label that is written")
+            axes.set_xlabel("label before that is looked at")
+        case _:
+            assert_never(sheet.of)
+
+
+def _letters(axis: Any, places: Sequence[float], pieces: Sequence[str], points: float) -> None:
+    """A label at each place where it does not touch the one before; `points` are those of one unit of the axis."""
+    kept: list[int] = []
+    for number, place in enumerate(places):
+        if not kept or (place - places[kept[-1]]) * points >= LEAST_PT + 1:
+            kept.append(number)
+    gaps = [(places[after] - places[before]) * points for before, after in itertools.pairwise(kept)]
+    axis.set_ticks([places[number] for number in kept], [seen(pieces[number]) for number in kept])
+    axis.set_tick_params(labelsize=min(LABEL_PT, max(LEAST_PT, 0.9 * min(gaps, default=LABEL_PT))), length=2)
+
+
+def _outline(axes: Any, one: Listened) -> None:
+    """Where CTC puts each label."""
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    if one.alignment is not None:
+        boxes = [
+            Rectangle((span.start * one.frame_s, row), (span.end - span.start) * one.frame_s, 1)
+            for row, span in enumerate(one.alignment.spans)
+        ]
+        axes.add_collection(PatchCollection(boxes, facecolor="none", edgecolor=MARK, linewidth=0.8))
+
+
+def _small(sheet: _Sheet, heads: dict[Place, Tensor], *, of: Of | Literal["bands"] | None = None) -> _Part:
+    """All heads, a layer a line where its heads fit into one; the chosen one is framed."""
+    of = of or sheet.of
+    columns = min(CELLS, 1 + max(place.head for place in heads))
+    lines = -(-len(heads) // columns)
+    size = 1.25 if of == "decoder" else min(max(sheet.width / columns, 1.2), 2.2)
+
+    def fill(part: Any) -> None:
+        part.suptitle(TITLES["bands"] if of == "bands" else "All heads", x=0.01, ha="left", fontsize=9)
+        grid = part.subplots(lines, columns, squeeze=False).flatten()
+        for axes, (place, head) in zip(grid, heads.items(), strict=False):  # the last line may have room left
+            _image(axes, sheet, head, of=of)
+            _mark(axes, place, chosen=place == sheet.chosen)
+            axes.tick_params(labelsize=6, length=2)
+            if of in ("decoder", "labels"):
+                axes.set_yticks([])
+            if of == "labels":
+                axes.set_xticks([])
+        for axes in grid[len(heads) :]:
+            axes.set_visible(False)
+        if of in ("decoder", "encoder"):
+            part.supxlabel("time (s)", fontsize=7)
+
+    return _Part(fill, 0.35 + lines * (size + 0.15))
+
+
+def _mark(axes: Any, place: Place, *, chosen: bool) -> None:
+    axes.set_title(str(place), fontsize=7, pad=2, fontweight="bold" if chosen else "normal")
+    if chosen:
+        for side in axes.spines.values():
+            side.set(color=MARK, linewidth=2)
+
+
+def seen(piece: str) -> str:
+    """A label as one can see it: a space is a bracket that lies, nothing is ∅."""
+    return piece.replace(" ", "␣") or "∅"
