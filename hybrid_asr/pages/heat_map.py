@@ -96,7 +96,7 @@ def draw(one: Listened, weights: Weights, chosen: Place, path: Path, *, title: s
     form = path.suffix.lower().removeprefix(".")
     about = {"Title": title, "Description": text} | ({"Date": None} if form == "svg" else {})
     with matplotlib.rc_context(settings), atomic_path(path) as temporary:
-        _figure(_sheet(one, weights, chosen), title, text).savefig(temporary, format=form, dpi=110, metadata=about)
+        figure(one, weights, chosen, title=title, text=text).savefig(temporary, format=form, dpi=110, metadata=about)
 
 
 def _sheet(one: Listened, weights: Weights, chosen: Place) -> _Sheet:
@@ -110,22 +110,23 @@ def _sheet(one: Listened, weights: Weights, chosen: Place) -> _Sheet:
     return _Sheet(one, weights.of, chosen, heads, below, colours, width)
 
 
-def _figure(sheet: _Sheet, title: str, text: str) -> Any:
-    """All parts, one below the other."""
+def figure(one: Listened, weights: Weights, chosen: Place, *, title: str, text: str) -> Any:
+    """All parts, one below the other, as a figure of matplotlib."""
     from matplotlib.figure import Figure
 
+    sheet = _sheet(one, weights, chosen)
     parts = [_large(sheet), _small(sheet, sheet.heads)]
     if sheet.bands is not None:
         below = {Place(sheet.chosen.layer, head): one for head, one in enumerate(sheet.bands)}
         parts.append(_small(sheet, below, of="bands"))
     heading = "\n".join([title, *textwrap.wrap(text, round(sheet.width * 12))])
     room = 0.1 + 0.17 * (1 + heading.count("\n"))
-    figure = Figure(figsize=(sheet.width, room + sum(part.height for part in parts)), layout="constrained")
-    figure.suptitle(heading, x=0.01, ha="left", fontsize=10)
-    places = figure.subfigures(len(parts), 1, height_ratios=[part.height for part in parts], squeeze=False)[:, 0]
+    sheets = Figure(figsize=(sheet.width, room + sum(part.height for part in parts)), layout="constrained")
+    sheets.suptitle(heading, x=0.01, ha="left", fontsize=10)
+    places = sheets.subfigures(len(parts), 1, height_ratios=[part.height for part in parts], squeeze=False)[:, 0]
     for part, place in zip(parts, places, strict=True):
         part.fill(place)
-    return figure
+    return sheets
 
 
 def _large(sheet: _Sheet) -> _Part:

@@ -90,6 +90,8 @@ def test_the_decoders_weights_are_those_of_all_steps_at_once():
     with watching(across) as seen:
         model.decoder(encoded, batch.labels)
     close(teacher_forced(model.decoder, encoded, batch.labels, sos=SOS), torch.stack(seen, 1))
+    for layer, weights in looked(model, batch, "decoder").items():
+        close(weights, seen[layer])
 
 
 @torch.no_grad()

@@ -248,13 +248,14 @@ class Hearing {
 
   drawAttention() {
     const { one, at, context } = this, box = at.attention, { of, rows, columns, bytes } = this.chosen;
-    this.title(`Attention: ${byId("kind").selectedOptions[0].text}, ${byId("head").selectedOptions[0].text}`, box);
+    const [kind, head] = ["kind", "head"].map((id) => byId(id).selectedOptions[0].text);
+    this.title(at.width < 560 ? `Attention, ${head}` : `Attention: ${kind}, ${head}`, box);
     const width = TIMED.has(of) ? at.scale * one.frame_s * columns : box.width;
     raster(context, bytes, columns, rows, { ...box, width }, this.map, false);
     this.frame(box);
     let last = -Infinity;
     for (const [place, name] of this.rowNames()) {
-      if (place - last < 11) continue;
+      if (place - last < 12) continue;
       this.text(name, GUTTER - 6, box.y + place, "ink", "right");
       last = place;
     }

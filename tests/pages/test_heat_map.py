@@ -1,0 +1,129 @@
+"""The picture of attention: every weight at its time, every label named, nothing outside its edges."""
+
+import base64
+import io
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import imread
+
+from hybrid_asr.attention.weights import Weights
+from hybrid_asr.audio.io import read
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.pages.heat_map import Place, draw, figure, matrices
+from hybrid_asr.pages.listening import END, START, Listened, listen, look_into
+from hybrid_asr.run import Run
+
+TEXT = "bad cafe"
+
+
+class Image(NamedTuple):
+    """An image in an SVG file: its pixels' darkness, where it begins, and the width of a pixel."""
+
+    darkness: np.ndarray
+    left: float
+    step: float
+
+
+class Svg:
+    """Texts with their places and the images of attention, in the order in which they were drawn."""
+
+    def __init__(self, path: Path):
+        tree = ET.parse(path).getroot()
+        texts = [one for one in tree.iter() if one.tag.endswith("}text")]
+        self.texts = ["".join(one.itertext()) for one in texts]
+        self.places = [float(one.get("x") or (one[0].get("x") if len(one) else 0) or 0) for one in texts]
+        self.images = []
+        for one in tree.iter():
+            matrix = re.match(r"matrix\((.*)\)", one.get("transform", ""))
+            if one.tag.endswith("}image") and matrix:
+                data = next(value for key, value in one.attrib.items() if key.endswith("href")).split(",")[1]
+                pixels = imread(io.BytesIO(base64.b64decode(data)))
+                step, *_, left, _ = map(float, matrix[1].split())
+                self.images.append(Image(3 - pixels[..., :3].sum(-1), left, step))
+
+    def where(self, text: str, *, nth: int = 0) -> float:
+        return [place for one, place in zip(self.texts, self.places, strict=True) if one == text][nth]
+
+
+@pytest.fixture(scope="module")
+def bundle(trained) -> Bundle:
+    found, _ = Run(trained).bundle()
+    found.frontend.eval()
+    found.model.eval()
+    return found
+
+
+@pytest.fixture(scope="module")
+def one(bundle, tones) -> Listened:
+    return listen(bundle, read(tones / "test/00.wav", rate=8000), bundle.tokenizer.encode(TEXT))
+
+
+@pytest.mark.parametrize("of", ["decoder", "encoder", "labels"])
+def test_every_head_is_drawn_and_the_chosen_one_large_with_its_labels(bundle, one, tmp_path, of):
+    weights = look_into(bundle, one, of)
+    heads, chosen = matrices(weights, frames=one.frames), Place(0, 1)
+    draw(one, weights, chosen, tmp_path / "x.svg", title="A title with $5 and $6", text="what <is> said")
+    svg = Svg(tmp_path / "x.svg")
+    assert "A title with $5 and $6" in svg.texts and "what <is> said" in svg.texts
+    assert [text for text in svg.texts if text in map(str, heads)] == [str(place) for place in heads]
+    for image, values in zip(svg.images, [heads[chosen], *heads.values()], strict=True):
+        assert image.darkness.shape == tuple(values.shape)
+        order = values.numpy().ravel().argsort()
+        assert (np.diff(image.darkness.ravel()[order]) >= -0.02).all(), "the larger the weight, the darker"
+    shown = {"decoder": [*TEXT, END], "encoder": [*TEXT], "labels": [START, *TEXT, END]}[of]
+    for text in shown:
+        assert text.replace(" ", "␣") in svg.texts
+    assert (of == "labels") == ("time (s)" not in svg.texts)
+
+
+@pytest.mark.parametrize("of", ["decoder", "encoder"])
+def test_all_parts_share_one_axis_in_seconds(bundle, one, tmp_path, of):
+    draw(one, look_into(bundle, one, of), Place(0, 0), tmp_path / "x.svg", title="", text="")
+    svg = Svg(tmp_path / "x.svg")
+    image = svg.images[0]
+    second = image.step / one.frame_s  # how far a second is
+    assert one.frame_s == pytest.approx(0.04) and one.frames * one.frame_s == pytest.approx(one.seconds, abs=0.1)
+    ticks = [(text, place) for text, place in zip(svg.texts, svg.places, strict=True) if re.fullmatch(r"0\.\d", text)]
+    assert min(abs(place - image.left - float(text) * second) for text, place in ticks) < 0.5
+    first, last = one.alignment.spans[0], one.alignment.spans[-1]
+    for span, text, nth in ((first, "b", 0), (last, "e", 0)):
+        middle = (span.start + span.end) / 2 * one.frame_s
+        assert svg.where(text, nth=nth) == pytest.approx(image.left + middle * second, abs=1)
+
+
+@pytest.mark.parametrize("of", ["decoder", "encoder", "labels"])
+def test_no_text_is_cut_off(bundle, one, of):
+    drawn = figure(one, look_into(bundle, one, of), Place(0, 0), title="a title", text="word " * 200)
+    canvas = FigureCanvasAgg(drawn)
+    canvas.draw()
+    parts = [part for part in drawn.findobj(Axes) if part.get_visible()]
+    boxes = [part.get_tightbbox(canvas.get_renderer()) for part in parts]  # with titles, names and numbers of the axes
+    boxes += [part._suptitle.get_window_extent() for part in [drawn, *drawn.subfigs] if part._suptitle is not None]
+    assert len(boxes) > 4
+    for box in boxes:
+        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= drawn.bbox.x1 + 1 and box.y1 <= drawn.bbox.y1 + 1
+
+
+def test_attention_to_patches_is_drawn_from_time_to_time_and_from_band_to_band(one, tmp_path):
+    bands, heads = 3, 2
+    size = one.frames * bands
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(1, heads, size, size, generator=generator).softmax(-1)
+    draw(one, Weights("encoder", {0: weights}, 1, bands), Place(0, 1), tmp_path / "x.svg", title="", text="")
+    shapes = [image.darkness.shape for image in Svg(tmp_path / "x.svg").images]
+    assert shapes == [(one.frames, one.frames)] * (1 + heads) + [(bands, bands)] * heads
+
+
+def test_the_same_picture_is_the_same_file(bundle, one, tmp_path):
+    weights = look_into(bundle, one, "decoder")
+    for name in ("a.svg", "b.svg"):
+        draw(one, weights, Place(0, 0), tmp_path / name, title="t", text="x")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
