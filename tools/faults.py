@@ -670,6 +670,42 @@ one-bad-file-ends-transcribe: hybrid_asr/recogniser.py
 -                 raise named from error
 +             if named:
 +                 raise named from error
+
+weights-of-the-wrong-layer: hybrid_asr/attention/weights.py
+  tests/attention/test_weights.py::test_the_decoders_weights_are_those_of_all_steps_at_once
+- {number: rows[:, number] for number in wanted}
++ {number: rows[:, -1 - number] for number in wanted}
+
+shown-weights-on-padding: hybrid_asr/nn/attention.py
+  tests/attention/test_weights.py::test_weights_sum_to_one_over_real_keys_and_no_neighbour_matters
+- return attention_weights(queries, memory.keys, mask)
++ return attention_weights(queries, memory.keys, mask if causal else None)
+
+shown-weights-without-distances: hybrid_asr/nn/relative_attention.py
+  tests/attention/test_weights.py::test_weights_times_values_are_what_every_attention_gives
+- return attention_weights(queries, memory.keys, mask, bias=bias)
++ return attention_weights(queries, memory.keys, mask)
+
+labels-shown-to-see-the-future: hybrid_asr/nn/attention.py
+  tests/attention/test_weights.py::test_labels_look_at_themselves_and_the_past_only
+- dtype=torch.bool, device=queries.device).tril()
++ dtype=torch.bool, device=queries.device)
+
+patches-of-the-lowest-band-alone: hybrid_asr/attention/weights.py
+  tests/attention/test_weights.py::test_patches_are_summed_over_time_and_over_frequency
+- return _grid(weights, bands).sum(4).mean(2)
++ return _grid(weights, bands).sum(4)[:, :, 0]
+
+picture-off-by-the-stride: hybrid_asr/pages/listening.py
+  tests/pages/test_heat_map.py::test_all_parts_share_one_axis_in_seconds
+  tests/pages/test_hearing.py::test_all_parts_share_the_time_axis_of_the_audio
+- frame_s=frontend.seconds_per_frame * model.encoder.stride
++ frame_s=frontend.seconds_per_frame * (model.encoder.stride - 1)
+
+head-chosen-by-its-first-label: hybrid_asr/show_attention.py
+  tests/test_show_attention.py::test_the_head_that_is_chosen_is_the_nearest_to_the_alignment
+- (places - middles[:, None]).abs()).sum(1).mean())
++ (places - middles[:, None]).abs()).sum(1)[0])
 """
 
 

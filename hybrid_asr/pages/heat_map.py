@@ -166,7 +166,8 @@ def _spectrogram(axes: Any, sheet: _Sheet) -> None:
     raw, one = sheet.one.raw, sheet.one
     low, high = np.percentile(raw, [1.0, 99.5])
     extent = (0, len(raw) * one.feature_s, 0, raw.shape[1])
-    axes.imshow(raw.T, aspect="auto", origin="lower", cmap="Greys", vmin=low, vmax=high, extent=extent)
+    shades = {"cmap": "Greys", "vmin": low, "vmax": high}
+    axes.imshow(raw.T, aspect="auto", origin="lower", interpolation="none", extent=extent, **shades)
     axes.set_ylabel("bin")
     _title(axes, "Log-mel spectrogram")
 

@@ -14,6 +14,7 @@ from hybrid_asr.attention.forced import teacher_forced
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.encoding import encode
+from hybrid_asr.pages.listening import listen, look_into
 from hybrid_asr.run import Run
 from tests.pages.reading import read
 
@@ -157,6 +158,50 @@ def test_the_picture_tells_the_weight_of_the_chosen_head_at_that_time_and_label(
         frames = [int((seconds + shift) / drawn["frame_s"]) for shift in (-0.005, 0.005)]  # the time is rounded
         assert piece == drawn["pieces"][row].replace(" ", "␣")
         assert min(abs(float(weights[row, frame]) - weight) for frame in frames) < 0.006
+
+
+@pytest.mark.parametrize(
+    ("of", "told"),
+    [
+        ("encoder", r"([\d.]+) s · seen from ([\d.]+) s · weight ([\d.]+)"),
+        ("labels", r"label (\d+): \S+ · looks at (\S+) · weight ([\d.]+)"),
+    ],
+)
+def test_self_attention_can_be_chosen_and_tells_its_weights(browser, decoded, tones, of, told):
+    show(browser, decoded)
+    before = picture(browser)
+    drawn = read(decoded).json["pictures"][0]
+    Select(browser.find_element(By.ID, "kind")).select_by_value(of)
+    wait(lambda: picture(browser) != before, "another kind")
+    Select(browser.find_element(By.ID, "head")).select_by_value("0.1")
+    label = browser.find_element(By.ID, "picture").get_attribute("aria-label")
+    assert f"{of.removesuffix('s')}" in label and "layer 1, head 2" in label
+    bundle, _ = Run(decoded).bundle()
+    bundle.frontend.eval()
+    bundle.model.eval()
+    manifest = Manifest.read(tones / "test.jsonl")
+    [place] = [place for place, one in enumerate(manifest) if one.id == drawn["id"]]
+    one = listen(bundle, io.read(manifest.audio_path(place), rate=8000), bundle.tokenizer.encode(drawn["text"]))
+    weights = look_into(bundle, one, of).layers[0][0, 1]
+    canvas = browser.find_element(By.ID, "picture")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    bottom, found = canvas.size["height"], 0
+    for down in range(bottom - 150, bottom - 60, 23):
+        for across in (90, 130, 170):
+            aim = (across - canvas.size["width"] // 2, down - bottom // 2)
+            ActionChains(browser, duration=0).move_to_element_with_offset(canvas, *aim).perform()
+            parts = re.fullmatch(told, browser.find_element(By.ID, "readout").text)
+            assert parts, browser.find_element(By.ID, "readout").text
+            if of == "encoder":
+                row = round(float(parts[2]) / one.frame_s)
+                columns = [int((float(parts[1]) + shift) / one.frame_s) for shift in (-0.005, 0.005)]
+            else:
+                row, read_labels = int(parts[1]) - 1, ["▸", *drawn["pieces"]]
+                columns = [n for n in range(weights.shape[1]) if read_labels[n].replace(" ", "␣") == parts[2]]
+            assert min(abs(float(weights[row, column]) - float(parts[3])) for column in columns) < 0.006
+            found += 1
+    assert found == 12
+    no_complaint(browser)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -48,6 +48,8 @@ class Svg:
                 pixels = imread(io.BytesIO(base64.b64decode(data)))
                 step, *_, left, _ = map(float, matrix[1].split())
                 self.images.append(Image(3 - pixels[..., :3].sum(-1), left, step))
+        if "Log-mel spectrogram" in self.texts:
+            self.spectrogram = self.images.pop(0)
 
     def where(self, text: str, *, nth: int = 0) -> float:
         return [place for one, place in zip(self.texts, self.places, strict=True) if one == text][nth]
@@ -90,6 +92,8 @@ def test_all_parts_share_one_axis_in_seconds(bundle, one, tmp_path, of):
     svg = Svg(tmp_path / "x.svg")
     image = svg.images[0]
     second = image.step / one.frame_s  # how far a second is
+    assert svg.spectrogram.step == pytest.approx(one.feature_s * second)
+    assert svg.spectrogram.left == pytest.approx(image.left)
     assert one.frame_s == pytest.approx(0.04) and one.frames * one.frame_s == pytest.approx(one.seconds, abs=0.1)
     ticks = [(text, place) for text, place in zip(svg.texts, svg.places, strict=True) if re.fullmatch(r"0\.\d", text)]
     assert min(abs(place - image.left - float(text) * second) for text, place in ticks) < 0.5
