@@ -314,14 +314,16 @@ def _show_attention(options: argparse.Namespace) -> None:
         raise UserError("show attention takes one utterance or sound file: hybrid-asr show attention RUN UTTERANCE")
     from hybrid_asr.show_attention import show_attention
 
-    path = show_attention(
+    drawn = show_attention(
         Path(options.item),
         options.overrides[0],
         source="reference" if options.reference else "decoder",
         checkpoint=options.checkpoint or "average",
         **{name: getattr(options, name) for name in ATTENTION},
     )
-    print(path)
+    print(drawn.path)
+    for note in drawn.notes:
+        print(f"hybrid-asr show: {note}", file=sys.stderr)
 
 
 if __name__ == "__main__":

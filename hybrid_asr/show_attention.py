@@ -41,6 +41,13 @@ class Spoken(NamedTuple):
     reference: str | None
 
 
+class Picture(NamedTuple):
+    """Where the picture lies, and what must be said of it."""
+
+    path: Path
+    notes: list[str]
+
+
 class Written(NamedTuple):
     """The labels during which the decoder is watched, and who wrote them."""
 
@@ -60,8 +67,8 @@ def show_attention(
     head: int | None = None,
     to: Path | None = None,
     checkpoint: str = "average",
-) -> Path:
-    """Draw the attention of a run (or a model.pt) in an utterance of its sets or a sound file; gives the picture.
+) -> Picture:
+    """Draw the attention of a run (or a model.pt) in an utterance of its sets or a sound file.
 
     Without `text` it is what the run's decoder writes, or the utterance's reference. Layers and heads count from 1;
     where they are not given one is chosen, for cross-attention the nearest to the CTC alignment. Raises UserError.
@@ -79,8 +86,9 @@ def show_attention(
     place, why = choose_head(one, weights, layer, head)
     path = to or Path(f"attention-{Path(spoken.name).stem}-{kind}.png")
     title = f"{'/'.join(model.resolve().parts[-2:])} · {TITLES[kind]} · {place}{why}"
-    draw(one, weights, place, path, title=title, text=_told(bundle, spoken, written, one))
-    return path
+    strange = draw(one, weights, place, path, title=title, text=_told(bundle, spoken, written, one))
+    lacking = f"no font of this machine has {', '.join(sorted(strange)[:9])}: give --to a .svg, or install one (Noto)"
+    return Picture(path, [f"{path}: {lacking}"] if strange else [])
 
 
 def choose_kind(bundle: Bundle, of: Of | None) -> Of:

@@ -4,7 +4,9 @@ Only this file knows matplotlib, and imports it where it draws.  Axes: H heads, 
 """
 
 import itertools
+import re
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, assert_never
@@ -22,7 +24,8 @@ COLOURS = ("#ffffff", "#c6dbef", "#4286c6", "#08306b")
 MARK = "#d95f02"  # outlines of the CTC alignment, and the frame of the chosen head
 FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans Thai", "Noto Sans Devanagari", "Noto Sans Arabic")
 LABEL_PT, LEAST_PT = 9.0, 5.0  # the size of a label's text
-ROW_IN = 0.19  # the height of a row of the large picture, in inches, where there is room
+ROW_IN, LEAST_ROW_IN = 0.19, 0.088  # the height of a row of the large picture, in inches; the least that has a name
+LARGE_IN, LARGEST_IN = 9.0, 18.0  # the height to which rows are high, and to which all have names
 CELLS = 8  # small pictures side by side
 TITLES: dict[Of | Literal["bands"], str] = {
     "decoder": "Decoder cross-attention",
@@ -70,6 +73,7 @@ class _Sheet(NamedTuple):
     heads: dict[Place, Tensor]
     bands: Tensor | None
     colours: dict[str, Any]  # how imshow turns weights into colours, the same for all heads
+    small: str  # what the small pictures are
     width: float  # inches
 
 
@@ -80,8 +84,11 @@ class _Part(NamedTuple):
     height: float
 
 
-def draw(one: Listened, weights: Weights, chosen: Place, path: Path, *, title: str, text: str) -> None:
-    """Write the picture to `path`, a .png or .svg; `title` and `text` are lines above it. Raises OSError."""
+def draw(one: Listened, weights: Weights, chosen: Place, path: Path, *, title: str, text: str) -> set[str]:
+    """Write the picture to `path`, a .png or .svg; `title` and `text` are lines above it. Raises OSError.
+
+    Gives the characters that no font here has: boxes in a .png; a .svg leaves letters to the fonts of who looks at it.
+    """
     import matplotlib
     from matplotlib import font_manager
 
@@ -95,8 +102,15 @@ def draw(one: Listened, weights: Weights, chosen: Place, path: Path, *, title: s
     }
     form = path.suffix.lower().removeprefix(".")
     about = {"Title": title, "Description": text} | ({"Date": None} if form == "svg" else {})
-    with matplotlib.rc_context(settings), atomic_path(path) as temporary:
+    with (
+        matplotlib.rc_context(settings),
+        atomic_path(path) as temporary,
+        warnings.catch_warnings(record=True) as told,
+    ):
+        warnings.simplefilter("always")
         figure(one, weights, chosen, title=title, text=text).savefig(temporary, format=form, dpi=110, metadata=about)
+    found = [re.match(r"Glyph (\d+) .* missing", str(one.message)) for one in told]
+    return {chr(int(match[1])) for match in found if match and form == "png"}
 
 
 def _sheet(one: Listened, weights: Weights, chosen: Place) -> _Sheet:
@@ -107,7 +121,8 @@ def _sheet(one: Listened, weights: Weights, chosen: Place) -> _Sheet:
     colours = {"cmap": LinearSegmentedColormap.from_list("ours", COLOURS), "norm": PowerNorm(0.5, 0.0, most)}
     width = 9.0 if weights.of == "labels" else min(max(6.0 + 1.1 * one.seconds, 9.0), 22.0)
     below = bands(weights, chosen.layer, frames=one.frames)
-    return _Sheet(one, weights.of, chosen, heads, below, colours, width)
+    small = "All heads" if len(weights.layers) == weights.there else f"Layer {chosen.layer + 1}, all heads"
+    return _Sheet(one, weights.of, chosen, heads, below, colours, small, width)
 
 
 def figure(one: Listened, weights: Weights, chosen: Place, *, title: str, text: str) -> Any:
@@ -139,7 +154,7 @@ def _large(sheet: _Sheet) -> _Part:
             above.append((_spikes, 1.0))
         if one.alignment is not None:
             above.append((_alignment, 0.55))
-    size = min(0.6 * sheet.width, 8.0) if sheet.of == "encoder" else min(max(rows * ROW_IN, 1.0), 9.0)
+    size = min(0.6 * sheet.width, 8.0) if sheet.of == "encoder" else _height(rows)
     heights = [*(height for _, height in above), size + 0.45]
 
     def fill(part: Any) -> None:
@@ -156,6 +171,11 @@ def _large(sheet: _Sheet) -> _Part:
         bar.set_label("weight")
 
     return _Part(fill, sum(heights) + 0.25 * len(above))
+
+
+def _height(rows: int) -> float:
+    """Inches for rows that have names."""
+    return max(1.0, min(rows * ROW_IN, LARGE_IN), min(rows * LEAST_ROW_IN, LARGEST_IN))
 
 
 def _title(axes: Any, text: str) -> None:
@@ -285,7 +305,7 @@ def _small(sheet: _Sheet, heads: dict[Place, Tensor], *, of: Of | Literal["bands
     size = 1.25 if of == "decoder" else min(max(sheet.width / columns, 1.2), 2.2)
 
     def fill(part: Any) -> None:
-        part.suptitle(TITLES["bands"] if of == "bands" else "All heads", x=0.01, ha="left", fontsize=9)
+        part.suptitle(TITLES["bands"] if of == "bands" else sheet.small, x=0.01, ha="left", fontsize=9)
         grid = part.subplots(lines, columns, squeeze=False).flatten()
         for axes, (place, head) in zip(grid, heads.items(), strict=False):  # the last line may have room left
             _image(axes, sheet, head, of=of)
