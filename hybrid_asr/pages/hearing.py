@@ -101,6 +101,10 @@ def _kind(bundle: Bundle, one: Listened, of: Of) -> tuple[list[dict[str, Any]], 
     """
     bands = bands_of(bundle) if of == "encoder" else 1
     wanted = None if of == "decoder" else _affordable(len(kernels(bundle.model, of)), one, bands, of)
+    if of == "decoder":
+        step = look_into(bundle, one._replace(labels=one.labels[:0]), of)
+        if sum(values.numel() for values in step.layers.values()) * len(one.pieces) > MOST_WEIGHTS:
+            return [], step.there
     weights = look_into(bundle, one, of, wanted)
     layers = {number: weights.layers[number][0] for number in wanted or weights.layers}
     if of == "encoder":
