@@ -43,7 +43,7 @@ def kinds() -> Iterator[Any]:
                 yield pytest.param(ENCODERS[0], decoder, of, id=f"{kind(decoder)}-{of}")
 
 
-@pytest.mark.parametrize(("encoder", "decoder", "of"), kinds())
+@pytest.mark.parametrize(("encoder", "decoder", "of"), list(kinds()))
 def test_weights_sum_to_one_over_real_keys_and_no_neighbour_matters(encoder, decoder, of):
     model, batch = build(encoder, decoder).eval(), speech(FRAMES, LABELS)
     together = looked(model, batch, of)
