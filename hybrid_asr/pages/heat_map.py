@@ -73,6 +73,7 @@ class _Sheet(NamedTuple):
     heads: dict[Place, Tensor]
     bands: Tensor | None
     colours: dict[str, Any]  # how imshow turns weights into colours, the same for all heads
+    of_bands: dict[str, Any]  # the same for bands of frequency
     small: str  # what the small pictures are
     width: float  # inches
 
@@ -116,13 +117,13 @@ def draw(one: Listened, weights: Weights, chosen: Place, path: Path, *, title: s
 def _sheet(one: Listened, weights: Weights, chosen: Place) -> _Sheet:
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
-    heads = matrices(weights, frames=one.frames)
-    most = max(float(head.max()) for head in heads.values())
-    colours = {"cmap": LinearSegmentedColormap.from_list("ours", COLOURS), "norm": PowerNorm(0.5, 0.0, most)}
+    heads, below = matrices(weights, frames=one.frames), bands(weights, chosen.layer, frames=one.frames)
+    scale = {"cmap": LinearSegmentedColormap.from_list("ours", COLOURS)}
+    colours = scale | {"norm": PowerNorm(0.5, 0.0, max(float(head.max()) for head in heads.values()))}
+    of_bands = scale | {"norm": PowerNorm(0.5, 0.0, 1.0)}  # sums over all time: a row of few numbers
     width = 9.0 if weights.of == "labels" else min(max(6.0 + 1.1 * one.seconds, 9.0), 22.0)
-    below = bands(weights, chosen.layer, frames=one.frames)
     small = "All heads" if len(weights.layers) == weights.there else f"Layer {chosen.layer + 1}, all heads"
-    return _Sheet(one, weights.of, chosen, heads, below, colours, small, width)
+    return _Sheet(one, weights.of, chosen, heads, below, colours, of_bands, small, width)
 
 
 def figure(one: Listened, weights: Weights, chosen: Place, *, title: str, text: str) -> Any:
@@ -231,7 +232,7 @@ def _image(axes: Any, sheet: _Sheet, values: Tensor, *, of: Of | Literal["bands"
         aspect="auto",
         interpolation="none",
         extent=(0, end, bottom, 0),
-        **sheet.colours,
+        **(sheet.of_bands if of == "bands" else sheet.colours),
     )
     if of in ("decoder", "encoder"):
         axes.set_xlim(0, sheet.one.seconds)
@@ -315,6 +316,10 @@ def _small(sheet: _Sheet, heads: dict[Place, Tensor], *, of: Of | Literal["bands
                 axes.set_yticks([])
             if of == "labels":
                 axes.set_xticks([])
+            if of == "bands":
+                middles = [number + 0.5 for number in range(len(head))]
+                for axis in (axes.xaxis, axes.yaxis):
+                    axis.set_ticks(middles, [str(number + 1) for number in range(len(head))])
         for axes in grid[len(heads) :]:
             axes.set_visible(False)
         if of in ("decoder", "encoder"):
