@@ -72,8 +72,7 @@ class _Sheet(NamedTuple):
     chosen: Place
     heads: dict[Place, Tensor]
     bands: Tensor | None
-    colours: dict[str, Any]  # how imshow turns weights into colours, the same for all heads
-    of_bands: dict[str, Any]  # the same for bands of frequency
+    colours: dict[str, Any]  # how imshow turns weights into colours, the same in all pictures: all alike is pale
     small: str  # what the small pictures are
     width: float  # inches
 
@@ -118,12 +117,10 @@ def _sheet(one: Listened, weights: Weights, chosen: Place) -> _Sheet:
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     heads, below = matrices(weights, frames=one.frames), bands(weights, chosen.layer, frames=one.frames)
-    scale = {"cmap": LinearSegmentedColormap.from_list("ours", COLOURS)}
-    colours = scale | {"norm": PowerNorm(0.5, 0.0, max(float(head.max()) for head in heads.values()))}
-    of_bands = scale | {"norm": PowerNorm(0.5, 0.0, 1.0)}  # sums over all time: a row of few numbers
+    colours = {"cmap": LinearSegmentedColormap.from_list("ours", COLOURS), "norm": PowerNorm(0.5, 0.0, 1.0)}
     width = 9.0 if weights.of == "labels" else min(max(6.0 + 1.1 * one.seconds, 9.0), 22.0)
     small = "All heads" if len(weights.layers) == weights.there else f"Layer {chosen.layer + 1}, all heads"
-    return _Sheet(one, weights.of, chosen, heads, below, colours, of_bands, small, width)
+    return _Sheet(one, weights.of, chosen, heads, below, colours, small, width)
 
 
 def figure(one: Listened, weights: Weights, chosen: Place, *, title: str, text: str) -> Any:
@@ -232,7 +229,7 @@ def _image(axes: Any, sheet: _Sheet, values: Tensor, *, of: Of | Literal["bands"
         aspect="auto",
         interpolation="none",
         extent=(0, end, bottom, 0),
-        **(sheet.of_bands if of == "bands" else sheet.colours),
+        **sheet.colours,
     )
     if of in ("decoder", "encoder"):
         axes.set_xlim(0, sheet.one.seconds)
