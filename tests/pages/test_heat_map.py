@@ -135,7 +135,7 @@ def test_the_same_picture_is_the_same_file(bundle, one, tmp_path):
 
 def test_every_label_of_a_long_text_has_its_name_and_a_letter_without_a_font_is_told(bundle, one, tmp_path):
     text = ("fed a cab " * 12).strip()
-    long = listen(bundle, np.zeros(8 * 8000, np.float32), bundle.tokenizer.encode(text))
+    long = listen(bundle, np.zeros(5 * 8000, np.float32), bundle.tokenizer.encode(text))
     assert not draw(long, look_into(bundle, long, "decoder"), Place(0, 0), tmp_path / "x.svg", title="", text="漢")
     named = [label for label in Svg(tmp_path / "x.svg").texts if label in {*"fedcab␣", END}]
     assert named[-len(text) - 1 :] == [*text.replace(" ", "␣"), END]
