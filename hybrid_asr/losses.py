@@ -18,11 +18,35 @@ IGNORE = -100  # a target that does not count
 
 
 @config
+class GuideConfig:
+    """The guided attention loss, which helps an `lstm` decoder to find the diagonal; off at `weight` 0.
+
+    `width` is how far from it, as a share of the utterance, attention may look cheaply; the loss acts for the first
+    `share` of the training, with a weight that falls linearly to 0.
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 0.0
+    width: Annotated[float, Field(gt=0)] = 0.2
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+
+    def weight_at(self, progress: float) -> float:
+        """The weight when a share of the training is done."""
+        return self.weight * max(0.0, 1 - progress / self.share)
+
+
+@config
 class LossConfig:
     """The interpolation `ctc_weight` * CTC + (1 - `ctc_weight`) * attention; `smoothing` of the attention's targets."""
 
     ctc_weight: Annotated[float, Field(ge=0, le=1)]
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    guide: GuideConfig = GuideConfig()
+
+    def __post_init__(self) -> None:
+        if self.guide.weight > 0 and self.ctc_weight == 1:
+            raise ValueError(
+                "guide.weight needs an attention decoder, and with ctc_weight 1 there is none; set it to 0"
+            )
 
 
 class JointLoss(NamedTuple):
@@ -32,6 +56,13 @@ class JointLoss(NamedTuple):
     ctc: Float[Tensor, " batch"]
     attention: Float[Tensor, " batch"]
     infeasible: Bool[Tensor, " batch"]
+
+
+class Guided(NamedTuple):
+    """The guided attention loss of each utterance, and the weight that it has just now."""
+
+    loss: Float[Tensor, " batch"]
+    weight: float
 
 
 def ctc_needs(labels: Int[Tensor, "batch labels"], label_lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
@@ -90,20 +121,46 @@ def attention_loss(
     return nats.view(targets.shape).sum(1)
 
 
+def guided_loss(
+    weights: Float[Tensor, "batch heads steps time"],
+    frames: Int[Tensor, " batch"],
+    label_lengths: Int[Tensor, " batch"],
+    *,
+    width: float,
+) -> Float[Tensor, " batch"]:
+    """How much attention is off the diagonal (Tachibana et al., 2018), summed over the steps of an utterance.
+
+    Step n of N (the labels and the end) pays for frame t of T the share 1 - exp(-(n/N - t/T)² / 2 width²) of the
+    weight that it has there, as a mean over the heads: 0 to 1 a step.
+    """
+    steps, time = (torch.arange(size, device=frames.device) for size in weights.shape[2:])
+    exact = torch.float64 if weights.dtype == torch.float64 else torch.float32
+    share = steps.to(exact) / (label_lengths + 1)[:, None]  # (B, L + 1)
+    heard = time.to(exact) / frames.clamp(min=1)[:, None]  # (B, T)
+    price = 1 - torch.exp(-((share[:, :, None] - heard[:, None]) ** 2) / (2 * width**2))
+    real = valid_mask(label_lengths + 1, len(steps))
+    return (weights.mean(1) * price * real[:, :, None]).sum((1, 2))
+
+
 def joint_loss(
     ctc: Float[Tensor, " batch"] | None,
     attention: Float[Tensor, " batch"] | None,
     feasible: Bool[Tensor, " batch"],
     *,
     ctc_weight: float,
+    guided: Guided | None = None,
 ) -> JointLoss:
     """Interpolate as w * CTC + (1 - w) * attention, nats per utterance (Watanabe et al., 2017).
 
-    `ctc` is None where the weight is 0, `attention` where it is 1: the model then has no such part.
+    `ctc` is None where the weight is 0, `attention` where it is 1: the model then has no such part. `guided` comes on
+    top, as a help that is no likelihood.
     """
     assert (ctc is None) == (ctc_weight == 0) and (attention is None) == (ctc_weight == 1)
     zero = torch.zeros(feasible.shape, device=feasible.device)
     ctc = zero if ctc is None else ctc
     attention = zero if attention is None else attention
     infeasible = ~feasible if ctc_weight > 0 else torch.zeros_like(feasible)
-    return JointLoss(ctc_weight * ctc + (1 - ctc_weight) * attention, ctc, attention, infeasible)
+    total = ctc_weight * ctc + (1 - ctc_weight) * attention
+    if guided is not None:
+        total = total + guided.weight * guided.loss
+    return JointLoss(total, ctc, attention, infeasible)

@@ -7,7 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybrid_asr.losses import attention_loss, ctc_feasible, ctc_loss, ctc_needs, joint_loss
+from hybrid_asr.config.schema import ConfigError, parse
+from hybrid_asr.losses import (
+    GuideConfig,
+    Guided,
+    LossConfig,
+    attention_loss,
+    ctc_feasible,
+    ctc_loss,
+    ctc_needs,
+    guided_loss,
+    joint_loss,
+)
 from tests.decoding.toys import labellings, posteriors
 
 UNITS = 4
@@ -138,3 +149,45 @@ def test_parts_and_weight_must_fit(weight: float):
         if (ctc is not None, attention is not None) != (weight > 0, weight < 1):
             with pytest.raises(AssertionError):
                 joint_loss(ctc, attention, feasible, ctc_weight=weight)
+
+
+def test_guided_attention_is_its_formula_step_by_step():
+    frames, lengths, width = [5, 3, 0], [3, 1, 2], 0.3
+    weights = torch.rand(3, 2, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for row, real in enumerate(frames):
+        weights[row, ..., real:] = 0  # what every attention promises
+    found = guided_loss(weights, torch.tensor(frames), torch.tensor(lengths), width=width)
+    for row in range(3):
+        nats = 0.0
+        for n in range(lengths[row] + 1):
+            for t in range(frames[row]):
+                off = n / (lengths[row] + 1) - t / frames[row]
+                price = 1 - math.exp(-(off**2) / (2 * width**2))
+                nats += price * sum(float(weights[row, head, n, t]) for head in range(2)) / 2
+        assert found[row].item() == pytest.approx(nats, abs=1e-12)
+
+
+def test_the_diagonal_costs_nothing_and_its_opposite_nearly_one_a_step():
+    diagonal = torch.eye(20, dtype=torch.float64)[None, None]
+    lengths = torch.tensor([19])
+    assert guided_loss(diagonal, torch.tensor([20]), lengths, width=0.05).item() == pytest.approx(0.0, abs=1e-12)
+    assert guided_loss(diagonal.flip(-1), torch.tensor([20]), lengths, width=0.05).item() > 15
+
+
+def test_guidance_comes_on_top_with_its_weight():
+    parts = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]), torch.tensor([True, True])
+    plain = joint_loss(*parts, ctc_weight=0.5)
+    helped = joint_loss(*parts, ctc_weight=0.5, guided=Guided(torch.tensor([0.5, 0.25]), 2.0))
+    assert (helped.total - plain.total).tolist() == [1.0, 0.5]
+    assert torch.equal(helped.attention, plain.attention)
+
+
+def test_the_weight_of_guidance_falls_to_nothing():
+    cfg = GuideConfig(weight=4.0, share=0.5)
+    assert [cfg.weight_at(progress) for progress in (0.0, 0.25, 0.5, 0.9)] == [4.0, 2.0, 0.0, 0.0]
+    assert GuideConfig().weight_at(0.0) == 0.0
+
+
+def test_guidance_without_attention_is_refused():
+    with pytest.raises(ConfigError, match=r"guide.weight needs an attention decoder"):
+        parse(LossConfig, {"ctc_weight": 1.0, "guide": {"weight": 1.0}}, where="loss")

@@ -95,7 +95,8 @@ def plainly(bundle: Bundle, settings: SearchConfig, encoded: list[Encoded]) -> l
     from tests.decoding.plain import plain_search
 
     decoder = decoder_for(bundle, settings)
-    assert isinstance(decoder, SearchDecoder) and bundle.model.ctc is not None and bundle.model.decoder is not None
+    assert isinstance(decoder, SearchDecoder) and bundle.model.ctc is not None
+    assert isinstance(bundle.model.decoder, torch.nn.Module)
     found = []
     for one in encoded:
         posteriors = bundle.model.ctc(one)

@@ -10,7 +10,7 @@ from torch import Tensor
 from hybrid_asr.audio.espnet_logmel import EspnetLogMel
 from hybrid_asr.config.schema import parse
 from hybrid_asr.convert.espnet_config import ACTIVATIONS, EPS, INPUTS, JOINS
-from hybrid_asr.convert.espnet_weights import theirs_from_ours, weight_map
+from hybrid_asr.convert.espnet_weights import EspnetModel, espnet_parts, theirs_from_ours, weight_map
 from hybrid_asr.convert.section import ConvertError, shown
 from hybrid_asr.files import atomic_path, write_text
 from hybrid_asr.models.bundle import Bundle, save_torch
@@ -32,7 +32,7 @@ def export_bundle(bundle: Bundle, to: Path, *, wrote: str) -> None:
     """
     cfg = parse(ModelConfig, bundle.config["model"], where="model")
     refuse_inexpressible(bundle, cfg)
-    tree = {"version": wrote, **_sections(bundle, cfg)}
+    tree = {"version": wrote, **_sections(bundle, espnet_parts(cfg))}
     to.mkdir(parents=True, exist_ok=True)
     if isinstance(bundle.frontend, EspnetLogMel) and bundle.frontend.cmvn.kind == "global":
         tree["normalize_conf"]["stats_file"] = str(_write_statistics(bundle.frontend, to.resolve()))
@@ -46,7 +46,7 @@ def export_bundle(bundle: Bundle, to: Path, *, wrote: str) -> None:
 
 def refuse_inexpressible(bundle: Bundle, cfg: ModelConfig) -> None:
     """Raise ConvertError for what ESPnet's classes do not compute."""
-    encoder, decoder = cfg.encoder, cfg.decoder
+    encoder, decoder = espnet_parts(cfg)
     wanted: list[tuple[str, Any, Any]] = [
         ("features.kind", bundle.config["features"]["kind"], "espnet_logmel"),
         ("model.encoder.norm_eps", encoder.norm_eps, EPS),
@@ -82,7 +82,7 @@ def espnet_weights(bundle: Bundle, cfg: ModelConfig) -> dict[str, Tensor]:
     return found
 
 
-def _sections(bundle: Bundle, cfg: ModelConfig) -> dict[str, Any]:
+def _sections(bundle: Bundle, cfg: EspnetModel) -> dict[str, Any]:
     tokens, joins = tokens_of(bundle)
     features = bundle.config["features"]
     return {
@@ -138,7 +138,7 @@ def _normalisation(features: dict[str, Any]) -> dict[str, Any]:
     return {"norm_means": True, "norm_vars": features["cmvn_scale"] == "mean_and_variance"}
 
 
-def _encoder(cfg: ModelConfig) -> dict[str, Any]:
+def _encoder(cfg: EspnetModel) -> dict[str, Any]:
     encoder = cfg.encoder
     found = {
         "output_size": encoder.dim,

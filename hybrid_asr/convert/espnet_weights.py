@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from hybrid_asr.convert.section import ConvertError
+from hybrid_asr.models.conformer import ConformerConfig
 from hybrid_asr.models.hybrid import ModelConfig
+from hybrid_asr.models.transformer import TransformerConfig
+from hybrid_asr.models.transformer_decoder import TransformerDecoderConfig
 
 _NORM = ("weight", "bias")
 _CONFORMER_NORMS = ("norm_ff_macaron", "norm_mha", "norm_conv", "norm_ff", "norm_final")
@@ -22,6 +25,13 @@ _CONFORMER_LAYERS = {
 _FEED_FORWARD = {"feed_forward.expand": "feed_forward.w_1", "feed_forward.contract": "feed_forward.w_2"}
 
 
+class EspnetModel(NamedTuple):
+    """The parts of a model of a kind that both toolkits have."""
+
+    encoder: ConformerConfig | TransformerConfig
+    decoder: TransformerDecoderConfig
+
+
 class Entry(NamedTuple):
     """One weight of ours and those of ESPnet's whose rows make it up; `kernel`: there a convolution one frame wide."""
 
@@ -30,18 +40,33 @@ class Entry(NamedTuple):
     shape: Literal["same", "kernel"] = "same"
 
 
+def espnet_parts(cfg: ModelConfig) -> EspnetModel:
+    """Encoder and decoder, if they are of a kind that ESPnet has too. Raises ConvertError that names the other."""
+    encoder, decoder = cfg.encoder, cfg.decoder
+    if not isinstance(encoder, ConformerConfig | TransformerConfig):
+        raise ConvertError(
+            f"model.encoder.kind is {encoder.kind}: ESPnet has no such encoder, so its weights have no place there"
+        )
+    if not isinstance(decoder, TransformerDecoderConfig):
+        raise ConvertError(
+            f"model.decoder.kind is {decoder.kind}: ESPnet has no such decoder, so its weights have no place there"
+        )
+    return EspnetModel(encoder, decoder)
+
+
 def weight_map(cfg: ModelConfig, heads: Iterable[str] = ("ctc", "decoder")) -> list[Entry]:
     """All weights of a model that `cfg` describes, with those of its `heads`."""
-    entries = [*_input(cfg), *_both("encoder.norm", "encoder.after_norm")]
-    for layer in range(cfg.encoder.layers):
+    parts = espnet_parts(cfg)
+    entries = [*_input(parts), *_both("encoder.norm", "encoder.after_norm")]
+    for layer in range(parts.encoder.layers):
         ours, theirs = f"encoder.layers.{layer}", f"encoder.encoders.{layer}"
-        entries += _conformer(ours, theirs) if cfg.encoder.kind == "conformer" else _transformer(ours, theirs)
+        entries += _conformer(ours, theirs) if parts.encoder.kind == "conformer" else _transformer(ours, theirs)
     if "ctc" in heads:
         entries += _both("ctc.project", "ctc.ctc_lo")
     if "decoder" in heads:
         entries += [Entry("decoder.embedding.weight", ("decoder.embed.0.weight",))]
         entries += [*_both("decoder.norm", "decoder.after_norm"), *_both("decoder.output", "decoder.output_layer")]
-        for layer in range(cfg.decoder.layers):
+        for layer in range(parts.decoder.layers):
             entries += _decoder(f"decoder.layers.{layer}", f"decoder.decoders.{layer}")
     return entries
 
@@ -83,7 +108,7 @@ def _their_shape(entry: Entry, ours: torch.Size) -> torch.Size:
     return torch.Size([ours[0] // len(entry.theirs), *ours[1:], *([1] if entry.shape == "kernel" else [])])
 
 
-def _input(cfg: ModelConfig) -> list[Entry]:
+def _input(cfg: EspnetModel) -> list[Entry]:
     ours = "encoder.subsampling"
     if cfg.encoder.input == "linear":
         return [*_both(f"{ours}.project", "encoder.embed.0"), *_both(f"{ours}.norm", "encoder.embed.1")]

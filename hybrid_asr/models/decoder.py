@@ -1,16 +1,19 @@
 """The attention decoders one can choose from, and how one is built.  Axes: N hypotheses, V units."""
 
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, TypeVar, assert_never, runtime_checkable
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.models.transformer_decoder import StepOutput, TransformerDecoder, TransformerDecoderConfig
+from hybrid_asr.models.lstm_decoder import LstmDecoder, LstmDecoderConfig
+from hybrid_asr.models.stepping import StepOutput
+from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
 
-__all__ = ["Decoder", "DecoderConfig", "StepOutput", "build_decoder"]
+__all__ = ["AttendingDecoder", "Decoder", "DecoderConfig", "StepOutput", "build_decoder"]
 
-DecoderConfig = TransformerDecoderConfig
+DecoderConfig = Annotated[TransformerDecoderConfig | LstmDecoderConfig, Field(discriminator="kind")]
 
 State = TypeVar("State")
 
@@ -30,6 +33,19 @@ class Decoder(Protocol[State]):
     def keep(self, state: State, utterances: Int[Tensor, " live"]) -> State: ...
 
 
-def build_decoder(cfg: DecoderConfig, *, memory_dim: int, units: int, sos: int) -> TransformerDecoder:
+@runtime_checkable
+class AttendingDecoder(Decoder[Any], Protocol):
+    """A decoder that can also show in training where it looks, of each labelling: (rows, heads, L + 1, T')."""
+
+    def attended(self, encoded: Encoded, labels: Tensor) -> tuple[Tensor, Float[Tensor, "rows heads steps time"]]: ...
+
+
+def build_decoder(cfg: DecoderConfig, *, memory_dim: int, units: int, sos: int) -> TransformerDecoder | LstmDecoder:
     """Build the decoder for an encoder's width and a tokenizer's units."""
-    return TransformerDecoder(cfg, memory_dim, units, sos)
+    match cfg:
+        case TransformerDecoderConfig():
+            return TransformerDecoder(cfg, memory_dim, units, sos)
+        case LstmDecoderConfig():
+            return LstmDecoder(cfg, memory_dim, units, sos)
+        case _:
+            assert_never(cfg)

@@ -7,11 +7,12 @@ from pydantic import Field
 from hybrid_asr.audio.features import Features
 from hybrid_asr.models.conformer import Conformer, ConformerConfig
 from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.models.listener import Listener, ListenerConfig
 from hybrid_asr.models.transformer import Transformer, TransformerConfig
 
 __all__ = ["Encoded", "Encoder", "EncoderConfig", "build_encoder"]
 
-EncoderConfig = Annotated[ConformerConfig | TransformerConfig, Field(discriminator="kind")]
+EncoderConfig = Annotated[ConformerConfig | TransformerConfig | ListenerConfig, Field(discriminator="kind")]
 
 
 @runtime_checkable
@@ -26,12 +27,14 @@ class Encoder(Protocol):
     def __call__(self, features: Features) -> Encoded: ...
 
 
-def build_encoder(cfg: EncoderConfig, features: int) -> Conformer | Transformer:
+def build_encoder(cfg: EncoderConfig, features: int) -> Conformer | Transformer | Listener:
     """Build the encoder for a feature width."""
     match cfg:
         case ConformerConfig():
             return Conformer(cfg, features)
         case TransformerConfig():
             return Transformer(cfg, features)
+        case ListenerConfig():
+            return Listener(cfg, features)
         case _:
             assert_never(cfg)

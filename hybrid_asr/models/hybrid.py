@@ -1,18 +1,15 @@
 """One encoder, a CTC head and an attention decoder.  Axes: B utterances, T' encoder frames, L labels, V units."""
 
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hybrid_asr.audio.features import Features
 from hybrid_asr.config.schema import config
-from hybrid_asr.models.conformer import Conformer
 from hybrid_asr.models.ctc import CtcHead
-from hybrid_asr.models.decoder import DecoderConfig, build_decoder
-from hybrid_asr.models.encoder import Encoded, EncoderConfig, build_encoder
-from hybrid_asr.models.transformer import Transformer
-from hybrid_asr.models.transformer_decoder import TransformerDecoder
+from hybrid_asr.models.decoder import AttendingDecoder, Decoder, DecoderConfig, build_decoder
+from hybrid_asr.models.encoder import Encoded, Encoder, EncoderConfig, build_encoder
 
 
 @config
@@ -29,12 +26,13 @@ class Outputs(NamedTuple):
     ctc_log_probs: Float[Tensor, "batch time units"] | None
     logits: Float[Tensor, "batch steps units"] | None
     frames: Int[Tensor, " batch"]
+    attention: Float[Tensor, "batch heads steps time"] | None = None  # where it was asked for
 
 
 class HybridModel(nn.Module):
     """Hybrid CTC/attention model (Watanabe et al., 2017): CTC or attention alone is the same class without a part."""
 
-    def __init__(self, encoder: Conformer | Transformer, ctc: CtcHead | None, decoder: TransformerDecoder | None):
+    def __init__(self, encoder: Encoder, ctc: CtcHead | None, decoder: Decoder[Any] | None):
         super().__init__()
         self.encoder = encoder
         self.ctc = ctc
@@ -48,10 +46,19 @@ class HybridModel(nn.Module):
         """Encoder frames for a number of feature frames."""
         return self.encoder.output_length(frames)
 
-    def forward(self, features: Features, labels: Int[Tensor, "batch labels"]) -> Outputs:
-        """All outputs for known labels; padded positions hold numbers that mean nothing."""
+    def forward(
+        self, features: Features, labels: Int[Tensor, "batch labels"], *, weights: Literal["none", "all"] = "none"
+    ) -> Outputs:
+        """All outputs for known labels; padded positions hold numbers that mean nothing.
+
+        `weights` asks for those of attention, which the decoder must be able to show in training.
+        """
         encoded = self.encoder(features)
         ctc = self.ctc(encoded) if self.ctc is not None else None
+        if weights == "all":
+            assert isinstance(self.decoder, AttendingDecoder)
+            logits, attention = self.decoder.attended(encoded, labels)
+            return Outputs(ctc, logits, encoded.frames, attention)
         logits = self.decoder(encoded, labels) if self.decoder is not None else None
         return Outputs(ctc, logits, encoded.frames)
 

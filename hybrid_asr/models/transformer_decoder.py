@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hybrid_asr.config.schema import config
 from hybrid_asr.lengths import valid_mask
 from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.models.stepping import StepOutput
 from hybrid_asr.nn.attention import CrossAttention, KeysValues, SelfAttention, attention_weights
 from hybrid_asr.nn.dropout import Dropout
 from hybrid_asr.nn.feed_forward import FeedForward
@@ -46,14 +47,6 @@ class TransformerState(NamedTuple):
     real: Bool[Tensor, "utterances time"] | None  # where memory is no padding; None where nothing is
     said: LabelCache
     steps: int
-
-
-class StepOutput(NamedTuple):
-    """One step for all hypotheses; `attention` holds the cross-attention of every layer where it was asked for."""
-
-    log_probs: Float[Tensor, "hyps units"]
-    state: TransformerState
-    attention: Float[Tensor, "layers hyps heads time"] | None
 
 
 class TransformerDecoderLayer(nn.Module):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybrid_asr.errors import UserError
+from hybrid_asr.lengths import valid_mask
 from hybrid_asr.nn.linear import Linear
 
 Length = TypeVar("Length", int, Tensor)
@@ -49,6 +50,45 @@ class ConvSubsampling(nn.Module):
     def output_length(frames: int) -> int:
         """Frames left of a number of feature frames."""
         return max(0, subsampled_length(frames))
+
+
+def joined_length(frames: Length, join: int) -> Length:
+    """Groups of `join` neighbours, the last of which the end may leave incomplete."""
+    return -(-frames // join)
+
+
+def join_frames(
+    values: Float[Tensor, "batch time dim"], frames: Int[Tensor, " batch"], join: int
+) -> tuple[Float[Tensor, "batch shorter joined"], Int[Tensor, " batch"]]:
+    """Put `join` neighbours side by side (Chan et al., 2016); what an utterance lacks of its last group is zeros.
+
+    There is one group at least, so that what follows has something to compute.
+    """
+    if join == 1 and values.shape[1] > 0:
+        return values, frames
+    real = values * valid_mask(frames, values.shape[1])[..., None]
+    missing = max(1, joined_length(values.shape[1], join)) * join - values.shape[1]
+    return F.pad(real, (0, 0, 0, missing)).unflatten(1, (-1, join)).flatten(2), joined_length(frames, join)
+
+
+class JoinedInput(nn.Module):
+    """Neighbouring feature frames side by side, and a linear layer."""
+
+    def __init__(self, features: int, join: int, dim: int):
+        super().__init__()
+        self.stride = join
+        self.project = Linear(features * join, dim)
+
+    def forward(
+        self, values: Float[Tensor, "batch time features"], frames: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch shorter dim"], Int[Tensor, " batch"]]:
+        """Return the shorter sequence and its lengths."""
+        joined, frames = join_frames(values, frames, self.stride)
+        return self.project(joined), frames
+
+    def output_length(self, frames: int) -> int:
+        """Groups of a number of feature frames."""
+        return joined_length(frames, self.stride)
 
 
 class LinearInput(nn.Module):

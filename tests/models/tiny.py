@@ -15,10 +15,22 @@ from hybrid_asr.models.conformer import ConformerConfig
 from hybrid_asr.models.decoder import DecoderConfig
 from hybrid_asr.models.encoder import EncoderConfig
 from hybrid_asr.models.hybrid import HybridModel, ModelConfig, Outputs, build_model
+from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
+from hybrid_asr.nn.attention_kinds import AdditiveConfig, DotConfig, FixedConfig, LocationConfig, MultiheadConfig
 
 FEATURES, UNITS = 11, 9
 SOS = EOS = UNITS - 1
-SIZES = {"dim": 12, "layers": 2, "heads": 2, "feed_forward": 10, "kernel": 5, "channels": 3}
+SIZES = {
+    "dim": 12,
+    "layers": 2,
+    "heads": 2,
+    "feed_forward": 10,
+    "kernel": 5,
+    "channels": 3,
+    "cells": 5,
+    "joins": (1, 2),
+}
+SIZES |= {"embedding": 6, "attention": LocationConfig(dim=8, kernel=5, channels=3)}
 """Sizes by the name of the field; a new encoder with other sizes adds them here."""
 
 
@@ -40,13 +52,19 @@ def tiny(cls: type, **changes: Any) -> Any:
 
 def kind(cfg: Any) -> str:
     """The name of a case."""
-    return "-".join([cfg.kind] + ["relative"] * (cfg == RELATIVE))
+    attention = [cfg.attention.kind] if isinstance(cfg, LstmDecoderConfig) else []
+    return "-".join([cfg.kind, *attention] + ["relative"] * (cfg == RELATIVE))
 
 
 RELATIVE = tiny(ConformerConfig, positions="relative")
 ENCODERS = [*(tiny(cls) for cls in members(EncoderConfig)), RELATIVE]
+OTHERS = (AdditiveConfig(dim=8), DotConfig(dim=8), MultiheadConfig(dim=8, heads=2), FixedConfig())
 DECODERS = [tiny(cls) for cls in members(DecoderConfig)]
+DECODERS += [tiny(LstmDecoderConfig, attention=attention, layers=2) for attention in OTHERS]
 each_encoder = pytest.mark.parametrize("encoder", ENCODERS, ids=kind)
+PAIRS = [(cfg, DECODERS[0]) for cfg in ENCODERS] + [(ENCODERS[0], cfg) for cfg in DECODERS[1:]]
+PAIRS += [(cfg, DECODERS[1]) for cfg in ENCODERS if cfg.kind == "listener"]  # and its speller
+each_pair = pytest.mark.parametrize(("encoder", "decoder"), PAIRS, ids=kind)
 each_decoder = pytest.mark.parametrize("decoder", DECODERS, ids=kind)
 
 
