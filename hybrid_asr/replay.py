@@ -122,6 +122,7 @@ def _module(cfg: RunConfig, bundle: Bundle, steps: int) -> SpeechModule:
         mask_from=cfg.augment.spec.from_epoch * steps,
         seed=cfg.seed,
     )
+    module.total_steps = cfg.trainer.epochs * steps
     return module.train()
 
 

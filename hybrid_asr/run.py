@@ -24,6 +24,7 @@ from hybrid_asr.lock import LOCK
 from hybrid_asr.losses import LossConfig
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import ModelConfig
+from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
 from hybrid_asr.text.normalise import TextConfig
 from hybrid_asr.text.tokenizer import TokenizerConfig
 from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints, remove_checkpoints
@@ -56,6 +57,13 @@ class RunConfig:
     init: InitConfig = dataclasses.field(default_factory=InitConfig)
     metric: Literal["wer", "cer"] = "wer"
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.loss.guide.weight > 0 and not isinstance(self.model.decoder, LstmDecoderConfig):
+            kind = self.model.decoder.kind
+            raise ValueError(
+                f"loss.guide.weight needs a decoder of kind 'lstm', model.decoder is '{kind}'; set it to 0"
+            )
 
 
 # What may change in a run that goes on, since no weight depends on it; devices change only rounding and dropout masks.

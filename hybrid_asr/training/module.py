@@ -9,9 +9,19 @@ from torch import Tensor
 
 from hybrid_asr.audio.augment import MaskCounts, SpecAugment
 from hybrid_asr.data.dataset import Batch
-from hybrid_asr.losses import JointLoss, LossConfig, attention_loss, ctc_feasible, ctc_loss, joint_loss
+from hybrid_asr.losses import (
+    Guided,
+    JointLoss,
+    LossConfig,
+    attention_loss,
+    ctc_feasible,
+    ctc_loss,
+    guided_loss,
+    joint_loss,
+)
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import HybridModel, Outputs
+from hybrid_asr.nn.schedule import set_progress
 from hybrid_asr.text.tokenizer import Tokenizer
 from hybrid_asr.training.nonfinite import PartLosses
 from hybrid_asr.training.optim import OptimConfig, build_optimizer, lr_share, set_lr
@@ -23,16 +33,21 @@ def place_seed(*place: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def batch_loss(outputs: Outputs, batch: Batch, tokenizer: Tokenizer, cfg: LossConfig) -> JointLoss:
-    """The joint loss of each utterance of a batch."""
+def batch_loss(
+    outputs: Outputs, batch: Batch, tokenizer: Tokenizer, cfg: LossConfig, *, guide: float = 0.0
+) -> JointLoss:
+    """The joint loss of each utterance of a batch, with the weight `guide` of guided attention."""
     labels, lengths = batch.labels, batch.label_lengths
     ctc = attention = None
     if outputs.ctc_log_probs is not None:
         ctc = ctc_loss(outputs.ctc_log_probs, outputs.frames, labels, lengths, blank=tokenizer.blank)
     if outputs.logits is not None:
         attention = attention_loss(outputs.logits, labels, lengths, eos=tokenizer.eos, smoothing=cfg.smoothing)
+    guided = None
+    if outputs.attention is not None:
+        guided = Guided(guided_loss(outputs.attention, outputs.frames, lengths, width=cfg.guide.width), guide)
     feasible = ctc_feasible(outputs.frames, labels, lengths)
-    return joint_loss(ctc, attention, feasible, ctc_weight=cfg.ctc_weight)
+    return joint_loss(ctc, attention, feasible, ctc_weight=cfg.ctc_weight, guided=guided)
 
 
 def _each(losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -67,12 +82,16 @@ class SpeechModule(L.LightningModule):
     def losses(self, batch: Batch, *, step: int, part: int, rank: int) -> tuple[JointLoss, MaskCounts | None]:
         """The losses of one part of update number `step` (from 0), and what was masked: a function of this place."""
         torch.manual_seed(place_seed(self.seed, step, part, rank))
+        progress = step / self.total_steps
+        set_progress(self.model, progress)
+        guide = self.loss.guide.weight_at(progress)
         masked = None
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             features = self.frontend(batch.audio, batch.samples)
             if step >= self.mask_from:
                 features, masked = self.mask(features)
-        return batch_loss(self.model(features, batch.labels), batch, self.bundle.tokenizer, self.loss), masked
+        outputs = self.model(features, batch.labels, weights="all" if guide > 0 else "none")
+        return batch_loss(outputs, batch, self.bundle.tokenizer, self.loss, guide=guide), masked
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one part, scaled so that all parts on all devices add up to the global batch's nats per label."""

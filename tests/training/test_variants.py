@@ -13,6 +13,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import RunConfig
 from tests.tones import rows, train
 
+SMALL = {"dim": 16, "layers": 1, "heads": 2, "feed_forward": 32, "channels": 4, "cells": 8, "embedding": 8}
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*/*.yaml"))
 
 
@@ -114,14 +115,19 @@ def three(tones: Path, folder: Path) -> Path:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_recipe_trains_two_steps_and_decodes(recipe, tones, tmp_path):
     data = three(tones, tmp_path)
-    kind = compose(recipe).parse(RunConfig).tokenizer.kind
+    cfg = compose(recipe).parse(RunConfig)
+    parts = {"encoder": cfg.model.encoder, "decoder": cfg.model.decoder}
     settings = [
         *(f"data.root={data}", "data.train=train.jsonl", "data.valid=valid.jsonl", "data.test=[test.jsonl]"),
-        *(f"model.{part}.{name}" for part in ("encoder", "decoder") for name in ("dim=16", "layers=1", "heads=2")),
-        *("model.encoder.feed_forward=32", "model.decoder.feed_forward=32", "model.encoder.channels=4"),
+        *(
+            f"model.{part}.{name}={SMALL[name]}"
+            for part, sizes in parts.items()
+            for name in SMALL
+            if name in vars(sizes)
+        ),
         *("trainer.epochs=1", "trainer.log_every=1", "trainer.threads=1", "trainer.accelerator=cpu"),
         *("data.batch_seconds=2.0", "augment.join_max_s=2.0", "data.workers=0"),
-        *(["tokenizer.size=14"] if kind == "bpe" else []),
+        *(["tokenizer.size=14"] if cfg.tokenizer.kind == "bpe" else []),
     ]
     run = tmp_path / "run"
     assert main(["train", str(recipe), *settings, "--run", str(run)]) == 0
