@@ -1,16 +1,20 @@
 """Listen, attend and spell in training: sampling and guidance are functions of their place, and can be replayed."""
 
 import pytest
+import soundfile
 import torch
 
 from hybrid_asr.audio.augment import SpecAugment, SpecAugmentConfig
 from hybrid_asr.cli import main
 from hybrid_asr.losses import LossConfig
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.pages.hearing import picture
 from hybrid_asr.replay import replay
 from hybrid_asr.run import Run
+from hybrid_asr.text.characters import CharTokenizer
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.optim import OptimConfig
+from hybrid_asr.training.start import InitConfig, take_weights
 from tests.tones import rows, train
 from tests.training.test_module import batch_of
 
@@ -29,6 +33,7 @@ def run(tones, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_it_decodes_with_every_decoder_that_it_serves(run, capsys):
     assert main(["decode", str(run), "--decoders", "all", "--search-errors", "off"]) == 0
     told = capsys.readouterr().out
@@ -67,3 +72,27 @@ def test_sampling_is_a_function_of_its_place(run):
 def test_guidance_of_a_decoder_that_cannot_show_its_weights_is_refused(tones, tmp_path, capsys):
     assert train(tones, tmp_path / "run", "loss.guide.weight=1.0") == 2
     assert "loss.guide.weight needs a decoder of kind 'lstm'" in capsys.readouterr().err
+
+
+def test_rows_of_units_go_by_their_text_into_another_vocabulary(run):
+    other = Bundle.load(run / "model.pt")
+    torch.manual_seed(3)
+    mine = Bundle.build(other.config, CharTokenizer("fedcba "), labels_per_frame=1.0)
+    loaded = take_weights(mine, other, InitConfig())
+    assert {"decoder.embedding.weight", "decoder.output.weight", "decoder.output.bias"} < set(loaded.by_unit)
+    assert not loaded.fresh
+    for name in ("decoder.embedding.weight", "decoder.output.weight"):
+        rows = [bundle.model.state_dict()[name][bundle.tokenizer.encode("c")[0]] for bundle in (mine, other)]
+        assert torch.equal(*rows)
+
+
+def test_its_page_shows_one_head_of_one_layer(run, tones):
+    assert "listener" in (run / "report.html").read_text(encoding="utf-8")
+    samples, _ = soundfile.read(tones / "test/00.wav", dtype="float32")
+    found = picture(Bundle.load(run / "model.pt"), samples, "ab cab")
+    assert (found["attention"]["layers"], found["attention"]["heads"], found["attention"]["rows"]) == (1, 1, 7)
+
+
+def test_espnet_has_no_such_parts(run, tmp_path, capsys):
+    assert main(["export", "espnet", str(run), "--to", str(tmp_path / "exported")]) == 2
+    assert "model.encoder.kind is listener: ESPnet has no such encoder" in capsys.readouterr().err

@@ -127,6 +127,7 @@ def test_every_recipe_trains_two_steps_and_decodes(recipe, tones, tmp_path):
         ),
         *("trainer.epochs=1", "trainer.log_every=1", "trainer.threads=1", "trainer.accelerator=cpu"),
         *("data.batch_seconds=2.0", "augment.join_max_s=2.0", "data.workers=0"),
+        *(['init.from=""'] if cfg.init.from_ else []),
         *(["tokenizer.size=14"] if cfg.tokenizer.kind == "bpe" else []),
     ]
     run = tmp_path / "run"
