@@ -92,8 +92,8 @@ end-not-learnt: hybrid_asr/losses.py
 
 loss-weights-swapped: hybrid_asr/losses.py
   tests/test_losses.py::test_the_joint_loss_is_the_interpolation_of_its_parts
-- ctc_weight * ctc + (1 - ctc_weight) * attention, ctc, attention, infeasible)
-+ (1 - ctc_weight) * ctc + ctc_weight * attention, ctc, attention, infeasible)
+- total = ctc_weight * ctc + (1 - ctc_weight) * attention
++ total = (1 - ctc_weight) * ctc + ctc_weight * attention
 
 ctc-repeat-rule-dropped: hybrid_asr/decoding/ctc_prefix.py
   tests/decoding/test_ctc_prefix.py::test_every_extension_and_end_equals_the_sum_over_all_alignments
