@@ -75,7 +75,9 @@ def shuffled(bundle: Bundle) -> Bundle:
             one[:frames] = one[torch.randperm(frames, generator=generator)]
         return encoded._replace(states=states)
 
-    bundle.model.encoder.register_forward_hook(shuffle)
+    encoder = bundle.model.encoder
+    assert isinstance(encoder, torch.nn.Module)
+    encoder.register_forward_hook(shuffle)
     return bundle
 
 

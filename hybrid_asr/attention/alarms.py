@@ -17,15 +17,15 @@ CAUSES = {
     "uniform": (
         "the decoder writes from what it has written and has not learnt to listen",
         "a CTC head beside it (loss.ctc_weight=0.3), an encoder that already hears (init.from=a CTC run), "
-        "loss.guided_weight=1, shorter utterances first (data.curriculum_epochs), a higher optim.lr",
+        "loss.guide.weight=1, shorter utterances first (data.shortest_first_epochs), a higher optim.lr",
     ),
     "stuck": (
         "all rows look at the same frames: often silence at an edge, or wrong lengths",
-        "attention kind 'location', loss.guided_weight=1, less audio in a batch; check the manifests' durations",
+        "attention kind 'location', loss.guide.weight=1, less audio in a batch; check the manifests' durations",
     ),
     "disordered": (
         "transcripts of other utterances, features in a wrong order, or a training that has only begun",
-        "'hybrid-asr show batch RUN STEP' and listen to what it names; then loss.guided_weight=1 or more epochs",
+        "'hybrid-asr show batch RUN STEP' and listen to what it names; then loss.guide.weight=1 or more epochs",
     ),
 }
 
