@@ -56,7 +56,9 @@ def main() -> int:
         names = options.recipes or sorted(path.stem for path in Path("recipes", corpus).glob("*.yaml"))
         wanted = [(name, False) for name in names] + [(name, True) for name in names if not options.no_controls]
         if not options.report:
-            in_parallel([lambda w=w, c=corpus: make(c, *w) for w in wanted], options.together)
+            for later in (False, True):  # what starts from another run waits for it
+                wave = [(name, control) for name, control in wanted if bool(starts_from(corpus, name)) == later]
+                in_parallel([lambda w=w, c=corpus: make(c, *w) for w in wave], options.together)
         rows += [row for name, control in wanted if (row := describe(corpus, name, control=control)) is not None]
     if not options.no_speed:
         measure_speed([row for row in rows if not row["control"]])
@@ -71,6 +73,11 @@ def folder(corpus: str, name: str, *, control: bool) -> Path:
     return Path("runs", corpus, f"{name}-control" if control else name)
 
 
+def starts_from(corpus: str, name: str) -> str:
+    """The run whose weights a recipe begins with; empty: none."""
+    return compose(f"recipes/{corpus}/{name}.yaml").tree.get("init", {}).get("from", "")
+
+
 def make(corpus: str, name: str, control: bool) -> Iterator[list[str]]:
     """The commands, one after the other, that are still to be run."""
     run, recipe = folder(corpus, name, control=control), Path("recipes", corpus, f"{name}.yaml")
@@ -78,6 +85,8 @@ def make(corpus: str, name: str, control: bool) -> Iterator[list[str]]:
     if control:
         shuffle(Path(compose(str(recipe)).tree["data"].get("root", "data"), corpus))
         more = [f"data.train={corpus}/{SHUFFLED}", *CONTROL]
+        if before := starts_from(corpus, name):
+            more.append(f"init.from={before}-control")  # its weights have heard no true transcript either
     if not Run(run).model_file.is_file():
         yield ["train", str(recipe), *more, "trainer.threads=1", "--run", str(run)]
     yield ["decode", str(run), "--sets", "valid,test", "--decoders", "all"]
