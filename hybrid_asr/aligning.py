@@ -15,13 +15,14 @@ from hybrid_asr.files import why_unreadable
 from hybrid_asr.long_form import posteriors_in_pieces
 from hybrid_asr.losses import ctc_needs
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.text.labels import named
 from hybrid_asr.text.normalise import normalise
 from hybrid_asr.words import Word, labels_of, words_of
 
 Unit = Literal["words", "labels"]
 Format = Literal["json", "ctm", "textgrid"]
 _LARGEST = 1 << 26  # bytes of a text
-_NAMED = 10  # characters in one message
+_NAMED = 10  # characters, or words, in one message
 
 
 class AlignError(UserError):
@@ -77,10 +78,11 @@ def spelled_labels(bundle: Bundle, path: Path | str, text: str) -> list[int]:
     """The labels of a text that the model can write. Raises AlignError that names what it cannot."""
     if not text:
         raise AlignError(f"{path}: the text to align is empty, once it is spelled by '{bundle.text.rules}'")
-    if missing := sorted(bundle.tokenizer.missing(text)):
-        named = ", ".join(f"{one!r} (U+{ord(one):04X})" for one in missing[:_NAMED])
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        raise AlignError(f"{path}: the model cannot write {named}{more}; spell the text without, as it is spoken")
+    if missing := bundle.tokenizer.missing(text):
+        shown = named(missing, bundle.tokenizer.writes, shown=_NAMED)
+        words = bundle.tokenizer.writes == "phonemes"
+        remedy = "its lexicon lacks them, write others" if words else "spell the text without, as it is spoken"
+        raise AlignError(f"{path}: the model cannot write {shown}; {remedy}")
     return bundle.tokenizer.encode(text)
 
 

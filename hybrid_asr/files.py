@@ -94,6 +94,12 @@ def why_unreadable(path: Path | str, *, pipes: bool = False, largest: int | None
     return None if os.access(path, os.R_OK) else "cannot be read: Permission denied"
 
 
+def find_below(root: Path | str, path: Path | str) -> Path:
+    """A file that a recipe names: below `root` where it is there, else as it stands; the latter may not be there."""
+    below = Path(root) / path
+    return below if below.exists() else Path(path)
+
+
 class RepeatedKey(ValueError):
     """A key that stands twice in an object of JSON: the message is the key."""
 

@@ -178,7 +178,10 @@ class Training:
             tokenizer = restore_tokenizer(self.state["bundle"]["tokenizer"])
         else:
             tokenizer = train_tokenizer(
-                cfg.tokenizer, (normalise(utterance.text, rules) for utterance in self.train_set)
+                cfg.tokenizer,
+                (normalise(utterance.text, rules) for utterance in self.train_set),
+                rules=rules,
+                root=cfg.data.root,
             )
         torch.manual_seed(place_seed(cfg.seed, "weights"))
         bundle = Bundle.build(plain(cfg), tokenizer, labels_per_frame=0.0)

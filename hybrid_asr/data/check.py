@@ -15,6 +15,7 @@ from pydantic import Field
 from hybrid_asr.config.schema import config
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.errors import UserError
+from hybrid_asr.text.labels import Writes, named, parts
 from hybrid_asr.text.normalise import Rules, normalise
 from hybrid_asr.text.tokenizer import Tokenizer
 
@@ -39,7 +40,7 @@ class CheckConfig:
     infeasible: Policy = "refuse"
     infeasible_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     characters: Policy = "refuse"
-    """Of training transcripts, that the tokenizer lacks; in other sets they are only reported."""
+    """Of training transcripts, that the tokenizer lacks (a lexicon: words); in other sets they are only reported."""
     speakers: Policy = "warn"
 
 
@@ -47,7 +48,8 @@ class LabelCounts(NamedTuple):
     """What one pass over the transcripts of a set finds; arrays have one entry an utterance.
 
     `labels` counts labels, `needs` the frames that CTC needs for them: one each and a blank between equal neighbours.
-    `unwritable` are the utterances with characters that the tokenizer lacks, `lacking` these characters.
+    `unwritable` are the utterances with characters that the tokenizer lacks, `lacking` these characters; of a tokenizer
+    that `writes` phonemes they are the words that its lexicon lacks.
     """
 
     labels: Int64[np.ndarray, " utterances"]
@@ -55,6 +57,7 @@ class LabelCounts(NamedTuple):
     unwritable: Int64[np.ndarray, " some"]
     lacking: frozenset[str]
     speakers: frozenset[str]
+    writes: Writes = "text"
 
 
 class Infeasible(NamedTuple):
@@ -85,6 +88,7 @@ def label_counts(manifest: Manifest, tokenizer: Tokenizer, rules: Rules) -> Labe
     known: set[str] = set()
     lacking: set[str] = set()
     speakers: set[str] = set()
+    separator = " " if tokenizer.writes == "phonemes" else ""
     for index, utterance in enumerate(manifest):
         text = normalise(utterance.text, rules)
         encoded = tokenizer.encode(text)
@@ -94,14 +98,16 @@ def label_counts(manifest: Manifest, tokenizer: Tokenizer, rules: Rules) -> Labe
                 "remove the line, or choose other rules with text.rules"
             )
         labels[index], needs[index] = len(encoded), ctc_needs(encoded)
-        if new := set(text) - known:
-            lacking |= tokenizer.missing("".join(sorted(new)))
+        found = parts(text, tokenizer.writes)
+        if new := found - known:
+            lacking |= tokenizer.missing(separator.join(sorted(new)))
             known |= new
-        if lacking and not lacking.isdisjoint(text):
+        if not lacking.isdisjoint(found):
             unwritable.append(index)
         if utterance.speaker is not None:
             speakers.add(utterance.speaker)
-    return LabelCounts(labels, needs, np.array(unwritable, np.int64), frozenset(lacking), frozenset(speakers))
+    found = np.array(unwritable, np.int64), frozenset(lacking), frozenset(speakers)
+    return LabelCounts(labels, needs, *found, tokenizer.writes)
 
 
 def ctc_needs(labels: list[int]) -> int:
@@ -219,13 +225,16 @@ def _judge_infeasible(
 def _judge_characters(findings: _Findings, name: str, manifest: Manifest, counts: LabelCounts, policy: Policy) -> None:
     if not len(counts.unwritable):
         return
-    shown = " ".join(f"{character!r} (U+{ord(character):04X})" for character in sorted(counts.lacking)[:SHOWN])
-    more = f" and {len(counts.lacking) - SHOWN} more" if len(counts.lacking) > SHOWN else ""
+    shown = named(counts.lacking, counts.writes, shown=SHOWN)
+    mend = "train a tokenizer on this text"
+    if counts.writes == "phonemes":
+        shown = f"{len(counts.lacking)} {'word' if len(counts.lacking) == 1 else 'words'}: {shown}"
+        mend = "add the words to the lexicon, tokenizer.lexicon"
     places = ", ".join(manifest.where(index) for index in counts.unwritable[:SHOWN].tolist())
     findings.add(
         policy,
-        f"the tokenizer lacks {shown}{more}, in {len(counts.unwritable)} transcripts of {name}: {places}",
-        "correct the transcripts, choose other rules with text.rules, or train a tokenizer on this text"
+        f"the tokenizer lacks {shown}, in {len(counts.unwritable)} transcripts of {name}: {places}",
+        f"correct the transcripts, choose other rules with text.rules, or {mend}"
         + (", or allow it with data.check.characters=warn" if policy == "refuse" else "; they can never be recognised"),
     )
 

@@ -91,7 +91,7 @@ class SpeechDataset(Dataset[Batch]):
     def corpus(self, counts: LabelCounts, least: Float[np.ndarray, " needs"] | None = None) -> Corpus:
         """What a Planner must know; `least` is the table of `check.least_seconds`, None without CTC."""
         # what CTC needs for a joined text is only counted in statistics: equal labels where two texts meet are left out
-        between = len(self.tokenizer.encode(f"a{self.separator}a")) - len(self.tokenizer.encode("aa"))
+        between = len(self.tokenizer.encode(f"a{self.separator}a")) - 2 * len(self.tokenizer.encode("a"))
 
         def least_seconds(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             assert least is not None

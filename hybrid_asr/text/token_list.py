@@ -10,7 +10,7 @@ import sentencepiece
 import torch
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.text.labels import UNKNOWN_TEXT, TokenizerError, written
+from hybrid_asr.text.labels import UNKNOWN_TEXT, TokenizerError, Writes, written
 from hybrid_asr.text.normalise import normalise
 
 Joins = Literal["characters", "words", "pieces"]
@@ -32,6 +32,8 @@ class TokenListTokenizer:
     `characters`: tokens stand side by side, `<space>` for a space. `words`: a space stands between them. `pieces`:
     those of a sentencepiece model, which splits new texts.
     """
+
+    writes: Writes = "text"
 
     def __init__(
         self, tokens: Sequence[str], *, joins: Joins, blank: int, unk: int, sos: int, model: bytes | None = None

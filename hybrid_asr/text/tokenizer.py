@@ -1,17 +1,24 @@
 """What every tokenizer offers, the choice between them, and how they are trained and restored."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Protocol, assert_never, runtime_checkable
 
 import torch
 from pydantic import Field
 
+from hybrid_asr.files import find_below
 from hybrid_asr.text.bpe import BpeTokenizer, BpeTokenizerConfig
 from hybrid_asr.text.characters import CharTokenizer, CharTokenizerConfig
-from hybrid_asr.text.labels import TokenizerError
+from hybrid_asr.text.labels import TokenizerError, Writes
+from hybrid_asr.text.lexicon import read_lexicon
+from hybrid_asr.text.normalise import Rules
+from hybrid_asr.text.phonemes import PhonemeTokenizer, PhonemeTokenizerConfig
 from hybrid_asr.text.token_list import TokenListConfig, TokenListTokenizer
 
-TokenizerConfig = Annotated[CharTokenizerConfig | BpeTokenizerConfig | TokenListConfig, Field(discriminator="kind")]
+TokenizerConfig = Annotated[
+    CharTokenizerConfig | BpeTokenizerConfig | PhonemeTokenizerConfig | TokenListConfig, Field(discriminator="kind")
+]
 
 
 @runtime_checkable
@@ -20,8 +27,10 @@ class Tokenizer(Protocol):
 
     blank = 0, unk = 1, then the units, and sos = eos = size - 1; a `token_list` has the ids of its source.
     Text is taken and given in NFC with single spaces: decode(encode(text)) is normalise(text, "none@1") wherever
-    missing(text) is empty.
+    missing(text) is empty. One that `writes` phonemes gives these instead: its words need a lexicon.
     """
+
+    writes: Writes
 
     blank: int
     unk: int
@@ -42,7 +51,7 @@ class Tokenizer(Protocol):
         ...
 
     def missing(self, text: str) -> set[str]:
-        """The characters of `text` that the tokenizer cannot write."""
+        """The characters of `text` that the tokenizer cannot write; of one that `writes` phonemes, the words."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -50,17 +59,22 @@ class Tokenizer(Protocol):
         ...
 
 
-def train_tokenizer(cfg: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
+def train_tokenizer(
+    cfg: TokenizerConfig, texts: Iterable[str], *, rules: Rules = "none@1", root: Path | str = "."
+) -> Tokenizer:
     """Learn the units from `texts` (already normalised by the recipe's rules) and from nothing else.
 
-    Equal texts give an equal tokenizer, in whatever order they come.
-    Raises TokenizerError where the texts are empty or cannot support the size that is asked for.
+    Equal texts give an equal tokenizer, in whatever order they come. A lexicon, looked for below `root`, is spelled
+    by `rules` as the texts are. Raises TokenizerError where the texts are empty or cannot support the size that is
+    asked for, and LexiconError.
     """
     match cfg:
         case CharTokenizerConfig():
             return CharTokenizer.train(texts)
         case BpeTokenizerConfig():
             return BpeTokenizer.train(texts, size=cfg.size)
+        case PhonemeTokenizerConfig():
+            return PhonemeTokenizer.train(texts, read_lexicon(find_below(root, cfg.lexicon)).spelled_by(rules))
         case TokenListConfig():
             raise TokenizerError(
                 "tokenizer.kind=token_list is not learnt from texts: choose presets.tokenizer=char or bpe500"
@@ -77,6 +91,8 @@ def restore_tokenizer(state: dict[str, Any]) -> Tokenizer:
             return CharTokenizer(characters)
         case {"kind": "bpe", "model": torch.Tensor() as model} if model.dtype == torch.uint8 and model.dim() == 1:
             return BpeTokenizer(model.cpu().numpy().tobytes())
+        case {"kind": "phoneme", "lexicon": str(text)}:
+            return PhonemeTokenizer.restore(text)
         case {
             "kind": "token_list",
             "tokens": list(tokens),

@@ -5,6 +5,8 @@ The 130 test utterances are the corpus's own. Validation is cut from its 948 tra
 time: every NINTH speaker in the order of their names, the first one included. Names begin with f or m for the
 speaker's sex, so both are held out in proportion: 3 of 21 women and 6 of 53 men.
 
+Its dictionary, `etc/an4.dic`, is written beside the manifests as `lexicon.txt`.
+
 Without a source the corpus is downloaded, 64 MB, from its official place, or from the address in the environment
 variable HYBRID_ASR_AN4_URL (the same archive on a mirror, say). A broken download is continued by the next call.
 """
@@ -45,6 +47,7 @@ def prepare(source: Path | None, to: Path) -> dict[str, list[Utterance]]:
     archive is not AN4, and AudioError for a file that is no audio.
     """
     folder = locate(source) if source is not None else fetch(to)
+    copy_lexicon(folder, to)
     training, test = read_set(folder, "train"), read_set(folder, "test")
     held_out = set(sorted({str(utterance.speaker) for utterance in training})[::NINTH])
     return {
@@ -90,6 +93,15 @@ def listed(folder: Path, name: str) -> list[tuple[str, Path, str]]:
     audio = [folder / "wav" / f"{file_id}.sph" for file_id in ids]
     _refuse_missing([path for path in audio if not path.is_file()], f"{len(ids)} sound files")
     return [(file_id, path, texts[PurePosixPath(file_id).name]) for file_id, path in zip(ids, audio, strict=True)]
+
+
+def copy_lexicon(folder: Path, to: Path) -> None:
+    """Write the corpus's dictionary to `to/lexicon.txt`, where it has one: only phoneme models need it."""
+    dictionary = folder / "etc" / "an4.dic"
+    if dictionary.is_file():
+        to.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(dictionary, to / "lexicon.txt.part")
+        os.replace(to / "lexicon.txt.part", to / "lexicon.txt")
 
 
 def _transcriptions(path: Path) -> dict[str, str]:

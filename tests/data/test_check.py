@@ -5,6 +5,8 @@ import pytest
 
 from hybrid_asr.data.check import CheckConfig, CheckError, check_training, ctc_needs, label_counts, least_seconds
 from hybrid_asr.text.characters import CharTokenizerConfig
+from hybrid_asr.text.lexicon import parse_lexicon
+from hybrid_asr.text.phonemes import PhonemeTokenizer
 from hybrid_asr.text.tokenizer import train_tokenizer
 
 RATE = 16000
@@ -97,7 +99,7 @@ def test_characters_that_the_tokenizer_lacks_are_refused_in_training_and_reporte
     good, bad = make_manifest([1.0], texts=["fine"]), make_manifest([1.0, 2.0], name="bad", texts=["ok", "straße ñ"])
     with pytest.raises(CheckError) as caught:
         check(bad)
-    assert "the tokenizer lacks 'ß' (U+00DF) 'ñ' (U+00F1), in 1 transcripts of train: " in str(caught.value)
+    assert "the tokenizer lacks 'ß' (U+00DF), 'ñ' (U+00F1), in 1 transcripts of train: " in str(caught.value)
     assert f"{bad.path}:2: utterance 'bad-1'" in str(caught.value) and "train a tokenizer" in str(caught.value)
     assert "can never be recognised" in check(good, {"test": bad}).text()
     assert "ß" in check(bad, characters="warn").text()
@@ -140,3 +142,17 @@ def test_all_that_is_refused_is_said_at_once(make_manifest) -> None:
     with pytest.raises(CheckError) as caught:
         check(train, {"test": train})
     assert len(str(caught.value).splitlines()) == 3
+
+
+def test_words_that_a_lexicon_lacks_are_named_and_counted(make_manifest) -> None:
+    tokenizer = PhonemeTokenizer(parse_lexicon("yes Y EH S\nno N OW\n", "it"))
+    train = make_manifest([1.0, 1.0, 1.0], texts=["yes", "no nine", "go yes nine"])
+    counts = label_counts(train, tokenizer, "basic@1")
+    assert counts.labels.tolist() == [3, 3, 5] and counts.unwritable.tolist() == [1, 2]
+    message = (
+        r"the tokenizer lacks 2 words: 'go', 'nine', in 2 transcripts of train: .*; .*add the words to the lexicon"
+    )
+    with pytest.raises(CheckError, match=message):
+        check_training(train, {}, {"train": counts}, least=LEAST, policy=CheckConfig())
+    allowed = check_training(train, {}, {"train": counts}, least=LEAST, policy=CheckConfig(characters="warn"))
+    assert "'nine'" in allowed.warnings[0]

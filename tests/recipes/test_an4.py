@@ -147,7 +147,7 @@ def test_the_published_corpus(an4, shared, tmp_path):
     assert all(re.fullmatch("[A-Z']+", word) for word in words)
     assert sum(utterance.duration_s for utterance in sets["test"]) / 60 == pytest.approx(6.1, abs=0.2)
     assert sets == an4.prepare(shared / "data", tmp_path / "to"), "the folder above does, too, in the same order"
-    assert not (tmp_path / "to").exists(), "nothing was written"
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["lexicon.txt"], "nothing else was written"
 
 
 def test_a_small_copy(an4, small, tmp_path):
@@ -344,3 +344,11 @@ def test_offline(an4, tmp_path, monkeypatch):
     ):
         an4.prepare(None, tmp_path)
     assert left(tmp_path) == []
+
+
+def test_the_dictionary_lies_beside_the_manifests(small, an4, tmp_path) -> None:
+    an4.prepare(small, tmp_path / "none")
+    assert not (tmp_path / "none" / "lexicon.txt").exists()
+    (small / "etc" / "an4.dic").write_text("GO  G OW\nA  AH\nA(2)  EY\n")
+    an4.prepare(small, tmp_path / "to")
+    assert (tmp_path / "to" / "lexicon.txt").read_text() == "GO  G OW\nA  AH\nA(2)  EY\n"
