@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 from hybrid_asr.errors import UserError
 
 WIDEST = 10_000  # hypotheses of a beam, and texts of an n-best: more is a slip, and takes a machine's memory
+Ended = Literal["eos", "cut"]
 
 
 class DecodeError(UserError):
@@ -30,12 +31,17 @@ class Hypothesis(NamedTuple):
     `score` is a natural logarithm: the weighted sum of `parts` plus any bonus for length. `parts` holds the unweighted
     log probability under each scorer that ran, `ctc` and `attention`. `ended` tells whether the search chose the end
     (`eos`) or the bound on length forced it (`cut`).
+
+    A decoder that decides on words gives them as `text`, and as `counts` how many labels each of them took; else `text`
+    is None, and the tokenizer makes it of the labels.
     """
 
     labels: tuple[int, ...]
     score: float
     parts: dict[str, float]
-    ended: Literal["eos", "cut"]
+    ended: Ended
+    text: str | None = None
+    counts: tuple[int, ...] = ()
 
 
 Nbest = list[Hypothesis]
