@@ -70,7 +70,7 @@ def align(bundle: Bundle, path: Path | str, text: str, device: torch.device, *, 
     except DecodeError as error:
         raise AlignError(f"{path}: {error}") from error
     spans, score = _spans(bundle, path, posteriors, labels)
-    found = words_of(bundle, spans) if units == "words" else labels_of(bundle, spans)
+    found = words_of(bundle, spans, _pronounced(bundle, text)) if units == "words" else labels_of(bundle, spans)
     return Aligned(str(path), text, score, len(samples) / bundle.frontend.rate, units, tuple(found))
 
 
@@ -84,6 +84,13 @@ def spelled_labels(bundle: Bundle, path: Path | str, text: str) -> list[int]:
         remedy = "its lexicon lacks them, write others" if words else "spell the text without, as it is spoken"
         raise AlignError(f"{path}: the model cannot write {shown}; {remedy}")
     return bundle.tokenizer.encode(text)
+
+
+def _pronounced(bundle: Bundle, text: str) -> list[tuple[str, int]] | None:
+    """Where labels are phonemes, the words and how many each has."""
+    if bundle.tokenizer.writes == "text":
+        return None
+    return [(word, len(bundle.tokenizer.encode(word))) for word in text.split()]
 
 
 def _spans(

@@ -19,11 +19,13 @@ from hybrid_asr.decoders import (
     known_to,
     load_decoder,
     own_decoder,
+    refuse_unserved,
     setting,
     swept,
     with_nbest,
 )
-from hybrid_asr.decoding.build import DecodeConfig, serves
+from hybrid_asr.decoding.build import DecodeConfig
+from hybrid_asr.decoding.lexicon import LexiconConfig
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import expected_cost, job_for, jobs_of_values, pick_device, refuse_wide_beams, wider
 from hybrid_asr.memory import keep_freed_memory
@@ -35,6 +37,7 @@ from hybrid_asr.room import Room
 from hybrid_asr.run import Run, RunConfig, deciding, set_paths
 from hybrid_asr.scoring.rows import Metric
 from hybrid_asr.sweep import Curve, Purpose, Sweep, Value, curve_file, earlier_rows, parse_sweep, row_of
+from hybrid_asr.vocabulary import files_of
 
 TOLD = 20  # utterances that failed
 SearchErrors = Literal["auto", "on", "off"]
@@ -74,7 +77,7 @@ def decode_run(
             choose_decoders(plain(cfg), list(early), [*settings, wanted.setting(value)])
     keep_freed_memory()
     bundle, weights = run.bundle(checkpoint)
-    chosen = chosen_for(bundle.model, plain(cfg), decoders, settings)
+    chosen = chosen_for(bundle, plain(cfg), decoders, settings)
     everyone = decoders is not None and ALL in decoders
     work = _Work(run, cfg, bundle, weights, checkpoint, settings)
     work.nbest = NBEST if everyone and not any(setting(one) == "nbest" for one in settings) else 1
@@ -128,9 +131,9 @@ class _Work:
         begun: list[_Begun] = []
         for name in swept(chosen, wanted, own_decoder(plain(self.cfg)), one_of=one_of):
             values = {value: self._with(chosen, name, wanted.setting(value)) for value in wanted.values}
-            served = {value: one for value, one in values.items() if is_served(one, self.bundle.model)}
+            served = {value: one for value, one in values.items() if is_served(one, self.bundle)}
             if not served:
-                serves(values[wanted.values[0]], self.bundle.model)
+                refuse_unserved(values[wanted.values[0]], self.bundle)
             label = self._label(name, chosen[name], foreign)
             signs = {value: self._sign(one, manifest)["decoding"] for value, one in served.items()}
             rows = earlier_rows(curve_file(self.run.folder, on, label, wanted.key), signs)
@@ -248,7 +251,9 @@ class _Work:
         return f"{name}-{digest([plain(settings), self.checkpoint, *foreign])[:8]}"
 
     def _sign(self, settings: DecodeConfig, manifest: Manifest) -> dict[str, str]:
-        return signatures(settings, self.weights, [manifest.digest, self.bundle.text.rules, self.metric])
+        files = files_of(self.bundle, settings) if isinstance(settings, LexiconConfig) else []
+        read = [file_digest(path) for path in files if path.is_file()]
+        return signatures(settings, self.weights, [manifest.digest, self.bundle.text.rules, self.metric, *read])
 
 
 class _Begun(NamedTuple):

@@ -11,8 +11,9 @@ from hybrid_asr.config.locate import find_preset, presets
 from hybrid_asr.config.schema import field_types, parse, plain
 from hybrid_asr.decoding.build import DecodeConfig, serves
 from hybrid_asr.decoding.hypothesis import DecodeError
+from hybrid_asr.decoding.lexicon import LexiconConfig
 from hybrid_asr.errors import UserError
-from hybrid_asr.models.hybrid import HybridModel
+from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.sweep import Sweep
 
 ALL = "all"
@@ -67,10 +68,20 @@ def _distinct(chosen: Mapping[str, DecodeConfig], own: str) -> dict[str, DecodeC
     return {name: settings for name, settings in chosen.items() if name in first.values()}
 
 
-def is_served(settings: DecodeConfig, model: HybridModel) -> bool:
-    """Whether the model has the heads for a decoder."""
+def refuse_unserved(settings: DecodeConfig, bundle: Bundle) -> None:
+    """Raise DecodeError if the model cannot serve a decoder, or if nothing that could be scored would come of it."""
+    serves(settings, bundle.model, bundle.tokenizer.writes)
+    if bundle.tokenizer.writes == "phonemes" and not isinstance(settings, LexiconConfig):
+        raise DecodeError(
+            f"this model's units are phonemes: '{settings.kind}' writes phonemes, which cannot be scored as words; "
+            "choose the decoder 'lexicon' ('transcribe --decoder ctc_greedy' shows phonemes)"
+        )
+
+
+def is_served(settings: DecodeConfig, bundle: Bundle) -> bool:
+    """Whether the model has the heads for a decoder, and gives words by it."""
     try:
-        serves(settings, model)
+        refuse_unserved(settings, bundle)
     except DecodeError:
         return False
     return True
@@ -84,28 +95,30 @@ def with_nbest(settings: DecodeConfig, nbest: int) -> DecodeConfig:
     return dataclasses.replace(settings, nbest=max(settings.nbest, min(nbest, beam)))  # type: ignore[union-attr,call-arg]
 
 
-def valid_decoder(wanted: Literal["auto", "ctc_greedy", "attention", "joint"], model: HybridModel) -> str:
-    """The decoder of the validation set: `auto` is the cheapest that the model serves."""
+def valid_decoder(wanted: Literal["auto", "ctc_greedy", "attention", "joint", "lexicon"], bundle: Bundle) -> str:
+    """The decoder of the validation set: `auto` is the cheapest that the model serves, and that gives words."""
     if wanted != "auto":
         return wanted
-    return "ctc_greedy" if model.ctc is not None else "attention"
+    if bundle.tokenizer.writes == "phonemes":
+        return "lexicon"
+    return "ctc_greedy" if bundle.model.ctc is not None else "attention"
 
 
 def chosen_for(
-    model: HybridModel, config: dict[str, Any], names: Sequence[str] | None, overrides: Sequence[str]
+    bundle: Bundle, config: dict[str, Any], names: Sequence[str] | None, overrides: Sequence[str]
 ) -> dict[str, DecodeConfig]:
     """The decoders to run with a model: of `all` those that it serves; the cheapest where a head is missing and nobody
     named one.
 
     Raises DecodeError of a named decoder that the model does not serve.
     """
-    if names is None and (model.ctc is None or model.decoder is None):
-        names = [valid_decoder("auto", model)]
+    if names is None and (bundle.model.ctc is None or bundle.model.decoder is None):
+        names = [valid_decoder("auto", bundle)]
     chosen = choose_decoders(config, names, overrides)
     if names is not None and ALL in names:
-        return {name: one for name, one in chosen.items() if is_served(one, model)}
+        return {name: one for name, one in chosen.items() if is_served(one, bundle)}
     for one in chosen.values():
-        serves(one, model)
+        refuse_unserved(one, bundle)
     return chosen
 
 

@@ -11,9 +11,10 @@ from hybrid_asr.config.compose import digest
 from hybrid_asr.config.schema import field_types, parse, plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import evaluation_batches
-from hybrid_asr.decoding.build import LONGEST_S, DecodeConfig, Decoder, build_decoder, takes_any_length
+from hybrid_asr.decoding.build import LONGEST_S, DecodeConfig, Decoder, build_decoder, serves, takes_any_length
 from hybrid_asr.decoding.hypothesis import WIDEST, Hypothesis, Nbest
 from hybrid_asr.decoding.joint import SearchConfig
+from hybrid_asr.decoding.lexicon import LexiconConfig
 from hybrid_asr.decoding.rescoring import RescoringConfig, rerank
 from hybrid_asr.encoding import Heard
 from hybrid_asr.errors import UserError
@@ -21,6 +22,7 @@ from hybrid_asr.memory import free_bytes
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.one_pass import NOTHING, Evaluation, Failed, Job, decode_nbest, evaluate_all
 from hybrid_asr.room import Cost
+from hybrid_asr.vocabulary import lexicon_search
 
 T = TypeVar("T")
 
@@ -33,6 +35,7 @@ def pick_device(name: str = "auto") -> torch.device:
 def decoder_for(bundle: Bundle, cfg: DecodeConfig) -> Decoder:
     """Build a decoder for a bundle. Raises DecodeError if the model lacks what it needs."""
     tokenizer = bundle.tokenizer
+    serves(cfg, bundle.model, tokenizer.writes)
     return build_decoder(
         cfg,
         bundle.model,
@@ -40,6 +43,7 @@ def decoder_for(bundle: Bundle, cfg: DecodeConfig) -> Decoder:
         sos=tokenizer.sos,
         eos=tokenizer.eos,
         labels_per_frame=bundle.labels_per_frame,
+        search=lexicon_search(bundle, cfg) if isinstance(cfg, LexiconConfig) else None,
     )
 
 

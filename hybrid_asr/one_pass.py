@@ -18,6 +18,7 @@ from hybrid_asr.memory import give_back, held, measured
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.room import Room, in_pieces
 from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
 
@@ -259,19 +260,21 @@ class _Pass:
         ):
             for row, nbest in zip(piece, wide, strict=True):
                 gain = job.rank(nbest[0]) - job.rank(best[row])
-                found[row] = nbest[0].labels != best[row].labels and gain > SCORES_EQUAL
+                found[row] = _said(nbest[0]) != _said(best[row]) and gain > SCORES_EQUAL
         return list(found.values())
 
     def _outcome(self, place: int, nbest: Nbest, missed: bool | None) -> Decoded:
         utterance, best = self.manifest[place], nbest[0]
-        decode = self.bundle.tokenizer.decode
-        several = [Alternative(decode(one.labels), one.score, dict(one.parts)) for one in nbest] if nbest[1:] else []
+        tokenizer = self.bundle.tokenizer
+        several = (
+            [Alternative(text_of(one, tokenizer), one.score, dict(one.parts)) for one in nbest] if nbest[1:] else []
+        )
         return Decoded(
             place=place,
             id=utterance.id,
             reference=normalise(utterance.text, self.bundle.text.rules),
             speaker=utterance.speaker,
-            text=several[0].text if several else decode(best.labels),
+            text=several[0].text if several else text_of(best, tokenizer),
             score=best.score,
             parts=dict(best.parts),
             ended=best.ended,
@@ -298,6 +301,16 @@ class _Pass:
 def reason_alone(error: UserError) -> str:
     """Why an utterance that was alone in its batch could not be decoded."""
     return error.reason if isinstance(error, UtteranceError) else str(error)
+
+
+def _said(hypothesis: Hypothesis) -> str | tuple[int, ...]:
+    """What tells two hypotheses apart: words may be pronounced in several ways."""
+    return hypothesis.labels if hypothesis.text is None else hypothesis.text
+
+
+def text_of(hypothesis: Hypothesis, tokenizer: Tokenizer) -> str:
+    """The words of a hypothesis: the decoder's own, else what its labels stand for."""
+    return tokenizer.decode(hypothesis.labels) if hypothesis.text is None else hypothesis.text
 
 
 def too_long(seconds: float, limit: float) -> str:

@@ -18,14 +18,15 @@ from hybrid_asr.decoding.build import LONGEST_S, DecodeConfig, serves, takes_any
 from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
 from hybrid_asr.decoding.hypothesis import Hypothesis
 from hybrid_asr.decoding.joint import SearchConfig
+from hybrid_asr.decoding.lexicon import LexiconConfig
 from hybrid_asr.encoding import Heard, hear
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import decode_heard, decoder_for, pick_device
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.one_pass import reason_alone, too_long
+from hybrid_asr.one_pass import reason_alone, text_of, too_long
 from hybrid_asr.room import in_pieces
 from hybrid_asr.run import Run
-from hybrid_asr.words import Word, words_of
+from hybrid_asr.words import Word, spelled_words, words_of
 
 AUDIO_SUFFIXES = {
     ".wav",
@@ -66,9 +67,11 @@ def default_decoder(bundle: Bundle) -> DecodeConfig:
     """The recipe's decoder where the model can serve it, else the same search with what the model has."""
     cfg = parse(DecodeConfig, bundle.config["decode"], where="decode")
     try:
-        serves(cfg, bundle.model)
+        serves(cfg, bundle.model, bundle.tokenizer.writes)
         return cfg
     except UserError:
+        if bundle.tokenizer.writes == "phonemes" and bundle.model.ctc is not None:
+            return LexiconConfig()
         if bundle.model.decoder is None:
             return CtcGreedyConfig()
         beam = cfg.beam if isinstance(cfg, SearchConfig) else 10
@@ -143,7 +146,7 @@ class Recogniser:
         rate = self.bundle.frontend.rate
         rows = zip(paths, samples, best, words, strict=True)
         return [
-            Transcript(str(path), self.bundle.tokenizer.decode(one.labels), one.score, len(audio) / rate, tuple(spoken))
+            Transcript(str(path), text_of(one, self.bundle.tokenizer), one.score, len(audio) / rate, tuple(spoken))
             for path, audio, one, spoken in rows
         ]
 
@@ -163,7 +166,7 @@ class Recogniser:
         )
         for place, alignment in zip(heard.places, aligned, strict=True):
             if alignment is not None:
-                words[place] = words_of(self.bundle, alignment.spans)
+                words[place] = words_of(self.bundle, alignment.spans, spelled_words(best[place]))
         return words
 
 
@@ -230,7 +233,7 @@ def load(
             raise UserError(f"{path}: damaged, or of another version of hybrid-asr: 'config.{section}' has no keys")
     parse(DecodeConfig, bundle.config["decode"], where=f"{path}: config.decode")
     cfg = decode_config(bundle, decoder, overrides)
-    serves(cfg, bundle.model)
+    serves(cfg, bundle.model, bundle.tokenizer.writes)
     return Recogniser(bundle, cfg, pick_device(device))
 
 

@@ -19,7 +19,7 @@ from hybrid_asr.data.check import LabelCounts, check_training, label_counts
 from hybrid_asr.data.dataset import build_loader
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import Planner
-from hybrid_asr.decoders import ALL, load_decoder, valid_decoder
+from hybrid_asr.decoders import ALL, load_decoder, refuse_unserved, valid_decoder
 from hybrid_asr.encoding import pad_audio, read_ahead
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import decoder_for, evaluate, gather
@@ -341,12 +341,14 @@ class Training:
         return None
 
     def _valid_name(self) -> str:
-        return valid_decoder(self.cfg.trainer.valid_decoder, self.bundle.model)
+        return valid_decoder(self.cfg.trainer.valid_decoder, self.bundle)
 
     def _validator(self, status: StatusFile):
         """Decode the validation set with the weights as they are, and look at attention."""
         name = self._valid_name()
-        decoder = decoder_for(self.bundle, load_decoder(name, plain(self.cfg)))
+        settings = load_decoder(name, plain(self.cfg))
+        refuse_unserved(settings, self.bundle)
+        decoder = decoder_for(self.bundle, settings)
         watch = AttentionWatch(self.cfg.trainer, self.run.attention_file, self.valid_set, alarms=status.alarms.append)
         if is_first():
             watch.continue_from(0 if self.state is None else self.state["step"] // self.planner.steps)

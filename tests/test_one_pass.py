@@ -12,7 +12,7 @@ import hybrid_asr.evaluation
 from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoders import load_decoder
-from hybrid_asr.decoding.build import Decoder
+from hybrid_asr.decoding.build import DecodeConfig, Decoder
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import decoder_for, evaluate, expected_cost, job_for, jobs_of_values, refuse_wide_beams
@@ -38,9 +38,14 @@ def manifest(tones) -> Manifest:
     return Manifest.read(tones / "test.jsonl")
 
 
+def settings_of(bundle: Bundle, name: str) -> DecodeConfig:
+    """A preset; the lexicon's words are those of the training transcripts."""
+    return load_decoder(name, bundle.config, ["decode.lexicon=train"] if name == "lexicon" else [])
+
+
 def jobs(bundle: Bundle, **options: Any) -> dict[str, Job]:
     options = {"search_errors": False} | options
-    return {name: job_for(bundle, load_decoder(name, bundle.config), **options) for name in PRESETS}
+    return {name: job_for(bundle, settings_of(bundle, name), **options) for name in PRESETS}
 
 
 class Strict:
@@ -66,7 +71,7 @@ def test_every_utterance_is_encoded_once_for_all_decoders(bundle, manifest):
     assert sum(rows) == len(manifest)
     for name in PRESETS:
         alone = evaluate(
-            bundle, decoder_for(bundle, load_decoder(name, bundle.config)), manifest, device=CPU, batch_seconds=4.0
+            bundle, decoder_for(bundle, settings_of(bundle, name)), manifest, device=CPU, batch_seconds=4.0
         )
         assert [item.text for item in together[name].items] == [item.text for item in alone.items]
         assert [item.place for item in together[name].items] == list(range(len(manifest)))
@@ -94,7 +99,7 @@ def test_no_batch_changes_a_result_of_any_decoder(bundle, manifest, dtype, toler
 def wished(bundle: Bundle, name: str):
     from hybrid_asr.decoders import with_nbest
 
-    return with_nbest(load_decoder(name, bundle.config), 4)
+    return with_nbest(settings_of(bundle, name), 4)
 
 
 def test_a_batch_that_does_not_fit_is_cut_and_the_texts_are_the_same(bundle, manifest):

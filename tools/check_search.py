@@ -47,7 +47,7 @@ def presets(bundle: Bundle) -> dict[str, DecodeConfig]:
     for path in sorted((ROOT / "conf/decode").glob("*.yaml")):
         settings = parse(DecodeConfig, load_yaml(path), where=path.stem)
         try:
-            serves(settings, bundle.model)
+            serves(settings, bundle.model, bundle.tokenizer.writes)
         except UserError:
             continue
         found[path.stem] = settings

@@ -14,12 +14,14 @@ from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig, ctc_prefix_
 from hybrid_asr.decoding.espnet_parity import EspnetSearch
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest, UtteranceError
 from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig
+from hybrid_asr.decoding.lexicon import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.rescoring import RescoringConfig, rescore
 from hybrid_asr.decoding.scorer import AttentionDecoder, AttentionScorer, CtcPrefixScorer
 from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.text.labels import Writes
 
 DecodeConfig = Annotated[
-    SearchConfig | CtcGreedyConfig | CtcPrefixBeamConfig | RescoringConfig, Field(discriminator="kind")
+    SearchConfig | CtcGreedyConfig | CtcPrefixBeamConfig | RescoringConfig | LexiconConfig, Field(discriminator="kind")
 ]
 
 Posteriors = Float[Tensor, "batch time vocab"]
@@ -68,7 +70,7 @@ def needs(cfg: DecodeConfig) -> Needs:
     match cfg:
         case SearchConfig():
             return Needs(cfg.ctc_weight > 0, cfg.ctc_weight < 1)
-        case CtcGreedyConfig() | CtcPrefixBeamConfig():
+        case CtcGreedyConfig() | CtcPrefixBeamConfig() | LexiconConfig():
             return Needs(True, False)
         case RescoringConfig():
             return Needs(True, True)
@@ -76,24 +78,39 @@ def needs(cfg: DecodeConfig) -> Needs:
             assert_never(cfg)
 
 
-def serves(cfg: DecodeConfig, model: Model) -> None:
-    """Raise DecodeError, with the remedy, if the model lacks a head that this decoding needs."""
+def serves(cfg: DecodeConfig, model: Model, writes: Writes = "text") -> None:
+    """Raise DecodeError, with the remedy, if the model lacks a head, or a lexicon, that this decoding needs.
+
+    `writes` is what its tokenizer does: only one that writes phonemes brings a lexicon along.
+    """
     ctc, attention = needs(cfg)
     if ctc and model.ctc is None:
         raise DecodeError("this model has no CTC head (loss.ctc_weight: 0); choose the decoder 'attention'")
     if attention and model.decoder is None:
         raise DecodeError("this model has no attention decoder (loss.ctc_weight: 1); choose the decoder 'ctc_greedy'")
+    if isinstance(cfg, LexiconConfig) and not cfg.lexicon and writes == "text":
+        raise DecodeError(
+            "the decoder 'lexicon' needs to know the words: decode.lexicon=FILE, a list of words or a lexicon, or "
+            "decode.lexicon=train for those of the training transcripts"
+        )
 
 
 def build_decoder(
-    cfg: DecodeConfig, model: Model, *, blank: int, sos: int, eos: int, labels_per_frame: float
-) -> "GreedyDecoder | PrefixBeamDecoder | RescoringDecoder | SearchDecoder":
+    cfg: DecodeConfig,
+    model: Model,
+    *,
+    blank: int,
+    sos: int,
+    eos: int,
+    labels_per_frame: float,
+    search: LexiconSearch | None = None,
+) -> "GreedyDecoder | PrefixBeamDecoder | RescoringDecoder | SearchDecoder | LexiconDecoder":
     """Build the decoder that `cfg` describes. Raises DecodeError if the model cannot serve it.
 
     `labels_per_frame` is the training set's largest number of labels per encoder frame: it bounds the search of a model
-    without a CTC head.
+    without a CTC head. `search` knows the words of a lexicon decoding.
     """
-    serves(cfg, model)
+    serves(cfg, model, "text" if search is None else "phonemes")
     match cfg:
         case CtcGreedyConfig():
             assert model.ctc is not None
@@ -106,6 +123,9 @@ def build_decoder(
             return RescoringDecoder(cfg, model.ctc, model.decoder, blank=blank, sos=sos, eos=eos)
         case SearchConfig():
             return SearchDecoder(cfg, model, blank=blank, sos=sos, eos=eos, labels_per_frame=labels_per_frame)
+        case LexiconConfig():
+            assert model.ctc is not None and search is not None
+            return LexiconDecoder(model.ctc, search)
         case _:
             assert_never(cfg)
 
@@ -139,6 +159,19 @@ class PrefixBeamDecoder:
         _check_frames(encoded)
         posteriors = self.head(encoded) if posteriors is None else posteriors
         return ctc_prefix_beam(posteriors, encoded.frames, self.cfg, blank=self.blank, never=self.never)
+
+
+class LexiconDecoder:
+    """CTC beam search over the words of a lexicon."""
+
+    def __init__(self, head: CtcHead, search: LexiconSearch):
+        self.head, self.search = head, search
+
+    @torch.no_grad()
+    def decode(self, encoded: Encoded, posteriors: Posteriors | None = None) -> list[Nbest]:
+        """Hypotheses with their words; the labels are those of the most probable pronunciations."""
+        _check_frames(encoded)
+        return self.search(self.head(encoded) if posteriors is None else posteriors, encoded.frames)
 
 
 class RescoringDecoder:

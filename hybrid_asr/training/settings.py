@@ -32,7 +32,7 @@ class TrainerConfig:
     threads: Annotated[int, Field(ge=0)] = 0
     log_every: Positive = 10
     valid_every: Positive = 1
-    valid_decoder: Literal["auto", "ctc_greedy", "attention", "joint"] = "auto"
+    valid_decoder: Literal["auto", "ctc_greedy", "attention", "joint", "lexicon"] = "auto"
     save_minutes: Annotated[float, Field(gt=0)] = 5.0
     average: Literal["best", "last"] = "last"
     average_count: Positive = 5

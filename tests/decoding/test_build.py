@@ -13,7 +13,9 @@ from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig, best_path
 from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.decoding.joint import SearchConfig
+from hybrid_asr.decoding.lexicon import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.rescoring import RescoringConfig
+from hybrid_asr.decoding.trie import build_trie
 from hybrid_asr.models.ctc import CtcHead
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
@@ -45,12 +47,13 @@ def encoded(*frames: int, seed: int = 0) -> Encoded:
 
 
 def test_presets_are_complete_and_parse():
-    names = ["attention", "ctc_beam", "ctc_greedy", "ctc_prefix_beam", "joint", "rescoring"]
+    names = ["attention", "ctc_beam", "ctc_greedy", "ctc_prefix_beam", "joint", "lexicon", "rescoring"]
     assert [path.stem for path in PRESETS] == names
     cfgs = {path.stem: parse(DecodeConfig, yaml.safe_load(path.read_text()), where="decode") for path in PRESETS}
     assert cfgs["ctc_greedy"] == CtcGreedyConfig()
     assert cfgs["ctc_prefix_beam"] == CtcPrefixBeamConfig()
     assert cfgs["rescoring"] == RescoringConfig()
+    assert cfgs["lexicon"] == LexiconConfig()
     weights = {name: cfg.ctc_weight for name, cfg in cfgs.items() if isinstance(cfg, SearchConfig)}
     assert weights == {"attention": 0.0, "ctc_beam": 1.0, "joint": 0.3}
 
@@ -87,14 +90,28 @@ def test_a_model_without_a_head_is_refused_with_the_remedy(heads: Heads):
     for cfg in (CtcGreedyConfig(), CtcPrefixBeamConfig(), RescoringConfig(), *searches):
         with pytest.raises(DecodeError, match=r"no CTC head \(loss.ctc_weight: 0\).*choose the decoder 'attention'"):
             serves(cfg, no_ctc)
+    with pytest.raises(DecodeError, match="no CTC head"):
+        serves(LexiconConfig(lexicon="words.txt"), no_ctc)
+    with pytest.raises(DecodeError, match=r"needs to know the words: decode.lexicon=FILE.*or decode.lexicon=train"):
+        serves(LexiconConfig(), no_decoder)
+    serves(LexiconConfig(), no_decoder, "phonemes")
     serves(SearchConfig(ctc_weight=1.0), no_decoder)
     serves(SearchConfig(ctc_weight=0.0), no_ctc)
     serves(SearchConfig(ctc_weight=0.3), heads)
 
 
+def build_preset(path: Path, heads: Heads) -> Decoder:
+    """The decoder of a preset; the lexicon's words are of one label or of two."""
+    cfg, search = parse(DecodeConfig, yaml.safe_load(path.read_text())), None
+    if isinstance(cfg, LexiconConfig):
+        trie = build_trie({"a": [(2,)], "ab": [(2, 3)], "c": [(4,)]}, blank=0, border=None)
+        search = LexiconSearch(trie, cfg, blank=0)
+    return build_decoder(cfg, heads, **IDS, search=search)
+
+
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_decodes_and_neighbours_change_nothing(path: Path, heads: Heads):
-    decoder = build_decoder(parse(DecodeConfig, yaml.safe_load(path.read_text())), heads, **IDS)
+    decoder = build_preset(path, heads)
     assert isinstance(decoder, Decoder)
     batch = encoded(30, 1, 12, 30)
     together = decoder.decode(batch)
@@ -108,7 +125,7 @@ def test_every_preset_decodes_and_neighbours_change_nothing(path: Path, heads: H
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_posteriors_that_are_there_already_are_taken(path: Path, heads: Heads):
-    decoder, batch = build_decoder(parse(DecodeConfig, yaml.safe_load(path.read_text())), heads, **IDS), encoded(20, 9)
+    decoder, batch = build_preset(path, heads), encoded(20, 9)
     assert decoder.decode(batch, heads.ctc(batch).detach()) == decoder.decode(batch)
 
 
