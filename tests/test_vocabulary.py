@@ -10,6 +10,7 @@ from hybrid_asr import load
 from hybrid_asr.cli import main
 from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.decoders import chosen_for
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.decoding.lexicon import LexiconConfig
 from hybrid_asr.errors import UserError
@@ -66,6 +67,14 @@ def test_a_phoneme_model_takes_a_file_in_place_of_its_own_lexicon(bundle, tones,
         lexicon_search(phonemes, LexiconConfig(lexicon=str(tmp_path / "other.txt")))
 
 
+def test_a_phoneme_model_restricted_to_training_words(bundle, tones) -> None:
+    said = {word for one in Manifest.read(tones / "train.jsonl") for word in one.text.split()}
+    own = parse_lexicon("".join(f"{word} {' '.join(word)}\n" for word in {*said, "fedcba"}), "it")
+    phonemes = dataclasses.replace(bundle, tokenizer=PhonemeTokenizer(own))
+    assert set(lexicon_search(phonemes, LexiconConfig()).trie.words) == {*said, "fedcba"}
+    assert set(lexicon_search(phonemes, LexiconConfig(lexicon="train")).trie.words) == said
+
+
 def test_what_cannot_be_served_is_told_with_the_remedy(bundle, tmp_path) -> None:
     with pytest.raises(UserError, match=r"none.txt: there is no such file"):
         lexicon_search(bundle, LexiconConfig(lexicon="none.txt"))
@@ -83,14 +92,12 @@ def test_what_cannot_be_served_is_told_with_the_remedy(bundle, tmp_path) -> None
     assert lexicon_search(bundle, LexiconConfig(lexicon="words.txt")).trie.words == ("abc",)
 
 
-def test_all_has_it_where_the_words_are_known(trained, tones, tmp_path, capsys) -> None:
-    run = shutil.copytree(trained, tmp_path / "run")
+def test_all_has_it_where_the_words_are_known(bundle, trained, capsys) -> None:
     others = [name for name in presets("decode") if name != "lexicon"]
-    command = ["decode", str(run), "--decoders", "all", "--search-errors", "off", "decode.lexicon=train"]
-    assert main(command) == 0
-    table = [line.split()[0].partition("-")[0] for line in capsys.readouterr().out.splitlines() if line[:5] == "test/"]
-    assert sorted(table) == sorted(f"test/{name}" for name in [*others, "lexicon"])
-    assert "decode.lexicon=FILE" in refused(capsys, "decode", str(run), "--decoders", "lexicon")
+    assert [*chosen_for(bundle, bundle.config, ["all"], [])] == others
+    with_words = chosen_for(bundle, bundle.config, ["all"], ["decode.lexicon=train"])
+    assert sorted(with_words) == sorted([*others, "lexicon"])
+    assert "decode.lexicon=FILE" in refused(capsys, "decode", str(trained), "--decoders", "lexicon")
 
 
 def test_a_changed_lexicon_is_decoded_again(trained, tones, tmp_path, capsys) -> None:

@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hybrid_asr.errors import UserError
 from hybrid_asr.files import why_unreadable
 from hybrid_asr.text.normalise import Rules, normalise
 
 Pronunciation = tuple[str, ...]
+Repeats = Literal["refuse", "leave out"]
 
 _LARGEST = 1 << 28  # bytes
 _VARIANT = re.compile(r"(.+)\((\d+)\)")
@@ -37,12 +39,18 @@ class Lexicon:
         return "".join(f"{word} {' '.join(one)}\n" for word, several in self.entries.items() for one in several)
 
     def spelled_by(self, rules: Rules) -> "Lexicon":
-        """The same pronunciations under words as the rules spell them; what is no single word then is left out."""
+        """The same pronunciations under words as the rules spell them; what is no single word then is left out.
+
+        An entry that the rules change by more than its case serves only where no other does: 'm is not the letter m.
+        """
         found: dict[str, dict[Pronunciation, None]] = {}
+        changed: dict[str, dict[Pronunciation, None]] = {}
         for word, several in self.entries.items():
             spelled = normalise(word, rules)
             if spelled and " " not in spelled:
-                found.setdefault(spelled, {}).update(dict.fromkeys(several))
+                kept = found if spelled.casefold() == word.casefold() else changed
+                kept.setdefault(spelled, {}).update(dict.fromkeys(several))
+        found |= {word: several for word, several in changed.items() if word not in found}
         return Lexicon({word: tuple(several) for word, several in found.items()})
 
     def only(self, words: Iterable[str]) -> "Lexicon":
@@ -51,16 +59,17 @@ class Lexicon:
         return Lexicon({word: several for word, several in self.entries.items() if word in wanted})
 
 
-def read_lexicon(path: Path | str) -> Lexicon:
+def read_lexicon(path: Path | str, *, repeats: Repeats = "refuse") -> Lexicon:
     """Read `WORD(2)  P H O N` or `WORD P H O N`, a pronunciation a line; `;;;` and `#` begin remarks.
 
-    Entries such as <sil> are left out. Raises LexiconError: no such file, no text, a word without phonemes, the same
-    pronunciation twice, probabilities as in Kaldi's lexiconp.txt, nothing at all.
+    Entries such as <sil> are left out, and so may be a pronunciation that a word has already (cmudict has two such).
+    Raises LexiconError: no such file, no text, a word without phonemes, the same pronunciation twice, probabilities as
+    in Kaldi's lexiconp.txt, nothing at all.
     """
-    return parse_lexicon(_read(path), str(path))
+    return parse_lexicon(_read(path), str(path), repeats=repeats)
 
 
-def parse_lexicon(text: str, where: str) -> Lexicon:
+def parse_lexicon(text: str, where: str, *, repeats: Repeats = "refuse") -> Lexicon:
     """The lexicon in `text`; errors call it `where`."""
     found: dict[str, dict[Pronunciation, int]] = {}
     for number, word, phonemes in _entries(text):
@@ -74,7 +83,7 @@ def parse_lexicon(text: str, where: str) -> Lexicon:
                 "take lexicon.txt in place of lexiconp.txt, or remove that column"
             )
         first = found.setdefault(word, {}).setdefault(phonemes, number)
-        if first != number:
+        if first != number and repeats == "refuse":
             raise LexiconError(
                 f"{where}:{number}: '{word}' has the pronunciation '{' '.join(phonemes)}' in line {first} already; "
                 "remove one of the two"

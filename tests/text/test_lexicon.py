@@ -56,6 +56,11 @@ def test_what_is_wrong_is_named_with_its_line_and_remedy(written, content, messa
         read_lexicon(written(content))
 
 
+def test_what_stands_twice_may_be_left_out(written) -> None:
+    twice = written("GO G OW\nGO(2) G OW\nGO(3) G AO\n")
+    assert read_lexicon(twice, repeats="leave out").entries == {"GO": (("G", "OW"), ("G", "AO"))}
+
+
 def test_no_such_file_and_a_folder_are_told(tmp_path) -> None:
     with pytest.raises(LexiconError, match=r"none.txt: there is no such file; give"):
         read_lexicon(tmp_path / "none.txt")
@@ -64,8 +69,12 @@ def test_no_such_file_and_a_folder_are_told(tmp_path) -> None:
 
 
 def test_words_are_spelled_by_the_rules_of_the_transcripts() -> None:
-    lexicon = parse_lexicon("Polish P OW\npolish P AA\nPOLISH P OW\nHEADS-UP H\n'til T\n... D\n", "it")
-    assert lexicon.spelled_by("upper@1").entries == {"POLISH": (("P", "OW"), ("P", "AA")), "TIL": (("T",),)}
+    lexicon = parse_lexicon("Polish P OW\npolish P AA\nPOLISH P OW\nHEADS-UP H\n'til T\n... D\n'm AH M\nm EH M\n", "it")
+    assert lexicon.spelled_by("upper@1").entries == {
+        "POLISH": (("P", "OW"), ("P", "AA")),
+        "M": (("EH", "M"),),
+        "TIL": (("T",),),
+    }
     assert "HEADS-UP" in lexicon.spelled_by("none@1").entries
 
 
