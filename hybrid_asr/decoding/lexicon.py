@@ -45,7 +45,7 @@ class LexiconConfig:
     kind: Literal["lexicon"] = "lexicon"
     lexicon: str = ""
     arpa: str = ""
-    lm_weight: Annotated[float, Field(ge=0)] = 1.0
+    lm_weight: Annotated[float, Field(ge=0)] = 0.3
     word_bonus: float = 0.0
     beam: Annotated[int, Field(gt=0, le=WIDEST)] = 100
     threshold: Annotated[float, Field(gt=0)] = 20.0
