@@ -4,10 +4,12 @@
     python tools/make_lexicon.py data/spoken/train.jsonl --to data/spoken/lexicon.txt
 
 Digits that mark stress (AH0, AH1) are removed, unless `--stress keep`. Words that the large lexicon lacks are named,
-and the exit status is 1.
+and the exit status is 1; with `--guess` they get the pronunciations that a model of letters and phonemes, learnt on the
+large lexicon, finds best, and it is told how many phonemes it has wrong in words that it has not seen.
 """
 
 import argparse
+import hashlib
 import importlib.resources
 import sys
 from pathlib import Path
@@ -15,9 +17,13 @@ from pathlib import Path
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.errors import UserError
 from hybrid_asr.files import write_text
+from hybrid_asr.scoring.align import count_all
 from hybrid_asr.text.labels import named
 from hybrid_asr.text.lexicon import Lexicon, read_lexicon
 from hybrid_asr.text.normalise import RULES, normalise
+from hybrid_asr.text.pronounce import Pronouncer, fit
+
+HELD_OUT = 1000  # words, of which the guesses are counted
 
 
 def large_lexicon(source: Path | None) -> Lexicon:
@@ -42,6 +48,31 @@ def without_stress(lexicon: Lexicon) -> Lexicon:
     )
 
 
+def guessed(large: Lexicon, found: Lexicon, missing: set[str], size: int) -> Lexicon:
+    """`found` with guesses for what is missing, learnt on `size` words of the large lexicon."""
+    order = sorted(large.entries, key=lambda word: hashlib.sha256(word.encode()).digest())
+    held_out, learnt_from = order[:HELD_OUT], order[HELD_OUT : HELD_OUT + size]
+    pronouncer = fit(large.only(learnt_from))
+    rate = error_rate(pronouncer, large.only(held_out))
+    print(f"guesses of {len(held_out)} words that they were not learnt from: {rate}")
+    new = {word: (said,) for word in sorted(missing) if (said := pronouncer.guess(word)) is not None}
+    for word, (said,) in new.items():
+        print(f"guessed: {word} {' '.join(said)}")
+    return Lexicon({**found.entries, **new})
+
+
+def error_rate(pronouncer: Pronouncer, known: Lexicon) -> str:
+    """Phonemes and words that are guessed wrongly, each word by the pronunciation that is nearest."""
+    nearest = []
+    for word, several in known.entries.items():
+        said = " ".join(pronouncer.guess(word) or ())
+        counts = count_all([" ".join(one) for one in several], [said] * len(several), "word")
+        nearest.append(min(counts, key=lambda one: one.errors))
+    wrong = sum(one.errors > 0 for one in nearest)
+    errors, phonemes = sum(one.errors for one in nearest), sum(one.reference for one in nearest)
+    return f"{errors / phonemes:.1%} of the phonemes and {wrong / len(nearest):.1%} of the words are wrong"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path, nargs="+")
@@ -49,6 +80,10 @@ def main() -> None:
     parser.add_argument("--from", dest="source", type=Path)
     parser.add_argument("--rules", default="basic@1", choices=RULES)
     parser.add_argument("--stress", default="remove", choices=("remove", "keep"))
+    parser.add_argument("--guess", action="store_true", help="guess what is missing, and tell how good guesses are")
+    parser.add_argument(
+        "--fit-on", type=int, default=40_000, help="words of the large lexicon that guesses are learnt on"
+    )
     asked = parser.parse_args()
     try:
         large = large_lexicon(asked.source).spelled_by(asked.rules)
@@ -60,8 +95,11 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"make_lexicon: {error}")
     words = {word for text in texts for word in text.split()}
+    large = without_stress(large) if asked.stress == "remove" else large
     found = large.only(words)
-    write_text(asked.to, (without_stress(found) if asked.stress == "remove" else found).text())
+    if asked.guess and words - found.entries.keys():
+        found = guessed(large, found, words - found.entries.keys(), asked.fit_on)
+    write_text(asked.to, found.text())
     missing = words - found.entries.keys()
     print(
         f"{asked.to}: {len(found.entries)} of {len(words)} words"

@@ -10,7 +10,7 @@ import pytest
 
 from hybrid_asr.data.manifest import Utterance, write_manifest
 from hybrid_asr.text.arpa import BEGIN, Ngram, read_arpa
-from tools.estimate_ngram import arpa, witten_bell
+from hybrid_asr.text.witten_bell import arpa, witten_bell
 
 SENTENCES = [["go", "on"], ["go", "go", "on"], ["stop"], ["on", "go"], []]
 
