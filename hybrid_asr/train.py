@@ -349,7 +349,13 @@ class Training:
         settings = load_decoder(name, plain(self.cfg))
         refuse_unserved(settings, self.bundle)
         decoder = decoder_for(self.bundle, settings)
-        watch = AttentionWatch(self.cfg.trainer, self.run.attention_file, self.valid_set, alarms=status.alarms.append)
+        watch = AttentionWatch(
+            self.cfg.trainer,
+            self.cfg.model.decoder,
+            self.run.attention_file,
+            self.valid_set,
+            alarms=status.alarms.append,
+        )
         if is_first():
             watch.continue_from(0 if self.state is None else self.state["step"] // self.planner.steps)
 

@@ -14,6 +14,9 @@ from hybrid_asr.attention.diagnosis import Diagnosis, choose, diagnose
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.files import write_text
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.models.decoder import DecoderConfig
+from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
+from hybrid_asr.nn.attention_kinds import FixedConfig
 from hybrid_asr.training.process import say
 from hybrid_asr.training.settings import TrainerConfig
 
@@ -21,10 +24,22 @@ BEGINNING = 0.2  # share of the training in which attention need not follow yet
 
 
 class AttentionWatch:
-    """Keeps `attention.jsonl`, a line an epoch and utterance with all layers and heads, and gives the alarm."""
+    """Keeps `attention.jsonl`, a line an epoch and utterance with all layers and heads, and gives the alarm.
 
-    def __init__(self, cfg: TrainerConfig, file: Path, manifest: Manifest, *, alarms: Callable[[str], None]):
+    A decoder with `fixed` attention looks at one frame by design: it is measured and not judged.
+    """
+
+    def __init__(
+        self,
+        cfg: TrainerConfig,
+        decoder: DecoderConfig,
+        file: Path,
+        manifest: Manifest,
+        *,
+        alarms: Callable[[str], None],
+    ):
         self.file, self.manifest, self.alarms = file, manifest, alarms
+        self.judged = not (isinstance(decoder, LstmDecoderConfig) and isinstance(decoder.attention, FixedConfig))
         self.places = choose(manifest, cfg.attention_utterances)
         self.alarm = AttentionAlarm(cfg.attention_patience)
         self.from_epoch = math.ceil(BEGINNING * cfg.epochs)
@@ -52,7 +67,7 @@ class AttentionWatch:
         return found.row()
 
     def _alarmed(self, epoch: int, heads: Heads) -> str | None:
-        return self.alarm.add(epoch, heads) if epoch > self.from_epoch else None
+        return self.alarm.add(epoch, heads) if self.judged and epoch > self.from_epoch else None
 
     def _write(self, found: Diagnosis, epoch: int) -> None:
         lines = [json.dumps({"epoch": epoch} | line) for line in found.lines()]

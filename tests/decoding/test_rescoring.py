@@ -114,5 +114,5 @@ def test_neighbours_change_nothing(decoder: TransformerDecoder):
 def test_nan_of_the_decoder_names_the_utterances(decoder: TransformerDecoder):
     encoded, log_probs = utterances(9, 4, 7)
     encoded.states[2, 3] = torch.nan
-    with pytest.raises(DecodeError, match=r"NaN in the scores of utterances \[2\]"):
+    with pytest.raises(DecodeError, match=r"utterances \[2\]"):
         rescore(nbests(log_probs, encoded.frames, 6), encoded, log_probs, decoder, ctc_weight=0.3, blank=0, eos=SOS)

@@ -41,8 +41,10 @@ def test_the_alarm_comes_after_the_beginning_and_three_epochs_and_is_kept(alarme
 def test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_twice(alarmed, tones, tmp_path, capsys):
     file, told = tmp_path / "attention.jsonl", []
     file.write_text((alarmed / "attention.jsonl").read_text() + '{"epoch": 7, "id"')  # torn by a crash
-    cfg = Run(alarmed).read_config().trainer
-    watch = AttentionWatch(cfg, file, Manifest.read(tones / "valid.jsonl"), alarms=told.append)
+    cfg = Run(alarmed).read_config()
+    watch = AttentionWatch(
+        cfg.trainer, cfg.model.decoder, file, Manifest.read(tones / "valid.jsonl"), alarms=told.append
+    )
     watch.continue_from(5)
     assert {row["epoch"] for row in read_rows(file)} == {1, 2, 3, 4, 5}
     assert told == Run(alarmed).status()["alarms"]
