@@ -43,6 +43,12 @@ def least_table(cfg: RunConfig, bundle: Bundle, counts: LabelCounts) -> np.ndarr
     return least_seconds(most, frames=front.frames, output_length=model.output_length, rate=front.rate)
 
 
+def shortest_audio(bundle: Bundle) -> float:
+    """The shortest audio, in seconds, of which the encoder makes a frame."""
+    front, model = bundle.frontend, bundle.model
+    return float(least_seconds(1, frames=front.frames, output_length=model.output_length, rate=front.rate)[1])
+
+
 def planner(cfg: RunConfig, bundle: Bundle, manifest: Manifest, counts: LabelCounts) -> Planner:
     """The plan of the batches of all epochs."""
     corpus = dataset(cfg, bundle, manifest).corpus(counts, least_table(cfg, bundle, counts))

@@ -29,7 +29,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.reports import score_items
 from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
-from hybrid_asr.stream import dataset, least_table, planner, training_set
+from hybrid_asr.stream import dataset, least_table, planner, shortest_audio, training_set
 from hybrid_asr.text.normalise import normalise
 from hybrid_asr.text.tokenizer import restore_tokenizer, train_tokenizer
 from hybrid_asr.training.attention_watch import AttentionWatch
@@ -225,6 +225,7 @@ class Training:
             {"valid": self.valid_set},
             all_counts,
             least=least_table(cfg, bundle, counts),
+            shortest=shortest_audio(bundle),
             speeds=cfg.augment.speeds,
             left_out=self.left_out,
             policy=cfg.data.check,

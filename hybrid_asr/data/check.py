@@ -141,6 +141,7 @@ def check_training(
     counts: Mapping[str, LabelCounts],
     *,
     least: Float64[np.ndarray, " needs"] | None,
+    shortest: float = 0.0,
     speeds: Iterable[float] = (1.0,),
     left_out: int = 0,
     policy: CheckConfig,
@@ -148,8 +149,8 @@ def check_training(
     """Look for what should stop a training with the set `train` and the `others`, such as "valid" and "test".
 
     `counts` has the label counts of all of them by name, training's as "train"; `least` is the table of
-    `least_seconds`, None for a model without CTC. Raises CheckError where the policy refuses, with everything that it
-    refuses.
+    `least_seconds`, None for a model without CTC; `shortest` is the shortest audio, in seconds, that gives an encoder
+    frame. Raises CheckError where the policy refuses, with everything that it refuses.
     """
     sets = {"train": train, **others}
     empty = [name for name, manifest in sets.items() if len(manifest) == 0]
@@ -158,10 +159,12 @@ def check_training(
             f"no utterances in: {', '.join(empty)}; look at the manifests, and at data.min_seconds and data.max_seconds"
         )
     findings = _Findings()
-    infeasible = ()
+    infeasible, speeds = (), tuple(speeds)
     if least is not None:
         infeasible = tuple(_infeasible(train, counts["train"], least, speed) for speed in sorted({1.0, *speeds}))
-        _judge_infeasible(findings, train, counts["train"], least, infeasible, policy)
+        _judge_infeasible(findings, train, counts["train"], least, infeasible, shortest, policy)
+    for name, manifest in sets.items():
+        _judge_unheard(findings, name, manifest, shortest, speeds if name == "train" else (), policy)
     for name, manifest in sets.items():
         _judge_characters(findings, name, manifest, counts[name], policy.characters if name == "train" else "warn")
     for one, other in combinations(sets, 2):
@@ -197,9 +200,11 @@ def _judge_infeasible(
     counts: LabelCounts,
     least: np.ndarray,
     found: tuple[Infeasible, ...],
+    shortest: float,
     policy: CheckConfig,
 ) -> None:
     for speed, indices in found:
+        indices = indices[train.durations[indices] / speed >= shortest]  # of the others more is said
         if not len(indices):
             continue
         names = [
@@ -213,13 +218,42 @@ def _judge_infeasible(
             "refuse" if refused else "warn",
             f"{len(indices)} of {len(train)} training utterances ({share:.1%}) "
             f"are too short for CTC at speed {speed:g}: " + "; ".join(names) + (" ..." if len(indices) > SHOWN else ""),
-            "correct or remove them, or use larger units"
+            "correct or remove them, or use larger units, or an encoder with a smaller stride"
             + (
                 ", or allow it with data.check.infeasible=warn"
                 if refused
                 else "; they have no CTC loss and are counted"
             ),
         )
+
+
+def _judge_unheard(
+    findings: _Findings,
+    name: str,
+    manifest: Manifest,
+    shortest: float,
+    speeds: Iterable[float],
+    policy: CheckConfig,
+) -> None:
+    """Utterances of which the encoder makes no frame: of a set that is trained on at its speeds."""
+    speed = max([1.0, *speeds])
+    indices = np.flatnonzero(manifest.durations / speed < shortest)
+    if not len(indices):
+        return
+    at_speed = f" at speed {speed:g}" if speed != 1.0 else ""
+    names = "; ".join(f"{manifest.where(i)} lasts {manifest.durations[i]:.2f} s" for i in indices[:SHOWN].tolist())
+    share = (manifest.durations < shortest).mean()
+    refused = name == "train" and policy.infeasible == "refuse" and share > policy.infeasible_share
+    smaller = "choose an encoder of smaller patches, pyramid or stride (model.encoder)"
+    remedy = f"leave them out with data.min_seconds={np.ceil(round(100 * shortest * speed, 6)) / 100:g}, or {smaller}"
+    findings.add(
+        "refuse" if refused else "warn",
+        f"{len(indices)} of {len(manifest)} utterances of {name} are too short for this encoder{at_speed}, which makes "
+        f"its first frame of {shortest:.2f} s: {names}{' ...' if len(indices) > SHOWN else ''}",
+        (remedy + (", or allow it with data.check.infeasible=warn" if refused else "; nothing is learnt from them"))
+        if name == "train"
+        else f"nothing can be recognised in them; remove them, or {smaller}",
+    )
 
 
 def _judge_characters(findings: _Findings, name: str, manifest: Manifest, counts: LabelCounts, policy: Policy) -> None:

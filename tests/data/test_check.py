@@ -26,11 +26,12 @@ def output_length(count: int) -> int:
 LEAST = least_seconds(200, frames=frames, output_length=output_length, rate=RATE)
 
 
-def check(train, others=None, *, least=LEAST, speeds=(0.9, 1.0, 1.1), left_out=0, **policy):
+def check(train, others=None, *, least=LEAST, shortest=0.0, speeds=(0.9, 1.0, 1.1), left_out=0, **policy):
     others = others or {}
     counts = {name: label_counts(manifest, LETTERS, "basic@1") for name, manifest in {"train": train, **others}.items()}
     policy = CheckConfig(**policy)
-    return check_training(train, others, counts, least=least, speeds=speeds, left_out=left_out, policy=policy)
+    given = {"least": least, "shortest": shortest, "speeds": speeds, "left_out": left_out}
+    return check_training(train, others, counts, **given, policy=policy)
 
 
 def test_a_good_corpus_passes_and_is_described(make_manifest) -> None:
@@ -93,6 +94,25 @@ def test_a_small_share_of_infeasible_utterances_and_those_at_high_speed_only_war
     assert check(train, speeds=(1.0,)).warnings == ()
     train = make_manifest([0.05, 1.0], texts=["yes", "no"])
     assert "at speed 1:" in check(train, speeds=(1.0,), infeasible_share=0.5).warnings[0]
+
+
+def test_an_utterance_too_short_for_a_patch_or_a_pyramid_is_named_with_what_the_encoder_needs(make_manifest) -> None:
+    train, valid = make_manifest([1.0, 0.3, 0.52]), make_manifest([0.4], name="valid")
+    for least in (LEAST, None):  # without CTC, too
+        with pytest.raises(CheckError) as caught:
+            check(train, {"valid": valid}, least=least, shortest=0.5)
+        message = str(caught.value)
+        assert f"{train.path}:2: utterance 'train-1' lasts 0.30 s; {train.path}:3: utterance 'train-2'" in message
+        assert (
+            "2 of 3 utterances of train are too short for this encoder at speed 1.1, which makes its first" in message
+        )
+        assert "frame of 0.50 s" in message and "leave them out with data.min_seconds=0.55, or choose" in message
+        assert message.count("train-1") == 1, "what gives no frame is not said to be too short for CTC as well"
+        report = check(train, {"valid": valid}, least=least, shortest=0.5, infeasible="warn")
+        [_, of_valid] = [warning for warning in report.warnings if "too short for this encoder" in warning]
+        assert "1 of 1 utterances of valid are too short for this encoder, which makes its first frame of" in of_valid
+        assert f"{valid.path}:1: utterance 'valid-0' lasts 0.40 s; nothing can be recognised in them" in of_valid
+    assert check(train, shortest=0.2).warnings == ()
 
 
 def test_characters_that_the_tokenizer_lacks_are_refused_in_training_and_reported_elsewhere(make_manifest) -> None:
