@@ -59,6 +59,21 @@ def test_mistakes_of_training_are_named_and_leave_nothing(tones, tmp_path, capsy
     assert not run.exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["patch_frames=90"], "utterances of train are too short for this encoder, which makes its first frame of 0.9"),
+        (["patch_frames=12", "stride_frames=12"], "model.encoder.stride_frames: 12 frames of 10 ms put 120 ms between"),
+    ],
+)
+def test_patches_that_are_too_large_are_refused_before_training(tones, tmp_path, capsys, settings, message):
+    run = tmp_path / "run"
+    chosen = ["presets.model=patch_transformer_s", "loss.ctc_weight=0.0", *(f"model.encoder.{one}" for one in settings)]
+    assert main(words(tones, run, *chosen)) == 2
+    assert message in capsys.readouterr().err
+    assert not run.exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused_at_once(tones, tmp_path, capsys):
     assert "no GPU is visible here; use presets.trainer=cpu" in refused(

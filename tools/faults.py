@@ -781,6 +781,41 @@ changed-lexicon-is-not-seen: hybrid_asr/decode.py
   tests/test_vocabulary.py::test_a_changed_lexicon_is_decoded_again
 - self.bundle.text.rules, self.metric, *read])
 + self.bundle.text.rules, self.metric])
+
+a-step-of-patches-reaches-into-padding: hybrid_asr/nn/patches.py
+  tests/nn/test_patches.py::test_a_time_step_lies_wholly_in_real_frames
+- torch.div(frames - self.size, self.stride, rounding_mode="floor") + 1
++ torch.div(frames, self.stride, rounding_mode="floor")
+
+patches-of-padding-are-looked-at: hybrid_asr/models/patch_transformer.py
+  tests/models/test_encoder.py::test_neighbours_and_padding_do_not_change_an_utterance
+- valid.repeat_interleave(grid[2], 1)[:, None, None]
++ valid.repeat(1, grid[2])[:, None, None]
+
+patches-joined-out-of-order: hybrid_asr/models/patch_transformer.py
+  tests/models/test_patch_transformer.py::test_a_state_is_made_of_the_patches_of_its_own_time_step
+- self.norms[0](x).view(*grid[:2], -1)
++ self.norms[0](x).view(grid[0], grid[2], grid[1], -1).transpose(1, 2).flatten(2)
+
+patch-cut-bin-by-bin: hybrid_asr/nn/patches.py
+  tests/nn/test_patches.py::test_patches_are_those_cut_by_hand
+- .unfold(2, self.bins, self.bin_stride).flatten(3)
++ .unfold(2, self.bins, self.bin_stride).transpose(3, 4).flatten(3)
+
+a-plugin-s-leak-is-overlooked: hybrid_asr/models/contract.py
+  tests/models/test_plugin.py::test_an_encoder_that_breaks_the_contract_is_refused_by_name
+- alone = _encoded(encoder, values[row : row + 1, :frames], [frames], label)
++ alone = _encoded(encoder, values[row : row + 1], [frames], label)
+
+a-plugin-s-options-are-not-checked: hybrid_asr/models/plugin.py
+  tests/models/test_plugin.py::test_an_encoder_that_breaks_the_contract_is_refused_by_name
+- if not is_config(found.config):
++ if not isinstance(found.config, type):
+
+utterances-without-a-frame-pass-without-ctc: hybrid_asr/data/check.py
+  tests/data/test_check.py::test_an_utterance_too_short_for_a_patch_or_a_pyramid_is_named_with_what_the_encoder_needs
+- indices = np.flatnonzero(manifest.durations / speed < shortest)
++ indices = np.flatnonzero(manifest.durations * speed < 0)
 """
 
 

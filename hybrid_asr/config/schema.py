@@ -28,6 +28,11 @@ def config(cls: type[T]) -> type[T]:
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
 
+def is_config(cls: Any) -> bool:
+    """Whether `config` made this class, so that `parse` refuses what it should."""
+    return isinstance(cls, type) and dataclasses.is_dataclass(cls) and "__pydantic_config__" in vars(cls)
+
+
 @overload
 def parse(cls: type[T], tree: Any, *, where: str = "", sources: Mapping[str, str] | None = None) -> T: ...
 @overload

@@ -16,6 +16,8 @@ from hybrid_asr.errors import UserError
 from hybrid_asr.files import MISSING, atomic_path, why_unreadable
 from hybrid_asr.models.foreign import cause, check_archive, check_description, check_finite
 from hybrid_asr.models.hybrid import HybridModel, ModelConfig, build_model
+from hybrid_asr.models.patch_transformer import PatchTransformerConfig, check_stride
+from hybrid_asr.models.plugin import PluginError
 from hybrid_asr.text.normalise import TextConfig
 from hybrid_asr.text.tokenizer import Tokenizer, restore_tokenizer
 
@@ -44,8 +46,11 @@ class Bundle:
     def build(cls, config: dict[str, Any], tokenizer: Tokenizer, labels_per_frame: float) -> "Bundle":
         """Build front end and model with fresh weights from torch's default generator."""
         frontend = build_features(parse(FeaturesConfig, config["features"], where="config.features"))
+        sizes = parse(ModelConfig, config["model"], where="config.model")
+        if isinstance(sizes.encoder, PatchTransformerConfig):
+            check_stride(sizes.encoder, frontend.seconds_per_frame)
         model = build_model(
-            parse(ModelConfig, config["model"], where="config.model"),
+            sizes,
             features=frontend.width,
             units=tokenizer.size,
             sos=tokenizer.sos,
@@ -129,6 +134,8 @@ class Bundle:
             check_finite(bundle.weights())
         except FrontEndUnavailable:
             raise  # nothing is wrong with the file
+        except PluginError as error:
+            raise BundleError(f"{path}: the model needs a plugin: {error}") from error
         except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
             what = " ".join(str(error).split())
             raise BundleError(f"{path}: damaged, or of another version of hybrid-asr: {what}") from error

@@ -16,7 +16,7 @@ from hybrid_asr.nn.dropout import Dropout
 from hybrid_asr.nn.feed_forward import Activation, FeedForward
 from hybrid_asr.nn.positions import Rotation
 from hybrid_asr.nn.relative_attention import RelativeSelfAttention, distances
-from hybrid_asr.nn.subsampling import ConvSubsampling, LinearInput
+from hybrid_asr.nn.subsampling import build_subsampling
 
 
 @config
@@ -88,12 +88,7 @@ class Conformer(nn.Module):
     def __init__(self, cfg: ConformerConfig, features: int):
         super().__init__()
         self.width, self.positions = cfg.dim, cfg.positions
-        conv = cfg.input == "conv"
-        self.subsampling = (
-            ConvSubsampling(features, cfg.channels, cfg.dim)
-            if conv
-            else LinearInput(features, cfg.dim, activation="none")
-        )
+        self.subsampling = build_subsampling(cfg.input, features, cfg.dim, channels=cfg.channels, activation="none")
         self.stride = self.subsampling.stride
         self.dropout = Dropout(cfg.dropout)
         self.rotation = Rotation(cfg.dim // cfg.heads)

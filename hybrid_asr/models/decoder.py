@@ -6,14 +6,16 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
+from hybrid_asr.models.contract import check_decoder
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.lstm_decoder import LstmDecoder, LstmDecoderConfig
+from hybrid_asr.models.plugin import DecoderPlugin, PluginConfig, build_plugin
 from hybrid_asr.models.stepping import StepOutput
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
 
 __all__ = ["AttendingDecoder", "Decoder", "DecoderConfig", "StepOutput", "build_decoder"]
 
-DecoderConfig = Annotated[TransformerDecoderConfig | LstmDecoderConfig, Field(discriminator="kind")]
+DecoderConfig = Annotated[TransformerDecoderConfig | LstmDecoderConfig | PluginConfig, Field(discriminator="kind")]
 
 State = TypeVar("State")
 
@@ -40,12 +42,19 @@ class AttendingDecoder(Decoder[Any], Protocol):
     def attended(self, encoded: Encoded, labels: Tensor) -> tuple[Tensor, Float[Tensor, "rows heads steps time"]]: ...
 
 
-def build_decoder(cfg: DecoderConfig, *, memory_dim: int, units: int, sos: int) -> TransformerDecoder | LstmDecoder:
-    """Build the decoder for an encoder's width and a tokenizer's units."""
+def build_decoder(cfg: DecoderConfig, *, memory_dim: int, units: int, sos: int) -> Decoder[Any]:
+    """Build the decoder for an encoder's width and a tokenizer's units; a plugin's is tried, see `contract`.
+
+    Raises PluginError and ConfigError.
+    """
     match cfg:
         case TransformerDecoderConfig():
             return TransformerDecoder(cfg, memory_dim, units, sos)
         case LstmDecoderConfig():
             return LstmDecoder(cfg, memory_dim, units, sos)
+        case PluginConfig():
+            decoder, label = build_plugin(DecoderPlugin, cfg, memory_dim=memory_dim, units=units, sos=sos)
+            check_decoder(decoder, memory_dim=memory_dim, units=units, sos=sos, label=label)
+            return decoder
         case _:
             assert_never(cfg)

@@ -6,13 +6,19 @@ from pydantic import Field
 
 from hybrid_asr.audio.features import Features
 from hybrid_asr.models.conformer import Conformer, ConformerConfig
+from hybrid_asr.models.contract import check_encoder
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.listener import Listener, ListenerConfig
+from hybrid_asr.models.patch_transformer import PatchTransformer, PatchTransformerConfig
+from hybrid_asr.models.plugin import EncoderPlugin, PluginConfig, build_plugin
 from hybrid_asr.models.transformer import Transformer, TransformerConfig
 
 __all__ = ["Encoded", "Encoder", "EncoderConfig", "build_encoder"]
 
-EncoderConfig = Annotated[ConformerConfig | TransformerConfig | ListenerConfig, Field(discriminator="kind")]
+EncoderConfig = Annotated[
+    ConformerConfig | TransformerConfig | ListenerConfig | PatchTransformerConfig | PluginConfig,
+    Field(discriminator="kind"),
+]
 
 
 @runtime_checkable
@@ -27,8 +33,8 @@ class Encoder(Protocol):
     def __call__(self, features: Features) -> Encoded: ...
 
 
-def build_encoder(cfg: EncoderConfig, features: int) -> Conformer | Transformer | Listener:
-    """Build the encoder for a feature width."""
+def build_encoder(cfg: EncoderConfig, features: int) -> Encoder:
+    """Build the encoder for a feature width; a plugin's is tried, see `contract`. Raises PluginError, ConfigError."""
     match cfg:
         case ConformerConfig():
             return Conformer(cfg, features)
@@ -36,5 +42,11 @@ def build_encoder(cfg: EncoderConfig, features: int) -> Conformer | Transformer 
             return Transformer(cfg, features)
         case ListenerConfig():
             return Listener(cfg, features)
+        case PatchTransformerConfig():
+            return PatchTransformer(cfg, features)
+        case PluginConfig():
+            encoder, label = build_plugin(EncoderPlugin, cfg, features=features)
+            check_encoder(encoder, features, label)
+            return encoder
         case _:
             assert_never(cfg)

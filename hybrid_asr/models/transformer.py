@@ -13,26 +13,20 @@ from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.nn.attention import SelfAttention
 from hybrid_asr.nn.dropout import Dropout
 from hybrid_asr.nn.feed_forward import FeedForward
-from hybrid_asr.nn.positions import sinusoids
-from hybrid_asr.nn.subsampling import ConvSubsampling, LinearInput
+from hybrid_asr.nn.positions import Rotation, sinusoids
+from hybrid_asr.nn.subsampling import build_subsampling
 
 
 @config
-class TransformerConfig:
-    """Sizes of a Transformer encoder; `channels` are those of the convolutional front end.
+class TransformerSizes:
+    """What every encoder of Transformer layers has."""
 
-    `input`: `conv` subsamples by 4, `linear` keeps every frame. `norm_eps: 1e-12` is ESPnet's.
-    """
-
-    kind: Literal["transformer"] = "transformer"
     dim: Annotated[int, Field(gt=0)]
     layers: Annotated[int, Field(gt=0, le=1000)]
     heads: Annotated[int, Field(gt=0)]
     feed_forward: Annotated[int, Field(gt=0)]
-    channels: Annotated[int, Field(gt=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    input: Literal["conv", "linear"] = "conv"
     norm_eps: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
 
     def __post_init__(self):
@@ -42,10 +36,22 @@ class TransformerConfig:
             )
 
 
+@config
+class TransformerConfig(TransformerSizes):
+    """Sizes of a Transformer encoder; `channels` are those of the convolutional front end.
+
+    `input`: `conv` subsamples by 4, `linear` keeps every frame. `norm_eps: 1e-12` is ESPnet's.
+    """
+
+    kind: Literal["transformer"] = "transformer"
+    channels: Annotated[int, Field(gt=0)]
+    input: Literal["conv", "linear"] = "conv"
+
+
 class TransformerLayer(nn.Module):
     """Self-attention and a feed-forward, each behind a norm (Vaswani et al., 2017; Xiong et al., 2020)."""
 
-    def __init__(self, cfg: TransformerConfig):
+    def __init__(self, cfg: TransformerSizes):
         super().__init__()
         self.attention = SelfAttention(cfg.dim, cfg.heads, dropout=cfg.attention_dropout)
         self.feed_forward = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation="relu")
@@ -53,9 +59,14 @@ class TransformerLayer(nn.Module):
         self.dropout = Dropout(cfg.dropout)
 
     def forward(
-        self, x: Float[Tensor, "batch time dim"], look: Bool[Tensor, "batch 1 1 time"]
+        self,
+        x: Float[Tensor, "batch time dim"],
+        look: Bool[Tensor, "batch 1 1 time"],
+        *,
+        rotation: Rotation | None = None,
+        table: Tensor | None = None,
     ) -> Float[Tensor, "batch time dim"]:
-        x = x + self.dropout(self.attention(self.norms[0](x), look))
+        x = x + self.dropout(self.attention(self.norms[0](x), look, rotation=rotation, table=table))
         return x + self.dropout(self.feed_forward(self.norms[1](x)))
 
 
@@ -65,12 +76,7 @@ class Transformer(nn.Module):
     def __init__(self, cfg: TransformerConfig, features: int):
         super().__init__()
         self.width = cfg.dim
-        conv = cfg.input == "conv"
-        self.subsampling = (
-            ConvSubsampling(features, cfg.channels, cfg.dim)
-            if conv
-            else LinearInput(features, cfg.dim, activation="relu")
-        )
+        self.subsampling = build_subsampling(cfg.input, features, cfg.dim, channels=cfg.channels, activation="relu")
         self.stride = self.subsampling.stride
         self.dropout = Dropout(cfg.dropout)
         self.layers = nn.ModuleList(TransformerLayer(cfg) for _ in range(cfg.layers))

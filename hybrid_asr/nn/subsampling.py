@@ -113,3 +113,17 @@ class LinearInput(nn.Module):
     def output_length(frames: int) -> int:
         """As many frames as there are feature frames."""
         return frames
+
+
+def build_subsampling(
+    kind: Literal["conv", "linear"],
+    features: int,
+    dim: int,
+    *,
+    channels: int,
+    activation: Literal["none", "relu"],
+) -> ConvSubsampling | LinearInput:
+    """Convolutions with `channels` channels, or a linear layer, which `activation` follows."""
+    if kind == "conv":
+        return ConvSubsampling(features, channels, dim)
+    return LinearInput(features, dim, activation=activation)

@@ -50,6 +50,14 @@ def test_what_espnet_cannot_express_is_refused_by_name(tmp_path, encoder, messag
     assert not (tmp_path / "model").exists()
 
 
+def test_an_encoder_that_espnet_lacks_is_refused_by_its_kind(tmp_path):
+    sizes = {"dim": 16, "layers": 1, "heads": 2, "feed_forward": 32, "patch_frames": 8, "stride_frames": 4}
+    made = bundle({"kind": "patch_transformer", **sizes, "patch_bins": 8, "stride_bins": 8})
+    with pytest.raises(ConvertError, match=r"model\.encoder\.kind is patch_transformer: ESPnet has no such encoder"):
+        write(tmp_path / "model", made)
+    assert not (tmp_path / "model").exists()
+
+
 def test_the_front_end_and_the_decoders_eps_are_refused_by_name_too(tmp_path, capsys):
     made = bundle(decoder=DECODER | {"norm_eps": 1e-5}, front_end={"kind": "fbank", "rate": 8000, "bins": 20})
     made.save(tmp_path / "model.pt")

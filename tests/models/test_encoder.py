@@ -10,7 +10,6 @@ from hybrid_asr.config.schema import ConfigError, parse
 from hybrid_asr.lengths import valid_mask
 from hybrid_asr.models.conformer import Conformer, ConformerConfig
 from hybrid_asr.models.encoder import EncoderConfig, build_encoder
-from hybrid_asr.models.transformer import TransformerConfig
 from hybrid_asr.nn.subsampling import SMALLEST_INPUT
 from tests.models.tiny import ENCODERS, FEATURES, SIZES, build, close, each_encoder, members, speech
 
@@ -19,8 +18,8 @@ FRAMES = [60, 23, 7, 41, 8]
 
 def test_all_members_of_the_union_are_tested():
     kinds = [typing.get_args(typing.get_type_hints(cls)["kind"])[0] for cls in members(EncoderConfig)]
-    assert list(dict.fromkeys(cfg.kind for cfg in ENCODERS)) == kinds
-    assert {"conformer", "transformer"} <= set(kinds)
+    assert [*dict.fromkeys(cfg.kind for cfg in ENCODERS), "plugin"] == kinds  # a plugin in test_plugin.py
+    assert {"conformer", "transformer", "patch_transformer"} <= set(kinds)
 
 
 @each_encoder
@@ -130,11 +129,19 @@ def test_dropout_acts_in_training_only(encoder):
         ({"kind": "transformer", "dim": 9, "heads": 3}, "dim 9 must be a multiple of heads 3, and even"),
         ({"kind": "transformer", "dropout": 1.0}, "encoder.dropout: Input should be less than 1"),
         ({"kind": "transformer", "kernel": 5}, "encoder.kernel: unknown key"),
+        ({"kind": "patch_transformer", "dim": 11}, "dim 11 must be a multiple of heads 2"),
+        ({"kind": "patch_transformer", "dim": 6}, "dim 6 must be a multiple of 2 x heads = 4"),
+        ({"kind": "patch_transformer", "neighbours": 4}, "neighbours 4 must be odd"),
+        ({"kind": "patch_transformer", "stride_frames": 8}, "stride_frames 8 must be at most patch_frames 7"),
+        ({"kind": "patch_transformer", "stride_bins": 5}, "stride_bins 5 must be at most patch_bins 4"),
+        ({"kind": "patch_transformer", "patch_bins": 0}, "encoder.patch_bins: Input should be greater than 0"),
         ({"kind": "conformr"}, "unknown kind 'conformr'; did you mean 'conformer'?"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_by_name(tree, message):
-    cls = {"conformer": ConformerConfig, "transformer": TransformerConfig}.get(tree["kind"], ConformerConfig)
+    cls = {typing.get_args(typing.get_type_hints(one)["kind"])[0]: one for one in members(EncoderConfig)}.get(
+        tree["kind"], ConformerConfig
+    )
     sizes = {name: SIZES[name] for name in cls.__dataclass_fields__ if name in SIZES}
     with pytest.raises(ConfigError) as raised:
         parse(EncoderConfig, sizes | tree, where="encoder")

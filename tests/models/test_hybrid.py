@@ -9,7 +9,6 @@ from torch import Tensor
 
 from hybrid_asr.config.schema import parse
 from hybrid_asr.models.hybrid import HybridModel, ModelConfig, build_model
-from hybrid_asr.nn.subsampling import SMALLEST_INPUT
 from tests.models.tiny import (
     DECODERS,
     ENCODERS,
@@ -148,7 +147,7 @@ def test_every_preset_parses_and_builds_on_the_meta_device(path):
             model = build_model(cfg, features=80, units=units, sos=units - 1, ctc_weight=0.3)
         assert {p.device.type for p in model.parameters()} == {"meta"}
         assert model.ctc.project.out_features == model.decoder.output.out_features == units
-        assert model.output_length(SMALLEST_INPUT) == 1
+        assert 100 // 8 - 1 <= model.output_length(100) <= 100  # a stride of 8 frames at most
 
 
 def test_there_are_presets():

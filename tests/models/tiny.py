@@ -16,6 +16,8 @@ from hybrid_asr.models.decoder import DecoderConfig
 from hybrid_asr.models.encoder import EncoderConfig
 from hybrid_asr.models.hybrid import HybridModel, ModelConfig, Outputs, build_model
 from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
+from hybrid_asr.models.patch_transformer import PatchTransformerConfig
+from hybrid_asr.models.plugin import PluginConfig
 from hybrid_asr.nn.attention_kinds import AdditiveConfig, DotConfig, FixedConfig, LocationConfig, MultiheadConfig
 
 FEATURES, UNITS = 11, 9
@@ -31,6 +33,7 @@ SIZES = {
     "joins": (1, 2),
 }
 SIZES |= {"embedding": 6, "attention": LocationConfig(dim=8, kernel=5, channels=3)}
+SIZES |= {"patch_frames": 7, "stride_frames": 4, "patch_bins": 4, "stride_bins": 3}
 """Sizes by the name of the field; a new encoder with other sizes adds them here."""
 
 
@@ -53,13 +56,19 @@ def tiny(cls: type, **changes: Any) -> Any:
 def kind(cfg: Any) -> str:
     """The name of a case."""
     attention = [cfg.attention.kind] if isinstance(cfg, LstmDecoderConfig) else []
-    return "-".join([cfg.kind, *attention] + ["relative"] * (cfg == RELATIVE))
+    return "-".join([cfg.kind, *attention, *(name for name, other in VARIANTS.items() if cfg == other)])
 
 
-RELATIVE = tiny(ConformerConfig, positions="relative")
-ENCODERS = [*(tiny(cls) for cls in members(EncoderConfig)), RELATIVE]
+EXAMPLE = PluginConfig(name="example", options={"dim": 12})
+"""The encoder and the decoder of docs/plugin_example; tests/models/test_plugin.py holds them to the laws."""
+VARIANTS = {
+    "relative": tiny(ConformerConfig, positions="relative"),
+    "sinusoidal": tiny(PatchTransformerConfig, positions="sinusoidal"),
+    "neighbours": tiny(PatchTransformerConfig, neighbours=3),
+}
+ENCODERS = [*(tiny(cls) for cls in members(EncoderConfig) if cls is not PluginConfig), *VARIANTS.values()]
 OTHERS = (AdditiveConfig(dim=8), DotConfig(dim=8), MultiheadConfig(dim=8, heads=2), FixedConfig())
-DECODERS = [tiny(cls) for cls in members(DecoderConfig)]
+DECODERS = [tiny(cls) for cls in members(DecoderConfig) if cls is not PluginConfig]
 DECODERS += [tiny(LstmDecoderConfig, attention=attention, layers=2) for attention in OTHERS]
 each_encoder = pytest.mark.parametrize("encoder", ENCODERS, ids=kind)
 PAIRS = [(cfg, DECODERS[0]) for cfg in ENCODERS] + [(ENCODERS[0], cfg) for cfg in DECODERS[1:]]
