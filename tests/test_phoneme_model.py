@@ -11,17 +11,7 @@ from hybrid_asr.cli import main
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.run import Run
 from tests.test_cli import refused
-from tests.tones import train, words
-
-
-def lexicon_of(tones, *sets: str) -> str:
-    """A phoneme a letter, another where a word ends, as a pause is heard there: else 'a b' and 'ab' were the same.
-
-    Some words have a second pronunciation, which nobody says.
-    """
-    said = {word for name in sets for one in Manifest.read(tones / f"{name}.jsonl") for word in one.text.split()}
-    lines = [f"{word}  {' '.join(word.upper())}|" for word in sorted(said)]
-    return "\n".join([*lines, *(f"{word}(2)  F F {word[0].upper()} F F" for word in sorted(said)[::9])]) + "\n"
+from tests.tones import lexicon_of, train, words
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,18 @@ def write_corpus(folder: Path) -> Path:
     return folder
 
 
+def lexicon_of(tones: Path, *sets: str) -> str:
+    """A phoneme a letter, another where a word ends, as a pause is heard there: else 'a b' and 'ab' were the same.
+
+    Some words have a second pronunciation, which nobody says.
+    """
+    from hybrid_asr.data.manifest import Manifest
+
+    said = {word for name in sets for one in Manifest.read(tones / f"{name}.jsonl") for word in one.text.split()}
+    lines = [f"{word}  {' '.join(word.upper())}|" for word in sorted(said)]
+    return "\n".join([*lines, *(f"{word}(2)  F F {word[0].upper()} F F" for word in sorted(said)[::9])]) + "\n"
+
+
 def words(tones: Path, run: Path, *settings: str) -> list[str]:
     """The command line that trains `tiny.yaml` in the folder `run`."""
     return ["train", str(tones / "tiny.yaml"), f"data.root={tones}", *settings, "--run", str(run)]

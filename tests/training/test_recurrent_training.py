@@ -89,8 +89,11 @@ def test_rows_of_units_go_by_their_text_into_another_vocabulary(run):
 def test_its_page_shows_one_head_of_one_layer(run, tones):
     assert "listener" in (run / "report.html").read_text(encoding="utf-8")
     samples, _ = soundfile.read(tones / "test/00.wav", dtype="float32")
-    found = picture(Bundle.load(run / "model.pt"), samples, "ab cab")
-    assert (found["attention"]["layers"], found["attention"]["heads"], found["attention"]["rows"]) == (1, 1, 7)
+    bundle = Bundle.load(run / "model.pt")
+    bundle.model.eval()
+    found = picture(bundle, samples, "ab cab")
+    [shown] = found["attentions"]
+    assert (shown["of"], len(shown["layers"]), shown["heads"], shown["rows"]) == ("decoder", 1, 1, 7)
 
 
 def test_espnet_has_no_such_parts(run, tmp_path, capsys):
