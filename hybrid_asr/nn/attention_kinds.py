@@ -3,6 +3,7 @@
 Axes: U utterances, K hypotheses of each, H heads, T frames, M width of the frames, A width of the comparison.
 """
 
+import abc
 from typing import Annotated, Literal, NamedTuple, assert_never
 
 import torch
@@ -93,26 +94,23 @@ Queries = Float[Tensor, "utterances hyps dim"]
 Weights = Float[Tensor, "utterances heads hyps time"]
 
 
-class Attention(nn.Module):
-    """What all kinds share: weights that sum to one over the real frames and are zero elsewhere, and their mixture.
+class Attention(nn.Module, abc.ABC):
+    """What a decoder asks of every kind. `width` is the mixture's.
 
-    `width` is the mixture's. An utterance without real frames has no weights, and a mixture of zeros.
+    Weights sum to one over the real frames and are zero elsewhere; an utterance without real frames has none, and a
+    mixture of zeros.
     """
 
     heads: int
     width: int
 
-    def project(self, states: Float[Tensor, "utterances time width"]) -> tuple[Tensor, Tensor]:
-        """Keys and values of all frames."""
-        raise TypeError(f"{type(self).__name__} compares nothing")
-
-    def scores(self, queries: Queries, memory: Memory, before: Weights) -> Weights:
-        """How well each frame suits each query; `before` are the weights of the step before."""
-        raise TypeError(f"{type(self).__name__} compares nothing")
-
+    @abc.abstractmethod
     def memory(self, states: Float[Tensor, "utterances time width"], frames: Int[Tensor, " utterances"]) -> Memory:
         """What queries look at, computed once."""
-        return Memory(*self.project(states), ~valid_mask(frames, states.shape[1])[:, None, None])
+
+    @abc.abstractmethod
+    def forward(self, queries: Queries, memory: Memory, before: Weights) -> tuple[Tensor, Weights]:
+        """The mixture (U, K, `width`) and the weights of one step; `before` are those of the step before."""
 
     def first(self, memory: Memory, hyps: int) -> Weights:
         """The weights before the first step: all on the first frame, where speech begins."""
@@ -121,8 +119,23 @@ class Attention(nn.Module):
         weights[..., :1] = 1
         return weights.masked_fill(memory.padding, 0.0)
 
+
+class ComparingAttention(Attention):
+    """Compares each query with every frame."""
+
+    @abc.abstractmethod
+    def project(self, states: Float[Tensor, "utterances time width"]) -> tuple[Tensor, Tensor]:
+        """Keys and values of all frames."""
+
+    @abc.abstractmethod
+    def scores(self, queries: Queries, memory: Memory, before: Weights) -> Weights:
+        """How well each frame suits each query."""
+
+    def memory(self, states: Float[Tensor, "utterances time width"], frames: Int[Tensor, " utterances"]) -> Memory:
+        return Memory(*self.project(states), ~valid_mask(frames, states.shape[1])[:, None, None])
+
     def forward(self, queries: Queries, memory: Memory, before: Weights) -> tuple[Tensor, Weights]:
-        """The mixture (U, K, `width`) and the weights of one step; softmax is taken in float32 at least."""
+        """Softmax is taken in float32 at least."""
         scores = self.scores(queries, memory, before)
         wide = scores if scores.dtype == torch.float64 else scores.float()
         weights = wide.masked_fill(memory.padding, -torch.inf).softmax(-1).masked_fill(memory.padding, 0.0)
@@ -130,7 +143,7 @@ class Attention(nn.Module):
         return join_heads(weights @ memory.values), weights
 
 
-class AdditiveAttention(Attention):
+class AdditiveAttention(ComparingAttention):
     """vᵀ tanh(W s + U h_j + b)."""
 
     heads = 1
@@ -166,7 +179,7 @@ class LocationAttention(AdditiveAttention):
         return self.direction(sums.tanh())[..., 0]
 
 
-class DotAttention(Attention):
+class DotAttention(ComparingAttention):
     """(W s)ᵀ (U h_j)."""
 
     heads = 1
@@ -184,7 +197,7 @@ class DotAttention(Attention):
         return self.query(queries)[:, None] @ memory.keys.transpose(-2, -1)
 
 
-class MultiheadAttention(Attention):
+class MultiheadAttention(ComparingAttention):
     """Scaled dot products, several side by side."""
 
     def __init__(self, cfg: MultiheadConfig, query_dim: int, memory_dim: int):
