@@ -203,6 +203,11 @@ class Training:
         cfg = self.cfg
         if cfg.init.from_:
             place = Path(cfg.init.from_)
+            if not place.exists():
+                raise UserError(
+                    f"init.from: {place} is not there, whose weights this training begins with; train that run first "
+                    "(runs/CORPUS/NAME: hybrid-asr train CORPUS/NAME), or give another: init.from=RUN"
+                )
             other = Run(place).bundle()[0] if place.is_dir() else Bundle.load(place)
             say(f"starting from {place}\n{take_weights(bundle, other, cfg.init).text()}")
         if cfg.features.cmvn == "global":
