@@ -1,4 +1,4 @@
-"""`hybrid-asr prepare`: a corpus, a table or a Kaldi folder becomes three manifests, all of them or none."""
+"""`hybrid-asr prepare`: a corpus, a table or a Kaldi folder becomes manifests, all of them or none."""
 
 import dataclasses
 import importlib.util
@@ -17,7 +17,7 @@ SETS = ("train", "valid", "test")
 
 
 def prepare(corpus: str, *, source: Path | None = None, to: Path | None = None) -> Path:
-    """Write train.jsonl, valid.jsonl and test.jsonl.
+    """Write train.jsonl, valid.jsonl, test.jsonl, and one for each further set of the corpus.
 
     `corpus` is a recipe's name, `table:FILE` or `kaldi:DIR`. Returns their folder.
     """
@@ -33,9 +33,10 @@ def prepare(corpus: str, *, source: Path | None = None, to: Path | None = None) 
         sets = _recipe(corpus).prepare(source, to)
     to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=to) as new:
-        for name in SETS:
+        names = list(dict.fromkeys([*SETS, *sets]))
+        for name in names:
             write_manifest(Path(new) / f"{name}.jsonl", [_relative(utterance, to) for utterance in sets.get(name, [])])
-        for name in SETS:
+        for name in names:
             os.replace(Path(new) / f"{name}.jsonl", to / f"{name}.jsonl")
             print(_summary(to / f"{name}.jsonl", sets[name]))
     return to

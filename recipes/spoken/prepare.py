@@ -6,7 +6,10 @@ the test honest:
 - a voice is an English accent with one of eSpeak's ordinary variants, such as `en-us+f1`. The variant makes the vocal
   tract and the pitch, so whole variants are held out: no voice of `valid` or `test` has a sibling in `train`;
 - a digest of a sentence's text decides which set may say it: the sets share no sentence, short ones included;
-- every fifth name is spelled in `test` alone.
+- every fifth name is spelled in `test` and `lengths` alone.
+
+`lengths` is what `test` might have been, by the same voices, with as many utterances of each number of words: error rates
+over the length of an utterance need long ones, which the grammar seldom writes.
 
 What eSpeak puts out depends on all that its process has said before, and on the clock for breathy voices. The
 utterances are therefore dealt to SHARDS fresh child processes (this file, run as a program), each with a fixed sequence
@@ -34,9 +37,9 @@ from hybrid_asr.data.manifest import Utterance
 from hybrid_asr.errors import UserError
 
 SEED = 1
-SIZES = {"train": 3000, "valid": 200, "test": 600}
-SHARDS = 2
 MAX_WORDS = 30
+SIZES = {"train": 3000, "valid": 200, "test": 600, "lengths": 10 * MAX_WORDS}
+SHARDS = 2
 RATE = 16000
 SILENT = 30  # of 32768: eSpeak's pauses are zero
 SILENCE_S = (0.1, 0.25)  # before and after the speech
@@ -47,6 +50,7 @@ VARIANTS = {
     "train": ("m1", "m2", "m5", "m7", "m8", "f1", "f3", "f5"),
     "valid": ("m3", "f2"),
     "test": ("m4", "m6", "f4"),
+    "lengths": ("m4", "m6", "f4"),
 }
 TENTHS = {"train": range(7), "valid": range(7, 8), "test": range(8, 10)}  # of all texts
 ALWAYS_TRAINED = {"hello"}
@@ -166,7 +170,7 @@ class Spoken(NamedTuple):
 
 
 def prepare(source: Path | None, to: Path) -> dict[str, list[Utterance]]:
-    """Speak the sets train, valid and test into `to/audio`; the audio paths are relative to `to`.
+    """Speak the sets train, valid, test and lengths into `to/audio`; the audio paths are relative to `to`.
 
     Raises UserError for a `source`, since there is nothing to read, and where eSpeak NG is not installed.
     """
@@ -204,7 +208,10 @@ def _utterance(spoken: Spoken, to: Path) -> Utterance:
 
 
 def plan(*, seed: int, sizes: dict[str, int]) -> dict[str, list[Spoken]]:
-    """Say what is spoken in each set, by whom and how; no sentence comes twice in `valid` or in `test`."""
+    """Say what is spoken in each set, by whom and how; no sentence comes twice in `valid` or in `test`.
+
+    In `lengths` the utterances have 1 to MAX_WORDS words in turn.
+    """
     rules = read_rules(GRAMMAR)
     return {name: _plan_set(name, size, rules, random.Random(f"{seed} {name}")) for name, size in sizes.items()}
 
@@ -218,14 +225,17 @@ def read_rules(grammar: str) -> dict[str, list[list[str]]]:
 
 def _plan_set(subset: str, size: int, rules: dict[str, list[list[str]]], rng: random.Random) -> list[Spoken]:
     voices = [f"{accent}+{variant}" for accent in ACCENTS for variant in VARIANTS[subset]]
-    allowed = NAMES if subset == "test" else [name for name in NAMES if name not in TEST_NAMES]
+    allowed = NAMES if subset in ("test", "lengths") else [name for name in NAMES if name not in TEST_NAMES]
     names = itertools.cycle(rng.sample(allowed, len(allowed)))
     said: set[str] = set()
     utterances = []
     for index, kind in zip(range(size), itertools.cycle(KINDS), strict=False):
-        name = next(names) if kind == "spelled" else ""
-        words = _write(kind, name, subset, rules, rng, said)
-        if subset != "train":
+        if subset == "lengths":
+            name, words = _write_of_length(1 + index % MAX_WORDS, rules, rng)
+        else:
+            name = next(names) if kind == "spelled" else ""
+            words = _write(kind, name, subset, rules, rng, said)
+        if subset in ("valid", "test"):
             said.add(words)
         manner = (rng.randint(125, 175), rng.randint(40, 60), rng.randint(2, 6) if name else 0)
         utterances.append(Spoken(f"{subset}-{index:04d}", words, rng.choice(voices), *manner))
@@ -242,6 +252,15 @@ def _write(
         text = " ".join(words)
         if home(text) == subset and len(words) <= MAX_WORDS and text not in said:
             return text
+
+
+def _write_of_length(length: int, rules: dict[str, list[list[str]]], rng: random.Random) -> tuple[str, str]:
+    """Draw sentences of any kind until one has `length` words and belongs to `test`: the name it spells, its words."""
+    while True:
+        kind, name = rng.choice(KINDS), rng.choice(NAMES)
+        words = _expand(kind, {**rules, "name": [list(name.upper())]}, rng)
+        if len(words) == length and home(" ".join(words)) == "test":
+            return name if kind == "spelled" else "", " ".join(words)
 
 
 def _expand(rule: str, rules: dict[str, list[list[str]]], rng: random.Random) -> list[str]:

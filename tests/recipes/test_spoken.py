@@ -3,6 +3,7 @@
 import hashlib
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -53,15 +54,24 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_sizes(plan):
-    assert {name: len(utterances) for name, utterances in plan.items()} == {"train": 3000, "valid": 200, "test": 600}
+    sizes = {name: len(utterances) for name, utterances in plan.items()}
+    assert sizes == {"train": 3000, "valid": 200, "test": 600, "lengths": 300}
     assert len(words(plan["test"])) >= 2500
     assert len(set(words(plan["train"]))) >= 150
     lengths = {len(utterance.text.split()) for utterance in plan["train"]}
     assert min(lengths) == 1 and 25 <= max(lengths) <= 30
 
 
+def test_lengths_has_ten_utterances_of_each_number_of_words_that_test_might_have_had(plan, spoken):
+    assert Counter(len(words([utterance])) for utterance in plan["lengths"]) == dict.fromkeys(range(1, 31), 10)
+    assert {spoken.home(utterance.words) for utterance in plan["lengths"]} == {"test"}
+    assert {utterance.voice for utterance in plan["lengths"]} == {utterance.voice for utterance in plan["test"]}
+    assert any(utterance.gap for utterance in plan["lengths"]), "names are spelled with pauses, as in test"
+
+
 def test_no_voice_is_in_two_sets(plan):
-    variants = {name: {utterance.voice.split("+")[1] for utterance in utterances} for name, utterances in plan.items()}
+    sets = {name: utterances for name, utterances in plan.items() if name != "lengths"}
+    variants = {name: {utterance.voice.split("+")[1] for utterance in utterances} for name, utterances in sets.items()}
     assert len(variants["train"] | variants["valid"] | variants["test"]) == sum(map(len, variants.values())) == 13
     assert len({utterance.voice for utterance in plan["test"]}) == 21
     assert len({utterance.voice for utterances in plan.values() for utterance in utterances}) == 91
