@@ -205,7 +205,7 @@ class Training:
             place = Path(cfg.init.from_)
             if not place.exists():
                 raise UserError(
-                    f"init.from: {place}: no such file, and this training begins with its weights; train that run first "
+                    f"init.from: {place}: no such file; this training begins with its weights, so train that run first "
                     "(runs/CORPUS/NAME: hybrid-asr train CORPUS/NAME), or give another: init.from=RUN"
                 )
             other = Run(place).bundle()[0] if place.is_dir() else Bundle.load(place)

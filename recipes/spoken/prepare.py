@@ -8,8 +8,8 @@ the test honest:
 - a digest of a sentence's text decides which set may say it: the sets share no sentence, short ones included;
 - every fifth name is spelled in `test` and `lengths` alone.
 
-`lengths` is what `test` might have been, by the same voices, with as many utterances of each number of words: error rates
-over the length of an utterance need long ones, which the grammar seldom writes.
+`lengths` is what `test` might have been, by the same voices, with as many utterances of each number of words: error
+rates over the length of an utterance need long ones, which the grammar seldom writes.
 
 What eSpeak puts out depends on all that its process has said before, and on the clock for breathy voices. The
 utterances are therefore dealt to SHARDS fresh child processes (this file, run as a program), each with a fixed sequence
