@@ -14,12 +14,16 @@ from hybrid_asr.environment import environment
 from hybrid_asr.errors import UserError
 from hybrid_asr.files import write_text
 from hybrid_asr.pages import curves, decodings, hearing, standing
+from hybrid_asr.pages.by_length import LEAST, rates_by_length
+from hybrid_asr.pages.charts import Drawing
 from hybrid_asr.pages.kit import Note, attempt, render
 from hybrid_asr.pages.sound import Clip, Sounds
 from hybrid_asr.pages.sweeps import find_sweeps
 from hybrid_asr.run import Run, RunConfig, set_paths
 from hybrid_asr.scoring.rows import UtteranceScore
 from hybrid_asr.training.status import tell
+
+LINES = 4  # of a chart
 
 
 class Pictures(NamedTuple):
@@ -71,6 +75,7 @@ def run_page(run: Run, *, depth: Literal["quick", "full"] = "full") -> str:
         uris={key: clip.uri for key, clip in clips.items() if clip.uri},
         most_confusions=decodings.CONFUSIONS,
         most_speakers=decodings.SPEAKERS,
+        least=LEAST,
         **values,
     )
 
@@ -95,10 +100,11 @@ def _of_decodings(run: Run, cfg: RunConfig, depth: Literal["quick", "full"]) -> 
     chosen = table if isinstance(table, Note) else decodings.choose(table, cfg)
     scored = decodings.utterances_of(chosen)
     values: dict[str, Any] = {"table": table, "chosen": chosen, "worst": scored, "sounds": {}, "pictures": scored}
-    values["sweeps"] = sweeps
+    values |= {"sweeps": sweeps, "lengths": None}
     if isinstance(chosen, Note) or isinstance(scored, Note):
         return values
     values["worst"] = attempt(lambda: decodings.worst(scored, chosen.metric))
+    values["lengths"] = attempt(lambda: _by_length([] if isinstance(table, Note) else table, chosen))
     if depth == "quick":
         why = "Pictures and sound are made when the training has ended, and by hybrid-asr decode."
         return values | {"pictures": Note(why), "sounds": Note(why)}
@@ -113,7 +119,14 @@ def _of_decodings(run: Run, cfg: RunConfig, depth: Literal["quick", "full"]) -> 
 
 
 def _without_decodings(why: Note) -> dict[str, Any]:
-    return {"table": why, "chosen": why, "worst": why, "sounds": {}, "pictures": why, "sweeps": []}
+    return {"table": why, "chosen": why, "worst": why, "sounds": {}, "pictures": why, "sweeps": [], "lengths": None}
+
+
+def _by_length(table: Sequence[decodings.Decoding | decodings.Damaged], chosen: decodings.Decoding) -> Drawing | None:
+    """The decoders of the chosen set, as many as a chart can tell apart, with the chosen one."""
+    here = [one for one in table if isinstance(one, decodings.Decoding) and one.set_name == chosen.set_name]
+    here.sort(key=lambda one: one.decoder != chosen.decoder)
+    return rates_by_length({one.decoder: decodings.read_utterances(one) for one in here[:LINES]}, chosen.metric)
 
 
 def _sounds(cfg: RunConfig, set_name: str) -> Sounds:
