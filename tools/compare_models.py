@@ -9,8 +9,13 @@ side. Its control, runs/<corpus>/<recipe>-control, is the same training on trans
 it reaches is what a model reaches that cannot listen. Rates of decoders are those of the test set with what the recipe
 says; what a recipe says was chosen on the validation set. An interrupted comparison goes on where it stopped.
 
+Where the corpus has a lexicon, CTC is decoded with it, too (`lexicon`), and with the words of the training transcripts
+alone (`lexicon of training words`).
+
 Speed is measured here and now, in turns: seconds of audio for a second of a training step (forward and backward, 40 s
-of noise a batch) in utterances of 2, 5, 10 and 20 s. `--json` keeps all numbers.
+of noise a batch) in utterances of 2, 5, 10 and 20 s. `--json` keeps all numbers, `--page` writes them as a page to look
+at, with error rates over the length of utterances where the corpus has a set `lengths`, and `--results` writes them
+into recipes/<corpus>/results.json.
 """
 
 import argparse
@@ -30,7 +35,11 @@ import torch
 from hybrid_asr.config.compose import compose
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.errors import UserError
+from hybrid_asr.files import write_text
 from hybrid_asr.models.bundle import Bundle, read_torch
+from hybrid_asr.pages.by_length import rates_by_length
+from hybrid_asr.pages.comparison import Compared, Corpus, comparison_page
+from hybrid_asr.pages.decodings import Decoding, Rate, find_decodings, read_utterances
 from hybrid_asr.run import Run
 
 LENGTHS_S = (2, 5, 10, 20)
@@ -50,6 +59,8 @@ def main() -> int:
     parser.add_argument("--together", type=int, default=2, help="trainings side by side (default 2)")
     parser.add_argument("--no-speed", action="store_true")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--page", type=Path, metavar="FILE")
+    parser.add_argument("--results", action="store_true", help="write recipes/<corpus>/results.json")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for corpus in options.corpora:
@@ -64,7 +75,14 @@ def main() -> int:
         measure_speed([row for row in rows if not row["control"]])
     print(text(rows))
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_text(options.json, json.dumps(rows, indent=1) + "\n")
+    if options.page:
+        found = [corpus for name in options.corpora if (corpus := for_page(name, rows)) is not None]
+        write_text(
+            options.page, comparison_page(found, command=f"python tools/compare_models.py {' '.join(sys.argv[1:])}")
+        )
+    for corpus in options.corpora if options.results else ():
+        keep(Path("recipes", corpus, "results.json"), [row for row in rows if row["corpus"] == corpus])
     return 0
 
 
@@ -90,6 +108,14 @@ def make(corpus: str, name: str, control: bool) -> Iterator[list[str]]:
     if not Run(run).model_file.is_file():
         yield ["train", str(recipe), *more, "trainer.threads=1", "--run", str(run)]
     yield ["decode", str(run), "--sets", "valid,test", "--decoders", "all"]
+    if compose(str(recipe)).tree["loss"]["ctc_weight"] and lexicon(corpus).is_file():
+        for words in (str(lexicon(corpus).relative_to(lexicon(corpus).parents[1])), "train"):
+            yield ["decode", str(run), "--sets", "valid,test", "--decoders", "lexicon", f"decode.lexicon={words}"]
+
+
+def lexicon(corpus: str) -> Path:
+    """Where a corpus has its lexicon."""
+    return Path("data", corpus, "lexicon.txt")
 
 
 def shuffle(place: Path) -> None:
@@ -154,17 +180,73 @@ def describe(corpus: str, name: str, *, control: bool) -> dict[str, Any] | None:
         "epochs": len(state["history"]),
         "minutes": round(state["elapsed_s"] / 60, 1),
         "audio_per_s": round(hours * 3600 * len(state["history"]) / state["elapsed_s"], 1),
-        **{f"{name}_wer": rates(run, name) for name in ("valid", "test")},
+        **{f"{name}_wer": rates(run, name) for name in ("valid", "test", "lengths")},
     }
 
 
 def rates(run: Run, set_name: str) -> dict[str, Any]:
     """The rate of each decoder, with its interval."""
+    cfg = run.read_config()
+    found = [one for one in find_decodings(run, cfg) if isinstance(one, Decoding) and one.set_name == set_name]
+    return {name: [one.wer.value, *(one.wer.ci95 or (None, None))] for one in found if (name := title(one))}
+
+
+def title(one: Decoding) -> str:
+    """What a decoding is called in the table; empty: it is another one of the same decoder, with other settings."""
+    if not one.decoder.startswith("lexicon"):
+        return "" if "-" in one.decoder else one.decoder
+    settings = json.loads((one.folder / "report.json").read_text(encoding="utf-8"))["decoder"]
+    if settings["arpa"]:
+        return ""
+    return "lexicon of training words" if settings["lexicon"] == "train" else "lexicon"
+
+
+def for_page(corpus: str, rows: Sequence[dict[str, Any]]) -> Corpus | None:
+    """The models of a corpus as the page takes them; None where there are none."""
+    own = [row for row in rows if row["corpus"] == corpus]
+    controls = {row["recipe"]: row["test_wer"] for row in own if row["control"]}
+    models = [
+        Compared(
+            row["recipe"],
+            Path("recipes", corpus, f"{row['recipe']}.yaml").read_text(encoding="utf-8").split("\n")[0].strip("# "),
+            row["parameters"],
+            row["minutes"],
+            row["epochs"],
+            {
+                name: Rate(rate[0], None if rate[1] is None else (rate[1], rate[2]))
+                for name, rate in row["test_wer"].items()
+            },
+            min((rate[0] for rate in controls.get(row["recipe"], {}).values()), default=None),
+            row.get("speed", {}),
+        )
+        for row in own
+        if not row["control"]
+    ]
+    if not models:
+        return None
+    test = Manifest.read(Path("data", corpus, "test.jsonl"), audio="unchecked")
+    words = sum(len(one.text.split()) for one in test)
+    return Corpus(corpus, len(test), words, models, over_lengths(corpus, [one.recipe for one in models]))
+
+
+def over_lengths(corpus: str, recipes: Sequence[str]) -> Any:
+    """The chart of the models that decode by attention alone, as far as they have the set `lengths`."""
     found = {}
-    for place in sorted((run.folder / "decode" / set_name).glob("*/report.json")):
-        content = json.loads(place.read_text(encoding="utf-8"))
-        found[place.parent.name] = [content["wer"], *(content["wer_ci95"] or (None, None))]
-    return found
+    for recipe in recipes:
+        run = Run(folder(corpus, recipe, control=False))
+        for one in find_decodings(run, run.read_config()):
+            if isinstance(one, Decoding) and (one.set_name, one.decoder) == ("lengths", "attention"):
+                found[recipe] = read_utterances(one)
+    return rates_by_length(found, "wer") if found else None
+
+
+def keep(place: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Put the rows into a corpus's results, in the place of those of the same models; the rest of the file stays."""
+    content = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
+    known = {(row["recipe"], row["control"]): row for row in content.get("models", [])}
+    known |= {(row["recipe"], row["control"]): row for row in rows}
+    content["models"] = [known[key] for key in sorted(known)]
+    write_text(place, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def measure_speed(rows: Sequence[dict[str, Any]]) -> None:
@@ -203,7 +285,7 @@ def step_seconds(bundle: Bundle, seconds: float) -> float:
 
 def text(rows: Sequence[dict[str, Any]]) -> str:
     """The table for people: a line a model, its control's best rate behind it."""
-    names = sorted({name for row in rows for name in row["test_wer"] if "-" not in name})
+    names = list(dict.fromkeys(name for row in rows for name in row["test_wer"]))
     head = ["corpus", "recipe", "M par.", "min", *names, "control", *(f"x at {s} s" for s in LENGTHS_S)]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     controls = {(row["corpus"], row["recipe"]): row for row in rows if row["control"]}

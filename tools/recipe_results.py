@@ -52,7 +52,10 @@ def main() -> int:
             if (place / "report.json").is_file()
         },
     }
-    write_text(options.recipe / "results.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    place = options.recipe / "results.json"
+    if place.is_file():  # what compare_models.py has put there stays
+        content |= {key: value for key, value in json.loads(place.read_text("utf-8")).items() if key == "models"}
+    write_text(place, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     print(f"chosen: {chosen['name']}, valid {options.by} WER {chosen['valid'][options.by]['wer']:.2%}")
     return 0
 
