@@ -339,7 +339,10 @@ class Training:
             if isinstance(end.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from end
             raise
-        say(f"trained for {duration(progress.spent())}, {progress.waited_share():.1%} of it waiting for data")
+        say(
+            f"trained for {duration(progress.spent())}, {progress.waited_share():.1%} of it waiting for data; "
+            f"{duration(progress.processor_s())} of processor time"
+        )
         if progress.nonfinite.total:
             say(f"{progress.nonfinite.total} updates were left out, their loss or gradient not being finite")
         if progress.unreadable.names:

@@ -179,6 +179,7 @@ def describe(corpus: str, name: str, *, control: bool) -> dict[str, Any] | None:
         "parameters": sum(value.numel() for key, value in state["state_dict"].items() if key.startswith("model.")),
         "epochs": len(state["history"]),
         "minutes": round(state["elapsed_s"] / 60, 1),
+        "processor_minutes": round(state["processor_s"] / 60, 1) if state.get("processor_s") else None,
         "audio_per_s": round(hours * 3600 * len(state["history"]) / state["elapsed_s"], 1),
         **{f"{name}_wer": rates(run, name) for name in ("valid", "test", "lengths")},
     }

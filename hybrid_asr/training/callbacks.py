@@ -49,6 +49,7 @@ class SaveAndValidate(L.Callback):
         self.between = False  # whether a step is whole, its epoch's end and all
         self.optimizer = None if state is None else state["optimizer"]
         self.earlier_s = 0.0 if state is None else state["elapsed_s"]
+        self.earlier_processor_s = 0.0 if state is None else state.get("processor_s", 0.0)
         progress.status.elapsed = self.elapsed
         self.saved = time.monotonic()
         self.signal_number = 0
@@ -145,6 +146,7 @@ class SaveAndValidate(L.Callback):
                 "signature": self.signature,
                 "run_id": self.run_id,
                 "elapsed_s": self.elapsed(),
+                "processor_s": self.earlier_processor_s + self.progress.processor_s(),
             }
         )
         self.progress.status.saved = module.step

@@ -19,9 +19,13 @@ QUIET_SECONDS = 30.0  # between two progress lines where the output is not a ter
 
 @dataclasses.dataclass
 class Clock:
-    """Where the time goes: `waited` lies between the end of a step and the arrival of its successor's data."""
+    """Where the time goes: `waited` lies between the end of a step and the arrival of its successor's data.
+
+    `processor` is the processor time, of all threads, at the start.
+    """
 
     started: float = 0.0
+    processor: float = 0.0
     last: float = 0.0
     waited: float = 0.0
     audio_s: float = 0.0
@@ -56,7 +60,7 @@ class Progress(L.Callback):
         self.pending: list[tuple[dict[str, torch.Tensor], list[PartLosses]]] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.clock = Clock(started=time.monotonic(), last=time.monotonic())
+        self.clock = Clock(started=time.monotonic(), processor=time.process_time(), last=time.monotonic())
         if len(self.windows) == trainer.world_size:  # on other devices the next row has only the steps from here on
             self.window = dict(self.windows[trainer.global_rank])
 
@@ -80,6 +84,10 @@ class Progress(L.Callback):
     def spent(self) -> float:
         """Seconds since this process began to train."""
         return time.monotonic() - self.clock.started if self.clock.started else 0.0
+
+    def processor_s(self) -> float:
+        """Seconds that processors worked for it, in this process; on a shared machine less than the time spent."""
+        return time.process_time() - self.clock.processor if self.clock.started else 0.0
 
     def waited_share(self) -> float:
         """The share of that time in which training waited for data."""

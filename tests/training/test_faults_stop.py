@@ -53,7 +53,8 @@ def test_sigterm_while_validating_saves_and_goes_on(whole, tones, tmp_path, monk
     told = capsys.readouterr().err
     step = re.search(r"stopped after step (\d+), everything is saved; go on with:\n  hybrid-asr train", told)
     assert step, told
-    assert read_torch(run / "checkpoints/last.ckpt")["step"] == int(step[1])
+    stopped = read_torch(run / "checkpoints/last.ckpt")
+    assert stopped["step"] == int(step[1])
     status = Run(run).status()
     assert status is not None
     assert (status["state"], status["step"], status["saved_step"]) == ("stopped", int(step[1]), int(step[1]))
@@ -62,6 +63,8 @@ def test_sigterm_while_validating_saves_and_goes_on(whole, tones, tmp_path, monk
     assert f"stopped at step {step[1]} of {status['total']}" in capsys.readouterr().out
     assert train(tones, run, *SETTINGS) == 0
     assert_equal(run, whole)
+    ended = read_torch(run / "checkpoints/last.ckpt")
+    assert all(ended[name] > stopped[name] > 0 for name in ("elapsed_s", "processor_s")), "of both processes"
     status = Run(run).status()
     assert status is not None and status["state"] == "finished"
 
