@@ -1,13 +1,12 @@
 """Attention as a picture: one head large, over the spectrogram's time axis, and all heads as small ones.
 
-Only this file knows matplotlib, and imports it where it draws.  Axes: H heads, Q queries, K keys.
+Axes: H heads, Q queries, K keys.
 """
 
-import itertools
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, assert_never
 
@@ -18,12 +17,9 @@ from torch import Tensor
 from hybrid_asr.attention.weights import Of, Weights, over_frequency, over_time
 from hybrid_asr.files import atomic_path
 from hybrid_asr.pages.listening import END, START, Listened
+from hybrid_asr.pages.painting import MARK, caption, letters, outline, seen, shades, style
 
 FORMATS = (".png", ".svg")
-COLOURS = ("#ffffff", "#c6dbef", "#4286c6", "#08306b")
-MARK = "#d95f02"  # outlines of the CTC alignment, and the frame of the chosen head
-FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans Thai", "Noto Sans Devanagari", "Noto Sans Arabic")
-LABEL_PT, LEAST_PT = 9.0, 5.0  # the size of a label's text
 ROW_IN, LEAST_ROW_IN = 0.19, 0.088  # the height of a row of the large picture, in inches; the least that has a name
 LARGE_IN, LARGEST_IN = 9.0, 18.0  # the height to which rows are high, and to which all have names
 CELLS = 8  # small pictures side by side
@@ -72,7 +68,7 @@ class _Sheet(NamedTuple):
     chosen: Place
     heads: dict[Place, Tensor]
     bands: Tensor | None
-    colours: dict[str, Any]  # how imshow turns weights into colours, the same in all pictures: all alike is pale
+    colours: dict[str, Any]  # of `shades`
     small: str  # what the small pictures are
     width: float  # inches
 
@@ -90,20 +86,11 @@ def draw(one: Listened, weights: Weights, chosen: Place, path: Path, *, title: s
     Gives the characters that no font here has: boxes in a .png; a .svg leaves letters to the fonts of who looks at it.
     """
     import matplotlib
-    from matplotlib import font_manager
 
-    there = set(font_manager.get_font_names())
-    settings: dict[Any, Any] = {
-        "font.family": [name for name in FONTS if name in there],
-        "font.size": 8.0,
-        "text.parse_math": False,  # a transcript may have dollars
-        "svg.fonttype": "none",  # letters stay letters
-        "svg.hashsalt": "hybrid-asr",  # the same picture is the same file
-    }
     form = path.suffix.lower().removeprefix(".")
     about = {"Title": title, "Description": text} | ({"Date": None} if form == "svg" else {})
     with (
-        matplotlib.rc_context(settings),
+        matplotlib.rc_context(style()),
         atomic_path(path) as temporary,
         warnings.catch_warnings(record=True) as told,
     ):
@@ -114,13 +101,10 @@ def draw(one: Listened, weights: Weights, chosen: Place, path: Path, *, title: s
 
 
 def _sheet(one: Listened, weights: Weights, chosen: Place) -> _Sheet:
-    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
-
     heads, below = matrices(weights, frames=one.frames), bands(weights, chosen.layer, frames=one.frames)
-    colours = {"cmap": LinearSegmentedColormap.from_list("ours", COLOURS), "norm": PowerNorm(0.5, 0.0, 1.0)}
     width = 9.0 if weights.of == "labels" else min(max(6.0 + 1.1 * one.seconds, 9.0), 22.0)
     small = "All heads" if len(weights.layers) == weights.there else f"Layer {chosen.layer + 1}, all heads"
-    return _Sheet(one, weights.of, chosen, heads, below, colours, small, width)
+    return _Sheet(one, weights.of, chosen, heads, below, shades(), small, width)
 
 
 def figure(one: Listened, weights: Weights, chosen: Place, *, title: str, text: str) -> Any:
@@ -176,18 +160,14 @@ def _height(rows: int) -> float:
     return max(1.0, min(rows * ROW_IN, LARGE_IN), min(rows * LEAST_ROW_IN, LARGEST_IN))
 
 
-def _title(axes: Any, text: str) -> None:
-    axes.set_title(text, loc="left", fontsize=8, pad=3)
-
-
 def _spectrogram(axes: Any, sheet: _Sheet) -> None:
     raw, one = sheet.one.raw, sheet.one
     low, high = np.percentile(raw, [1.0, 99.5])
     extent = (0, len(raw) * one.feature_s, 0, raw.shape[1])
-    shades = {"cmap": "Greys", "vmin": low, "vmax": high}
-    axes.imshow(raw.T, aspect="auto", origin="lower", interpolation="none", extent=extent, **shades)
+    greys = {"cmap": "Greys", "vmin": low, "vmax": high}
+    axes.imshow(raw.T, aspect="auto", origin="lower", interpolation="none", extent=extent, **greys)
     axes.set_ylabel("bin")
-    _title(axes, "Log-mel spectrogram")
+    caption(axes, "Log-mel spectrogram")
 
 
 def _spikes(axes: Any, sheet: _Sheet) -> None:
@@ -203,7 +183,7 @@ def _spikes(axes: Any, sheet: _Sheet) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_yticks([0, 1])
     axes.set_ylabel("posterior")
-    _title(axes, "CTC posteriors: labels of the text (filled), blank (dotted), best other label (dashed)")
+    caption(axes, "CTC posteriors: labels of the text (filled), blank (dotted), best other label (dashed)")
 
 
 def _alignment(axes: Any, sheet: _Sheet) -> None:
@@ -216,7 +196,7 @@ def _alignment(axes: Any, sheet: _Sheet) -> None:
         axes.text(left + width / 2, (0.5, 0.15)[place % 2], seen(piece), ha="center", va="center", clip_on=False)
     axes.set_ylim(-0.1, 1)
     axes.set_yticks([])
-    _title(axes, "CTC alignment of the text")
+    caption(axes, "CTC alignment of the text")
 
 
 def _image(axes: Any, sheet: _Sheet, values: Tensor, *, of: Of | Literal["bands"]) -> Any:
@@ -241,27 +221,28 @@ def _image(axes: Any, sheet: _Sheet, values: Tensor, *, of: Of | Literal["bands"
 def _name_axes(axes: Any, sheet: _Sheet, height: float) -> None:
     """Labels of the large picture's axes: characters and seconds."""
     one, written = sheet.one, [*sheet.one.pieces, END]
-    _title(axes, f"{TITLES[sheet.of]}: {sheet.chosen}")
+    caption(axes, f"{TITLES[sheet.of]}: {sheet.chosen}")
     match sheet.of:
         case "decoder":
-            _letters(axes.yaxis, [row + 0.5 for row in range(len(written))], written, 72 * height / len(written))
+            letters(axes.yaxis, [row + 0.5 for row in range(len(written))], written, 72 * height / len(written))
             axes.set_ylabel("label that is written")
             axes.set_xlabel("time (s)")
-            _outline(axes, one)
+            if one.alignment is not None:
+                outline(axes, one.alignment.spans, one.frame_s)
         case "encoder":
             spans = [] if one.alignment is None else one.alignment.spans
             middles = [(span.start + span.end) / 2 * one.frame_s for span in spans]
             seconds = axes.secondary_yaxis("right") if spans else axes
             seconds.set_ylabel("time of the frame that looks (s)")
             if spans:
-                _letters(axes.yaxis, middles, one.pieces, 72 * height / one.seconds)
+                letters(axes.yaxis, middles, one.pieces, 72 * height / one.seconds)
                 axes.set_ylabel("what CTC hears there")
             axes.set_xlabel("time of the frame that is looked at (s)")
         case "labels":
             read = [START, *one.pieces]
             room = 72 * height / len(written)
-            _letters(axes.yaxis, [row + 0.5 for row in range(len(written))], written, room)
-            _letters(
+            letters(axes.yaxis, [row + 0.5 for row in range(len(written))], written, room)
+            letters(
                 axes.xaxis, [row + 0.5 for row in range(len(read))], read, 72 * (sheet.width - 1.5) / len(read) / 1.2
             )
             axes.tick_params(axis="x", rotation=90 if max(map(len, one.pieces), default=1) > 1 else 0)
@@ -269,30 +250,6 @@ def _name_axes(axes: Any, sheet: _Sheet, height: float) -> None:
             axes.set_xlabel("label before that is looked at")
         case _:
             assert_never(sheet.of)
-
-
-def _letters(axis: Any, places: Sequence[float], pieces: Sequence[str], points: float) -> None:
-    """A label at each place where it does not touch the one before; `points` are those of one unit of the axis."""
-    kept: list[int] = []
-    for number, place in enumerate(places):
-        if not kept or (place - places[kept[-1]]) * points >= LEAST_PT + 1:
-            kept.append(number)
-    gaps = [(places[after] - places[before]) * points for before, after in itertools.pairwise(kept)]
-    axis.set_ticks([places[number] for number in kept], [seen(pieces[number]) for number in kept])
-    axis.set_tick_params(labelsize=min(LABEL_PT, max(LEAST_PT, 0.9 * min(gaps, default=LABEL_PT))), length=2)
-
-
-def _outline(axes: Any, one: Listened) -> None:
-    """Where CTC puts each label."""
-    from matplotlib.collections import PatchCollection
-    from matplotlib.patches import Rectangle
-
-    if one.alignment is not None:
-        boxes = [
-            Rectangle((span.start * one.frame_s, row), (span.end - span.start) * one.frame_s, 1)
-            for row, span in enumerate(one.alignment.spans)
-        ]
-        axes.add_collection(PatchCollection(boxes, facecolor="none", edgecolor=MARK, linewidth=0.8))
 
 
 def _small(sheet: _Sheet, heads: dict[Place, Tensor], *, of: Of | Literal["bands"] | None = None) -> _Part:
@@ -330,8 +287,3 @@ def _mark(axes: Any, place: Place, *, chosen: bool) -> None:
     if chosen:
         for side in axes.spines.values():
             side.set(color=MARK, linewidth=2)
-
-
-def seen(piece: str) -> str:
-    """A label as one can see it: a space is a bracket that lies, nothing is ∅."""
-    return piece.replace(" ", "␣") or "∅"
