@@ -74,7 +74,8 @@ _FREE_DATA = (
 _FREE_TRAINER = (
     *("nonfinite", "nonfinite_limit", "divergence_factor", "divergence_rows"),
     *("accelerator", "devices", "nodes", "threads", "log_every", "save_minutes"),
-    *("valid_every", "valid_decoder", "average", "average_count", "attention_utterances", "attention_patience"),
+    *("valid_every", "valid_decoder", "average", "average_count"),
+    *("attention_utterances", "attention_patience", "attention_pictures"),
 )
 FREE = {
     *("decode", "logger", "presets", "metric"),
@@ -130,6 +131,10 @@ class Run:
         return self.folder / "attention.jsonl"
 
     @property
+    def attention_folder(self) -> Path:
+        return self.folder / "attention"
+
+    @property
     def origin_file(self) -> Path:
         return self.folder / "imported.json"
 
@@ -167,7 +172,7 @@ class Run:
     def clear(self) -> None:
         """Forget the training that lies here, its checkpoints first, its configuration last."""
         remove_checkpoints(self.checkpoint_folder)
-        for name in ("decode", "tensorboard"):
+        for name in ("decode", "tensorboard", "attention"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for path in (
             *(self.metrics_file, self.model_file, self.status_file, self.nonfinite_file, self.attention_file),

@@ -26,14 +26,16 @@ from hybrid_asr.evaluation import decoder_for, evaluate, gather
 from hybrid_asr.files import remove_unfinished
 from hybrid_asr.memory import keep_freed_memory
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.pages.epoch_picture import draw_epoch
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.reports import score_items
 from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
 from hybrid_asr.stream import dataset, least_table, planner, shortest_audio, training_set
 from hybrid_asr.text.normalise import normalise
 from hybrid_asr.text.tokenizer import restore_tokenizer, train_tokenizer
+from hybrid_asr.training.attention_pictures import AttentionPictures, Show
 from hybrid_asr.training.attention_watch import AttentionWatch
-from hybrid_asr.training.build import build_loggers, build_trainer, check_devices
+from hybrid_asr.training.build import build_loggers, build_trainer, check_devices, show_picture
 from hybrid_asr.training.callbacks import Halted, Interrupted, SaveAndValidate
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.csv_metrics import CsvMetrics
@@ -302,7 +304,7 @@ class Training:
         keeper = SaveAndValidate(
             checkpoints=self.checkpoints,
             progress=progress,
-            validate=self._validator(status),
+            validate=self._validator(status, partial(show_picture, loggers, "attention/leading_head")),
             metric=f"valid.{self._valid_name()}.{cfg.metric}",
             every=cfg.trainer.valid_every,
             minutes=cfg.trainer.save_minutes,
@@ -352,21 +354,24 @@ class Training:
     def _valid_name(self) -> str:
         return valid_decoder(self.cfg.trainer.valid_decoder, self.bundle)
 
-    def _validator(self, status: StatusFile):
+    def _validator(self, status: StatusFile, show: Show):
         """Decode the validation set with the weights as they are, and look at attention."""
         name = self._valid_name()
         settings = load_decoder(name, plain(self.cfg))
         refuse_unserved(settings, self.bundle)
         decoder = decoder_for(self.bundle, settings)
+        steps = self.planner.steps
+        pictures = AttentionPictures(self.run.attention_folder, draw=draw_epoch, show=show, steps_per_epoch=steps)
         watch = AttentionWatch(
             self.cfg.trainer,
             self.cfg.model.decoder,
             self.run.attention_file,
             self.valid_set,
+            pictures=pictures,
             alarms=status.alarms.append,
         )
         if is_first():
-            watch.continue_from(0 if self.state is None else self.state["step"] // self.planner.steps)
+            watch.continue_from(0 if self.state is None else self.state["step"] // steps)
 
         def validate(module: SpeechModule, epoch: int) -> dict[str, float]:
             trainer = module.trainer

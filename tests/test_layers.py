@@ -21,6 +21,7 @@ ROOMS = {
     "tensorboard": {"training"},
     "jiwer": {"scoring"},
     "matplotlib": {"pages"},
+    "PIL": {"pages"},
     "omegaconf": {"config", "study", "cli"},
     "recipes": set(),
 }

@@ -25,7 +25,7 @@ data: {train: train.jsonl, valid: valid.jsonl, test: [test.jsonl], batch_seconds
 augment: {spec: {time_masks: 0, freq_masks: 0}}
 loss: {ctc_weight: 0.5}
 optim: {lr: 0.01, warmup: 20}
-trainer: {epochs: 4, log_every: 1, threads: 1, average_count: 2}
+trainer: {epochs: 4, log_every: 1, threads: 1, average_count: 2, attention_pictures: 0}
 decode: {beam: 3}
 """
 

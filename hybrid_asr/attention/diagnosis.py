@@ -1,4 +1,7 @@
-"""Attention of a few utterances, measured: is there a head that follows the speech?  Axes: B utterances, L labels."""
+"""Attention of a few utterances, measured: is there a head that follows the speech?
+
+Axes: B utterances, N layers, H heads, L labels, R rows (the labels and the end), T encoder frames.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,7 +16,7 @@ from hybrid_asr.attention.forced import teacher_forced
 from hybrid_asr.attention.measures import Measures, measure
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoding.align import ctc_align
+from hybrid_asr.decoding.align import Alignment, LabelSpan, ctc_align
 from hybrid_asr.encoding import hear
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.text.normalise import normalise
@@ -22,11 +25,23 @@ LONGEST_S = 20.0  # of the utterances that are looked at
 TOGETHER = 8  # of them
 
 
+class Watched(NamedTuple):
+    """The weights in one utterance, on the host; `spans` is its CTC alignment, empty where there is none."""
+
+    id: str
+    seconds: float
+    frame_s: float  # from one encoder frame to the next
+    pieces: list[str]  # the labels' texts
+    spans: tuple[LabelSpan, ...]
+    weights: Float[np.ndarray, "layers heads rows time"]
+
+
 class Diagnosis(NamedTuple):
-    """Measures of some utterances; `leading` is the layer and the head, from 0, that follow the speech best."""
+    """Measures of some utterances; `watched` are those whose weights were to be kept, from short to long."""
 
     ids: list[str]
     measures: Measures
+    watched: list[Watched]
 
     def heads(self) -> Heads:
         """What the alarm looks at."""
@@ -57,47 +72,70 @@ def _plain(values: Float[np.ndarray, "layers heads"]) -> list[list[float | None]
 
 def choose(manifest: Manifest, count: int) -> list[int]:
     """Utterances to look at, evenly from the shortest to the longest of at most 20 s; always the same."""
-    order = np.argsort(manifest.durations, kind="stable")
-    order = order[manifest.durations[order] <= LONGEST_S]
+    return sorted(evenly(manifest, np.flatnonzero(manifest.durations <= LONGEST_S), count))
+
+
+def evenly(manifest: Manifest, places: Sequence[int] | Int[np.ndarray, " places"], count: int) -> list[int]:
+    """At most `count` of the utterances at `places`, evenly from the shortest to the longest."""
+    order = np.array(places, dtype=int)
+    order = order[np.argsort(manifest.durations[order], kind="stable")]
     if not len(order):
         return []
-    return sorted({int(order[place]) for place in np.linspace(0, len(order) - 1, count).round().astype(int)})
+    return order[np.unique(np.linspace(0, len(order) - 1, count).round().astype(int))].tolist()
 
 
 @torch.inference_mode()
-def diagnose(bundle: Bundle, manifest: Manifest, places: Sequence[int], device: torch.device) -> Diagnosis | None:
-    """Measure the decoder's attention while it writes the transcripts of utterances.
+def diagnose(
+    bundle: Bundle, manifest: Manifest, places: Sequence[int], device: torch.device, *, keep: Sequence[int] = ()
+) -> Diagnosis | None:
+    """Measure the decoder's attention while it writes the transcripts of utterances, and keep the weights of some.
 
     None where there is no decoder, or no utterance that gives an encoder frame. Raises UserError on unreadable audio.
     """
     found: list[Diagnosis] = []
     for first in range(0, len(places), TOGETHER):
-        part = _diagnose_batch(bundle, manifest, places[first : first + TOGETHER], device)
+        part = _diagnose_batch(bundle, manifest, places[first : first + TOGETHER], device, keep)
         if part is not None:
             found.append(part)
     if not found:
         return None
     ids = [name for part in found for name in part.ids]
-    return Diagnosis(ids, Measures(*(torch.cat(parts) for parts in zip(*(one.measures for one in found), strict=True))))
+    measures = Measures(*(torch.cat(parts) for parts in zip(*(one.measures for one in found), strict=True)))
+    return Diagnosis(
+        ids, measures, sorted((one for part in found for one in part.watched), key=lambda one: one.seconds)
+    )
 
 
 def _diagnose_batch(
-    bundle: Bundle, manifest: Manifest, places: Sequence[int], device: torch.device
+    bundle: Bundle, manifest: Manifest, places: Sequence[int], device: torch.device, keep: Sequence[int]
 ) -> Diagnosis | None:
-    heard = hear(bundle, [_read(bundle, manifest, place) for place in places], device)
+    audio = [_read(bundle, manifest, place) for place in places]
+    heard = hear(bundle, audio, device)
     if bundle.model.decoder is None or heard.encoded is None:
         return None
     utterances = [manifest[places[row]] for row in heard.places]
     texts = [torch.tensor(bundle.tokenizer.encode(normalise(one.text, bundle.text.rules))) for one in utterances]
     labels = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True).to(device)
-    sizes = torch.tensor([len(text) for text in texts], device=device)
-    middles = None
+    sizes, frames = torch.tensor([len(text) for text in texts], device=device), heard.encoded.frames
+    aligned: list[Alignment | None] = [None] * len(texts)
     if heard.posteriors is not None:
-        middles = ctc_places(heard.posteriors, heard.encoded.frames, labels, sizes, blank=bundle.tokenizer.blank)
+        aligned = ctc_align(heard.posteriors, frames, labels, sizes, blank=bundle.tokenizer.blank)
     weights = teacher_forced(bundle.model.decoder, heard.encoded, labels, sos=bundle.tokenizer.sos)
     frame_s = bundle.frontend.seconds_per_frame * bundle.model.encoder.stride
-    measures = measure(weights, sizes + 1, heard.encoded.frames, places=middles, frame_s=frame_s)
-    return Diagnosis([one.id for one in utterances], measures)
+    measures = measure(weights, sizes + 1, frames, places=ctc_places(aligned, labels), frame_s=frame_s)
+    watched = [
+        Watched(
+            id=utterances[row].id,
+            seconds=len(audio[place]) / bundle.frontend.rate,
+            frame_s=frame_s,
+            pieces=bundle.tokenizer.pieces(texts[row].tolist()),
+            spans=() if (alignment := aligned[row]) is None else alignment.spans,
+            weights=weights[row, :, :, : len(texts[row]) + 1, : int(frames[row])].float().cpu().numpy(),
+        )
+        for row, place in enumerate(heard.places)
+        if places[place] in keep
+    ]
+    return Diagnosis([one.id for one in utterances], measures, watched)
 
 
 def _read(bundle: Bundle, manifest: Manifest, place: int) -> np.ndarray:
@@ -107,16 +145,11 @@ def _read(bundle: Bundle, manifest: Manifest, place: int) -> np.ndarray:
 
 
 def ctc_places(
-    posteriors: Float[Tensor, "batch time units"],
-    frames: Int[Tensor, " batch"],
-    labels: Int[Tensor, "batch labels"],
-    sizes: Int[Tensor, " batch"],
-    *,
-    blank: int,
+    aligned: Sequence[Alignment | None], labels: Int[Tensor, "batch labels"]
 ) -> Float[Tensor, "batch labels"]:
     """The middle of each label in the CTC alignment, in encoder frames; NaN where there is none."""
     middles = torch.full(labels.shape, torch.nan, device=labels.device)
-    for row, one in enumerate(ctc_align(posteriors, frames, labels, sizes, blank=blank)):
+    for row, one in enumerate(aligned):
         if one is not None:
             spans = [(span.start + span.end) / 2 for span in one.spans]
             middles[row, : len(spans)] = torch.tensor(spans, device=labels.device)

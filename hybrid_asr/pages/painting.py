@@ -52,15 +52,15 @@ def letters(axis: Any, places: Sequence[float], pieces: Sequence[str], points: f
     axis.set_tick_params(labelsize=min(LABEL_PT, max(LEAST_PT, 0.9 * min(gaps, default=LABEL_PT))), length=2)
 
 
-def outline(axes: Any, spans: Sequence[LabelSpan], frame_s: float) -> None:
-    """Where CTC puts each label, in axes of seconds and rows."""
+def outline(axes: Any, spans: Sequence[LabelSpan], frame_s: float, *, width: float = 0.8) -> None:
+    """Where CTC puts each label, in axes of seconds and rows, by lines that are `width` points wide."""
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
     boxes = [
         Rectangle((span.start * frame_s, row), (span.end - span.start) * frame_s, 1) for row, span in enumerate(spans)
     ]
-    axes.add_collection(PatchCollection(boxes, facecolor="none", edgecolor=MARK, linewidth=0.8))
+    axes.add_collection(PatchCollection(boxes, facecolor="none", edgecolor=MARK, linewidth=width))
 
 
 def seen(piece: str) -> str:

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from hybrid_asr.attention.alarms import AttentionAlarm, Heads
-from hybrid_asr.attention.diagnosis import Diagnosis, choose, diagnose
+from hybrid_asr.attention.diagnosis import Diagnosis, choose, diagnose, evenly
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.files import write_text
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.decoder import DecoderConfig
 from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
 from hybrid_asr.nn.attention_kinds import FixedConfig
+from hybrid_asr.training.attention_pictures import AttentionPictures
 from hybrid_asr.training.process import say
 from hybrid_asr.training.settings import TrainerConfig
 
@@ -24,9 +25,10 @@ BEGINNING = 0.2  # share of the training in which attention need not follow yet
 
 
 class AttentionWatch:
-    """Keeps `attention.jsonl`, a line an epoch and utterance with all layers and heads, and gives the alarm.
+    """Keeps `attention.jsonl`, a line an epoch and utterance with all layers and heads, and pictures; gives the alarm.
 
-    A decoder with `fixed` attention looks at one frame by design: it is measured and not judged.
+    A decoder with `fixed` attention looks at one frame by design: it is measured, and neither judged nor drawn, since
+    all its pictures would be one.
     """
 
     def __init__(
@@ -36,16 +38,19 @@ class AttentionWatch:
         file: Path,
         manifest: Manifest,
         *,
+        pictures: AttentionPictures,
         alarms: Callable[[str], None],
     ):
-        self.file, self.manifest, self.alarms = file, manifest, alarms
+        self.file, self.manifest, self.pictures, self.alarms = file, manifest, pictures, alarms
         self.judged = not (isinstance(decoder, LstmDecoderConfig) and isinstance(decoder.attention, FixedConfig))
         self.places = choose(manifest, cfg.attention_utterances)
+        self.drawn = evenly(manifest, self.places, cfg.attention_pictures) if self.judged else []
         self.alarm = AttentionAlarm(cfg.attention_patience)
         self.from_epoch = math.ceil(BEGINNING * cfg.epochs)
 
     def continue_from(self, epoch: int) -> None:
         """Forget what an earlier process wrote of epochs behind `epoch`; what it was alarmed by is alarming still."""
+        self.pictures.continue_from(epoch)
         kept = [row for row in read_rows(self.file) if row["epoch"] <= epoch]
         if self.file.exists():
             write_text(self.file, "".join(f"{json.dumps(row)}\n" for row in kept), folder="expect")
@@ -55,11 +60,12 @@ class AttentionWatch:
                 self.alarms(found)
 
     def look(self, bundle: Bundle, device: torch.device, epoch: int) -> dict[str, float]:
-        """Measure, write, tell; returns what goes to metrics.csv, nothing of a model without a decoder."""
-        found = diagnose(bundle, self.manifest, self.places, device)
+        """Measure, write, draw, tell; returns what goes to metrics.csv, nothing of a model without a decoder."""
+        found = diagnose(bundle, self.manifest, self.places, device, keep=self.drawn)
         if found is None:
             return {}
         self._write(found, epoch)
+        self.pictures.add(found, epoch)
         alarm = self._alarmed(epoch, found.heads())
         if alarm is not None:
             say(f"warning: {alarm}")

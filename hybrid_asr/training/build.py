@@ -4,11 +4,15 @@ import importlib
 import logging
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
 
 import lightning as L
+import numpy as np
 import torch
+from jaxtyping import UInt8
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import Logger
 
 from hybrid_asr.errors import UserError
@@ -31,21 +35,26 @@ def build_loggers(cfg: LoggerConfig, folder: Path, *, first_step: int = 0, run_i
         case CsvLoggerConfig():
             return []
         case TensorBoardConfig():
-            from lightning.pytorch.loggers import TensorBoardLogger
-
             _require("tensorboard")
             _quiet_writer()
             purge = first_step + 1 if first_step else None  # hides what an earlier process wrote of later steps
             return [TensorBoardLogger(folder, name="tensorboard", version="", purge_step=purge)]
         case WandbConfig():
-            from lightning.pytorch.loggers import WandbLogger
-
             _require("wandb")
             offline = cfg.mode == "offline"
             known = {"project": cfg.project, "name": folder.name, "save_dir": folder, "id": run_id}
             return [WandbLogger(**known, resume="allow", offline=offline)]
         case _:
             assert_never(cfg)
+
+
+def show_picture(loggers: Sequence[Logger], name: str, pixels: UInt8[np.ndarray, "height width 3"], step: int) -> None:
+    """Give a picture to the loggers that show pictures."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(name, [pixels], step=step)
 
 
 def _quiet_writer() -> None:

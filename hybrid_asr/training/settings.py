@@ -21,7 +21,8 @@ class TrainerConfig:
     the mean loss of `divergence_rows` rows of metrics.csv exceeds `divergence_factor` times the best such mean.
 
     With each validation the attention of `attention_utterances` is measured; an alarm is given after
-    `attention_patience` such times, from the middle of the training on, in which no head follows the speech.
+    `attention_patience` such times, behind the first fifth of the training, in which no head follows the speech.
+    `attention_pictures` of these utterances are drawn into the run's folder `attention/`; 0 draws none.
     """
 
     epochs: Positive
@@ -42,6 +43,7 @@ class TrainerConfig:
     divergence_rows: Positive = 10
     attention_utterances: Annotated[int, Field(ge=0)] = 8
     attention_patience: Positive = 3
+    attention_pictures: Annotated[int, Field(ge=0, le=4)] = 4
 
 
 @config

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.pages.epoch_picture import draw_epoch
 from hybrid_asr.run import Run
+from hybrid_asr.training.attention_pictures import AttentionPictures
 from hybrid_asr.training.attention_watch import AttentionWatch, read_rows
 from tests.tones import train
 
@@ -42,9 +44,9 @@ def test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_t
     file, told = tmp_path / "attention.jsonl", []
     file.write_text((alarmed / "attention.jsonl").read_text() + '{"epoch": 7, "id"')  # torn by a crash
     cfg = Run(alarmed).read_config()
-    watch = AttentionWatch(
-        cfg.trainer, cfg.model.decoder, file, Manifest.read(tones / "valid.jsonl"), alarms=told.append
-    )
+    manifest = Manifest.read(tones / "valid.jsonl")
+    pictures = AttentionPictures(tmp_path / "attention", draw=draw_epoch, show=print, steps_per_epoch=7)
+    watch = AttentionWatch(cfg.trainer, cfg.model.decoder, file, manifest, pictures=pictures, alarms=told.append)
     watch.continue_from(5)
     assert {row["epoch"] for row in read_rows(file)} == {1, 2, 3, 4, 5}
     assert told == Run(alarmed).status()["alarms"]

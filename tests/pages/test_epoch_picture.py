@@ -1,0 +1,81 @@
+"""The small picture of each validation: the leading head, every row at its time, nothing cut off."""
+
+import numpy as np
+import pytest
+import torch
+
+from hybrid_asr.attention.diagnosis import Diagnosis, Watched, choose, diagnose, evenly
+from hybrid_asr.attention.measures import measure
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.decoding.align import LabelSpan
+from hybrid_asr.pages.epoch_picture import draw_epoch
+from hybrid_asr.run import Run
+
+DARKEST = (8, 48, 107)  # the colour of a weight of 1
+
+
+def diagnosis(sizes=(12,), *, name="u", piece="x", leading=1, spans=()) -> Diagnosis:
+    """Two heads of one layer: the leading one goes from left to right, the other one back."""
+    watched, measures = [], None
+    for size in sizes:
+        forward = torch.eye(size)
+        heads = [forward.flip(1), forward.flip(1)]
+        heads[leading] = forward
+        weights = torch.stack(heads)[None]
+        length = torch.tensor([size])
+        measures = measure(weights[None], length, length)
+        watched.append(Watched(name, 0.04 * size, 0.04, [piece] * (size - 1), spans, weights.numpy()))
+    return Diagnosis([name] * len(sizes), measures, watched)
+
+
+def dark(pixels: np.ndarray) -> np.ndarray:
+    """Rows and columns of the pixels of full weight, up to the rounding of colours."""
+    return np.argwhere((np.abs(pixels.astype(int) - DARKEST) <= 2).all(-1))
+
+
+@pytest.mark.parametrize("leading", [0, 1])
+def test_the_leading_head_is_drawn_with_each_row_at_its_time(tmp_path, leading):
+    places = dark(draw_epoch(diagnosis(leading=leading), 3, tmp_path / "x.png"))
+    high, wide = np.ptp(places, axis=0) + 1
+    assert len(places) == pytest.approx(high * wide / 12, rel=0.1), "one cell of each row"
+    for row in range(12):
+        inside = places[(places[:, 0] - places[:, 0].min()) * 12 // high == row][:, 1] - places[:, 1].min()
+        assert inside.mean() == pytest.approx((row + 0.5) * wide / 12, abs=3)
+
+
+def test_the_alignment_is_outlined_where_it_is(tmp_path):
+    spans = tuple(LabelSpan(1, row, row + 1, 1.0) for row in range(11))
+    plain, outlined = (draw_epoch(diagnosis(spans=one), 3, tmp_path / "x.png").astype(int) for one in ((), spans))
+    orange = np.argwhere(outlined[..., 0] - outlined[..., 2] > 80)
+    assert len(orange) > 100 and np.corrcoef(orange.T)[0, 1] > 0.95, "the cells of the diagonal"
+    assert (plain[..., 0] - plain[..., 2]).max() <= 80
+
+
+@pytest.mark.parametrize("sizes", [(2,), (3, 300), (5, 20, 60, 150)])
+def test_nothing_is_cut_off(tmp_path, sizes):
+    """However long ids, labels and texts are: the edges stay white."""
+    found = diagnosis(sizes, name="W" * 90, piece=" WWWWWWWWWWWWWWW")
+    pixels = draw_epoch(found, 123456, tmp_path / "x.png")
+    assert pixels.shape[0] < 500 and pixels.shape[1] < 1500
+    assert all((edge == 255).all() for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]))
+
+
+def test_letters_without_a_font_and_signs_of_mathematics_are_no_trouble(tmp_path, recwarn):
+    draw_epoch(diagnosis(piece="\U0002a6a5 $x_{1$"), 1, tmp_path / "x.png")
+    assert not [one for one in recwarn if "Glyph" in str(one.message)]
+
+
+def test_a_real_model_s_utterances_are_kept_from_short_to_long_with_all_their_weights(trained, tones):
+    bundle, _ = Run(trained).bundle()
+    bundle.frontend.eval()
+    bundle.model.eval()
+    manifest = Manifest.read(tones / "valid.jsonl")
+    places = choose(manifest, 8)
+    found = diagnose(bundle, manifest, places, torch.device("cpu"), keep=evenly(manifest, places, 3))
+    assert [one.seconds for one in found.watched] == sorted(one.seconds for one in found.watched)
+    texts = {one.id: one.text for one in manifest}
+    for one in found.watched:
+        assert "".join(one.pieces) == texts[one.id]
+        assert one.weights.shape[2] == len(one.pieces) + 1 and len(one.spans) == len(one.pieces)
+        assert one.weights.sum(-1) == pytest.approx(1.0, abs=1e-4)
+        assert one.weights.shape[3] * one.frame_s == pytest.approx(one.seconds, abs=0.1)
