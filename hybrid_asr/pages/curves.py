@@ -9,6 +9,7 @@ from hybrid_asr.pages.standing import Rows, number
 from hybrid_asr.run import RunConfig
 
 SPEED = "plan.speed_"
+ATTENTION = {"monotonicity": "↑", "diagonality": "↑", "coverage": "↑", "overlap": "↓", "entropy": "↓"}  # good is there
 
 
 class Augmentation(NamedTuple):
@@ -20,13 +21,16 @@ class Augmentation(NamedTuple):
 
 
 def curves(rows: Rows) -> list[Drawing]:
-    """Losses, validation, learning rate and gradient, as far as there are numbers for them."""
+    """Losses, validation, attention, learning rate and gradient, as far as there are numbers for them."""
     columns = sorted({name for row in rows for name in row if name.startswith("valid.")})
     rates = [column(rows, name, times=100.0) for kind in ("wer", "cer") for name in columns if name.endswith(kind)]
     losses = [("train.loss", "joint loss"), ("train.ctc", "CTC"), ("train.attention", "attention")]
+    attention = [column(rows, f"attention.{name}", f"{name} {way}") for name, way in ATTENTION.items()]
     charts = [
         Chart("Training loss", "nats per label", [column(rows, name, called) for name, called in losses], scale="log"),
         Chart("Error rates on the validation set", "%", [one for one in rates if len(one.x)]),
+        Chart("Attention of the leading head", "arrows point to a diagonal", attention),
+        Chart("Its distance from the CTC alignment", "s", [column(rows, "attention.ctc_distance_s", "distance ↓")]),
         Chart("Learning rate", "", [column(rows, "train.lr", "learning rate")]),
         Chart("Gradient norm before clipping", "", [column(rows, "train.gradient_norm", "gradient norm")], scale="log"),
     ]

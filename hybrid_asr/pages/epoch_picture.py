@@ -18,11 +18,11 @@ from hybrid_asr.pages.painting import LABEL_PT, LEAST_PT, caption, letters, outl
 
 DPI = 100
 COLOURS_KEPT = 256  # of the anti-aliased thousands: the file is half as large, and no eye sees it
-WIDTH_IN, LEAST_IN, MOST_IN, ROW_IN = 2.55, 1.8, 3.6, 0.09  # of a panel; its height is that of its rows
+WIDTH_IN, LEAST_IN, MOST_IN, ROW_IN = 2.1, 1.8, 3.6, 0.09  # of a panel; its height is that of its rows
 ABOVE_IN, LINE_IN, BELOW_IN, RIGHT_IN = 0.38, 0.16, 0.42, 0.2
 TITLE_LETTERS = 12  # in an inch
-NAME_IN, ID_IN = 0.7, 2.5  # the widest name of a label, beside the panel, and of an utterance, above it
-UNITS = {"ctc_distance_s": "s from the CTC alignment"}
+NAME_IN, ID_IN = 0.7, 2.1  # the widest name of a label, beside the panel, and of an utterance, above it
+UNITS = {"ctc_distance_s": "s from CTC"}
 
 
 class _Panel(NamedTuple):

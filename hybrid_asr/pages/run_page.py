@@ -16,6 +16,7 @@ from hybrid_asr.files import write_text
 from hybrid_asr.pages import curves, decodings, hearing, standing
 from hybrid_asr.pages.by_length import LEAST, rates_by_length
 from hybrid_asr.pages.charts import Drawing
+from hybrid_asr.pages.epochs import find_epochs
 from hybrid_asr.pages.kit import Note, attempt, render
 from hybrid_asr.pages.sound import Clip, Sounds
 from hybrid_asr.pages.sweeps import find_sweeps
@@ -64,6 +65,7 @@ def run_page(run: Run, *, depth: Literal["quick", "full"] = "full") -> str:
         "maker": environment(),
         "best": None,
         "curves": attempt(lambda: curves.curves(known)),
+        "epochs": attempt(lambda: find_epochs(run.attention_folder)),
         "last_epoch": int(standing.number(known[-1].get("epoch"))) if known and known[-1].get("epoch") else None,
     }
     values |= _of_config(run, cfg, known) if isinstance(cfg, RunConfig) else _without_config(cfg)

@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hybrid_asr.attention.forced import teacher_forced
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.encoding import encode
 from hybrid_asr.pages.listening import listen, look_into
+from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.run import Run
 from tests.pages.reading import read
 
@@ -230,10 +233,26 @@ def luminance(colour: str) -> float:
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_picture_of_an_epoch_is_opened_by_the_keyboard_and_fits(browser, copy, width):
+    (copy / "attention").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 1150, 3), dtype=np.uint8)
+    for epoch in range(1, 8):
+        Image.fromarray(pixels).save(copy / f"attention/epoch_{epoch:04d}.png")
+    refresh(Run(copy), depth="quick")
+    show(browser, copy, width=width)
+    image, summary = (browser.find_element(By.CSS_SELECTOR, f".epoch {name}") for name in ("img", "summary"))
+    assert image.get_property("naturalWidth") == 1150, "the policy of the page lets it in"
+    small = image.size["width"]
+    assert small <= width / 1.05
+    summary.send_keys(Keys.ENTER)
+    assert wait(lambda: image.size["width"], "a width") > 1.5 * small
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    no_complaint(browser)
+
+
 def test_a_page_without_pictures_is_silent_too(browser, copy):
     shutil.rmtree(copy / "decode")
-    from hybrid_asr.pages.run_page import refresh
-
     refresh(Run(copy))
     show(browser, copy, width=400)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
