@@ -8,7 +8,8 @@ from hybrid_asr.attention.diagnosis import Diagnosis, Watched, choose, diagnose,
 from hybrid_asr.attention.measures import measure
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.align import LabelSpan
-from hybrid_asr.pages.epoch_picture import draw_epoch
+from hybrid_asr.pages.epoch_picture import draw_epoch, row_names
+from hybrid_asr.pages.listening import END
 from hybrid_asr.run import Run
 
 DARKEST = (8, 48, 107)  # the colour of a weight of 1
@@ -58,6 +59,15 @@ def test_nothing_is_cut_off(tmp_path, sizes):
     pixels = draw_epoch(found, 123456, tmp_path / "x.png")
     assert pixels.shape[0] < 500 and pixels.shape[1] < 1500
     assert all((edge == 255).all() for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]))
+
+
+def test_rows_with_little_room_are_named_by_their_words():
+    letters, syllables = list("go on "), [" go", "ing", " on"]
+    assert row_names(letters, 9.0) == dict(enumerate([*letters, END]))
+    assert row_names(letters, 6.0) == {0: "g", 1: "o", 3: "o", 4: "n", 6: END}
+    assert row_names(letters, 2.0) == {0: "go", 3: "on", 6: END}
+    assert row_names(syllables, 2.0) == {0: "going", 2: "on", 3: END}
+    assert row_names([], 2.0) == {0: END}
 
 
 def test_letters_without_a_font_and_signs_of_mathematics_are_no_trouble(tmp_path, recwarn):

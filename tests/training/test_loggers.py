@@ -48,12 +48,16 @@ def test_tensorboard_shows_no_step_twice_where_training_went_on(tones, tmp_path)
 
 def test_wandb_writes_offline(tones, tmp_path):
     run = tmp_path / "run"
-    done = process(*words(tones, run, "trainer.epochs=1", "presets.logger=wandb_offline"))
+    settings = ("trainer.epochs=1", "trainer.attention_pictures=1", "presets.logger=wandb_offline")
+    done = process(*words(tones, run, *settings))
     assert done.returncode == 0, done.stderr
     [log] = run.glob("wandb/offline-run-*/run-*.wandb")
     content = log.read_bytes()
     assert b"valid.ctc_greedy.wer" in content
     assert b"ctc_weight" in content, "the configuration travels along"
+    assert "warning: no picture" not in done.stderr
+    [picture] = log.parent.glob("files/media/images/attention/*.png")
+    assert picture.name.startswith("leading_head")
 
 
 def test_a_missing_package_is_named_with_its_extra(tones, tmp_path):
