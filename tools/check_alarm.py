@@ -20,7 +20,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.run import Run
 
-SHOWN = ("monotonicity", "diagonality", "coverage", "overlap", "entropy", "ctc_distance_s")
+SHOWN = ("monotonicity", "diagonality", "coverage", "overlap", "entropy", "ctc_distance_s", "listening")
 
 
 def main() -> int:

@@ -847,6 +847,16 @@ the-last-epoch-is-not-on-the-page: hybrid_asr/pages/epochs.py
   tests/pages/test_epochs.py::test_they_are_spread_evenly_and_the_last_one_is_there
 - np.linspace(size - 1, 0, count)
 + np.linspace(max(size - 2, 0), 0, count)
+
+attention-that-marches-is-taken-for-listening: hybrid_asr/attention/alarms.py
+  tests/attention/test_alarms.py::test_what_is_seen_is_told_with_causes_and_remedies
+- follows = (heads.monotonicity >= FOLLOWS) & ~(heads.listening < LISTENS)
++ follows = heads.monotonicity >= FOLLOWS
+
+frames-are-shuffled-into-the-padding: hybrid_asr/attention/diagnosis.py
+  tests/attention/test_diagnosis.py::test_shuffling_moves_real_frames_alone_and_keeps_them_all
+- row[:frames] = torch.randperm(frames, generator=torch.Generator().manual_seed(seed))
++ row[:] = torch.randperm(len(row), generator=torch.Generator().manual_seed(seed))
 """
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 FOLLOWS = 0.5  # monotonicity of the leading head: trained models have 0.8 and more, others less than 0.3
+LISTENS = 0.1  # of its monotonicity must be lost where frames are shuffled: location-aware attention moves on by itself
 UNIFORM = 0.9  # entropy, of attention that looks everywhere alike
 STUCK = 0.35  # coverage, of attention that looks at one place
 
@@ -23,6 +24,12 @@ CAUSES = {
         "all rows look at the same frames: often silence at an edge, or wrong lengths",
         "attention kind 'location', loss.guide.weight=1, less audio in a batch; check the manifests' durations",
     ),
+    "deaf": (
+        "location-aware attention has learnt to move on, while the encoder does not tell frames apart; transcripts of "
+        "other utterances, or features in a wrong order",
+        "'hybrid-asr show batch RUN STEP' and listen to what it names; then an encoder that already hears "
+        "(init.from=a CTC run), a CTC head beside it (loss.ctc_weight=0.3), attention kind 'additive'",
+    ),
     "disordered": (
         "transcripts of other utterances, features in a wrong order, or a training that has only begun",
         "'hybrid-asr show batch RUN STEP' and listen to what it names; then loss.guide.weight=1 or more epochs",
@@ -34,6 +41,7 @@ class Heads(NamedTuple):
     """What is known of each head: means over utterances."""
 
     monotonicity: Float[np.ndarray, "layers heads"]
+    listening: Float[np.ndarray, "layers heads"]
     entropy: Float[np.ndarray, "layers heads"]
     coverage: Float[np.ndarray, "layers heads"]
 
@@ -48,10 +56,14 @@ def describe_chaos(heads: Heads) -> str | None:
     """What is wrong with attention of which no head follows the speech; None where one does, or nobody can tell."""
     layer, head = heads.leading()
     best = float(heads.monotonicity[layer, head])
-    if np.isnan(best) or best >= FOLLOWS:
+    follows = (heads.monotonicity >= FOLLOWS) & ~(heads.listening < LISTENS)
+    if np.isnan(best) or follows.any():
         return None
     uniform = [place for place, row in enumerate(heads.entropy) if (row >= UNIFORM).all()]
-    if len(uniform) == len(heads.entropy):
+    if best >= FOLLOWS:
+        still = best - heads.listening[layer, head]
+        kind, seen = "deaf", f"it moves on at its own pace, with the frames in random order as well ({still:.2f})"
+    elif len(uniform) == len(heads.entropy):
         kind, seen = "uniform", f"all heads of {_layers(uniform)} are near uniform"
     elif heads.coverage[layer, head] < STUCK:
         kind, seen = "stuck", f"the rest of the time but {heads.coverage[layer, head]:.0%} is never looked at"

@@ -19,10 +19,12 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.align import Alignment, LabelSpan, ctc_align
 from hybrid_asr.encoding import hear
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.text.normalise import normalise
 
 LONGEST_S = 20.0  # of the utterances that are looked at
 TOGETHER = 8  # of them
+SHUFFLES = 2  # of the frames, to tell attention that listens from attention that only moves on
 
 
 class Watched(NamedTuple):
@@ -120,9 +122,11 @@ def _diagnose_batch(
     aligned: list[Alignment | None] = [None] * len(texts)
     if heard.posteriors is not None:
         aligned = ctc_align(heard.posteriors, frames, labels, sizes, blank=bundle.tokenizer.blank)
-    weights = teacher_forced(bundle.model.decoder, heard.encoded, labels, sos=bundle.tokenizer.sos)
+    states = [heard.encoded, *(shuffled_frames(heard.encoded, seed) for seed in range(SHUFFLES))]
+    weights, *others = (teacher_forced(bundle.model.decoder, one, labels, sos=bundle.tokenizer.sos) for one in states)
     frame_s = bundle.frontend.seconds_per_frame * bundle.model.encoder.stride
-    measures = measure(weights, sizes + 1, frames, places=ctc_places(aligned, labels), frame_s=frame_s)
+    middles = ctc_places(aligned, labels)
+    measures = measure(weights, sizes + 1, frames, places=middles, frame_s=frame_s, shuffled=others)
     watched = [
         Watched(
             id=utterances[row].id,
@@ -136,6 +140,14 @@ def _diagnose_batch(
         if places[place] in keep
     ]
     return Diagnosis([one.id for one in utterances], measures, watched)
+
+
+def shuffled_frames(encoded: Encoded, seed: int) -> Encoded:
+    """The real frames of each utterance in random order, the same whoever stands beside it; padding stays."""
+    order = torch.arange(encoded.states.shape[1]).repeat(len(encoded.states), 1)
+    for row, frames in zip(order, encoded.frames.tolist(), strict=True):
+        row[:frames] = torch.randperm(frames, generator=torch.Generator().manual_seed(seed))
+    return encoded._replace(states=encoded.states.take_along_dim(order[..., None].to(encoded.states.device), 1))
 
 
 def _read(bundle: Bundle, manifest: Manifest, place: int) -> np.ndarray:

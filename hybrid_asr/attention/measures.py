@@ -3,6 +3,7 @@
 Axes: B utterances, L layers, H heads, R rows (the labels and the end), T frames.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,6 +34,7 @@ class Measures(NamedTuple):
     overlap: Measure
     entropy: Measure
     ctc_distance_s: Measure
+    listening: Measure
 
 
 def measure(
@@ -42,22 +44,31 @@ def measure(
     *,
     places: Float[Tensor, "batch labels"] | None = None,
     frame_s: float = 1.0,
+    shuffled: Sequence[Weights] = (),
 ) -> Measures:
     """Measure attention whose real rows (labels and the end) and frames are given.
 
     `places` are the labels' middles in the CTC alignment, in frames of `frame_s` seconds, NaN where there is none.
+    `shuffled` are the weights while the same texts were written of frames in random order.
     """
     row_real, frame_real = valid_mask(rows, weights.shape[3]), valid_mask(frames, weights.shape[4])
-    weights = weights.double() * (row_real[:, :, None] & frame_real[:, None])[:, None, None]
+    real = (row_real[:, :, None] & frame_real[:, None])[:, None, None]
+    weights = weights.double() * real
     several = (rows > 1)[:, None, None]
-    looked_at = positions(weights)
+
+    def order(one: Weights) -> Measure:
+        return torch.where(several, _monotonicity(positions(one), row_real), torch.nan)
+
+    monotonicity = order(weights)
+    lost = [monotonicity - order(one.double() * real) for one in shuffled]
     return Measures(
-        monotonicity=torch.where(several, _monotonicity(looked_at, row_real), torch.nan),
+        monotonicity=monotonicity,
         diagonality=torch.where(several, _diagonality(weights, rows, frames, row_real), torch.nan),
         coverage=_coverage(weights, rows, frames),
         overlap=_overlap(weights, row_real),
         entropy=_entropy(weights, rows, frames),
         ctc_distance_s=_distance(weights, places, row_real) * frame_s,
+        listening=torch.stack(lost).mean(0) if lost else torch.full_like(monotonicity, torch.nan),
     )
 
 

@@ -112,7 +112,9 @@ def figure(one: Listened, weights: Weights, chosen: Place, *, title: str, text: 
     from matplotlib.figure import Figure
 
     sheet = _sheet(one, weights, chosen)
-    parts = [_large(sheet), _small(sheet, sheet.heads)]
+    parts = [_large(sheet)]
+    if len(sheet.heads) > 1:
+        parts.append(_small(sheet, sheet.heads))
     if sheet.bands is not None:
         below = {Place(sheet.chosen.layer, head): one for head, one in enumerate(sheet.bands)}
         parts.append(_small(sheet, below, of="bands"))

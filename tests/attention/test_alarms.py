@@ -6,9 +6,10 @@ import pytest
 from hybrid_asr.attention.alarms import AttentionAlarm, Heads, describe_chaos
 
 
-def heads(monotonicity, entropy, coverage=0.7) -> Heads:
+def heads(monotonicity, entropy, coverage=0.7, listening=0.6) -> Heads:
     first = np.array(monotonicity, dtype=float)
-    return Heads(first, np.broadcast_to(np.array(entropy, float), first.shape), np.full(first.shape, coverage))
+    others = (np.broadcast_to(np.array(values, float), first.shape) for values in (listening, entropy, coverage))
+    return Heads(first, *others)
 
 
 GOOD = heads([[0.1, 0.2], [0.3, 0.9]], 0.5)
@@ -16,6 +17,8 @@ GOOD = heads([[0.1, 0.2], [0.3, 0.9]], 0.5)
 
 def test_one_head_that_follows_is_enough():
     assert describe_chaos(GOOD) is None
+    assert describe_chaos(heads([[0.9, 0.7]], 0.5, listening=[[0.0, 0.3]])) is None, "the second one listens"
+    assert describe_chaos(heads([[0.9, 0.7]], 0.5, listening=np.nan)) is None, "nobody can tell"
 
 
 @pytest.mark.parametrize(
@@ -24,6 +27,7 @@ def test_one_head_that_follows_is_enough():
         (heads([[0.1, 0.2], [0.0, 0.1]], 0.99), ("layers 1 and 2 are near uniform", "has not learnt to listen")),
         (heads([[0.1, 0.2]], 0.1, 0.2), ("never looked at", "same frames")),
         (heads([[0.1, 0.2], [0.0, 0.1]], [[0.99, 0.95], [0.4, 0.5]]), ("no order", "layer 1 are near uniform")),
+        (heads([[0.1, 0.8]], 0.5, listening=[[0.5, 0.02]]), ("head 2 of layer 1", "own pace", "(0.78)", "show batch")),
         (heads([[-0.9, 0.2]], 0.4), ("head 2 of layer 1", "monotonicity 0.20", "show batch")),
     ],
 )

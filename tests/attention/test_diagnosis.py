@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from hybrid_asr.attention.alarms import describe_chaos
-from hybrid_asr.attention.diagnosis import choose, diagnose
+from hybrid_asr.attention.diagnosis import choose, diagnose, shuffled_frames
 from hybrid_asr.attention.measures import Measures
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.run import Run
 
 CPU = torch.device("cpu")
@@ -67,3 +68,18 @@ def test_a_line_for_each_utterance_has_all_layers_and_heads(bundle, manifest):
     decoder = bundle.config["model"]["decoder"]
     for line in lines:
         assert np.array(line["entropy"]).shape == (decoder["layers"], decoder["heads"])
+
+
+def test_shuffling_moves_real_frames_alone_and_keeps_them_all():
+    states = torch.arange(2 * 9 * 3, dtype=torch.float32).view(2, 9, 3)
+    found = shuffled_frames(Encoded(states, torch.tensor([9, 5])), seed=1)
+    assert torch.equal(found.states[1, 5:], states[1, 5:])
+    assert not torch.equal(found.states[1, :5], states[1, :5])
+    for row, frames in enumerate((9, 5)):
+        moved = found.states[row, :frames]
+        assert torch.equal(moved[moved[:, 0].argsort()], states[row, :frames])
+
+
+def test_the_order_is_compared_with_that_of_shuffled_frames(bundle, manifest):
+    listening = diagnose(bundle, manifest, choose(manifest, 8), CPU).measures.listening
+    assert listening.isfinite().all() and (listening.abs() > 0.05).any()

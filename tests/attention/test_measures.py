@@ -58,6 +58,13 @@ def test_the_distance_is_that_from_each_label_s_place_in_seconds():
     assert math.isnan(one(weights).ctc_distance_s)
 
 
+def test_listening_is_the_order_that_is_lost_with_the_frames_order():
+    marching = one(diagonal(), shuffled=[diagonal()[None, None, None]])
+    assert marching.listening == 0
+    backwards = diagonal().flip(0)[None, None, None]
+    assert one(diagonal(), shuffled=[diagonal()[None, None, None], backwards]).listening == 1, "the mean of 0 and 2"
+
+
 def test_a_single_row_tells_nothing_of_order():
     found = one(torch.full((1, 4), 0.25, dtype=torch.float64))
     assert math.isnan(found.monotonicity) and math.isnan(found.diagonality) and math.isnan(found.overlap)
@@ -86,7 +93,7 @@ def plain(weights: list[list[float]], places: list[float]) -> dict[str, float]:
         "coverage": min(1.0, sum(min(1.0, part) for part in got) / min(rows, frames)),
         "overlap": sum(far) / len(far),
         "entropy": nats / math.log(frames),
-        "ctc_distance_s": sum(apart) / len(apart),
+        "ctc_distance_s": sum(apart) / max(len(apart), 1),
     }
 
 
@@ -101,8 +108,11 @@ def test_a_batch_is_the_plain_formulas_whatever_stands_in_the_padding(rows, fram
     many = torch.rand(2, rows + 1, generator=generator, dtype=torch.float64)
     many[:1, : rows - 1] = places
     sizes = torch.tensor([rows, rows + 2]), torch.tensor([frames, frames + 3])
-    found = measure(padded, *sizes, places=many)
+    other = torch.rand(padded.shape, dtype=torch.float64, generator=generator)
+    other[:1, :, :, :rows, :frames] /= other[:1, :, :, :rows, :frames].sum(-1, keepdim=True)
+    found = measure(padded, *sizes, places=many, shuffled=[other])
     wanted = plain(weights[0, 0, 0].tolist(), places[0].tolist())
+    wanted["listening"] = wanted["monotonicity"] - plain(other[0, 0, 0, :rows, :frames].tolist(), [])["monotonicity"]
     assert {name: float(value[0]) for name, value in found._asdict().items()} == pytest.approx(wanted, abs=1e-9)
 
 
