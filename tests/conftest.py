@@ -50,3 +50,11 @@ def trained(tones, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "trained"
     assert train(tones, run, "trainer.epochs=12", "trainer.average_count=6") == 0
     return run
+
+
+@pytest.fixture(scope="module")
+def bundle(trained):
+    """The model that has learnt the tones, in evaluation; nobody changes it."""
+    from hybrid_asr.run import Run
+
+    return Run(trained).bundle()[0].eval()

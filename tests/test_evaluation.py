@@ -16,15 +16,7 @@ from hybrid_asr.decoding.joint import SearchConfig
 from hybrid_asr.encoding import hear, pad_audio
 from hybrid_asr.errors import UserError
 from hybrid_asr.evaluation import decode_heard, decoder_for, evaluate, gather, wider
-from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run import Run, set_paths
-
-
-@pytest.fixture
-def bundle(trained) -> Bundle:
-    bundle = Run(trained).bundle()[0]
-    bundle.model.eval()
-    return bundle
 
 
 def decoder(bundle, name, *settings):

@@ -26,13 +26,6 @@ from hybrid_asr.training.start import InitConfig, take_weights
 from tests.tones import RATE, rows, train
 
 
-@pytest.fixture
-def bundle(trained) -> Bundle:
-    bundle = Bundle.load(trained / "model.pt")
-    bundle.model.eval()
-    return bundle
-
-
 def evaluated(bundle: Bundle, manifest: Path) -> list[Decoded]:
     decoder = decoder_for(bundle, load_decoder("ctc_greedy", bundle.config))
     return evaluate(bundle, decoder, Manifest.read(manifest), device=torch.device("cpu"), batch_seconds=9.0).items

@@ -10,18 +10,10 @@ from hybrid_asr.decoding.ctc_greedy import best_path, ctc_greedy
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.long_form import Piece, _heard, cut, posteriors_in_pieces
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.run import Run
 from tests.tones import sound
 
 CPU = torch.device("cpu")
 TEXT = "bad cafe fed a be dad faced a cab ace bed fade"
-
-
-@pytest.fixture(scope="module")
-def bundle(trained) -> Bundle:
-    bundle = Run(trained).bundle()[0]
-    bundle.model.eval()
-    return bundle
 
 
 @pytest.fixture(scope="module")

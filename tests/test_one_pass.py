@@ -28,9 +28,7 @@ PRESETS = presets("decode")
 
 @pytest.fixture
 def bundle(trained) -> Bundle:
-    bundle = Run(trained).bundle()[0]
-    bundle.model.eval()
-    return bundle
+    return Run(trained).bundle()[0].eval()
 
 
 @pytest.fixture

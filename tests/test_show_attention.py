@@ -13,7 +13,6 @@ import torch
 
 from hybrid_asr.cli import main
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.run import Run
 from hybrid_asr.show_attention import from_alignment
 from tests.tones import RATE
 
@@ -87,14 +86,11 @@ def test_a_sound_file_and_a_model_file_do_too_and_the_picture_has_a_name(trained
     assert (here / "attention-00-decoder.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_head_that_is_chosen_is_the_nearest_to_the_alignment(trained, tones, capsys):
+def test_the_head_that_is_chosen_is_the_nearest_to_the_alignment(bundle, trained, tones, capsys):
     from hybrid_asr.audio.io import read
     from hybrid_asr.pages.heat_map import matrices
     from hybrid_asr.pages.listening import listen, look_into
 
-    bundle, _ = Run(trained).bundle()
-    bundle.frontend.eval()
-    bundle.model.eval()
     *_, title, below = drawn(capsys, trained, tones / "test/00.wav", "--to", "a.svg")
     one = listen(bundle, read(tones / "test/00.wav", rate=RATE), bundle.tokenizer.encode(below.split(": ", 1)[1]))
     heads = matrices(look_into(bundle, one, "decoder"), frames=one.frames)
@@ -151,11 +147,10 @@ def test_sets_that_are_gone_are_named(trained, tmp_path, capsys):
     assert "gone.jsonl: there is no such manifest" in told and "ids look like valid-00" in told
 
 
-def test_attention_of_a_model_that_has_none_tells_what_there_is(trained, tones, here, capsys):
-    whole, _ = Run(trained).bundle()
-    config = {**whole.config, "loss": {**whole.config["loss"], "ctc_weight": 1.0}}
+def test_attention_of_a_model_that_has_none_tells_what_there_is(bundle, tones, here, capsys):
+    config = {**bundle.config, "loss": {**bundle.config["loss"], "ctc_weight": 1.0}}
     torch.manual_seed(0)
-    Bundle.build(config, whole.tokenizer, 1.0).save(here / "ctc.pt")
+    Bundle.build(config, bundle.tokenizer, 1.0).save(here / "ctc.pt")
     for words in ([], ["--of", "decoder"]):
         told = refused(capsys, "ctc.pt", tones / "test/00.wav", *words)
         assert "no attention decoder (loss.ctc_weight: 1); it has --of encoder (encoder self-attention)" in told

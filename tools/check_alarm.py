@@ -45,8 +45,7 @@ def main() -> int:
 
 def judge(name: str, bundle: Bundle, manifest: Manifest, count: int, *, expected: bool) -> int:
     """Print one model's line; 1 if the alarm is not as expected."""
-    bundle.frontend.eval()
-    bundle.model.eval()
+    bundle.eval()
     found = diagnose(bundle, manifest, choose(manifest, count), torch.device("cpu"))
     if found is None:
         print(f"{name:44} has no attention decoder")

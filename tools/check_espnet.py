@@ -89,9 +89,7 @@ def main() -> int:
 
 def compare(name: str, run: Path, theirs: Path, args: argparse.Namespace) -> Iterator[Row]:
     """Decode the set with both toolkits; features, encoder states, best texts and n-best lists."""
-    bundle = Run(run).bundle()[0]
-    bundle.frontend.eval()
-    bundle.model.eval()
+    bundle = Run(run).bundle()[0].eval()
     manifest = Manifest.read(args.data)
     rate = bundle.frontend.rate
     speech = [read(manifest, index, rate) for index in range(min(args.first or len(manifest), len(manifest)))]

@@ -122,9 +122,7 @@ def main() -> int:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--plain", type=int, default=10, help="utterances for the plain search (default 10)")
     options = parser.parse_args()
-    bundle = Run(options.run).bundle("average")[0]
-    bundle.model.eval()
-    bundle.frontend.eval()
+    bundle = Run(options.run).bundle("average")[0].eval()
     manifest = Manifest.read(options.manifest)
     alone = [[place] for place in range(len(manifest))]
     encoded = [

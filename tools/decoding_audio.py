@@ -74,9 +74,7 @@ class OurListener:
         self.manifest, self.search, self.device = Manifest.read(data), search, pick_device("cpu")
         with tempfile.TemporaryDirectory() as there:
             run = import_espnet(folder / "config.yaml", folder / "model.pth", Path(there) / "imported")
-            self.bundle = run.bundle()[0]
-        self.bundle.frontend.eval()
-        self.bundle.model.eval()
+            self.bundle = run.bundle()[0].eval()
 
     def listen(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
         assert len(places) == len(self.manifest)

@@ -41,8 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     run = Run(options.run)
     bundle, _ = run.bundle()
-    bundle.frontend.eval()
-    bundle.model.eval()
+    bundle.eval()
     if bundle.model.ctc is None or bundle.model.decoder is None:
         raise SystemExit(f"{options.run}: needs a model with both heads, a hybrid")
     cfg = run.read_config()

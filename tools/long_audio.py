@@ -87,8 +87,7 @@ def line(row: Row) -> str:
 def measure(run: Path, manifest: Path, audio: str, name: str, *, threads: int) -> Row:
     """One decoder on one audio."""
     torch.set_num_threads(threads)
-    bundle = Run(run).bundle()[0]
-    bundle.model.eval()
+    bundle = Run(run).bundle()[0].eval()
     samples, text = speech(Manifest.read(manifest), bundle.frontend.rate, LENGTHS[audio])
     if audio == "silence":
         samples, text = np.zeros(round(LENGTHS[audio] * bundle.frontend.rate), np.float32), ""

@@ -68,6 +68,12 @@ class Bundle:
         except RuntimeError as error:
             raise ValueError(f"'config.model' asks for sizes that no machine holds: {error}") from error
 
+    def eval(self) -> "Bundle":
+        """Turn off what acts in training only (dropout, dither), in place; returns itself."""
+        self.frontend.eval()
+        self.model.eval()
+        return self
+
     def describe(self) -> dict[str, Any]:
         """Everything but the weights, as plain containers."""
         return {

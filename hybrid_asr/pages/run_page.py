@@ -143,8 +143,7 @@ def _clip(sounds: Sounds, key: str) -> Clip:
 def _pictures(run: Run, chosen: decodings.Decoding, rows: Sequence[UtteranceScore], sounds: Sounds) -> Pictures:
     """The chosen utterances as the model hears them now."""
     bundle, weights = run.bundle()
-    bundle.frontend.eval()
-    bundle.model.eval()
+    bundle.eval()
     notes = []
     if weights != chosen.weights:
         notes.append("The model has changed since this decoding: the pictures show what it makes of the old texts.")

@@ -10,17 +10,8 @@ from hybrid_asr.attention.measures import Measures
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.run import Run
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def bundle(trained) -> Bundle:
-    found, _ = Run(trained).bundle()
-    found.frontend.eval()
-    found.model.eval()
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +22,17 @@ def manifest(tones) -> Manifest:
 def test_an_untrained_model_is_told_of(bundle, manifest):
     places = choose(manifest, 8)
     torch.manual_seed(1)
-    fresh = Bundle.build(bundle.config, bundle.tokenizer, bundle.labels_per_frame)
+    fresh = Bundle.build(bundle.config, bundle.tokenizer, bundle.labels_per_frame).eval()
     fresh.frontend.load_state_dict(bundle.frontend.state_dict())
-    fresh.model.eval()
     found = diagnose(fresh, manifest, places, CPU)
     assert describe_chaos(found.heads())
     assert set(found.row()) == {f"attention.{name}" for name in Measures._fields}
 
 
 def test_a_ctc_model_has_no_attention_to_look_at(bundle, manifest):
-    bundle.model.decoder = None
-    assert diagnose(bundle, manifest, choose(manifest, 2), CPU) is None
+    config = bundle.config | {"loss": bundle.config["loss"] | {"ctc_weight": 1.0}}
+    alone = Bundle.build(config, bundle.tokenizer, bundle.labels_per_frame).eval()
+    assert diagnose(alone, manifest, choose(manifest, 2), CPU) is None
 
 
 def test_an_utterance_s_numbers_do_not_depend_on_the_others(bundle, manifest):

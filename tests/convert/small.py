@@ -53,9 +53,7 @@ def bundle(
             noise = torch.randn(value.shape) * (0.3 if value.dim() > 1 else 0.1)
             positive = name.endswith(("running_var", "inverse_std", "norm.weight")) or ".norms." in name
             value.copy_(1.0 + noise.abs() if positive else noise)
-    made.model.eval()
-    made.frontend.eval()
-    return made
+    return made.eval()
 
 
 def write(folder: Path, made: Bundle | None = None) -> Path:

@@ -41,10 +41,7 @@ def folder(name, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(folder) -> Bundle:
-    found = Bundle.load(folder / "run" / "model.pt")
-    found.frontend.eval()
-    found.model.eval()
-    return found
+    return Bundle.load(folder / "run" / "model.pt").eval()
 
 
 def encoded(bundle: Bundle, *sounds: torch.Tensor) -> Encoded:

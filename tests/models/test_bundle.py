@@ -71,9 +71,19 @@ def outputs(bundle: Bundle) -> Outputs:
     """What the model says of two noises for two texts, in evaluation."""
     audio = torch.randn(2, SECOND, generator=torch.Generator().manual_seed(1)) * 0.1
     labels = torch.randint(1, bundle.tokenizer.size, (2, 5), generator=torch.Generator().manual_seed(2))
+    bundle.eval()
     with torch.no_grad():
-        features = bundle.frontend.eval()(audio, torch.tensor([SECOND, SECOND // 2]))
-        return bundle.model.eval()(features, labels)
+        features = bundle.frontend(audio, torch.tensor([SECOND, SECOND // 2]))
+        return bundle.model(features, labels)
+
+
+def test_in_evaluation_nothing_is_drawn():
+    tree = config(dither=1.0)
+    tree["model"]["encoder"] |= {"dropout": 0.5}
+    bundle = bundle_of(tree)
+    assert bundle.frontend.training and bundle.model.training and bundle.eval() is bundle
+    first, second = outputs(bundle), outputs(bundle)
+    assert torch.equal(first.ctc_log_probs, second.ctc_log_probs) and torch.equal(first.logits, second.logits)
 
 
 def assert_same(first: Bundle, second: Bundle) -> None:

@@ -130,14 +130,11 @@ def test_heads_and_utterances_are_switched_by_the_keyboard(browser, decoded):
     no_complaint(browser)
 
 
-def test_the_picture_tells_the_weight_of_the_chosen_head_at_that_time_and_label(browser, decoded, tones):
+def test_the_picture_tells_the_weight_of_the_chosen_head_at_that_time_and_label(browser, decoded, bundle, tones):
     show(browser, decoded)
     head = 1
     drawn = read(decoded).json["pictures"][0]
     Select(browser.find_element(By.ID, "head")).select_by_value(f"0.{head}")
-    bundle, _ = Run(decoded).bundle()
-    bundle.frontend.eval()
-    bundle.model.eval()
     manifest = Manifest.read(tones / "test.jsonl")
     [place] = [place for place, one in enumerate(manifest) if one.id == drawn["id"]]
     with torch.inference_mode():
@@ -170,7 +167,7 @@ def test_the_picture_tells_the_weight_of_the_chosen_head_at_that_time_and_label(
         ("labels", r"label (\d+): \S+ · looks at (\S+) · weight ([\d.]+)"),
     ],
 )
-def test_self_attention_can_be_chosen_and_tells_its_weights(browser, decoded, tones, of, told):
+def test_self_attention_can_be_chosen_and_tells_its_weights(browser, decoded, bundle, tones, of, told):
     show(browser, decoded)
     before = picture(browser)
     drawn = read(decoded).json["pictures"][0]
@@ -179,9 +176,6 @@ def test_self_attention_can_be_chosen_and_tells_its_weights(browser, decoded, to
     Select(browser.find_element(By.ID, "head")).select_by_value("0.1")
     label = browser.find_element(By.ID, "picture").get_attribute("aria-label")
     assert f"{of.removesuffix('s')}" in label and "layer 1, head 2" in label
-    bundle, _ = Run(decoded).bundle()
-    bundle.frontend.eval()
-    bundle.model.eval()
     manifest = Manifest.read(tones / "test.jsonl")
     [place] = [place for place, one in enumerate(manifest) if one.id == drawn["id"]]
     one = listen(bundle, io.read(manifest.audio_path(place), rate=8000), bundle.tokenizer.encode(drawn["text"]))

@@ -16,21 +16,12 @@ from hybrid_asr.errors import UserError
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.hearing import SHOWN, choose_utterances, picture
 from hybrid_asr.pages.listening import END, ctc_spikes
-from hybrid_asr.run import Run
 from hybrid_asr.scoring.rows import Scored, score_utterances
 from tests.tones import LETTER_S
 
 
 def unpack(text: str) -> np.ndarray:
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
-
-
-@pytest.fixture(scope="module")
-def bundle(trained) -> Bundle:
-    found, _ = Run(trained).bundle()
-    found.frontend.eval()
-    found.model.eval()
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +89,7 @@ def test_posteriors_of_the_text_of_blank_and_of_what_ctc_would_rather_have_writt
 @pytest.mark.parametrize("ctc_weight", [0.0, 1.0])
 def test_a_model_without_a_part_shows_the_other(bundle, utterance, ctc_weight):
     config = {**bundle.config, "loss": {**bundle.config["loss"], "ctc_weight": ctc_weight}}
-    alone = Bundle.build(config, bundle.tokenizer, 1.0)
-    alone.frontend.eval()
-    alone.model.eval()
+    alone = Bundle.build(config, bundle.tokenizer, 1.0).eval()
     drawn = picture(alone, *utterance)
     assert (drawn["ctc"] is None) == (drawn["spans"] is None) == (ctc_weight == 0.0)
     assert [one["of"] for one in drawn["attentions"]] == ["decoder", "labels", "encoder"][

@@ -16,10 +16,8 @@ from matplotlib.image import imread
 
 from hybrid_asr.attention.weights import Weights
 from hybrid_asr.audio.io import read
-from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.heat_map import Place, draw, figure, matrices
 from hybrid_asr.pages.listening import END, START, Listened, listen, look_into
-from hybrid_asr.run import Run
 
 TEXT = "bad cafe"
 
@@ -53,14 +51,6 @@ class Svg:
 
     def where(self, text: str, *, nth: int = 0) -> float:
         return [place for one, place in zip(self.texts, self.places, strict=True) if one == text][nth]
-
-
-@pytest.fixture(scope="module")
-def bundle(trained) -> Bundle:
-    found, _ = Run(trained).bundle()
-    found.frontend.eval()
-    found.model.eval()
-    return found
 
 
 @pytest.fixture(scope="module")
