@@ -3,19 +3,34 @@
 Axes: B utterances, L labels, T' frames.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from hybrid_asr.attention.forced import teacher_forced
 from hybrid_asr.decoding.align import Alignment, ctc_align
 from hybrid_asr.encoding import Heard
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.scoring.align import Unit, split
 
 LEAST = 1e-6  # a posterior below that tells no more
+NEAR_S = 0.2
+
+
+class CtcDoubt(NamedTuple):
+    """How little CTC bears a word out: minus the log posterior of its labels in the alignment, their mean, in nats."""
+
+    text: str
+    ctc: float
+
+    @property
+    def support(self) -> float:
+        """The same as a probability: the geometric mean of the labels' posteriors, 0 to 1."""
+        return math.exp(-self.ctc)
 
 
 class Doubt(NamedTuple):
@@ -34,56 +49,96 @@ class Doubt(NamedTuple):
     entropy: float
 
 
-NEAR_S = 0.2
+class _Placed(NamedTuple):
+    """A text in its utterance: the words, each with the places of its labels, and where CTC aligns these."""
+
+    units: list[tuple[str, list[int]]]
+    alignment: Alignment
+
+    def ctc(self) -> Float64[Tensor, " labels"]:
+        posteriors = torch.tensor([span.confidence for span in self.alignment.spans], dtype=torch.float64)
+        return -posteriors.clamp(min=LEAST).log()
 
 
 @torch.inference_mode()
-def doubts(bundle: Bundle, heard: Heard, texts: Sequence[str]) -> list[list[Doubt] | None]:
-    """The words of each text with their signs of doubt; None where CTC cannot align it, or it is empty.
+def ctc_doubts(
+    bundle: Bundle, heard: Heard, texts: Sequence[str], *, unit: Unit = "word"
+) -> list[list[CtcDoubt] | None]:
+    """The words (or characters) of each text with CTC's doubt; None where CTC cannot align it, or it is empty.
 
-    `texts` belong to the rows of `heard`. The model must have both heads.
+    `texts` belong to the rows of `heard`. The model must have a CTC head; its labels must spell (`writes`: text).
     """
-    decoder, encoded = bundle.model.decoder, heard.encoded
-    assert decoder is not None and heard.posteriors is not None and encoded is not None
-    tokenizer = bundle.tokenizer
-    written = [torch.tensor(tokenizer.encode(text), dtype=torch.long) for text in texts]
-    labels = torch.nn.utils.rnn.pad_sequence(written, batch_first=True).to(encoded.frames.device)
-    sizes = torch.tensor([len(one) for one in written], device=labels.device)
-    aligned = ctc_align(heard.posteriors, encoded.frames, labels, sizes, blank=tokenizer.blank)
-    weights = teacher_forced(decoder, encoded, labels, sos=tokenizer.sos)
-    nats = -decoder(encoded, labels).log_softmax(-1)[:, :-1].gather(2, labels[..., None])[..., 0]
-    frame_s = bundle.frontend.seconds_per_frame * bundle.model.encoder.stride
+    placed = _place(bundle, heard, _labels(bundle, texts), unit)
     return [
-        None if one is None or not len(said) else _of_words(bundle, said, one, weights[row], nats[row], frame_s)
-        for row, (said, one) in enumerate(zip(written, aligned, strict=True))
+        None if one is None else [CtcDoubt(text, float(one.ctc()[places].mean())) for text, places in one.units]
+        for one in placed
     ]
 
 
-def _of_words(
-    bundle: Bundle,
-    said: Tensor,
-    aligned: Alignment,
+@torch.inference_mode()
+def doubts(bundle: Bundle, heard: Heard, texts: Sequence[str], *, unit: Unit = "word") -> list[list[Doubt] | None]:
+    """The same with all signs of doubt. The model must have both heads."""
+    decoder, encoded = bundle.model.decoder, heard.encoded
+    assert decoder is not None and encoded is not None
+    written = _labels(bundle, texts)
+    labels = torch.nn.utils.rnn.pad_sequence(written, batch_first=True).to(encoded.frames.device)
+    weights = teacher_forced(decoder, encoded, labels, sos=bundle.tokenizer.sos)
+    nats = -decoder(encoded, labels).log_softmax(-1)[:, :-1].gather(2, labels[..., None])[..., 0]
+    frame_s = bundle.frontend.seconds_per_frame * bundle.model.encoder.stride
+    placed = _place(bundle, heard, written, unit)
+    return [
+        None if one is None else _all_signs(one, weights[row], nats[row], frame_s) for row, one in enumerate(placed)
+    ]
+
+
+def _labels(bundle: Bundle, texts: Sequence[str]) -> list[Int[Tensor, " labels"]]:
+    return [torch.tensor(bundle.tokenizer.encode(text), dtype=torch.long) for text in texts]
+
+
+def _place(bundle: Bundle, heard: Heard, written: Sequence[Tensor], unit: Unit) -> list[_Placed | None]:
+    """Align each labelling, and find its words."""
+    assert heard.posteriors is not None and heard.encoded is not None
+    device, tokenizer = heard.posteriors.device, bundle.tokenizer
+    labels = torch.nn.utils.rnn.pad_sequence(list(written), batch_first=True).to(device)
+    sizes = torch.tensor([len(one) for one in written], device=device)
+    aligned = ctc_align(heard.posteriors, heard.encoded.frames, labels, sizes, blank=tokenizer.blank)
+    return [
+        None if one is None or not len(said) else _Placed(units_of(tokenizer.pieces(said.tolist()), unit), one)
+        for said, one in zip(written, aligned, strict=True)
+    ]
+
+
+def units_of(pieces: Sequence[str], unit: Unit) -> list[tuple[str, list[int]]]:
+    """The words or characters that labels spell, as they are scored, each with the places of its labels."""
+    text = "".join(pieces)
+    owners = [place for place, piece in enumerate(pieces) for _ in piece]
+    found, at = [], 0
+    for one in split(text, unit):
+        places = []
+        for character in one:  # what stands between units, spaces, belongs to none
+            at = text.index(character, at) + 1
+            places.append(owners[at - 1])
+        found.append((one, list(dict.fromkeys(places))))
+    return found
+
+
+def _all_signs(
+    placed: _Placed,
     weights: Float[Tensor, "layers heads rows time"],
     nats: Float[Tensor, " labels"],
     frame_s: float,
 ) -> list[Doubt]:
-    looks = weights[:, :, : len(said)].mean((0, 1)).cpu().double()  # (L, T')
-    middles = torch.tensor([(span.start + span.end) / 2 for span in aligned.spans], dtype=looks.dtype)
+    spans = placed.alignment.spans
+    looks = weights[:, :, : len(spans)].mean((0, 1)).cpu().double()  # (L, T')
+    middles = torch.tensor([(span.start + span.end) / 2 for span in spans], dtype=looks.dtype)
     away = (torch.arange(looks.shape[1]) + 0.5 - middles[:, None]).abs() * frame_s
     signs = torch.stack(
         [
-            -torch.tensor([span.confidence for span in aligned.spans], dtype=looks.dtype).clamp(min=LEAST).log(),
-            nats[: len(said)].cpu().double(),
+            placed.ctc(),
+            nats[: len(spans)].cpu().double(),
             (looks * away).sum(1),
             (looks * (away > NEAR_S)).sum(1),
             torch.special.entr(looks).sum(1),
         ]
     )
-    pieces, words = bundle.tokenizer.pieces(said.tolist()), list[tuple[str, list[int]]]()
-    for place, piece in enumerate(pieces):
-        if piece.startswith(" ") or not words:
-            words.append(("", []))
-        text, places = words[-1]
-        if piece.strip():
-            words[-1] = (text + piece.strip(), [*places, place])
-    return [Doubt(text, *signs[:, places].mean(1).tolist()) for text, places in words if places]
+    return [Doubt(text, *signs[:, places].mean(1).tolist()) for text, places in placed.units]

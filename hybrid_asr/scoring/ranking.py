@@ -34,26 +34,41 @@ def area_under_curve(
     if wrong.all() or not wrong.any():
         raise ValueError(f"{int(wrong.sum())} of {len(wrong)} words are wrong: nothing to tell apart")
     _, members = np.unique(np.asarray(utterances), return_inverse=True)
+    _, level = np.unique(numbers, return_inverse=True)
     units = int(members.max()) + 1
     random, drawn = np.random.default_rng(SEED), []
     for _ in range(RESAMPLES if units > 1 else 0):
         times = np.bincount(random.integers(units, size=units), minlength=units)[members]
-        area = _area(numbers, wrong, times)
+        area = _area(level, wrong, times)
         if area is not None:
             drawn.append(area)
-    whole = _area(numbers, wrong, np.ones(len(wrong), np.int64))
+    whole = _area(level, wrong, np.ones(len(wrong), np.int64))
     assert whole is not None
     ends = np.percentile(drawn, [2.5, 97.5]) if drawn else None
     return Area(whole, None if ends is None else Interval(float(ends[0]), float(ends[1])))
 
 
-def _area(numbers: np.ndarray, wrong: np.ndarray, times: np.ndarray) -> float | None:
-    """The area of words that count `times` each; None without a wrong or a right one."""
+def best_cut(numbers: Float[np.ndarray, " words"], wrong: Bool[np.ndarray, " words"]) -> float:
+    """The number above which words are to be marked for the best F1, of equal ones that with the fewest marks.
+
+    F1 is the harmonic mean of precision, the share of the marked that are wrong, and recall, the share of the wrong
+    that are marked. The cut lies midway between the last that is marked and the next. At least one must be wrong.
+    """
+    order = np.argsort(-numbers, kind="stable")
+    ordered, caught = numbers[order], wrong[order].cumsum()
+    scores = 2 * caught / (np.arange(1, len(numbers) + 1) + caught[-1])
+    scores[:-1][ordered[1:] == ordered[:-1]] = -1.0  # equal numbers are marked together
+    last = int(scores.argmax())
+    below = ordered[last + 1] if last + 1 < len(ordered) else ordered[last] - 1.0
+    return float((ordered[last] + below) / 2)
+
+
+def _area(level: np.ndarray, wrong: np.ndarray, times: np.ndarray) -> float | None:
+    """The area of words that count `times` each, by the ranks of their numbers; None without a wrong or a right one."""
     bad, good = times * wrong, times * ~wrong
     pairs = bad.sum() * good.sum()
     if not pairs:
         return None
-    _, level = np.unique(numbers, return_inverse=True)
     right = np.bincount(level, good)
     below = np.concatenate([[0.0], right.cumsum()[:-1]]) + right / 2  # the right words with a lower number
     return float((np.bincount(level, bad) * below).sum() / pairs)

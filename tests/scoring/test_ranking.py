@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_asr.scoring.ranking import area_under_curve
+from hybrid_asr.scoring.ranking import area_under_curve, best_cut
 
 WORDS = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=12)
 
@@ -45,3 +45,16 @@ def test_words_of_one_utterance_share_their_luck():
 def test_nothing_to_tell_apart_is_refused():
     with pytest.raises(ValueError, match="0 of 2 words are wrong"):
         area_under_curve(np.zeros(2), np.zeros(2, bool), utterances=["a", "b"])
+
+
+@given(WORDS.filter(lambda words: any(wrong for _, wrong in words)))
+def test_no_other_cut_has_a_better_f1_and_none_as_good_marks_fewer(words):
+    numbers, wrong = (np.array(part) for part in zip(*words, strict=True))
+    cut = best_cut(numbers.astype(float), wrong)
+
+    def worth(cut: float) -> tuple[float, int]:
+        marked = numbers > cut
+        return round(2 * int((marked & wrong).sum()) / int(marked.sum() + wrong.sum()), 9), -int(marked.sum())
+
+    assert worth(cut) == max(worth(other) for other in np.arange(-0.5, 6.0))
+    assert cut not in numbers, "it lies between two of them"
