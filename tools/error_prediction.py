@@ -6,28 +6,39 @@ For each word of a decoding: is it an error (against the reference), and what si
 (hybrid_asr/attention/doubt.py)? Printed is the area under the ROC curve of each sign, with its 95 % interval over
 utterances: 0.5 is guessing, 1 is a sign that every wrong word has more of than any right one. A sign is chosen on the
 validation set and judged on the test set. Words that were left out have no sign: deletions are not counted.
+
+Below each table stands what marks are worth that the sign `ctc` sets: at the threshold of the best F1 on the first of
+the sets, and at the page's usual one.
 """
 
 import argparse
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from hybrid_asr.attention.doubt import Doubt, doubts
-from hybrid_asr.audio import io
+from hybrid_asr.attention.judging import judge
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.encoding import hear
-from hybrid_asr.errors import UserError
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.pages.doubtful import USUAL
 from hybrid_asr.run import Run, set_paths
-from hybrid_asr.scoring.align import align_all
-from hybrid_asr.scoring.ranking import area_under_curve
+from hybrid_asr.scoring.align import Unit
+from hybrid_asr.scoring.ranking import area_under_curve, best_cut
+from hybrid_asr.scoring.rows import Scored
 
 SIGNS = [name for name in Doubt._fields if name != "text"]
-TOGETHER = 16
+
+
+class Seen(NamedTuple):
+    """The words of a set: their signs, which are wrong, of which utterance; and how many could not be aligned."""
+
+    signs: np.ndarray
+    wrong: np.ndarray
+    owners: list[str]
+    unaligned: int
 
 
 def main() -> None:
@@ -35,17 +46,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--decoder", default="joint", help="folder of the decoding below decode/SET/")
-    parser.add_argument("--sets", default="valid,test")
+    parser.add_argument("--sets", default="valid,test", help="the first one chooses the threshold")
+    parser.add_argument("--unit", choices=("word", "character"), default="word")
     parser.add_argument("--root", help="data.root, where it is not the run's own")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     run = Run(options.run)
-    bundle, _ = run.bundle()
-    bundle.eval()
+    bundle = run.bundle()[0].eval()
     if bundle.model.ctc is None or bundle.model.decoder is None:
         raise SystemExit(f"{options.run}: needs a model with both heads, a hybrid")
     cfg = run.read_config()
-    found = {}
+    found, cut = {}, None
     for name, path in set_paths(cfg, options.sets.split(",")).items():
         if options.root:
             path = Path(options.root) / path.relative_to(cfg.data.root)
@@ -53,49 +64,52 @@ def main() -> None:
         if not place.is_file():
             raise SystemExit(f"{place}: no such decoding; first: hybrid-asr decode {options.run} --sets {name}")
         rows = [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
-        found[name] = table(bundle, Manifest.read(path), rows)
-        print(text(name, options.decoder, found[name]))
+        items = [Scored(row["id"], row["reference"], row["text"]) for row in rows]
+        seen = look(bundle, Manifest.read(path), items, options.unit)
+        cut = best_cut(seen.signs[:, 0], seen.wrong) if cut is None else cut
+        found[name] = table(seen, [cut, USUAL["wer" if options.unit == "word" else "cer"]])
+        print(text(f"{name}/{options.decoder}", options.unit, found[name]))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def table(bundle: Bundle, manifest: Manifest, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The area of each sign over the words of a decoding."""
-    places = {one.id: place for place, one in enumerate(manifest)}
+def look(bundle: Bundle, manifest: Manifest, rows: list[Scored], unit: Unit) -> Seen:
+    """Every word of a decoding, with all its signs."""
     signs, wrong, owners, unaligned = [], [], [], 0
-    for first in range(0, len(rows), TOGETHER):
-        part = [row for row in rows[first : first + TOGETHER] if row["text"]]
-        samples = [io.read(manifest.audio_path(places[row["id"]]), rate=bundle.frontend.rate) for row in part]
-        heard = hear(bundle, samples, torch.device("cpu"))
-        for row, words in zip(part, doubts(bundle, heard, [one["text"] for one in part]), strict=True):
-            [steps] = align_all([row["reference"]], [row["text"]])
-            said = [step for step in steps if step.hypothesis]
-            if words is None:
-                unaligned += len(said)
-                continue
-            if [word.text for word in words] != [step.hypothesis for step in said]:
-                raise UserError(f"{row['id']}: the words {[word.text for word in words]} are not those of its text")
-            signs += [[getattr(word, name) for name in SIGNS] for word in words]
-            wrong += [step.kind != "equal" for step in said]
-            owners += [row["id"]] * len(words)
-    values, bad = np.array(signs), np.array(wrong)
-    return {
-        "words": len(bad),
-        "wrong": int(bad.sum()),
-        "unaligned": unaligned,
-        "areas": {
-            name: area_under_curve(values[:, place], bad, utterances=owners)._asdict()
-            for place, name in enumerate(SIGNS)
-        },
+    for one in judge(bundle, manifest, rows, doubts, unit=unit):
+        if one.doubts is None:
+            unaligned += len(one.wrong)
+            continue
+        signs += [[getattr(word, name) for name in SIGNS] for word in one.doubts]
+        wrong += one.wrong
+        owners += [one.id] * len(one.doubts)
+    return Seen(np.array(signs), np.array(wrong), owners, unaligned)
+
+
+def table(seen: Seen, cuts: list[float]) -> dict[str, Any]:
+    """The area of each sign, and what marks by CTC's are worth."""
+    areas = {
+        name: area_under_curve(seen.signs[:, place], seen.wrong, utterances=seen.owners)._asdict()
+        for place, name in enumerate(SIGNS)
     }
+    marks = []
+    for cut in cuts:
+        marked = seen.signs[:, SIGNS.index("ctc")] > cut
+        marks.append({"nats": cut, "marked": int(marked.sum()), "caught": int((marked & seen.wrong).sum())})
+    counts = {"words": len(seen.wrong), "wrong": int(seen.wrong.sum()), "unaligned": seen.unaligned}
+    return counts | {"areas": areas, "marks": marks}
 
 
-def text(name: str, decoder: str, found: dict[str, Any]) -> str:
+def text(name: str, unit: Unit, found: dict[str, Any]) -> str:
     """The table for people."""
-    head = f"{name}/{decoder}: {found['words']} words, {found['wrong']} wrong, {found['unaligned']} not aligned"
+    head = f"{name}: {found['words']} {unit}s, {found['wrong']} wrong, {found['unaligned']} not aligned"
     lines = [head, f"  {'sign':12} {'area':>6}  95 %"]
     for sign, area in found["areas"].items():
         lines.append(f"  {sign:12} {area['value']:6.3f}  {area['ci95'][0]:.3f} to {area['ci95'][1]:.3f}")
+    for one in found["marks"]:
+        precision, recall = one["caught"] / max(one["marked"], 1), one["caught"] / found["wrong"]
+        above = f"  ctc above {one['nats']:.3f} (support below {math.exp(-one['nats']):.0%})"
+        lines.append(f"{above}: {one['marked']} marked, precision {precision:.2f}, recall {recall:.2f}")
     return "\n".join(lines)
 
 

@@ -857,6 +857,46 @@ frames-are-shuffled-into-the-padding: hybrid_asr/attention/diagnosis.py
   tests/attention/test_diagnosis.py::test_shuffling_moves_real_frames_alone_and_keeps_them_all
 - row[:frames] = torch.randperm(frames, generator=torch.Generator().manual_seed(seed))
 + row[:] = torch.randperm(len(row), generator=torch.Generator().manual_seed(seed))
+
+dither-and-dropout-stay-in-evaluation: hybrid_asr/models/bundle.py
+  tests/models/test_bundle.py::test_in_evaluation_nothing_is_drawn
+- self.frontend.eval()
++ self.frontend.train()
+
+doubt-of-the-letter-before: hybrid_asr/attention/doubt.py
+  tests/attention/test_doubt.py::test_a_words_support_is_the_geometric_mean_of_its_labels_posteriors
+- places.append(owners[at - 1])
++ places.append(owners[max(at - 2, 0)])
+
+doubt-belongs-to-the-utterance-before: hybrid_asr/attention/judging.py
+  tests/attention/test_judging.py::test_what_cannot_be_judged_does_not_hide_the_others
+- here = [written[indices[place]] for place in heard.places]
++ here = [written[indices[place]] for place, _ in enumerate(heard.places)]
+
+left-out-words-count-as-wrong-ones: hybrid_asr/attention/judging.py
+  tests/attention/test_judging.py::test_what_was_written_is_wrong_or_right_and_what_was_left_out_is_neither
+- [step.kind != "equal" for step in self.steps if step.hypothesis]
++ [step.kind != "equal" for step in self.steps if step.reference]
+
+threshold-chosen-on-the-test-set: hybrid_asr/pages/doubtful.py
+  tests/pages/test_doubtful.py::test_the_threshold_comes_from_the_validation_set_of_the_same_decoder_and_weights
+- read_utterances(here[0])
++ read_utterances(chosen)
+
+shown-errors-flatter-the-marks: hybrid_asr/pages/doubtful.py
+  tests/pages/test_doubtful.py::test_numbers_are_of_an_even_choice_and_what_is_shown_is_marked_besides
+- judged = [one for one in seen if one.id in sample]
++ judged = seen
+
+equal-numbers-cut-apart: hybrid_asr/scoring/ranking.py
+  tests/scoring/test_ranking.py::test_no_other_cut_has_a_better_f1_and_none_as_good_marks_fewer
+- scores[:-1][ordered[1:] == ordered[:-1]] = -1.0
++ scores[:-1][ordered[1:] == ordered[:-1]] *= 1.0
+
+mark-at-the-first-word-that-is-equal: hybrid_asr/pages/doubtful.py
+  tests/pages/test_doubtful.py::test_a_text_in_segments_is_the_text_with_its_marks
+- place = text.find(step.hypothesis, end)
++ place = text.find(step.hypothesis)
 """
 
 

@@ -4,34 +4,24 @@ import datetime
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from hybrid_asr import __version__
 from hybrid_asr.config.files import to_yaml
 from hybrid_asr.config.schema import plain
-from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.environment import environment
-from hybrid_asr.errors import UserError
 from hybrid_asr.files import write_text
-from hybrid_asr.pages import curves, decodings, hearing, standing
+from hybrid_asr.pages import curves, decodings, standing
 from hybrid_asr.pages.by_length import LEAST, rates_by_length
 from hybrid_asr.pages.charts import Drawing
 from hybrid_asr.pages.epochs import find_epochs
 from hybrid_asr.pages.kit import Note, attempt, render
-from hybrid_asr.pages.sound import Clip, Sounds
 from hybrid_asr.pages.sweeps import find_sweeps
-from hybrid_asr.run import Run, RunConfig, set_paths
-from hybrid_asr.scoring.rows import UtteranceScore
+from hybrid_asr.pages.utterances import Shown, of_audio
+from hybrid_asr.run import Run, RunConfig
 from hybrid_asr.training.status import tell
 
 LINES = 4  # of a chart
-
-
-class Pictures(NamedTuple):
-    """What the page's script draws, utterance by utterance, and what must be said of it."""
-
-    utterances: list[dict[str, Any]]
-    notes: list[str]
 
 
 def refresh(run: Run, *, depth: Literal["quick", "full"] = "full") -> Path | None:
@@ -96,32 +86,27 @@ def _without_config(why: Note) -> dict[str, Any]:
 
 
 def _of_decodings(run: Run, cfg: RunConfig, depth: Literal["quick", "full"]) -> dict[str, Any]:
-    """The table, and of one decoding the utterances; with their sound and pictures unless the page is a quick one."""
+    """The table, and of one decoding the utterances; with what needs model and audio unless the page is a quick one."""
     table = attempt(lambda: decodings.find_decodings(run, cfg))
     sweeps = attempt(lambda: find_sweeps(run))
     chosen = table if isinstance(table, Note) else decodings.choose(table, cfg)
     scored = decodings.utterances_of(chosen)
-    values: dict[str, Any] = {"table": table, "chosen": chosen, "worst": scored, "sounds": {}, "pictures": scored}
-    values |= {"sweeps": sweeps, "lengths": None}
-    if isinstance(chosen, Note) or isinstance(scored, Note):
+    values: dict[str, Any] = {"table": table, "chosen": chosen, "worst": scored, "sweeps": sweeps}
+    values |= {"sounds": {}, "pictures": scored, "doubtful": scored, "lengths": None}
+    if isinstance(table, Note) or isinstance(chosen, Note) or isinstance(scored, Note):
         return values
     values["worst"] = attempt(lambda: decodings.worst(scored, chosen.metric))
-    values["lengths"] = attempt(lambda: _by_length([] if isinstance(table, Note) else table, chosen))
+    values["lengths"] = attempt(lambda: _by_length(table, chosen))
     if depth == "quick":
-        why = "Pictures and sound are made when the training has ended, and by hybrid-asr decode."
-        return values | {"pictures": Note(why), "sounds": Note(why)}
-    sounds = attempt(lambda: _sounds(cfg, chosen.set_name))
-    if isinstance(sounds, Note):
-        return values | {"pictures": sounds, "sounds": sounds}
-    pictures = attempt(lambda: _pictures(run, chosen, scored, sounds))
+        why = Note("Pictures, sound and doubtful words come when the training has ended, and by hybrid-asr decode.")
+        return values | {"pictures": why, "sounds": why, "doubtful": why}
     listed = [] if isinstance(values["worst"], Note) else [one.id for one in values["worst"]]
-    drawn = [] if isinstance(pictures, Note) else [one["id"] for one in pictures.utterances]
-    clips = {key: _clip(sounds, key) for key in dict.fromkeys([*drawn, *listed])}
-    return values | {"pictures": pictures, "sounds": clips}
+    return values | of_audio(run, cfg, Shown(table, chosen, scored, listed))
 
 
 def _without_decodings(why: Note) -> dict[str, Any]:
-    return {"table": why, "chosen": why, "worst": why, "sounds": {}, "pictures": why, "sweeps": [], "lengths": None}
+    parts = ("table", "chosen", "worst", "pictures", "doubtful")
+    return dict.fromkeys(parts, why) | {"sounds": {}, "sweeps": [], "lengths": None}
 
 
 def _by_length(table: Sequence[decodings.Decoding | decodings.Damaged], chosen: decodings.Decoding) -> Drawing | None:
@@ -129,39 +114,3 @@ def _by_length(table: Sequence[decodings.Decoding | decodings.Damaged], chosen: 
     here = [one for one in table if isinstance(one, decodings.Decoding) and one.set_name == chosen.set_name]
     here.sort(key=lambda one: one.decoder != chosen.decoder)
     return rates_by_length({one.decoder: decodings.read_utterances(one) for one in here[:LINES]}, chosen.metric)
-
-
-def _sounds(cfg: RunConfig, set_name: str) -> Sounds:
-    return Sounds(Manifest.read(set_paths(cfg, [set_name])[set_name], audio="unchecked"))
-
-
-def _clip(sounds: Sounds, key: str) -> Clip:
-    found = attempt(lambda: sounds.clip(key))
-    return Clip("", found.text) if isinstance(found, Note) else found
-
-
-def _pictures(run: Run, chosen: decodings.Decoding, rows: Sequence[UtteranceScore], sounds: Sounds) -> Pictures:
-    """The chosen utterances as the model hears them now."""
-    bundle, weights = run.bundle()
-    bundle.eval()
-    notes = []
-    if weights != chosen.weights:
-        notes.append("The model has changed since this decoding: the pictures show what it makes of the old texts.")
-    by_id = {row.id: row for row in rows}
-    seconds = {key: sounds.seconds(key) for key in by_id if sounds.has(key)}
-    found, left = [], hearing.BUDGET
-    keys = hearing.choose_utterances(rows, seconds, chosen.metric)
-    for place, key in enumerate(keys):
-        row, counts = by_id[key], by_id[key].counts(chosen.metric)
-        share = left // (len(keys) - place)  # what one leaves, the others may take
-        try:
-            drawn = hearing.picture(bundle, sounds.read(key, bundle.frontend.rate), row.hypothesis, budget=share)
-        except UserError as error:
-            notes.append(str(error))
-            continue
-        title = {"id": key, "reference": row.reference, "text": row.hypothesis, "errors": counts.errors}
-        found.append(title | drawn)
-        left -= sum(len(layer["values"]) for kind in drawn["attentions"] for layer in kind["layers"])
-    if not found:
-        raise UserError(notes[-1] if notes else f"no utterance of at most {hearing.LONGEST_S:g} s has a text to draw")
-    return Pictures(found, notes)

@@ -28,7 +28,7 @@ class Sounds:
     """The audio files of a set, for clips of `budget` characters together."""
 
     def __init__(self, manifest: Manifest, *, budget: int = BUDGET):
-        self._manifest = manifest
+        self.manifest = manifest
         self._places = {utterance.id: place for place, utterance in enumerate(manifest)}
         self._left = budget
 
@@ -38,12 +38,12 @@ class Sounds:
 
     def seconds(self, key: str) -> float:
         """How long an utterance is."""
-        return float(self._manifest.durations[self._places[key]])
+        return float(self.manifest.durations[self._places[key]])
 
     def read(self, key: str, rate: int) -> Float32[np.ndarray, " samples"]:
         """The samples of an utterance. Raises UserError that names a bad file."""
-        utterance = self._manifest[self._places[key]]
-        path = self._manifest.audio_path(self._places[key])
+        utterance = self.manifest[self._places[key]]
+        path = self.manifest.audio_path(self._places[key])
         return io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=rate)
 
     def clip(self, key: str) -> Clip:

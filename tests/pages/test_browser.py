@@ -1,5 +1,6 @@
 """The page in headless Chromium: it opens the file, plays it and switches heads, on wide and on narrow screens."""
 
+import json
 import re
 import shutil
 import time
@@ -250,4 +251,33 @@ def test_a_page_without_pictures_is_silent_too(browser, copy):
     refresh(Run(copy))
     show(browser, copy, width=400)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+    no_complaint(browser)
+
+
+def test_doubtful_words_are_seen_and_heard_of_and_stay_texts(browser, copy, tones):
+    """One written word of each utterance is a tag that nobody said: it is marked, and made no part of the page."""
+    from hybrid_asr.pages.run_page import refresh
+
+    path = copy / "decode/test/joint/hypotheses.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row["text"] = " ".join(["<i>", *row["reference"].split()[1:]])
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    refresh(Run(copy))
+    show(browser, copy)
+    drawn = read(copy).json["pictures"]
+    for place, one in enumerate(drawn):
+        Select(browser.find_element(By.ID, "utterance")).select_by_value(str(place))
+        until(browser, "document.getElementById('picture').ariaLabel.startsWith(arguments[0])", one["id"])
+        marks = browser.find_elements(By.CSS_SELECTOR, "#written .doubt")
+        assert [mark.text for mark in marks] == [part for part, mark in one["written"] if mark] and "<i>" in one["text"]
+        assert marks[0].text == "<i>" and re.fullmatch(r"doubtful: CTC support .* %", marks[0].get_attribute("title"))
+        whole = browser.find_element(By.ID, "written").get_attribute("textContent")
+        assert re.sub(r" \(doubtful: CTC support [^)]*\)", "", whole) == one["text"]
+    in_the_list = browser.find_elements(By.CSS_SELECTOR, "ol.worst .doubt")
+    line = "return [...document.querySelectorAll('.doubt')].map((one) => getComputedStyle(one).textDecorationStyle)"
+    assert len(in_the_list) >= len(rows) and set(browser.execute_script(line)) == {"wavy"}, "also without colours"
+    assert not browser.find_elements(By.TAG_NAME, "i")
+    sounds = browser.find_elements(By.CSS_SELECTOR, "#errors td audio")
+    assert sounds and all(one.get_attribute("src").startswith("data:audio/") for one in sounds)
     no_complaint(browser)

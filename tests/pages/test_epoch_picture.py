@@ -10,7 +10,6 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.align import LabelSpan
 from hybrid_asr.pages.epoch_picture import draw_epoch, row_names
 from hybrid_asr.pages.listening import END
-from hybrid_asr.run import Run
 
 DARKEST = (8, 48, 107)  # the colour of a weight of 1
 
@@ -75,10 +74,7 @@ def test_letters_without_a_font_and_signs_of_mathematics_are_no_trouble(tmp_path
     assert not [one for one in recwarn if "Glyph" in str(one.message)]
 
 
-def test_a_real_model_s_utterances_are_kept_from_short_to_long_with_all_their_weights(trained, tones):
-    bundle, _ = Run(trained).bundle()
-    bundle.frontend.eval()
-    bundle.model.eval()
+def test_a_real_model_s_utterances_are_kept_from_short_to_long_with_all_their_weights(bundle, tones):
     manifest = Manifest.read(tones / "valid.jsonl")
     places = choose(manifest, 8)
     found = diagnose(bundle, manifest, places, torch.device("cpu"), keep=evenly(manifest, places, 3))

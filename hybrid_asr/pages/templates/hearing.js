@@ -25,6 +25,15 @@ const byId = (id) => document.getElementById(id);
 const stored = (id) => (byId(id) ? JSON.parse(byId(id).textContent) : null);
 const seen = (piece) => piece.replaceAll(" ", "␣") || "∅";
 
+// A part of a text that may be wrong, with what CTC thinks of it; also for those who cannot see the line.
+function doubtful(text, mark) {
+  const part = Object.assign(document.createElement("span"), { className: "doubt", textContent: text, title: `doubtful: ${mark}` });
+  const told = Object.assign(document.createElement("span"), { className: "visually-hidden", textContent: ` (doubtful: ${mark})` });
+  const both = document.createElement("span");
+  both.append(part, told);
+  return both;
+}
+
 function sounds() {
   const uris = stored("sounds") || {};
   for (const audio of document.querySelectorAll("audio[data-sound]")) audio.src = uris[audio.dataset.sound];
@@ -76,7 +85,7 @@ class Hearing {
     };
     this.one = one;
     byId("said").textContent = one.reference;
-    byId("written").textContent = one.text;
+    byId("written").replaceChildren(...one.written.map(([text, mark]) => (mark ? doubtful(text, mark) : document.createTextNode(text))));
     byId("hearing-notes").replaceChildren(...one.notes.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
     byId("hearing-notes").hidden = !one.notes.length;
     const uri = this.uris[one.id];
