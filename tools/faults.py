@@ -622,8 +622,8 @@ rows-of-a-piece-mixed-up: hybrid_asr/encoding.py
 
 attention-of-padding-is-measured: hybrid_asr/attention/measures.py
   tests/attention/test_measures.py::test_a_batch_is_the_plain_formulas_whatever_stands_in_the_padding
-- weights.double() * (row_real[:, :, None] & frame_real[:, None])[:, None, None]
-+ weights.double()
+- real = (row_real[:, :, None] & frame_real[:, None])[:, None, None]
++ real = 1.0
 
 neighbours-overlap: hybrid_asr/attention/measures.py
   tests/attention/test_measures.py::test_a_batch_is_the_plain_formulas_whatever_stands_in_the_padding
