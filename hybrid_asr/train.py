@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hybrid_asr.audio.augment import SpecAugment
+from hybrid_asr.audio.augment import SpecAugment, describe
 from hybrid_asr.audio.features import GlobalStatistics
 from hybrid_asr.config.compose import COMMAND_LINE, compose, digest
 from hybrid_asr.config.schema import plain
@@ -19,16 +19,14 @@ from hybrid_asr.data.check import LabelCounts, check_training, label_counts
 from hybrid_asr.data.dataset import build_loader
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import Planner
-from hybrid_asr.decoders import ALL, load_decoder, refuse_unserved, valid_decoder
+from hybrid_asr.decoders import ALL
 from hybrid_asr.encoding import pad_audio, read_ahead
 from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import decoder_for, evaluate, gather
 from hybrid_asr.files import remove_unfinished
 from hybrid_asr.memory import keep_freed_memory
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.epoch_picture import draw_epoch
 from hybrid_asr.pages.run_page import refresh
-from hybrid_asr.reports import score_items
 from hybrid_asr.run import Run, RunConfig, RunError, default_folder, signature
 from hybrid_asr.stream import dataset, least_table, planner, shortest_audio, training_set
 from hybrid_asr.text.normalise import normalise
@@ -48,8 +46,8 @@ from hybrid_asr.training.start import freeze, take_weights
 from hybrid_asr.training.status import State, StatusFile
 from hybrid_asr.training.unreadable import Unreadable
 from hybrid_asr.training.watch import build_progress
+from hybrid_asr.validation import Validation
 
-VALID_BATCH_S = 120.0  # seconds of audio, with padding, that validation decodes at once
 STATISTICS_BATCH = 16  # utterances that global statistics read at once
 
 
@@ -261,7 +259,7 @@ class Training:
         size = sum(weight.numel() for weight in self.bundle.model.parameters())
         say(
             f"model: {size:,} parameters, {self.bundle.tokenizer.size} units; "
-            f"augmentation: {describe_augmentation(self.cfg)}"
+            f"augmentation: {describe(self.cfg.augment)}"
         )
         say(f"first epoch: {self.planner.plan(0).statistics.text()}")
         if module.first_step:
@@ -301,11 +299,13 @@ class Training:
             unreadable=Unreadable(int(cfg.data.unreadable_share * len(self.train_set)), say),
             steps_per_epoch=self.planner.steps,
         )
+        watch = self._watch(status, partial(show_picture, loggers, "attention/leading_head"))
+        validation = Validation(cfg, self.bundle, self.valid_set, self.planner, watch)
         keeper = SaveAndValidate(
             checkpoints=self.checkpoints,
             progress=progress,
-            validate=self._validator(status, partial(show_picture, loggers, "attention/leading_head")),
-            metric=f"valid.{self._valid_name()}.{cfg.metric}",
+            validate=validation,
+            metric=validation.metric,
             every=cfg.trainer.valid_every,
             minutes=cfg.trainer.save_minutes,
             signature=self.signature,
@@ -351,15 +351,8 @@ class Training:
             say(progress.unreadable.text())
         return None
 
-    def _valid_name(self) -> str:
-        return valid_decoder(self.cfg.trainer.valid_decoder, self.bundle)
-
-    def _validator(self, status: StatusFile, show: Show):
-        """Decode the validation set with the weights as they are, and look at attention."""
-        name = self._valid_name()
-        settings = load_decoder(name, plain(self.cfg))
-        refuse_unserved(settings, self.bundle)
-        decoder = decoder_for(self.bundle, settings)
+    def _watch(self, status: StatusFile, show: Show) -> AttentionWatch:
+        """What looks at attention with each validation, and goes on where an earlier process stopped."""
         steps = self.planner.steps
         pictures = AttentionPictures(self.run.attention_folder, draw=draw_epoch, show=show, steps_per_epoch=steps)
         watch = AttentionWatch(
@@ -372,31 +365,7 @@ class Training:
         )
         if is_first():
             watch.continue_from(0 if self.state is None else self.state["step"] // steps)
-
-        def validate(module: SpeechModule, epoch: int) -> dict[str, float]:
-            trainer = module.trainer
-            mine = evaluate(
-                self.bundle,
-                decoder,
-                self.valid_set,
-                device=module.device,
-                batch_seconds=VALID_BATCH_S,
-                rank=trainer.global_rank,
-                ranks=trainer.world_size,
-            )
-            report = score_items(gather(mine).items, self.cfg.metric)
-            say(
-                f"epoch {epoch}: valid WER {report.wer:.2%}, CER {report.cer:.2%} ({name}); "
-                f"plan: {self._plan_text(epoch)}"
-            )
-            rates = {f"valid.{name}.wer": report.wer, f"valid.{name}.cer": report.cer, f"valid.{name}.ser": report.ser}
-            looks = watch.look(self.bundle, module.device, epoch) if is_first() else {}
-            return rates | looks | self.planner.plan(epoch - 1).statistics.row()
-
-        return validate
-
-    def _plan_text(self, epoch: int) -> str:
-        return self.planner.plan(epoch - 1).statistics.text()
+        return watch
 
     def _finish(self) -> None:
         """Average the chosen checkpoints into model.pt."""
@@ -408,19 +377,3 @@ class Training:
         if best is not None and best.error is not None:
             say(f"best epoch: {best.epoch} with valid {self.cfg.metric.upper()} {best.error:.2%}")
         say(f"decode with: hybrid-asr decode {shlex.quote(str(self.run.folder))} --sets valid,test --decoders {ALL}")
-
-
-def describe_augmentation(cfg: RunConfig) -> str:
-    """What of the augmentation is on, so that it cannot be off unnoticed."""
-    augment, spec = cfg.augment, cfg.augment.spec
-    speeds = (
-        f"speeds {', '.join(f'{speed:g}' for speed in augment.speeds)}" if len(augment.speeds) > 1 else "speeds off"
-    )
-    joins = f"joins {augment.join_share:.0%} up to {augment.join_max_s:g} s" if augment.join_share else "joins off"
-    masks = (
-        f"masks {spec.time_masks} x {spec.time_width} frames and {spec.freq_masks} x {spec.freq_width} bins "
-        f"from epoch {spec.from_epoch + 1}"
-        if spec.time_masks or spec.freq_masks
-        else "masks off"
-    )
-    return f"{speeds}; {joins}; {masks}"

@@ -48,6 +48,20 @@ class AugmentConfig:
     spec: SpecAugmentConfig = SpecAugmentConfig()
 
 
+def describe(cfg: AugmentConfig) -> str:
+    """What is on, in a line, so that nothing can be off unnoticed."""
+    spec = cfg.spec
+    speeds = f"speeds {', '.join(f'{speed:g}' for speed in cfg.speeds)}" if len(cfg.speeds) > 1 else "speeds off"
+    joins = f"joins {cfg.join_share:.0%} up to {cfg.join_max_s:g} s" if cfg.join_share else "joins off"
+    masks = (
+        f"masks {spec.time_masks} x {spec.time_width} frames and {spec.freq_masks} x {spec.freq_width} bins "
+        f"from epoch {spec.from_epoch + 1}"
+        if spec.time_masks or spec.freq_masks
+        else "masks off"
+    )
+    return f"{speeds}; {joins}; {masks}"
+
+
 class MaskCounts(NamedTuple):
     """What was masked: the share of the batch's real frames, and the mean share of the bins of an utterance."""
 

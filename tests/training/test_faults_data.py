@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-import hybrid_asr.train
+import hybrid_asr.validation
 from hybrid_asr.data.check import label_counts
 from hybrid_asr.data.dataset import SpeechDataset, WorkerError, build_loader
 from hybrid_asr.data.manifest import Manifest
@@ -70,7 +70,7 @@ def corpus(tmp_path):
 
 def taken_away(monkeypatch, file, epoch: int = 1) -> None:
     """Let a sound file vanish while epoch `epoch` is validated."""
-    evaluate, calls = hybrid_asr.train.evaluate, []
+    evaluate, calls = hybrid_asr.validation.evaluate, []
 
     def losing(*arguments, **options):
         calls.append(1)
@@ -78,7 +78,7 @@ def taken_away(monkeypatch, file, epoch: int = 1) -> None:
             os.replace(file, file.with_suffix(".away"))
         return evaluate(*arguments, **options)
 
-    monkeypatch.setattr(hybrid_asr.train, "evaluate", losing)
+    monkeypatch.setattr(hybrid_asr.validation, "evaluate", losing)
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import hybrid_asr.train
+import hybrid_asr.validation
 from hybrid_asr.cli import main
 from hybrid_asr.models.bundle import read_torch
 from hybrid_asr.run import Run
@@ -34,7 +35,8 @@ def assert_equal(run, whole):
 
 def signalled(monkeypatch, name: str, times: int = 1) -> None:
     """Let the function `name` of the training begin with SIGTERM, the first time that it is called."""
-    function, left = getattr(hybrid_asr.train, name), [times]
+    module = next(one for one in (hybrid_asr.train, hybrid_asr.validation) if hasattr(one, name))
+    function, left = getattr(module, name), [times]
 
     def with_signal(*arguments, **options):
         while left[0]:
@@ -42,7 +44,7 @@ def signalled(monkeypatch, name: str, times: int = 1) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return function(*arguments, **options)
 
-    monkeypatch.setattr(hybrid_asr.train, name, with_signal)
+    monkeypatch.setattr(module, name, with_signal)
 
 
 def test_sigterm_while_validating_saves_and_goes_on(whole, tones, tmp_path, monkeypatch, capsys):
