@@ -10,10 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """cli > study > launch > prepare, train, show, exchange > decode, validation > decoders, reports,
-    show_attention > pages > sweep > recogniser, replay > stream > run > training > evaluation > one_pass > attention > encoding > room
-    > aligning > long_form, words, vocabulary > convert > data, decoding > models > nn > losses > scoring > audio
-    > text > lengths
-    > config > environment > files > lock, memory > errors"""
+    show_attention > pages > sweep > recogniser, replay > stream > run > training > evaluation > one_pass > attention
+    > encoding > room > aligning > long_form, words, vocabulary > convert > data, decoding > models > nn > losses
+    > scoring > audio > text > lengths > config > environment > files > lock, memory > errors"""
 DEPTH = {name.strip(): depth for depth, names in enumerate(ORDER.split(">")) for name in names.split(",")}
 ROOMS = {
     "lightning": {"training"},
