@@ -57,6 +57,8 @@ def refuse_inexpressible(bundle: Bundle, cfg: ModelConfig) -> None:
         wanted.append(("model.encoder.positions", encoder.positions, "relative"))
         wanted.append(("model.encoder.norm", encoder.norm, "batch"))
         wanted.append(("model.encoder.final_norm", encoder.final_norm, "layer"))
+    else:
+        wanted.append(("model.encoder.positions", encoder.positions, "sinusoidal"))
     if bundle.model.decoder is not None:
         wanted.append(("model.decoder.dim", decoder.dim, encoder.dim))
         wanted.append(("model.decoder.norm_eps", decoder.norm_eps, EPS))

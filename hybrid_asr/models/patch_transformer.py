@@ -42,10 +42,8 @@ class PatchTransformerConfig(TransformerSizes):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.positions == "rotary" and self.dim % (2 * self.heads):
-            raise ValueError(
-                f"dim {self.dim} must be a multiple of 2 x heads = {2 * self.heads}: rotary positions turn pairs"
-            )
+        if self.positions == "rotary":
+            self.check_turns()
         if self.neighbours and self.neighbours % 2 == 0:
             raise ValueError(f"neighbours {self.neighbours} must be odd, as many on each side, or 0")
         for what in ("frames", "bins"):

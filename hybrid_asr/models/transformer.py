@@ -35,17 +35,31 @@ class TransformerSizes:
                 f"dim {self.dim} must be a multiple of heads {self.heads}, and even: sine and cosine make pairs"
             )
 
+    def check_turns(self) -> None:
+        """Raise ValueError where rotary positions have no pairs to turn."""
+        if self.dim % (2 * self.heads):
+            raise ValueError(
+                f"dim {self.dim} must be a multiple of 2 x heads = {2 * self.heads}: rotary positions turn pairs"
+            )
+
 
 @config
 class TransformerConfig(TransformerSizes):
     """Sizes of a Transformer encoder; `channels` are those of the convolutional front end.
 
-    `input`: `conv` subsamples by 4, `linear` keeps every frame. `norm_eps: 1e-12` is ESPnet's.
+    `input`: `conv` subsamples by 4, `linear` keeps every frame. `norm_eps: 1e-12` is ESPnet's. `positions`:
+    `sinusoidal`, added to what is heard, or `rotary`, between queries and keys.
     """
 
     kind: Literal["transformer"] = "transformer"
     channels: Annotated[int, Field(gt=0)]
     input: Literal["conv", "linear"] = "conv"
+    positions: Literal["sinusoidal", "rotary"] = "sinusoidal"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.positions == "rotary":
+            self.check_turns()
 
 
 class TransformerLayer(nn.Module):
@@ -71,7 +85,7 @@ class TransformerLayer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Subsampling by 4 or a linear layer, sinusoidal positions, pre-norm Transformer layers (Dong et al., 2018)."""
+    """Subsampling by 4 or a linear layer, positions, pre-norm Transformer layers (Dong et al., 2018)."""
 
     def __init__(self, cfg: TransformerConfig, features: int):
         super().__init__()
@@ -79,6 +93,7 @@ class Transformer(nn.Module):
         self.subsampling = build_subsampling(cfg.input, features, cfg.dim, channels=cfg.channels, activation="relu")
         self.stride = self.subsampling.stride
         self.dropout = Dropout(cfg.dropout)
+        self.rotation = Rotation(cfg.dim // cfg.heads) if cfg.positions == "rotary" else None
         self.layers = nn.ModuleList(TransformerLayer(cfg) for _ in range(cfg.layers))
         self.norm = nn.LayerNorm(cfg.dim, eps=cfg.norm_eps)
 
@@ -88,8 +103,10 @@ class Transformer(nn.Module):
 
     def forward(self, features: Features) -> Encoded:
         x, frames = self.subsampling(features.values, features.frames)
-        x = self.dropout(x * self.width**0.5 + sinusoids(x.shape[1], self.width, x))
+        x = x * self.width**0.5
+        table = None if self.rotation is None else self.rotation.table(x.shape[1], x)
+        x = self.dropout(x if table is not None else x + sinusoids(x.shape[1], self.width, x))
         look = valid_mask(frames, x.shape[1])[:, None, None]
         for layer in self.layers:
-            x = layer(x, look)
+            x = layer(x, look, rotation=self.rotation, table=table)
         return Encoded(self.norm(x), frames)

@@ -18,6 +18,7 @@ from hybrid_asr.models.hybrid import HybridModel, ModelConfig, Outputs, build_mo
 from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
 from hybrid_asr.models.patch_transformer import PatchTransformerConfig
 from hybrid_asr.models.plugin import PluginConfig
+from hybrid_asr.models.transformer import TransformerConfig
 from hybrid_asr.nn.attention_kinds import AdditiveConfig, DotConfig, FixedConfig, LocationConfig, MultiheadConfig
 
 FEATURES, UNITS = 11, 9
@@ -63,6 +64,7 @@ EXAMPLE = PluginConfig(name="example", options={"dim": 12})
 """The encoder and the decoder of docs/plugin_example; tests/models/test_plugin.py holds them to the laws."""
 VARIANTS = {
     "relative": tiny(ConformerConfig, positions="relative"),
+    "rotary": tiny(TransformerConfig, positions="rotary"),
     "sinusoidal": tiny(PatchTransformerConfig, positions="sinusoidal"),
     "neighbours": tiny(PatchTransformerConfig, neighbours=3),
 }
