@@ -6,8 +6,9 @@
 
 Each recipe is trained by `hybrid-asr train` in runs/<corpus>/<recipe>, one thread each, `--together` of them side by
 side. Its control, runs/<corpus>/<recipe>-control, is the same training on transcripts shuffled between utterances: what
-it reaches is what a model reaches that cannot listen. Rates of decoders are those of the test set with what the recipe
-says; what a recipe says was chosen on the validation set. An interrupted comparison goes on where it stopped.
+it reaches is what a model reaches that cannot listen; a quarter of the epochs is enough for it to learn the sentences
+alone. Rates of decoders are those of the test set with what the recipe says; what a recipe says was chosen on the
+validation set. An interrupted comparison goes on where it stopped.
 
 Where the corpus has a lexicon, CTC is decoded with it, too (`lexicon`), and with the words of the training transcripts
 alone (`lexicon of training words`).
@@ -46,6 +47,7 @@ LENGTHS_S = (2, 5, 10, 20)
 BATCH_S = 40
 ROUNDS = 5
 SHUFFLED = "train-shuffled.jsonl"
+SHORTER = 4  # a control has so many times fewer epochs
 CONTROL = ("data.check.infeasible=warn",)  # a long text on short audio is no mistake here
 
 
@@ -102,7 +104,10 @@ def make(corpus: str, name: str, control: bool) -> Iterator[list[str]]:
     more: list[str] = []
     if control:
         shuffle(Path(compose(str(recipe)).tree["data"].get("root", "data"), corpus))
-        more = [f"data.train={corpus}/{SHUFFLED}", *CONTROL]
+        trainer = compose(str(recipe)).tree["trainer"]
+        epochs = max(2, trainer["epochs"] // SHORTER)
+        average = f"trainer.average_count={min(epochs, trainer['average_count'])}"
+        more = [f"data.train={corpus}/{SHUFFLED}", f"trainer.epochs={epochs}", average, *CONTROL]
         if before := starts_from(corpus, name):
             more.append(f"init.from={before}-control")  # its weights have heard no true transcript either
     if not Run(run).model_file.is_file():
