@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-FOLLOWS = 0.5  # monotonicity of the leading head: trained models have 0.8 and more, others less than 0.3
+FOLLOWS = 0.5  # monotonicity of the leading head: trained models have 0.63 and more, untrained ones less than 0.3
 LISTENS = 0.1  # of its monotonicity must be lost where frames are shuffled: location-aware attention moves on by itself
 UNIFORM = 0.9  # entropy, of attention that looks everywhere alike
 STUCK = 0.35  # coverage, of attention that looks at one place
@@ -74,7 +74,8 @@ def describe_chaos(heads: Heads) -> str | None:
     cause, remedy = CAUSES[kind]
     return (
         f"no head follows the speech (head {head + 1} of layer {layer + 1} does best: monotonicity {best:.2f}, entropy "
-        f"{heads.entropy[layer, head]:.2f}; trained models have 0.8 and more): {seen}. Likely: {cause}. Try: {remedy}"
+        f"{heads.entropy[layer, head]:.2f}; most trained models have 0.8 and more): {seen}. Likely: {cause}. "
+        f"Try: {remedy}"
     )
 
 
@@ -101,4 +102,5 @@ class AttentionAlarm:
         if self.told or len(self.lost) < self.patience:
             return None
         self.told = True
-        return f"epoch {epoch}: attention is chaotic, since {len(self.lost)} epochs: {problem}"
+        since = f"in {len(self.lost)} validations, since epoch {self.lost[0]}"
+        return f"epoch {epoch}: attention is chaotic {since}: {problem}"

@@ -87,21 +87,41 @@ class AttentionWatch:
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
-    """The whole lines of an `attention.jsonl`; a last one that a crash has torn is left out."""
-    rows = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
+    """The lines of an `attention.jsonl`; a last one that a crash has torn is left out.
+
+    So is what is damaged, and told: no by-product of hours of training may cost the rest.
+    """
+    rows, damaged = [], 0
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    for line in text.split("\n")[:-1]:
+        row = _parsed(line)
+        if row is None:
+            damaged += 1
+        else:
+            rows.append(row)
+    if damaged:
+        say(f"warning: {file}: {damaged} damaged lines are left out; the training goes on")
     return rows
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    """A line, None where it does not say of which epoch it is or holds what is no table of numbers."""
+    try:
+        row = json.loads(line)
+        tables = [np.array(row[name], dtype=np.float64) for name in Heads._fields if name in row]
+    except (ValueError, TypeError, RecursionError):
+        return None
+    whole = isinstance(row, dict) and isinstance(row.get("epoch"), int) and len({one.shape for one in tables}) <= 1
+    return row if whole and all(one.ndim == 2 for one in tables) else None
 
 
 def _heads(rows: list[dict[str, Any]]) -> Heads:
     """The means of an epoch, as they were when it was written."""
+    layers, heads = np.shape(rows[0][Heads._fields[0]])
+    alike = [row for row in rows if np.shape(row[Heads._fields[0]]) == (layers, heads)]
 
     def mean(name: str) -> np.ndarray:
-        values = np.array([row[name] for row in rows], dtype=np.float64)  # None becomes NaN
+        values = np.array([row[name] for row in alike], dtype=np.float64)  # None becomes NaN
         known = (~np.isnan(values)).sum(0)
         return np.where(known, np.nansum(values, 0) / np.maximum(known, 1), np.nan)
 

@@ -44,4 +44,4 @@ def test_the_alarm_waits_and_is_given_once_until_a_head_follows_again():
     alarm, bad = AttentionAlarm(patience=3), heads([[0.1, 0.2]], 0.99)
     told = [alarm.add(epoch, found) for epoch, found in enumerate([bad, bad, bad, bad, GOOD, bad, bad, bad], 1)]
     assert [place for place, text in enumerate(told, 1) if text] == [3, 8]
-    assert told[2] is not None and told[2].startswith("epoch 3: attention is chaotic, since 3 epochs: ")
+    assert told[2] is not None and told[2].startswith("epoch 3: attention is chaotic in 3 validations, since epoch 1: ")

@@ -11,7 +11,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.pages.epoch_picture import draw_epoch
 from hybrid_asr.run import Run
 from hybrid_asr.training.attention_pictures import AttentionPictures
-from hybrid_asr.training.attention_watch import AttentionWatch, read_rows
+from hybrid_asr.training.attention_watch import AttentionWatch, _heads, read_rows
 from tests.tones import train
 
 SETTINGS = ("trainer.epochs=6", "optim.lr=0.0001")  # learns nothing, so that the alarm is sure
@@ -37,7 +37,7 @@ def test_every_epoch_has_a_line_an_utterance_and_the_leading_head_s_means(alarme
 
 def test_the_alarm_comes_after_the_beginning_and_three_epochs_and_is_kept(alarmed):
     [alarm] = Run(alarmed).status()["alarms"]
-    assert alarm.startswith("epoch 5: attention is chaotic, since 3 epochs: no head follows the speech")
+    assert alarm.startswith("epoch 5: attention is chaotic in 3 validations, since epoch 3: no head follows the speech")
 
 
 def test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_twice(alarmed, tones, tmp_path, capsys):
@@ -55,6 +55,18 @@ def test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_t
     watch.look(bundle, torch.device("cpu"), 6)
     assert len(told) == 1 and not capsys.readouterr().err
     assert file.read_bytes() == (alarmed / "attention.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "damage", ["{}", "5", "\xff", '{"epoch": 2, "monotonicity": [[[1]]]}', '{"epoch": 3, "ent', "[" * 9999]
+)
+def test_damaged_lines_are_left_out_told_of_and_cost_no_others(alarmed, tmp_path, damage, capsys):
+    file = tmp_path / "attention.jsonl"
+    lines = (alarmed / "attention.jsonl").read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([*lines[:10], damage.encode("latin-1") + b"\n", *lines[11:]]))
+    assert read_rows(file) == [json.loads(line) for place, line in enumerate(lines) if place != 10]
+    assert f"{file}: 1 damaged lines are left out" in capsys.readouterr().err
+    assert not np.isnan(_heads([row for row in read_rows(file) if row["epoch"] == 2]).entropy).any()
 
 
 def test_it_can_be_turned_off(tones, tmp_path, capsys):
