@@ -128,6 +128,8 @@ class _Reader:
             line = self._section(order, count, line, highest=order == len(counts))
         if line.text != "\\end\\":
             raise self._error(line, f"'\\end\\' should stand here, not '{line.text[:40]}'")
+        if END not in self.words:
+            raise ArpaError(f"{self.path}: has no {END}, so that no text could end; estimate it with sentence ends")
         return Ngram(list(self.words), self.log_probs, self.backoffs)
 
     def _counts(self) -> tuple[list[int], _Line]:

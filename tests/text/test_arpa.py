@@ -69,6 +69,11 @@ def test_many_words_at_once_are_each_alone(arpa) -> None:
         assert (alone[0][0], alone[1][0]) == (together[0][place], together[1][place])
 
 
+def test_without_an_end_no_text_could_end(arpa) -> None:
+    with pytest.raises(ArpaError, match="has no </s>, so that no text could end"):
+        arpa(TRIGRAM.replace("</s>", "over"))
+
+
 def test_without_unknown_a_word_that_is_not_there_has_no_probability(arpa) -> None:
     ngram = arpa(TRIGRAM.replace("-1.5\t<unk>\n", "").replace("ngram 1=5", "ngram 1=4"))
     assert ngram.score(["hello"]) == -math.inf and ngram.score(["go"]) > -math.inf
