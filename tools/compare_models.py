@@ -64,6 +64,11 @@ def main() -> int:
     parser.add_argument("--page", type=Path, metavar="FILE")
     parser.add_argument("--results", action="store_true", help="write recipes/<corpus>/results.json")
     options = parser.parse_args()
+    for corpus in options.corpora:
+        known = sorted(path.stem for path in Path("recipes", corpus).glob("*.yaml"))
+        for name in options.recipes or known[:1] or ["*"]:
+            if name not in known:
+                parser.error(f"recipes/{corpus}/{name}.yaml: no such recipe; there are {', '.join(known) or 'none'}")
     rows: list[dict[str, Any]] = []
     for corpus in options.corpora:
         names = options.recipes or sorted(path.stem for path in Path("recipes", corpus).glob("*.yaml"))
@@ -146,7 +151,7 @@ def in_parallel(jobs: Sequence[Any], together: int) -> None:
         for process in [one for one in running if one.poll() is not None]:
             steps = running.pop(process)
             if process.returncode:
-                failed.append(f"{' '.join(process.args[1:])}: status {process.returncode}")
+                failed.append(f"{' '.join(process.args[1:])}: status {process.returncode}, see the .log beside the run")
             else:
                 advance(steps, running)
         time.sleep(1)
@@ -312,4 +317,7 @@ def _percent(rate: float | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"compare_models: {error}")
