@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,6 @@ from hybrid_asr.training.datamodule import SpeechData
 from hybrid_asr.training.each_epoch import EachEpoch
 from hybrid_asr.training.module import SpeechModule, place_seed
 from hybrid_asr.training.process import alone, is_first, say, terminable
-from hybrid_asr.training.progress import duration
 from hybrid_asr.training.start import freeze, take_weights
 from hybrid_asr.training.status import State, StatusFile
 from hybrid_asr.training.unreadable import Unreadable
@@ -323,16 +322,7 @@ class Training:
             ],
             loggers=[metrics, *loggers],
         )
-        loader = partial(
-            build_loader,
-            dataset(cfg, self.bundle, self.train_set),
-            workers=cfg.data.workers,
-            prefetch=cfg.data.prefetch,
-            pin_memory=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),
-            restarts=cfg.data.worker_restarts,
-            warn=say,
-        )
-        data = SpeechData(self.planner, loader, first=first, total=total, accumulation=accumulate)
+        data = SpeechData(self.planner, self._loader(), first=first, total=total, accumulation=accumulate)
         try:
             trainer.fit(module, datamodule=data)
         except Interrupted as stop:
@@ -341,15 +331,21 @@ class Training:
             if isinstance(end.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from end
             raise
-        say(
-            f"trained for {duration(progress.spent())}, {progress.waited_share():.1%} of it waiting for data; "
-            f"{duration(progress.processor_s())} of processor time"
-        )
-        if progress.nonfinite.total:
-            say(f"{progress.nonfinite.total} updates were left out, their loss or gradient not being finite")
-        if progress.unreadable.names:
-            say(progress.unreadable.text())
+        say(progress.summary())
         return None
+
+    def _loader(self) -> Callable[..., Any]:
+        """What makes a loader of the planned batches."""
+        cfg = self.cfg
+        return partial(
+            build_loader,
+            dataset(cfg, self.bundle, self.train_set),
+            workers=cfg.data.workers,
+            prefetch=cfg.data.prefetch,
+            pin_memory=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),
+            restarts=cfg.data.worker_restarts,
+            warn=say,
+        )
 
     def _watch(self, status: StatusFile, show: Show) -> AttentionWatch:
         """What looks at attention with each validation, and goes on where an earlier process stopped."""

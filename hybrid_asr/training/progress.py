@@ -93,6 +93,18 @@ class Progress(L.Callback):
         """The share of that time in which training waited for data."""
         return self.clock.waited / max(self.spent(), 1e-9)
 
+    def summary(self) -> str:
+        """What this process took, and what it left out."""
+        lines = [
+            f"trained for {duration(self.spent())}, {self.waited_share():.1%} of it waiting for data; "
+            f"{duration(self.processor_s())} of processor time"
+        ]
+        if self.nonfinite.total:
+            lines.append(f"{self.nonfinite.total} updates were left out, their loss or gradient not being finite")
+        if self.unreadable.names:
+            lines.append(self.unreadable.text())
+        return "\n".join(lines)
+
     @property
     def halt(self) -> str:
         """Why this training should not go on, if so."""
