@@ -95,7 +95,7 @@ def expected_cost(bundle: Bundle, settings: Sequence[DecodeConfig]) -> Cost:
     the beam (twice as many where search errors are looked for) a dozen float64 a frame; of each utterance some tables
     of hypotheses times labels.
     """
-    frames = 1 / (bundle.frontend.seconds_per_frame * bundle.model.encoder.stride)
+    frames = 1 / bundle.frame_s
     units, width = bundle.tokenizer.size, bundle.model.encoder.width
     beam = 2 * max(plain(one).get("beam", 1) for one in settings)
     return Cost(frames * (64 * 4 * width + 24 * units + 96 * beam), 64.0 * beam * units)

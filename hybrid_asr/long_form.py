@@ -75,7 +75,7 @@ def _encoded(
     total = model.output_length(frontend.frames(len(samples)))
     if total < 1:
         raise DecodeError(f"{len(samples) / frontend.rate:.3f} s of audio are too short to give an encoder frame")
-    second = 1.0 / (frontend.seconds_per_frame * model.encoder.stride)
+    second = 1.0 / bundle.frame_s
     for some in _some(cut(total, max(1, round(piece_s * second)), round(context_s * second))):
         encoded = model.encode(frontend(*_stacked([_heard(bundle, samples, piece, total) for piece in some], device)))
         for piece, row in zip(some, encoded.states, strict=True):

@@ -56,10 +56,9 @@ def labels_of(bundle: Bundle, spans: Sequence[LabelSpan]) -> list[Word]:
 
 
 def _word(bundle: Bundle, text: str, spans: Sequence[LabelSpan]) -> Word:
-    seconds = bundle.frontend.seconds_per_frame * bundle.model.encoder.stride
     return Word(
         text=text,
-        start_s=round(spans[0].start * seconds, 3),
-        end_s=round(spans[-1].end * seconds, 3),
+        start_s=round(spans[0].start * bundle.frame_s, 3),
+        end_s=round(spans[-1].end * bundle.frame_s, 3),
         confidence=round(sum(span.confidence for span in spans) / len(spans), 4),
     )

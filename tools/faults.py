@@ -452,8 +452,8 @@ transcripts-are-html: hybrid_asr/pages/kit.py
 page-times-off-by-the-stride: hybrid_asr/pages/listening.py
   tests/pages/test_hearing.py::test_all_parts_share_the_time_axis_of_the_audio
   tests/pages/test_heat_map.py::test_all_parts_share_one_axis_in_seconds
-- frontend.seconds_per_frame * model.encoder.stride,
-+ frontend.seconds_per_frame,
+- frame_s=bundle.frame_s,
++ frame_s=frontend.seconds_per_frame,
 
 another-head-than-the-chosen-one: hybrid_asr/pages/hearing.py
   tests/pages/test_hearing.py::test_the_page_holds_the_weights_head_by_head_and_a_row_a_label
@@ -850,8 +850,18 @@ the-last-epoch-is-not-on-the-page: hybrid_asr/pages/epochs.py
 
 attention-that-marches-is-taken-for-listening: hybrid_asr/attention/alarms.py
   tests/attention/test_alarms.py::test_what_is_seen_is_told_with_causes_and_remedies
-- follows = (heads.monotonicity >= FOLLOWS) & ~(heads.listening < LISTENS)
-+ follows = heads.monotonicity >= FOLLOWS
+- (follows and not deaf)
++ follows
+
+what-a-decoder-finds-by-content-is-called-marching: hybrid_asr/attention/alarms.py
+  tests/attention/test_alarms.py::test_attention_that_moves_on_by_itself_may_do_so_while_it_listens
+- heads.marching[layer, head] >= FOLLOWS and heads.listening < LISTENS
++ heads.listening < LISTENS
+
+the-nats-of-padding-count: hybrid_asr/attention/diagnosis.py
+  tests/attention/test_diagnosis.py::test_the_nats_are_the_mean_of_an_utterance_s_labels_whoever_stands_beside_it
+- (nats * valid_mask(sizes, labels.shape[1])).sum(1)
++ nats.sum(1)
 
 frames-are-shuffled-into-the-padding: hybrid_asr/attention/diagnosis.py
   tests/attention/test_diagnosis.py::test_shuffling_moves_real_frames_alone_and_keeps_them_all

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 FOLLOWS = 0.5  # monotonicity of the leading head: trained models have 0.63 and more, untrained ones less than 0.3
-LISTENS = 0.1  # of its monotonicity must be lost where frames are shuffled: location-aware attention moves on by itself
+LISTENS = 0.3  # of decoders that march: trained ones have 0.6 and more, those with shuffled states less than 0
 UNIFORM = 0.9  # entropy, of attention that looks everywhere alike
 STUCK = 0.35  # coverage, of attention that looks at one place
 
@@ -38,12 +38,16 @@ CAUSES = {
 
 
 class Heads(NamedTuple):
-    """What is known of each head: means over utterances."""
+    """What is known of each head, means over utterances; and how much of its text the decoder has from the frames.
+
+    `listening` is 1 - (nats a label) / (the same with the frames in random order), NaN where nobody has measured.
+    """
 
     monotonicity: Float[np.ndarray, "layers heads"]
-    listening: Float[np.ndarray, "layers heads"]
+    marching: Float[np.ndarray, "layers heads"]
     entropy: Float[np.ndarray, "layers heads"]
     coverage: Float[np.ndarray, "layers heads"]
+    listening: float
 
     def leading(self) -> tuple[int, int]:
         """Layer and head, from 0, that follow the speech best."""
@@ -52,17 +56,25 @@ class Heads(NamedTuple):
         return int(layer), int(head)
 
 
+PER_HEAD = ("monotonicity", "marching", "entropy", "coverage")  # of Heads: a table each
+
+
 def describe_chaos(heads: Heads) -> str | None:
     """What is wrong with attention of which no head follows the speech; None where one does, or nobody can tell."""
     layer, head = heads.leading()
     best = float(heads.monotonicity[layer, head])
-    follows = (heads.monotonicity >= FOLLOWS) & ~(heads.listening < LISTENS)
-    if np.isnan(best) or follows.any():
+    follows = best >= FOLLOWS
+    deaf = heads.marching[layer, head] >= FOLLOWS and heads.listening < LISTENS
+    if np.isnan(best) or (follows and not deaf):
         return None
     uniform = [place for place, row in enumerate(heads.entropy) if (row >= UNIFORM).all()]
-    if best >= FOLLOWS:
-        still = best - heads.listening[layer, head]
-        kind, seen = "deaf", f"it moves on at its own pace, with the frames in random order as well ({still:.2f})"
+    whose = "no head follows the speech"
+    if follows:
+        kind, marching, whose = "deaf", heads.marching[layer, head], "attention moves on at its own pace"
+        seen = (
+            f"with the frames in random order it moves on as well ({marching:.2f}), and the text is hardly less likely "
+            f"(listening {heads.listening:.2f})"
+        )
     elif len(uniform) == len(heads.entropy):
         kind, seen = "uniform", f"all heads of {_layers(uniform)} are near uniform"
     elif heads.coverage[layer, head] < STUCK:
@@ -73,7 +85,7 @@ def describe_chaos(heads: Heads) -> str | None:
             seen += f"; all heads of {_layers(uniform)} are near uniform"
     cause, remedy = CAUSES[kind]
     return (
-        f"no head follows the speech (head {head + 1} of layer {layer + 1} does best: monotonicity {best:.2f}, entropy "
+        f"{whose} (head {head + 1} of layer {layer + 1} does best: monotonicity {best:.2f}, entropy "
         f"{heads.entropy[layer, head]:.2f}; most trained models have 0.8 and more): {seen}. Likely: {cause}. "
         f"Try: {remedy}"
     )

@@ -11,20 +11,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hybrid_asr.attention.alarms import Heads
-from hybrid_asr.attention.forced import teacher_forced
+from hybrid_asr.attention.alarms import PER_HEAD, Heads
+from hybrid_asr.attention.forced import label_nats, teacher_forced
 from hybrid_asr.attention.measures import Measures, measure
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.align import Alignment, LabelSpan, ctc_align
 from hybrid_asr.encoding import hear
+from hybrid_asr.lengths import valid_mask
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.text.normalise import normalise
 
 LONGEST_S = 20.0  # of the utterances that are looked at
 TOGETHER = 8  # of them
-SHUFFLES = 2  # of the frames, to tell attention that listens from attention that only moves on
+SHUFFLES = 2  # of the frames, to tell a decoder that listens from one whose attention only moves on
 
 
 class Watched(NamedTuple):
@@ -39,15 +40,26 @@ class Watched(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """Measures of some utterances; `watched` are those whose weights were to be kept, from short to long."""
+    """Measures of some utterances; `watched` are those whose weights were to be kept, from short to long.
+
+    `nats` are what a label costs the decoder, the mean over an utterance's, and `nats_shuffled` the same with its
+    frames in random order.
+    """
 
     ids: list[str]
     measures: Measures
+    nats: Float[Tensor, " batch"]
+    nats_shuffled: Float[Tensor, " batch"]
     watched: list[Watched]
 
     def heads(self) -> Heads:
         """What the alarm looks at."""
-        return Heads(*(self.mean(name) for name in Heads._fields))
+        return Heads(*(self.mean(name) for name in PER_HEAD), self.listening)
+
+    @property
+    def listening(self) -> float:
+        """How much of the text the decoder has from the frames' order: 0 nothing, 1 all."""
+        return 1 - float(self.nats.mean() / self.nats_shuffled.mean())
 
     def mean(self, name: str) -> Float[np.ndarray, "layers heads"]:
         """The mean over the utterances that have a number, NaN where none has."""
@@ -56,15 +68,18 @@ class Diagnosis(NamedTuple):
     def row(self) -> dict[str, float]:
         """The means of the leading head, for metrics.csv; what nobody can tell is left out."""
         place = self.heads().leading()
-        found = {f"attention.{name}": float(self.mean(name)[place]) for name in Measures._fields}
-        return {name: value for name, value in found.items() if not np.isnan(value)}
+        found = {name: float(self.mean(name)[place]) for name in Measures._fields} | {"listening": self.listening}
+        return {f"attention.{name}": value for name, value in found.items() if not np.isnan(value)}
 
     def lines(self) -> list[dict[str, Any]]:
         """A line for each utterance with all layers and heads, for attention.jsonl."""
         rounded = {name: value.cpu().numpy().round(4) for name, value in self.measures._asdict().items()}
         return [
-            {"id": name} | {key: _plain(values[place]) for key, values in rounded.items()}
-            for place, name in enumerate(self.ids)
+            {"id": name, "nats": round(nats, 4), "nats_shuffled": round(shuffled, 4)}
+            | {key: _plain(values[place]) for key, values in rounded.items()}
+            for place, (name, nats, shuffled) in enumerate(
+                zip(self.ids, self.nats.tolist(), self.nats_shuffled.tolist(), strict=True)
+            )
         ]
 
 
@@ -104,7 +119,11 @@ def diagnose(
     ids = [name for part in found for name in part.ids]
     measures = Measures(*(torch.cat(parts) for parts in zip(*(one.measures for one in found), strict=True)))
     return Diagnosis(
-        ids, measures, sorted((one for part in found for one in part.watched), key=lambda one: one.seconds)
+        ids,
+        measures,
+        torch.cat([part.nats for part in found]),
+        torch.cat([part.nats_shuffled for part in found]),
+        sorted((one for part in found for one in part.watched), key=lambda one: one.seconds),
     )
 
 
@@ -113,7 +132,8 @@ def _diagnose_batch(
 ) -> Diagnosis | None:
     audio = [_read(bundle, manifest, place) for place in places]
     heard = hear(bundle, audio, device)
-    if bundle.model.decoder is None or heard.encoded is None:
+    decoder = bundle.model.decoder
+    if decoder is None or heard.encoded is None:
         return None
     utterances = [manifest[places[row]] for row in heard.places]
     texts = [torch.tensor(bundle.tokenizer.encode(normalise(one.text, bundle.text.rules))) for one in utterances]
@@ -123,15 +143,20 @@ def _diagnose_batch(
     if heard.posteriors is not None:
         aligned = ctc_align(heard.posteriors, frames, labels, sizes, blank=bundle.tokenizer.blank)
     states = [heard.encoded, *(shuffled_frames(heard.encoded, seed) for seed in range(SHUFFLES))]
-    weights, *others = (teacher_forced(bundle.model.decoder, one, labels, sos=bundle.tokenizer.sos) for one in states)
-    frame_s = bundle.frontend.seconds_per_frame * bundle.model.encoder.stride
+    weights, *others = (teacher_forced(decoder, one, labels, sos=bundle.tokenizer.sos) for one in states)
     middles = ctc_places(aligned, labels)
-    measures = measure(weights, sizes + 1, frames, places=middles, frame_s=frame_s, shuffled=others)
+    measures = measure(weights, sizes + 1, frames, places=middles, frame_s=bundle.frame_s, shuffled=others)
+
+    def cost(encoded: Encoded) -> Float[Tensor, " batch"]:
+        nats = label_nats(decoder, encoded, labels).double()
+        return (nats * valid_mask(sizes, labels.shape[1])).sum(1) / sizes
+
+    nats, *shuffled = (cost(one).cpu() for one in states)
     watched = [
         Watched(
             id=utterances[row].id,
             seconds=len(audio[place]) / bundle.frontend.rate,
-            frame_s=frame_s,
+            frame_s=bundle.frame_s,
             pieces=bundle.tokenizer.pieces(texts[row].tolist()),
             spans=() if (alignment := aligned[row]) is None else alignment.spans,
             weights=weights[row, :, :, : len(texts[row]) + 1, : int(frames[row])].float().cpu().numpy(),
@@ -139,7 +164,8 @@ def _diagnose_batch(
         for row, place in enumerate(heard.places)
         if places[place] in keep
     ]
-    return Diagnosis([one.id for one in utterances], measures, watched)
+    ids = [one.id for one in utterances]
+    return Diagnosis(ids, measures, nats, torch.stack(shuffled).mean(0), watched)
 
 
 def shuffled_frames(encoded: Encoded, seed: int) -> Encoded:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from hybrid_asr.attention.forced import teacher_forced
+from hybrid_asr.attention.forced import label_nats, teacher_forced
 from hybrid_asr.decoding.align import Alignment, ctc_align
 from hybrid_asr.encoding import Heard
 from hybrid_asr.models.bundle import Bundle
@@ -83,8 +83,7 @@ def doubts(bundle: Bundle, heard: Heard, texts: Sequence[str], *, unit: Unit = "
     written = _labels(bundle, texts)
     labels = torch.nn.utils.rnn.pad_sequence(written, batch_first=True).to(encoded.frames.device)
     weights = teacher_forced(decoder, encoded, labels, sos=bundle.tokenizer.sos)
-    nats = -decoder(encoded, labels).log_softmax(-1)[:, :-1].gather(2, labels[..., None])[..., 0]
-    frame_s = bundle.frontend.seconds_per_frame * bundle.model.encoder.stride
+    nats, frame_s = label_nats(decoder, encoded, labels), bundle.frame_s
     placed = _place(bundle, heard, written, unit)
     return [
         None if one is None else _all_signs(one, weights[row], nats[row], frame_s) for row, one in enumerate(placed)

@@ -1,4 +1,4 @@
-"""Attention over the encoder states while a decoder writes a text that is given.
+"""What a decoder sees and thinks of a text that is given.
 
 Axes: B utterances, T' encoder frames, L layers, H heads, R rows (the labels and the end).
 """
@@ -28,3 +28,10 @@ def teacher_forced(
         rows.append(output.attention)  # (L, B, H, T')
         state = output.state
     return torch.stack(rows, dim=3).transpose(0, 1)
+
+
+def label_nats(
+    decoder: Decoder[Any], encoded: Encoded, labels: Int[Tensor, "batch labels"]
+) -> Float[Tensor, "batch labels"]:
+    """Minus the log probability that a decoder gives each label after those before it."""
+    return -decoder(encoded, labels).log_softmax(-1)[:, :-1].gather(2, labels[..., None])[..., 0]

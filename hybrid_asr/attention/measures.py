@@ -26,6 +26,7 @@ class Measures(NamedTuple):
     `coverage` is the share of the time that gets its share of attention, `overlap` how much rows that are no neighbours
     look at the same frames, `entropy` how far a row spreads: 1 is over all frames alike. All three lie in 0 to 1.
     `ctc_distance_s` is how far from a label's place in the CTC alignment its row looks, in seconds, the end left out.
+    `marching` is the monotonicity that is left with the frames in random order.
     """
 
     monotonicity: Measure
@@ -34,7 +35,7 @@ class Measures(NamedTuple):
     overlap: Measure
     entropy: Measure
     ctc_distance_s: Measure
-    listening: Measure
+    marching: Measure
 
 
 def measure(
@@ -59,16 +60,15 @@ def measure(
     def order(one: Weights) -> Measure:
         return torch.where(several, _monotonicity(positions(one), row_real), torch.nan)
 
-    monotonicity = order(weights)
-    lost = [monotonicity - order(one.double() * real) for one in shuffled]
+    left = [order(one.double() * real) for one in shuffled]
     return Measures(
-        monotonicity=monotonicity,
+        monotonicity=order(weights),
         diagonality=torch.where(several, _diagonality(weights, rows, frames, row_real), torch.nan),
         coverage=_coverage(weights, rows, frames),
         overlap=_overlap(weights, row_real),
         entropy=_entropy(weights, rows, frames),
         ctc_distance_s=_distance(weights, places, row_real) * frame_s,
-        listening=torch.stack(lost).mean(0) if lost else torch.full_like(monotonicity, torch.nan),
+        marching=torch.stack(left).mean(0) if left else weights.new_full(weights.shape[:3], torch.nan),
     )
 
 

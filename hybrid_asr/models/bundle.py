@@ -68,6 +68,11 @@ class Bundle:
         except RuntimeError as error:
             raise ValueError(f"'config.model' asks for sizes that no machine holds: {error}") from error
 
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one encoder frame to the next."""
+        return self.frontend.seconds_per_frame * self.model.encoder.stride
+
     def eval(self) -> "Bundle":
         """Turn off what acts in training only (dropout, dither), in place; returns itself."""
         self.frontend.eval()

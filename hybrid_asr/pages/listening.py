@@ -79,7 +79,7 @@ def listen(bundle: Bundle, samples: np.ndarray, labels: Sequence[int]) -> Listen
     return Listened(
         seconds=len(samples) / frontend.rate,
         feature_s=frontend.seconds_per_frame,
-        frame_s=frontend.seconds_per_frame * model.encoder.stride,
+        frame_s=bundle.frame_s,
         raw=frontend.raw(audio, lengths).values[0].cpu().numpy(),
         features=features,
         encoded=encoded,

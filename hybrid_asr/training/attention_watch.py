@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hybrid_asr.attention.alarms import AttentionAlarm, Heads
+from hybrid_asr.attention.alarms import PER_HEAD, AttentionAlarm, Heads
 from hybrid_asr.attention.diagnosis import Diagnosis, choose, diagnose, evenly
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.files import write_text
@@ -21,6 +21,7 @@ from hybrid_asr.training.attention_pictures import AttentionPictures
 from hybrid_asr.training.process import say
 from hybrid_asr.training.settings import TrainerConfig
 
+COSTS = ("nats", "nats_shuffled")  # a number each
 BEGINNING = 0.2  # share of the training in which attention need not follow yet
 
 
@@ -54,7 +55,7 @@ class AttentionWatch:
         kept = [row for row in read_rows(self.file) if row["epoch"] <= epoch]
         if self.file.exists():
             write_text(self.file, "".join(f"{json.dumps(row)}\n" for row in kept), folder="expect")
-        kept = [row for row in kept if row.keys() >= set(Heads._fields)]  # an earlier version measured less
+        kept = [row for row in kept if row.keys() >= {*PER_HEAD, *COSTS}]  # an earlier version measured less
         for number in sorted({row["epoch"] for row in kept}):
             found = self._alarmed(number, _heads([row for row in kept if row["epoch"] == number]))
             if found is not None:
@@ -108,21 +109,23 @@ def _parsed(line: str) -> dict[str, Any] | None:
     """A line, None where it does not say of which epoch it is or holds what is no table of numbers."""
     try:
         row = json.loads(line)
-        tables = [np.array(row[name], dtype=np.float64) for name in Heads._fields if name in row]
+        tables = [np.array(row[name], dtype=np.float64) for name in PER_HEAD if name in row]
+        alone = [np.array(row[name], dtype=np.float64).ndim == 0 for name in COSTS if name in row]
     except (ValueError, TypeError, RecursionError):
         return None
     whole = isinstance(row, dict) and isinstance(row.get("epoch"), int) and len({one.shape for one in tables}) <= 1
-    return row if whole and all(one.ndim == 2 for one in tables) else None
+    return row if whole and all(alone) and all(one.ndim == 2 for one in tables) else None
 
 
 def _heads(rows: list[dict[str, Any]]) -> Heads:
     """The means of an epoch, as they were when it was written."""
-    layers, heads = np.shape(rows[0][Heads._fields[0]])
-    alike = [row for row in rows if np.shape(row[Heads._fields[0]]) == (layers, heads)]
+    layers, heads = np.shape(rows[0][PER_HEAD[0]])
+    alike = [row for row in rows if np.shape(row[PER_HEAD[0]]) == (layers, heads)]
 
     def mean(name: str) -> np.ndarray:
         values = np.array([row[name] for row in alike], dtype=np.float64)  # None becomes NaN
         known = (~np.isnan(values)).sum(0)
         return np.where(known, np.nansum(values, 0) / np.maximum(known, 1), np.nan)
 
-    return Heads(*(mean(name) for name in Heads._fields))
+    nats, shuffled = (np.mean([row[name] for row in alike]) for name in COSTS)
+    return Heads(*(mean(name) for name in PER_HEAD), float(1 - nats / shuffled))

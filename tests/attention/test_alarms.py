@@ -6,10 +6,10 @@ import pytest
 from hybrid_asr.attention.alarms import AttentionAlarm, Heads, describe_chaos
 
 
-def heads(monotonicity, entropy, coverage=0.7, listening=0.6) -> Heads:
+def heads(monotonicity, entropy, coverage=0.7, *, marching=0.1, listening=0.6) -> Heads:
     first = np.array(monotonicity, dtype=float)
-    others = (np.broadcast_to(np.array(values, float), first.shape) for values in (listening, entropy, coverage))
-    return Heads(first, *others)
+    others = (np.broadcast_to(np.array(values, float), first.shape) for values in (marching, entropy, coverage))
+    return Heads(first, *others, listening)
 
 
 GOOD = heads([[0.1, 0.2], [0.3, 0.9]], 0.5)
@@ -17,8 +17,13 @@ GOOD = heads([[0.1, 0.2], [0.3, 0.9]], 0.5)
 
 def test_one_head_that_follows_is_enough():
     assert describe_chaos(GOOD) is None
-    assert describe_chaos(heads([[0.9, 0.7]], 0.5, listening=[[0.0, 0.3]])) is None, "the second one listens"
-    assert describe_chaos(heads([[0.9, 0.7]], 0.5, listening=np.nan)) is None, "nobody can tell"
+
+
+def test_attention_that_moves_on_by_itself_may_do_so_while_it_listens():
+    marching = {"marching": [[0.8, 0.7]], "monotonicity": [[0.9, 0.7]], "entropy": 0.5}
+    assert describe_chaos(heads(**marching, listening=0.6)) is None
+    assert describe_chaos(heads(**marching, listening=np.nan)) is None, "nobody can tell"
+    assert describe_chaos(heads([[0.9, 0.7]], 0.5, marching=[[0.2, 0.9]], listening=0.0)) is None, "found by content"
 
 
 @pytest.mark.parametrize(
@@ -27,7 +32,7 @@ def test_one_head_that_follows_is_enough():
         (heads([[0.1, 0.2], [0.0, 0.1]], 0.99), ("layers 1 and 2 are near uniform", "has not learnt to listen")),
         (heads([[0.1, 0.2]], 0.1, 0.2), ("never looked at", "same frames")),
         (heads([[0.1, 0.2], [0.0, 0.1]], [[0.99, 0.95], [0.4, 0.5]]), ("no order", "layer 1 are near uniform")),
-        (heads([[0.1, 0.8]], 0.5, listening=[[0.5, 0.02]]), ("head 2 of layer 1", "own pace", "(0.78)", "show batch")),
+        (heads([[0.1, 0.8]], 0.5, marching=0.78, listening=0.14), ("own pace (head 2", "(0.78)", "listening 0.14")),
         (heads([[-0.9, 0.2]], 0.4), ("head 2 of layer 1", "monotonicity 0.20", "show batch")),
     ],
 )

@@ -26,7 +26,7 @@ def test_an_untrained_model_is_told_of(bundle, manifest):
     fresh.frontend.load_state_dict(bundle.frontend.state_dict())
     found = diagnose(fresh, manifest, places, CPU)
     assert describe_chaos(found.heads())
-    assert set(found.row()) == {f"attention.{name}" for name in Measures._fields}
+    assert set(found.row()) == {f"attention.{name}" for name in (*Measures._fields, "listening")}
 
 
 def test_a_ctc_model_has_no_attention_to_look_at(bundle, manifest):
@@ -71,6 +71,24 @@ def test_shuffling_moves_real_frames_alone_and_keeps_them_all():
         assert torch.equal(moved[moved[:, 0].argsort()], states[row, :frames])
 
 
-def test_the_order_is_compared_with_that_of_shuffled_frames(bundle, manifest):
-    listening = diagnose(bundle, manifest, choose(manifest, 8), CPU).measures.listening
-    assert listening.isfinite().all() and (listening.abs() > 0.05).any()
+def test_a_decoder_that_finds_its_place_by_content_writes_the_same_of_shuffled_frames_and_looks_elsewhere(
+    bundle, manifest
+):
+    found = diagnose(bundle, manifest, choose(manifest, 8), CPU)
+    assert torch.allclose(found.nats, found.nats_shuffled, rtol=1e-4) and abs(found.listening) < 1e-4
+    assert ((found.measures.marching - found.measures.monotonicity).abs() > 0.05).any()
+
+
+def test_listening_is_the_share_of_the_nats_that_shuffled_frames_cost(bundle, manifest):
+    found = diagnose(bundle, manifest, choose(manifest, 4), CPU)
+    assert found._replace(nats_shuffled=4 * found.nats).listening == pytest.approx(0.75)
+    assert found._replace(nats_shuffled=found.nats / 2).listening == pytest.approx(-1)
+    assert found._replace(nats_shuffled=4 * found.nats).row()["attention.listening"] == pytest.approx(0.75)
+
+
+def test_the_nats_are_the_mean_of_an_utterance_s_labels_whoever_stands_beside_it(bundle, manifest):
+    together = diagnose(bundle, manifest, choose(manifest, 8), CPU)
+    for place, nats in zip(choose(manifest, 8), together.nats.tolist(), strict=True):
+        alone = diagnose(bundle, manifest, [place], CPU)
+        assert float(alone.nats[0]) == pytest.approx(nats, rel=1e-4)
+        assert 0 < nats < 20

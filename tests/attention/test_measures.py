@@ -58,11 +58,10 @@ def test_the_distance_is_that_from_each_label_s_place_in_seconds():
     assert math.isnan(one(weights).ctc_distance_s)
 
 
-def test_listening_is_the_order_that_is_lost_with_the_frames_order():
-    marching = one(diagonal(), shuffled=[diagonal()[None, None, None]])
-    assert marching.listening == 0
-    backwards = diagonal().flip(0)[None, None, None]
-    assert one(diagonal(), shuffled=[diagonal()[None, None, None], backwards]).listening == 1, "the mean of 0 and 2"
+def test_marching_is_the_order_that_is_left_with_shuffled_frames():
+    onwards, backwards = diagonal()[None, None, None], diagonal().flip(0)[None, None, None]
+    assert one(diagonal(), shuffled=[onwards]).marching == 1
+    assert one(diagonal(), shuffled=[onwards, backwards]).marching == 0, "the mean of 1 and -1"
 
 
 def test_a_single_row_tells_nothing_of_order():
@@ -112,7 +111,7 @@ def test_a_batch_is_the_plain_formulas_whatever_stands_in_the_padding(rows, fram
     other[:1, :, :, :rows, :frames] /= other[:1, :, :, :rows, :frames].sum(-1, keepdim=True)
     found = measure(padded, *sizes, places=many, shuffled=[other])
     wanted = plain(weights[0, 0, 0].tolist(), places[0].tolist())
-    wanted["listening"] = wanted["monotonicity"] - plain(other[0, 0, 0, :rows, :frames].tolist(), [])["monotonicity"]
+    wanted["marching"] = plain(other[0, 0, 0, :rows, :frames].tolist(), [])["monotonicity"]
     assert {name: float(value[0]) for name, value in found._asdict().items()} == pytest.approx(wanted, abs=1e-9)
 
 
