@@ -25,6 +25,7 @@ from hybrid_asr.losses import LossConfig
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import ModelConfig
 from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
+from hybrid_asr.nn.attention_kinds import FixedConfig
 from hybrid_asr.text.normalise import TextConfig
 from hybrid_asr.text.tokenizer import TokenizerConfig
 from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints, remove_checkpoints
@@ -59,11 +60,13 @@ class RunConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if self.loss.guide.weight > 0 and not isinstance(self.model.decoder, LstmDecoderConfig):
-            kind = self.model.decoder.kind
+        decoder = self.model.decoder
+        if self.loss.guide.weight > 0 and not isinstance(decoder, LstmDecoderConfig):
             raise ValueError(
-                f"loss.guide.weight needs a decoder of kind 'lstm', model.decoder is '{kind}'; set it to 0"
+                f"loss.guide.weight needs a decoder of kind 'lstm', model.decoder is '{decoder.kind}'; set it to 0"
             )
+        if self.loss.guide.weight > 0 and isinstance(decoder.attention, FixedConfig):
+            raise ValueError("loss.guide.weight: attention of kind 'fixed' looks at one frame by design; set it to 0")
 
 
 # What may change in a run that goes on, since no weight depends on it; devices change only rounding and dropout masks.

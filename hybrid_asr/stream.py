@@ -44,9 +44,14 @@ def least_table(cfg: RunConfig, bundle: Bundle, counts: LabelCounts) -> np.ndarr
 
 
 def shortest_audio(bundle: Bundle) -> float:
-    """The shortest audio, in seconds, of which the encoder makes a frame."""
+    """The shortest audio, in seconds, that fills a frame of the encoder.
+
+    A pyramid makes one of less, filled up with zeros; but where a frame is longer than an utterance, that utterance is
+    one state, and neither CTC nor attention has anything to choose from.
+    """
     front, model = bundle.frontend, bundle.model
-    return float(least_seconds(1, frames=front.frames, output_length=model.output_length, rate=front.rate)[1])
+    first = least_seconds(1, frames=front.frames, output_length=model.output_length, rate=front.rate)[1]
+    return max(float(first), bundle.frame_s)
 
 
 def planner(cfg: RunConfig, bundle: Bundle, manifest: Manifest, counts: LabelCounts) -> Planner:

@@ -209,6 +209,8 @@ class Training:
                 )
             other = Run(place).bundle()[0] if place.is_dir() else Bundle.load(place)
             say(f"starting from {place}\n{take_weights(bundle, other, cfg.init).text()}")
+        elif cfg.init.parts:
+            say("init.parts: nothing is taken, since init.from is empty; all weights are fresh")
         if cfg.features.cmvn == "global":
             bundle.frontend.set_global(self._statistics(bundle))
 

@@ -62,15 +62,28 @@ def test_mistakes_of_training_are_named_and_leave_nothing(tones, tmp_path, capsy
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["patch_frames=90"], "utterances of train are too short for this encoder, which makes its first frame of 0.9"),
+        (["patch_frames=90"], "utterances of train are too short for this encoder, of which one frame takes 0.9"),
         (["patch_frames=12", "stride_frames=12"], "model.encoder.stride_frames: 12 frames of 10 ms put 120 ms between"),
+        (["patch_bins=40"], "model.encoder.patch_bins: 40 bins, and the features have 20; give 20 at most"),
     ],
 )
 def test_patches_that_are_too_large_are_refused_before_training(tones, tmp_path, capsys, settings, message):
     run = tmp_path / "run"
+    settings = ["patch_bins=10", "stride_bins=10", *settings]
     chosen = ["presets.model=patch_transformer_s", "loss.ctc_weight=0.0", *(f"model.encoder.{one}" for one in settings)]
     assert main(words(tones, run, *chosen)) == 2
     assert message in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_a_pyramid_that_is_too_large_is_refused_before_training(tones, tmp_path, capsys):
+    """Its last frame is filled up with zeros, so that even the shortest audio gives one: one state for all of it."""
+    run = tmp_path / "run"
+    chosen = ["presets.model=las", "loss.ctc_weight=0.0", "presets.decode=attention", "model.encoder.joins=[1,50]"]
+    assert main(words(tones, run, *chosen)) == 2
+    told = capsys.readouterr().err
+    assert "utterances of train are too short for this encoder, of which one frame takes 2.00 s" in told
+    assert "train.jsonl:1: utterance '" in told and "joins of a pyramid" in told
     assert not run.exists()
 
 

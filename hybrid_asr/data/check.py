@@ -149,7 +149,7 @@ def check_training(
     """Look for what should stop a training with the set `train` and the `others`, such as "valid" and "test".
 
     `counts` has the label counts of all of them by name, training's as "train"; `least` is the table of
-    `least_seconds`, None for a model without CTC; `shortest` is the shortest audio, in seconds, that gives an encoder
+    `least_seconds`, None for a model without CTC; `shortest` is the shortest audio, in seconds, that fills an encoder
     frame. Raises CheckError where the policy refuses, with everything that it refuses.
     """
     sets = {"train": train, **others}
@@ -235,7 +235,7 @@ def _judge_unheard(
     speeds: Iterable[float],
     policy: CheckConfig,
 ) -> None:
-    """Utterances of which the encoder makes no frame: of a set that is trained on at its speeds."""
+    """Utterances that fill no frame of the encoder: of a set that is trained on at its speeds."""
     speed = max([1.0, *speeds])
     indices = np.flatnonzero(manifest.durations / speed < shortest)
     if not len(indices):
@@ -244,12 +244,12 @@ def _judge_unheard(
     names = "; ".join(f"{manifest.where(i)} lasts {manifest.durations[i]:.2f} s" for i in indices[:SHOWN].tolist())
     share = (manifest.durations < shortest).mean()
     refused = name == "train" and policy.infeasible == "refuse" and share > policy.infeasible_share
-    smaller = "choose an encoder of smaller patches, pyramid or stride (model.encoder)"
+    smaller = "choose an encoder of smaller frames (model.encoder: joins of a pyramid, patch_frames, or another kind)"
     remedy = f"leave them out with data.min_seconds={np.ceil(round(100 * shortest * speed, 6)) / 100:g}, or {smaller}"
     findings.add(
         "refuse" if refused else "warn",
-        f"{len(indices)} of {len(manifest)} utterances of {name} are too short for this encoder{at_speed}, which makes "
-        f"its first frame of {shortest:.2f} s: {names}{' ...' if len(indices) > SHOWN else ''}",
+        f"{len(indices)} of {len(manifest)} utterances of {name} are too short for this encoder{at_speed}, of which "
+        f"one frame takes {shortest:.2f} s: {names}{' ...' if len(indices) > SHOWN else ''}",
         (remedy + (", or allow it with data.check.infeasible=warn" if refused else "; nothing is learnt from them"))
         if name == "train"
         else f"nothing can be recognised in them; remove them, or {smaller}",

@@ -16,7 +16,7 @@ from hybrid_asr.errors import UserError
 from hybrid_asr.files import MISSING, atomic_path, why_unreadable
 from hybrid_asr.models.foreign import cause, check_archive, check_description, check_finite
 from hybrid_asr.models.hybrid import HybridModel, ModelConfig, build_model
-from hybrid_asr.models.patch_transformer import PatchTransformerConfig, check_stride
+from hybrid_asr.models.patch_transformer import PatchTransformerConfig, check_patches
 from hybrid_asr.models.plugin import PluginError
 from hybrid_asr.text.normalise import TextConfig
 from hybrid_asr.text.tokenizer import Tokenizer, restore_tokenizer
@@ -48,7 +48,7 @@ class Bundle:
         frontend = build_features(parse(FeaturesConfig, config["features"], where="config.features"))
         sizes = parse(ModelConfig, config["model"], where="config.model")
         if isinstance(sizes.encoder, PatchTransformerConfig):
-            check_stride(sizes.encoder, frontend.seconds_per_frame)
+            check_patches(sizes.encoder, frontend.seconds_per_frame, frontend.width)
         model = build_model(
             sizes,
             features=frontend.width,

@@ -101,8 +101,16 @@ class PatchTransformer(nn.Module):
         return Encoded(self.norms[1](joined), steps)
 
 
-def check_stride(cfg: PatchTransformerConfig, seconds_per_frame: float) -> None:
-    """Raise UserError where time steps lie more than 80 ms apart: an encoder does not know how long a frame is."""
+def check_patches(cfg: PatchTransformerConfig, seconds_per_frame: float, features: int) -> None:
+    """Raise UserError where time steps lie more than 80 ms apart, or a patch is higher than the spectrogram.
+
+    An encoder does not know how long a frame is, and its configuration not how many features there are.
+    """
+    if cfg.patch_bins > features:
+        raise UserError(
+            f"model.encoder.patch_bins: {cfg.patch_bins} bins, and the features have {features}; "
+            f"give {features} at most"
+        )
     stride_s = cfg.stride_frames * seconds_per_frame
     if stride_s > LONGEST_STRIDE_S + 1e-9:
         raise UserError(

@@ -57,10 +57,11 @@ def _read(number: int, path: Path) -> Epoch | None:
     """A picture; None of a file that is none."""
     from PIL import Image
 
-    content = path.read_bytes()
     try:
+        content = path.read_bytes()
         image = Image.open(io.BytesIO(content), formats=["PNG"])
-    except (OSError, ValueError, Image.DecompressionBombError):
+        image.load()  # one that was cut off opens
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
     title = str(image.info.get("Title", ""))[:MOST_TITLE]
     uri = f"data:image/png;base64,{base64.b64encode(content).decode()}"

@@ -61,7 +61,10 @@ def test_what_is_no_picture_is_left_out(tmp_path):
     fill(tmp_path, [2], png())
     fill(tmp_path, [1], b"\x89PNG\r\n\x1a\nand no more")
     fill(tmp_path, [3], b"")
+    fill(tmp_path, [4], png(side=40)[:-1500])
     (tmp_path / "notes.png").write_bytes(png())
+    picture_file(tmp_path, 5).mkdir()
+    picture_file(tmp_path, 6).symlink_to(tmp_path / "gone.png")
     assert [one.number for one in find_epochs(tmp_path).shown] == [2]
     assert find_epochs(tmp_path / "nowhere").there == 0
 

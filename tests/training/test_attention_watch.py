@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from hybrid_asr.data.manifest import Manifest
@@ -73,3 +74,13 @@ def test_it_can_be_turned_off(tones, tmp_path, capsys):
     assert train(tones, tmp_path / "run", *SETTINGS, "trainer.epochs=4", "trainer.attention_utterances=0") == 0
     assert "attention" not in (tmp_path / "run" / "metrics.csv").read_text().replace("train.attention", "")
     assert not (tmp_path / "run" / "attention.jsonl").exists()
+
+
+def test_a_set_without_an_utterance_short_enough_is_told_of(alarmed, tmp_path, capsys):
+    soundfile.write(tmp_path / "long.wav", np.zeros(int(20.5 * 8000), np.float32), 8000)
+    line = {"id": "long", "audio": "long.wav", "duration_s": 20.5, "text": "a"}
+    (tmp_path / "valid.jsonl").write_text(json.dumps(line) + "\n")
+    cfg, manifest = Run(alarmed).read_config(), Manifest.read(tmp_path / "valid.jsonl")
+    pictures = AttentionPictures(tmp_path / "attention", draw=draw_epoch, show=print, steps_per_epoch=7)
+    AttentionWatch(cfg.trainer, cfg.model.decoder, tmp_path / "a", manifest, pictures=pictures, alarms=print)
+    assert "no validation utterance is at most 20 s long: attention is neither" in capsys.readouterr().err

@@ -72,6 +72,9 @@ def test_sampling_is_a_function_of_its_place(run):
 def test_guidance_of_a_decoder_that_cannot_show_its_weights_is_refused(tones, tmp_path, capsys):
     assert train(tones, tmp_path / "run", "loss.guide.weight=1.0") == 2
     assert "loss.guide.weight needs a decoder of kind 'lstm'" in capsys.readouterr().err
+    fixed = ("presets.model=fixed", "presets.decode=attention", "loss.ctc_weight=0.0")
+    assert train(tones, tmp_path / "run", *fixed, "loss.guide.weight=1.0") == 2
+    assert "loss.guide.weight: attention of kind 'fixed' looks at one frame by design" in capsys.readouterr().err
 
 
 def test_rows_of_units_go_by_their_text_into_another_vocabulary(run):
