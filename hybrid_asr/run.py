@@ -61,11 +61,13 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         decoder = self.model.decoder
-        if self.loss.guide.weight > 0 and not isinstance(decoder, LstmDecoderConfig):
+        if self.loss.guide.weight == 0:
+            return
+        if not isinstance(decoder, LstmDecoderConfig):
             raise ValueError(
                 f"loss.guide.weight needs a decoder of kind 'lstm', model.decoder is '{decoder.kind}'; set it to 0"
             )
-        if self.loss.guide.weight > 0 and isinstance(decoder.attention, FixedConfig):
+        if isinstance(decoder.attention, FixedConfig):
             raise ValueError("loss.guide.weight: attention of kind 'fixed' looks at one frame by design; set it to 0")
 
 

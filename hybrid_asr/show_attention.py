@@ -104,12 +104,15 @@ def choose_kind(bundle: Bundle, of: Of | None) -> Of:
         "labels": "this model has no decoder with self-attention over the labels",
         "encoder": "this model's encoder has no self-attention",
     }
-    raise AttentionError(f"{lacks[of]}; {f'it has {others}' if there else 'there is no other attention in it'}")
+    none = "nor has it any other attention; train one with loss.ctc_weight below 1, or with a Transformer encoder"
+    raise AttentionError(f"{lacks[of]}; {f'it has {others}' if there else none}")
 
 
 def find_spoken(model: Path, item: str, bundle: Bundle) -> Spoken:
     """A sound file, or an utterance of one of the run's sets. Raises UserError that names near ids, or the remedy."""
     rate = bundle.frontend.rate
+    if not item.strip():
+        raise AttentionError("an empty name: give an utterance of the run's sets or a sound file")
     if Path(item).is_file():
         _refuse_long(item, io.info(item).duration_s)
         return Spoken(item, io.read(item, rate=rate), None)
@@ -153,7 +156,7 @@ def _refuse_long(name: str, seconds: float) -> None:
 
 def refuse_large(bundle: Bundle, spoken: Spoken, of: Of) -> None:
     """Raise UserError for audio of no encoder frame, or of too many for attention of each to each."""
-    refuse_short(bundle, spoken.samples)
+    refuse_short(bundle, spoken.samples, spoken.name)
     keys = bundle.model.output_length(bundle.frontend.frames(len(spoken.samples))) * bands_of(bundle)
     if of == "encoder" and keys > MOST_KEYS:
         seconds = len(spoken.samples) / bundle.frontend.rate

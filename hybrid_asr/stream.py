@@ -49,9 +49,13 @@ def shortest_audio(bundle: Bundle) -> float:
     A pyramid makes one of less, filled up with zeros; but where a frame is longer than an utterance, that utterance is
     one state, and neither CTC nor attention has anything to choose from.
     """
+    return max(first_frame_s(bundle), bundle.frame_s)
+
+
+def first_frame_s(bundle: Bundle) -> float:
+    """The shortest audio, in seconds, of which the encoder makes a frame."""
     front, model = bundle.frontend, bundle.model
-    first = least_seconds(1, frames=front.frames, output_length=model.output_length, rate=front.rate)[1]
-    return max(float(first), bundle.frame_s)
+    return float(least_seconds(1, frames=front.frames, output_length=model.output_length, rate=front.rate)[1])
 
 
 def planner(cfg: RunConfig, bundle: Bundle, manifest: Manifest, counts: LabelCounts) -> Planner:

@@ -33,21 +33,21 @@ def lexicon_search(bundle: Bundle, cfg: LexiconConfig) -> LexiconSearch:
         words = (
             _training_words(bundle)
             if cfg.lexicon == TRAIN
-            else read_words(_place(bundle, cfg.lexicon), bundle.text.rules)
+            else read_words(_place(bundle, "lexicon", cfg.lexicon), bundle.text.rules)
         )
         spelled = _written(tokenizer, words)
         border = border_label(tokenizer, [*spelled][:_TRIED])
-    ngram = read_arpa(_place(bundle, cfg.arpa)) if cfg.arpa else None
+    ngram = read_arpa(_place(bundle, "arpa", cfg.arpa)) if cfg.arpa else None
     if ngram is not None:
-        _refuse_other_words(cfg, ngram, spelled)
+        _tell_of_unknown_words(cfg, ngram, spelled)
     trie = build_trie(spelled, blank=tokenizer.blank, border=border, ngram=ngram)
     return LexiconSearch(trie, cfg, blank=tokenizer.blank, ngram=ngram)
 
 
 def files_of(bundle: Bundle, cfg: LexiconConfig) -> list[Path]:
     """The files whose contents decide what is written."""
-    named = [bundle.config["data"]["train"] if cfg.lexicon == TRAIN else cfg.lexicon, cfg.arpa]
-    return [_place(bundle, one) for one in named if one]
+    given = {"lexicon": bundle.config["data"]["train"] if cfg.lexicon == TRAIN else cfg.lexicon, "arpa": cfg.arpa}
+    return [_place(bundle, key, name) for key, name in given.items() if name]
 
 
 def border_label(tokenizer: Tokenizer, words: Sequence[str]) -> int | None:
@@ -69,9 +69,13 @@ def border_label(tokenizer: Tokenizer, words: Sequence[str]) -> int | None:
     return found.pop()
 
 
-def _place(bundle: Bundle, name: str) -> Path:
-    """Below `data.root`, or where the user stands."""
-    return find_below(bundle.config.get("data", {}).get("root", "."), name)
+def _place(bundle: Bundle, key: str, name: str) -> Path:
+    """Below `data.root`, or where the user stands. Raises UserError where it is at neither place."""
+    root = bundle.config.get("data", {}).get("root", ".")
+    path = find_below(root, name)
+    if not path.exists():
+        raise UserError(f"decode.{key}={name}: no such file here, nor below data.root ({root}); give its path")
+    return path
 
 
 def _lexicon(bundle: Bundle, tokenizer: PhonemeTokenizer, cfg: LexiconConfig) -> Lexicon:
@@ -79,7 +83,7 @@ def _lexicon(bundle: Bundle, tokenizer: PhonemeTokenizer, cfg: LexiconConfig) ->
     if cfg.lexicon == TRAIN:
         return tokenizer.lexicon.only(_training_words(bundle))
     if cfg.lexicon:
-        return read_lexicon(_place(bundle, cfg.lexicon)).spelled_by(bundle.text.rules)
+        return read_lexicon(_place(bundle, "lexicon", cfg.lexicon)).spelled_by(bundle.text.rules)
     return tokenizer.lexicon
 
 
@@ -130,10 +134,19 @@ def _usable(spelled: Spelled, lost: Iterable[str], why: str) -> Spelled:
     return spelled
 
 
-def _refuse_other_words(cfg: LexiconConfig, ngram: Ngram, spelled: Spelled) -> None:
-    """An n-gram of another spelling would forbid everything, or take every word for an unknown one."""
-    if not any(word in ngram.words for word in spelled) or all(ngram.number(word) == NO_WORD for word in spelled):
+def _tell_of_unknown_words(cfg: LexiconConfig, ngram: Ngram, spelled: Spelled) -> None:
+    """An n-gram without <unk> forbids the words that it lacks: told; one of another spelling lacks all: refused."""
+    lost = {word for word in spelled if ngram.number(word) == NO_WORD}
+    if len(lost) == len(spelled) or not any(word in ngram.words for word in spelled):
+        own = [word for word in ngram.words if not word.startswith("<")]
+        others = f"others such as '{max(own, key=len)}'" if own else "no word at all"
         raise DecodeError(
             f"decode.arpa={cfg.arpa}: has none of the {len(spelled)} words, such as '{next(iter(spelled))}', but "
-            f"others such as '{max(ngram.words, key=len)}'; make it of transcripts as the model's text.rules spell them"
+            f"{others}; make it of transcripts as the model's text.rules spell them"
+        )
+    if lost:
+        print(
+            f"decode.arpa={cfg.arpa}: has neither {len(lost)} of the {len(spelled)} words nor <unk>, so that they are "
+            f"never written: {named(lost, 'phonemes')}",
+            file=sys.stderr,
         )

@@ -45,10 +45,8 @@ def test_words_of_the_training_transcripts_and_of_no_others(bundle, tones) -> No
     search = lexicon_search(bundle, LexiconConfig(lexicon="train"))
     said = {word for one in Manifest.read(tones / "train.jsonl") for word in one.text.split()}
     assert set(search.trie.words) == said
-    assert files_of(bundle, LexiconConfig(lexicon="train", arpa="x.arpa")) == [
-        tones / "train.jsonl",
-        Path("x.arpa"),
-    ]
+    arpa = str(tones / "valid.jsonl")  # any file
+    assert files_of(bundle, LexiconConfig(lexicon="train", arpa=arpa)) == [tones / "train.jsonl", Path(arpa)]
 
 
 def test_a_phoneme_model_takes_a_file_in_place_of_its_own_lexicon(bundle, tones, tmp_path, capsys) -> None:
@@ -76,7 +74,7 @@ def test_a_phoneme_model_restricted_to_training_words(bundle, tones) -> None:
 
 
 def test_what_cannot_be_served_is_told_with_the_remedy(bundle, tmp_path) -> None:
-    with pytest.raises(UserError, match=r"none.txt: there is no such file"):
+    with pytest.raises(UserError, match=r"decode.lexicon=none.txt: no such file here, nor below data.root \("):
         lexicon_search(bundle, LexiconConfig(lexicon="none.txt"))
     bundle.config["data"] = bundle.config["data"] | {"root": str(tmp_path)}
     with pytest.raises(
@@ -86,10 +84,26 @@ def test_what_cannot_be_served_is_told_with_the_remedy(bundle, tmp_path) -> None
     (tmp_path / "words.txt").write_text("abc\nxyz\n")
     (tmp_path / "words.arpa").write_text("\\data\\\nngram 1=3\n\\1-grams:\n-1 <unk>\n-0.3 </s>\n-0.3 ABC\n\\end\\\n")
     with pytest.raises(
-        DecodeError, match=r"has none of the 1 words, such as 'abc', but others such as '.*'; make it of"
+        DecodeError, match=r"has none of the 1 words, such as 'abc', but others such as 'ABC'; make it of"
     ):
         lexicon_search(bundle, LexiconConfig(lexicon="words.txt", arpa="words.arpa"))
     assert lexicon_search(bundle, LexiconConfig(lexicon="words.txt")).trie.words == ("abc",)
+    with pytest.raises(UserError, match=r"decode.arpa=gone.arpa: no such file here, nor below"):
+        lexicon_search(bundle, LexiconConfig(lexicon="words.txt", arpa="gone.arpa"))
+
+
+def test_words_that_an_n_gram_forbids_are_counted_and_named(bundle, tmp_path, capsys) -> None:
+    bundle.config["data"] = bundle.config["data"] | {"root": str(tmp_path)}
+    (tmp_path / "words.txt").write_text("abc\nbad\ncab\n")
+    arpa = "\\data\\\nngram 1=2\n\\1-grams:\n-0.3 </s>\n-0.3 abc\n\\end\\\n"
+    (tmp_path / "words.arpa").write_text(arpa)
+    assert lexicon_search(bundle, LexiconConfig(lexicon="words.txt", arpa="words.arpa")).trie.words == ("abc",)
+    assert "has neither 2 of the 3 words nor <unk>, so that they are never written: 'bad', 'cab'" in (
+        capsys.readouterr().err
+    )
+    (tmp_path / "words.arpa").write_text(arpa.replace("1=2", "1=3").replace("-0.3 </s>", "-0.3 </s>\n-2 <unk>"))
+    assert len(lexicon_search(bundle, LexiconConfig(lexicon="words.txt", arpa="words.arpa")).trie.words) == 3
+    assert not capsys.readouterr().err
 
 
 def test_all_has_it_where_the_words_are_known(bundle, trained, capsys) -> None:

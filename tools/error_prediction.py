@@ -66,6 +66,11 @@ def main() -> None:
         rows = [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
         items = [Scored(row["id"], row["reference"], row["text"]) for row in rows]
         seen = look(bundle, Manifest.read(path), items, options.unit)
+        if seen.wrong.all() or not seen.wrong.any():
+            raise SystemExit(
+                f"{place}: {int(seen.wrong.sum())} of {len(seen.wrong)} words that CTC can align are wrong, so that "
+                "nothing can be told apart; choose another set (--sets) or decoder (--decoder)"
+            )
         cut = best_cut(seen.signs[:, 0], seen.wrong) if cut is None else cut
         found[name] = table(seen, [cut, USUAL["wer" if options.unit == "word" else "cer"]])
         print(text(f"{name}/{options.decoder}", options.unit, found[name]))
@@ -105,7 +110,8 @@ def text(name: str, unit: Unit, found: dict[str, Any]) -> str:
     head = f"{name}: {found['words']} {unit}s, {found['wrong']} wrong, {found['unaligned']} not aligned"
     lines = [head, f"  {'sign':12} {'area':>6}  95 %"]
     for sign, area in found["areas"].items():
-        lines.append(f"  {sign:12} {area['value']:6.3f}  {area['ci95'][0]:.3f} to {area['ci95'][1]:.3f}")
+        ends = "–" if area["ci95"] is None else "{:.3f} to {:.3f}".format(*area["ci95"])
+        lines.append(f"  {sign:12} {area['value']:6.3f}  {ends}")
     for one in found["marks"]:
         precision, recall = one["caught"] / max(one["marked"], 1), one["caught"] / found["wrong"]
         above = f"  ctc above {one['nats']:.3f} (support below {math.exp(-one['nats']):.0%})"

@@ -54,7 +54,7 @@ class Diagnosis(NamedTuple):
 
     def heads(self) -> Heads:
         """What the alarm looks at."""
-        return Heads(*(self.mean(name) for name in PER_HEAD), self.listening)
+        return Heads(**{name: self.mean(name) for name in PER_HEAD}, listening=self.listening)
 
     @property
     def listening(self) -> float:

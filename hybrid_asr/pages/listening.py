@@ -21,6 +21,7 @@ from hybrid_asr.encoding import pad_audio
 from hybrid_asr.errors import UserError
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.stream import first_frame_s
 
 END = "⟨end⟩"
 START = "⟨start⟩"
@@ -53,10 +54,13 @@ class Listened(NamedTuple):
         return int(self.encoded.frames[0])
 
 
-def refuse_short(bundle: Bundle, samples: np.ndarray) -> None:
+def refuse_short(bundle: Bundle, samples: np.ndarray, name: str = "the audio") -> None:
     """Raise UserError for audio that gives no encoder frame."""
     if bundle.model.output_length(bundle.frontend.frames(len(samples))) == 0:
-        raise UserError(f"{len(samples) / bundle.frontend.rate:.3f} s are too short for one frame of the encoder")
+        raise UserError(
+            f"{name}: {len(samples) / bundle.frontend.rate:.3f} s are too short for one frame of the encoder, which "
+            f"takes {first_frame_s(bundle):.3f} s; give a longer recording"
+        )
 
 
 @torch.inference_mode()

@@ -52,8 +52,11 @@ def best_cut(numbers: Float[np.ndarray, " words"], wrong: Bool[np.ndarray, " wor
     """The number above which words are to be marked for the best F1, of equal ones that with the fewest marks.
 
     F1 is the harmonic mean of precision, the share of the marked that are wrong, and recall, the share of the wrong
-    that are marked. The cut lies midway between the last that is marked and the next. At least one must be wrong.
+    that are marked. The cut lies midway between the last that is marked and the next. Raises ValueError where no word
+    is wrong.
     """
+    if not wrong.any():
+        raise ValueError(f"none of {len(wrong)} words is wrong: nothing to mark")
     order = np.argsort(-numbers, kind="stable")
     ordered, caught = numbers[order], wrong[order].cumsum()
     scores = 2 * caught / (np.arange(1, len(numbers) + 1) + caught[-1])

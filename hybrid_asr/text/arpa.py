@@ -6,7 +6,10 @@ p and b stand in the file as logarithms to the base 10, here they are natural on
 context (a state) is the longest end of what was said that the file knows, so that a word needs no more than its state.
 """
 
+import gzip
+import io
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -90,14 +93,27 @@ def _longest(gram: Gram, states: dict[Gram, int]) -> int:
 
 
 def read_arpa(path: Path | str) -> Ngram:
-    """Read an ARPA file. Raises ArpaError: no such file, or not as the format wants it, with the line."""
+    """Read an ARPA file, which may be gzipped.
+
+    Raises ArpaError: no such file, or not as the format wants it, with the line.
+    """
     if reason := why_unreadable(path, largest=_LARGEST):
         raise ArpaError(f"{path}: {reason}; give an n-gram in ARPA's format")
     try:
-        with Path(path).open(encoding="utf-8-sig") as file:
+        with _open(path) as file:
             return _Reader(path, file).ngram()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ArpaError(f"{path}: is compressed and damaged ({error}); {_REMEDY}") from None
     except UnicodeDecodeError as error:
         raise ArpaError(f"{path}: is not UTF-8 ({error.reason}); give an n-gram in ARPA's format") from None
+
+
+def _open(path: Path | str) -> io.TextIOWrapper:
+    """The text of a file, also of a gzipped one, as n-grams are often handed on."""
+    with Path(path).open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    raw = gzip.open(path, "rb") if packed else Path(path).open("rb")
+    return io.TextIOWrapper(raw, encoding="utf-8-sig")
 
 
 class _Line(NamedTuple):

@@ -130,4 +130,4 @@ def _heads(rows: list[dict[str, Any]]) -> Heads:
         return np.where(known, np.nansum(values, 0) / np.maximum(known, 1), np.nan)
 
     nats, shuffled = (np.mean([row[name] for row in alike]) for name in COSTS)
-    return Heads(*(mean(name) for name in PER_HEAD), float(1 - nats / shuffled))
+    return Heads(**{name: mean(name) for name in PER_HEAD}, listening=float(1 - nats / shuffled))

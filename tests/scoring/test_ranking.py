@@ -58,3 +58,8 @@ def test_no_other_cut_has_a_better_f1_and_none_as_good_marks_fewer(words):
 
     assert worth(cut) == max(worth(other) for other in np.arange(-0.5, 6.0))
     assert cut not in numbers, "it lies between two of them"
+
+
+def test_where_nothing_is_wrong_there_is_nothing_to_mark():
+    with pytest.raises(ValueError, match="none of 3 words is wrong"):
+        best_cut(np.arange(3.0), np.zeros(3, dtype=bool))

@@ -1,5 +1,6 @@
 """ARPA files are read as their format says: back-off by hand, sums of one, and errors by line."""
 
+import gzip
 import math
 
 import numpy as np
@@ -104,3 +105,12 @@ def test_no_file_and_no_text(arpa, tmp_path) -> None:
         read_arpa(tmp_path / "none.arpa")
     with pytest.raises(ArpaError, match="is not UTF-8"):
         arpa(b"\\data\\\n\xff\xfe")
+
+
+def test_a_gzipped_file_is_the_same_and_a_torn_one_is_named(arpa, tmp_path) -> None:
+    packed = gzip.compress(TRIGRAM.encode())
+    (tmp_path / "lm.arpa.gz").write_bytes(packed)
+    assert read_arpa(tmp_path / "lm.arpa.gz").score(["go"]) == arpa(TRIGRAM).score(["go"])
+    (tmp_path / "lm.arpa.gz").write_bytes(packed[:-12])
+    with pytest.raises(ArpaError, match=r"lm.arpa.gz: is compressed and damaged"):
+        read_arpa(tmp_path / "lm.arpa.gz")
