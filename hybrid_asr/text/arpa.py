@@ -11,6 +11,7 @@ import io
 import math
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,7 +101,7 @@ def read_arpa(path: Path | str) -> Ngram:
     if reason := why_unreadable(path, largest=_LARGEST):
         raise ArpaError(f"{path}: {reason}; give an n-gram in ARPA's format")
     try:
-        with _open(path) as file:
+        with _opened(path) as file:
             return _Reader(path, file).ngram()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ArpaError(f"{path}: is compressed and damaged ({error}); {_REMEDY}") from None
@@ -108,12 +109,12 @@ def read_arpa(path: Path | str) -> Ngram:
         raise ArpaError(f"{path}: is not UTF-8 ({error.reason}); give an n-gram in ARPA's format") from None
 
 
-def _open(path: Path | str) -> io.TextIOWrapper:
+@contextmanager
+def _opened(path: Path | str) -> Iterator[io.TextIOWrapper]:
     """The text of a file, also of a gzipped one, as n-grams are often handed on."""
     with Path(path).open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    raw = gzip.open(path, "rb") if packed else Path(path).open("rb")
-    return io.TextIOWrapper(raw, encoding="utf-8-sig")
+        packed = file.peek(2)[:2] == b"\x1f\x8b"
+        yield io.TextIOWrapper(gzip.GzipFile(fileobj=file) if packed else file, encoding="utf-8-sig")
 
 
 class _Line(NamedTuple):
