@@ -17,7 +17,7 @@ class Compared(NamedTuple):
     recipe: str
     about: str
     parameters: int
-    minutes: float  # of training
+    minutes: str  # of training, as they are shown
     epochs: int
     rates: dict[str, Rate]  # WER of the test set by decoder
     control: float | None  # the best WER of the same training on transcripts of other utterances
