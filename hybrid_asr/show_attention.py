@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from hybrid_asr.aligning import spelled_labels
+from hybrid_asr.attention.diagnosis import ctc_places
+from hybrid_asr.attention.measures import distances
 from hybrid_asr.attention.weights import Of, Weights, attentions, kernels
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest, ManifestError
@@ -221,10 +223,8 @@ def choose_head(one: Listened, weights: Weights, layer: int | None, head: int | 
 
 def from_alignment(one: Listened, weights: torch.Tensor) -> float:
     """The mean distance, in frames, of a weight from the middle of its label's CTC span."""
-    assert one.alignment is not None
-    middles = torch.tensor([(span.start + span.end - 1) / 2 for span in one.alignment.spans])
-    places = torch.arange(weights.shape[1])
-    return float((weights[:-1] * (places - middles[:, None]).abs()).sum(1).mean())
+    middles = ctc_places([one.alignment], one.labels[None])
+    return float(distances(weights[None, None, None].double(), middles, ~middles.isnan()).mean())
 
 
 def _entropy(weights: torch.Tensor) -> float:

@@ -129,10 +129,10 @@ def _distance(weights: Tensor, places: Tensor | None, real: Tensor) -> Measure:
     if places is None:
         return weights.new_full(weights.shape[:3], torch.nan)
     known = real[:, 1:] & ~places.isnan()  # the last real row is the end, so that label r is real where row r + 1 is
-    return _apart(weights, places, known).sum(-1) / torch.where(known.any(1), known.sum(1), torch.nan)[:, None, None]
+    return distances(weights, places, known).sum(-1) / torch.where(known.any(1), known.sum(1), torch.nan)[:, None, None]
 
 
-def _apart(weights: Tensor, places: Tensor, known: Tensor) -> Float[Tensor, "batch layers heads labels"]:
+def distances(weights: Tensor, places: Tensor, known: Tensor) -> Float[Tensor, "batch layers heads labels"]:
     """sum_t a_rt |t + 1/2 - c_r| of each label whose place is known, in frames; 0 of the others."""
     frame = torch.arange(weights.shape[-1], dtype=weights.dtype, device=weights.device) + 0.5
     apart = torch.where(known[..., None], (frame - places[..., None]).abs(), 0.0)
