@@ -67,6 +67,7 @@ def test_a_command_that_fails_is_told_of_when_the_others_have_ended(tmp_path, mo
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_one_command_trains_decodes_and_shows_recipes_and_their_controls(tones, tmp_path):
     recipes = tmp_path / "recipes" / "tones"
     recipes.mkdir(parents=True)

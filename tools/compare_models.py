@@ -12,7 +12,7 @@ decoders are those of the test set with what the recipe says; what a recipe says
 interrupted comparison goes on where it stopped; a run of another configuration than its recipe has now is refused.
 
 Where the corpus has a lexicon, CTC is decoded with it, too (`lexicon`), and with the words of the training transcripts
-alone (`lexicon of training words`).
+alone (`lexicon (train)`).
 
 Speed is measured here and now (tools/training_speed.py) in utterances of 2, 5, 10 and 20 s. `--json` keeps how it falls
 with their length, `--page` writes all as a page to look at, with error rates over the length of utterances where the

@@ -96,7 +96,7 @@ def _title(one: Decoding) -> str:
     settings = json.loads((one.folder / "report.json").read_text(encoding="utf-8"))["decoder"]
     if settings["arpa"]:
         return ""
-    return "lexicon of training words" if settings["lexicon"] == "train" else "lexicon"
+    return "lexicon (train)" if settings["lexicon"] == "train" else "lexicon"
 
 
 def lowest(row: Row | None) -> float | None:
