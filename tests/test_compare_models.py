@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -13,8 +14,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 import compare_models
+import compared_rows
 
 from hybrid_asr.config.compose import compose
+from hybrid_asr.decode import decode_run
 from hybrid_asr.run import Run, RunConfig
 from tests.tones import RECIPE
 
@@ -41,6 +44,14 @@ def test_what_others_start_from_comes_first_and_is_trained_even_if_it_was_not_as
     (recipes / "second.yaml").write_text(RECIPE + "init: {from: runs/tones/first}\n")
     found = compare_models.waves("tones", [("second", False), ("second", True)])
     assert found == [[("first", False), ("first", True)], [("second", False), ("second", True)]]
+    (recipes / "third.yaml").write_text(RECIPE + "init: {from: runs/tones/second}\n")
+    found = compare_models.waves("tones", [("third", False), ("second", False)])
+    assert found == [[("first", False)], [("second", False)], [("third", False)]]
+    (recipes / "first.yaml").write_text(RECIPE + "init: {from: runs/tones/third}\n")
+    with pytest.raises(
+        compare_models.UserError, match=r"third.yaml: init.from leads in a circle: third, second, first"
+    ):
+        compare_models.waves("tones", [("third", False)])
     (recipes / "third.yaml").write_text(RECIPE + "init: {from: runs/other/first}\n")
     with pytest.raises(compare_models.UserError, match=r"third.yaml: init.from: runs/other/first is no run of recipes"):
         compare_models.waves("tones", [("third", False)])
@@ -64,6 +75,31 @@ def test_a_command_that_fails_is_told_of_when_the_others_have_ended(tmp_path, mo
     good, bad = [["--version", "good"]], [["decode", str(tmp_path / "none")], ["--version", "never"]]
     with pytest.raises(compare_models.UserError, match=r"decode .*none: status 2"):
         compare_models.in_parallel([lambda: iter(bad), lambda: iter(good)], together=1)
+
+
+def test_a_decoding_counts_that_is_of_these_weights_and_with_what_the_recipe_says(
+    tones, trained, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    recipe, run = tmp_path / "recipes" / "tones" / "first.yaml", Run(tmp_path / "runs" / "tones" / "first")
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(RECIPE)
+    shutil.copytree(trained, run.folder)
+    decode_run(run.folder, decoders=["joint", "ctc_greedy"], overrides=["decode.beam=5"])
+    place, told = run.folder / "decode" / "test", []
+
+    def test_rates() -> set[str]:
+        told.clear()
+        return set(compared_rows.rates(run, "tones", "first", told.append)["test_wer"])
+
+    assert test_rates() == {"ctc_greedy"}, "joint with another beam is another decoding"
+    decode_run(run.folder, decoders=["joint"])
+    assert test_rates() == {"ctc_greedy", "joint"} and not told
+    report = json.loads((place / "joint" / "report.json").read_text())
+    (place / "joint" / "report.json").write_text(json.dumps(report | {"decoder": report["decoder"] | {"beam": 7}}))
+    assert test_rates() == {"ctc_greedy"} and "test/joint: not what the recipe asks for" in told[0]
+    (place / "joint" / "report.json").write_text("{")
+    assert test_rates() == {"ctc_greedy"} and "decode/test/joint: " in told[0] and "decode it again" in told[0]
 
 
 @pytest.mark.slow

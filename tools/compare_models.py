@@ -40,6 +40,7 @@ from compared_rows import (
     for_page,
     growth,
     keep,
+    lexica,
     over_budget,
     recipe_file,
     recipe_tree,
@@ -65,6 +66,7 @@ def main() -> int:
     """Train, decode, measure, print."""
     options = read_options()
     rows: list[Row] = []
+    problems: list[str] = []
     for corpus in options.corpora:
         names = options.recipes or known_recipes(corpus)
         wanted = [
@@ -73,7 +75,8 @@ def main() -> int:
         refuse_stale(corpus, wanted)
         if not options.report:
             train_all(corpus, wanted, options.together)
-        rows += [row for name, control in wanted if (row := describe(corpus, name, control=control)) is not None]
+        found = [describe(corpus, name, control=control, complain=problems.append) for name, control in wanted]
+        rows += [row for row in found if row is not None]
     if not options.no_speed:
         add_speed([row for row in rows if not row["control"]])
     print(table(rows))
@@ -89,7 +92,8 @@ def main() -> int:
         )
     for corpus in options.corpora if options.results else ():
         keep(Path("recipes", corpus, "results.json"), [row for row in rows if row["corpus"] == corpus])
-    return 0
+    print("".join(f"warning: {problem}\n" for problem in problems), end="", file=sys.stderr)
+    return 2 if problems else 0
 
 
 def read_options() -> argparse.Namespace:
@@ -105,6 +109,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--page", type=Path, metavar="FILE")
     parser.add_argument("--results", action="store_true", help="write recipes/<corpus>/results.json")
     options = parser.parse_args()
+    options.corpora = list(dict.fromkeys(options.corpora))
     for corpus in options.corpora:
         known = known_recipes(corpus)
         for name in options.recipes or known[:1] or ["*"]:
@@ -155,15 +160,25 @@ def train_all(corpus: str, wanted: Sequence[Wanted], together: int) -> None:
 
 def waves(corpus: str, wanted: Sequence[Wanted]) -> list[list[Wanted]]:
     """What can be trained at once, one list after the other; runs that others of them start from come first."""
-    first: list[Wanted] = []
+    found: dict[int, dict[Wanted, None]] = {}
     for name, control in wanted:
-        if before := starts_from(corpus, name):
-            needed = Path(before).name
-            if before != str(folder(corpus, needed, control=False)) or needed not in known_recipes(corpus):
-                raise UserError(f"recipes/{corpus}/{name}.yaml: init.from: {before} is no run of recipes/{corpus}")
-            first.append((needed, control))
-    earlier = [one for one in dict.fromkeys([*first, *wanted]) if not starts_from(corpus, one[0])]
-    return [earlier, [one for one in wanted if one not in earlier]]
+        chain = ancestry(corpus, name)
+        for depth, one in enumerate(reversed(chain)):
+            found.setdefault(depth, {})[one, control] = None
+    return [list(found[depth]) for depth in sorted(found)]
+
+
+def ancestry(corpus: str, name: str) -> list[str]:
+    """A recipe, the one whose run it starts from, the one before that, and so on."""
+    chain = [name]
+    while before := starts_from(corpus, chain[-1]):
+        needed = Path(before).name
+        if before != str(folder(corpus, needed, control=False)) or needed not in known_recipes(corpus):
+            raise UserError(f"recipes/{corpus}/{chain[-1]}.yaml: init.from: {before} is no run of recipes/{corpus}")
+        if needed in chain:
+            raise UserError(f"recipes/{corpus}/{name}.yaml: init.from leads in a circle: {', '.join(chain)}, {needed}")
+        chain.append(needed)
+    return chain
 
 
 def make(corpus: str, name: str, control: bool) -> Iterator[list[str]]:
@@ -174,9 +189,8 @@ def make(corpus: str, name: str, control: bool) -> Iterator[list[str]]:
     more = overrides(corpus, name, control)  # a training that has ended only takes what decides no weight
     yield ["train", str(recipe_file(corpus, name)), *more, "trainer.threads=1", "--run", str(run)]
     yield ["decode", str(run), "--sets", "valid,test", "--decoders", "all"]
-    if recipe_tree(corpus, name)["loss"]["ctc_weight"] and (place / "lexicon.txt").is_file():
-        for words in (f"{corpus}/lexicon.txt", "train"):
-            yield ["decode", str(run), "--sets", "valid,test", "--decoders", "lexicon", f"decode.lexicon={words}"]
+    for words in lexica(corpus, name).values():
+        yield ["decode", str(run), "--sets", "valid,test", "--decoders", "lexicon", f"decode.lexicon={words}"]
 
 
 def shuffle(place: Path) -> None:

@@ -1,20 +1,24 @@
 """What a recipe's run took and reached: rows of a table, of recipes/<corpus>/results.json and of a page."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from training_speed import LENGTHS_S
 
 from hybrid_asr.config.compose import compose
+from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.decoders import ALL, choose_decoders, chosen_for
+from hybrid_asr.decoding.build import DecodeConfig
+from hybrid_asr.errors import UserError
 from hybrid_asr.files import write_text
 from hybrid_asr.models.bundle import read_torch
 from hybrid_asr.pages.by_length import rates_by_length
 from hybrid_asr.pages.comparison import Compared, Corpus
-from hybrid_asr.pages.decodings import Decoding, Rate, find_decodings, read_utterances
-from hybrid_asr.run import Run
+from hybrid_asr.pages.decodings import Damaged, Decoding, Rate, find_decodings, read_utterances
+from hybrid_asr.run import Run, RunConfig
 
 BUDGET = 30.0  # minutes of one core that a model may take: fifteen of two
 Row = dict[str, Any]
@@ -45,15 +49,33 @@ def data_folder(corpus: str, name: str) -> Path:
     return Path(recipe_tree(corpus, name)["data"].get("root", "data"), corpus)
 
 
-def describe(corpus: str, name: str, *, control: bool) -> Row | None:
-    """What a run took and what it reached; None where it is not there.
+def lexica(corpus: str, name: str) -> dict[str, str]:
+    """What CTC is decoded with besides its presets: the decoding's name in the table, and `decode.lexicon`."""
+    tree, found = recipe_tree(corpus, name), {"lexicon": f"{corpus}/lexicon.txt", "lexicon (train)": "train"}
+    if not tree["loss"]["ctc_weight"] or not (data_folder(corpus, name) / "lexicon.txt").is_file():
+        return {}
+    if tree["tokenizer"]["kind"] == "phoneme":
+        del found["lexicon"]  # its own, which the preset takes
+    return found
+
+
+def describe(corpus: str, name: str, *, control: bool, complain: Callable[[str], None]) -> Row | None:
+    """What a run took and what it reached; None where it is not there, or, told to `complain`, where it is damaged.
 
     `core_minutes` are those of processor time, the run that it starts from included: what no file of it tells is taken
-    from the clock, as `timed` says.
+    from the clock, as `timed` says. Only decodings of these weights, with what the recipe says now, are taken.
     """
     run = Run(folder(corpus, name, control=control))
     if not run.model_file.is_file():
         return None
+    try:
+        return _described(run, corpus, name, control, complain)
+    except UserError as error:
+        complain(f"{run.folder}: left out: {error}")
+        return None
+
+
+def _described(run: Run, corpus: str, name: str, control: bool, complain: Callable[[str], None]) -> Row:
     state = read_torch(run.checkpoint_folder / "last.ckpt")
     cfg = run.read_config()
     hours = float(Manifest.read(Path(cfg.data.root) / cfg.data.train, audio="unchecked").durations.sum()) / 3600
@@ -71,7 +93,7 @@ def describe(corpus: str, name: str, *, control: bool) -> Row | None:
         "core_minutes": round(spent, 1),
         "timed": timed,
         "audio_per_s": round(hours * 3600 * len(state["history"]) / state["elapsed_s"], 1),
-        **{f"{name}_wer": rates(run, name) for name in ("valid", "test", "lengths")},
+        **rates(run, corpus, name, complain),
     }
 
 
@@ -82,21 +104,33 @@ def _minutes(state: dict[str, Any]) -> tuple[float, str]:
     return state["elapsed_s"] / 60, "clock"
 
 
-def rates(run: Run, set_name: str) -> dict[str, Any]:
-    """The rate of each decoder, with its interval."""
-    cfg = run.read_config()
-    found = [one for one in find_decodings(run, cfg) if isinstance(one, Decoding) and one.set_name == set_name]
-    return {name: [one.wer.value, *(one.wer.ci95 or (None, None))] for one in found if (name := _title(one))}
+def rates(run: Run, corpus: str, name: str, complain: Callable[[str], None]) -> dict[str, Any]:
+    """`<set>_wer`: the rate of each decoder that the recipe asks for, with its interval."""
+    bundle, weights = run.bundle()
+    config = plain(compose(str(recipe_file(corpus, name))).parse(RunConfig))
+    asked: dict[str, tuple[str, DecodeConfig]] = {
+        title: (title, settings) for title, settings in chosen_for(bundle, config, [ALL], []).items()
+    }
+    for title, words in lexica(corpus, name).items():
+        asked[title] = "lexicon", choose_decoders(config, ["lexicon"], [f"decode.lexicon={words}"])["lexicon"]
+    found: dict[str, Any] = {f"{set_name}_wer": {} for set_name in ("valid", "test", "lengths")}
+    for one in find_decodings(run, run.read_config()):
+        if isinstance(one, Damaged):
+            complain(f"{run.folder}/decode/{one.set_name}/{one.decoder}: {one.why}; decode it again")
+            continue
+        fitting = [title for title, (kind, settings) in asked.items() if _fits(one, kind, settings, weights)]
+        for title in fitting:
+            found[f"{one.set_name}_wer"].setdefault(title, [one.wer.value, *(one.wer.ci95 or (None, None))])
+        if one.decoder in asked and not fitting:
+            complain(f"{one.folder}: not what the recipe asks for, or of other weights; decode the set again")
+    return found
 
 
-def _title(one: Decoding) -> str:
-    """What a decoding is called in the table; empty: it is another one of the same decoder, with other settings."""
-    if not one.decoder.startswith("lexicon"):
-        return "" if "-" in one.decoder else one.decoder
-    settings = json.loads((one.folder / "report.json").read_text(encoding="utf-8"))["decoder"]
-    if settings["arpa"]:
-        return ""
-    return "lexicon (train)" if settings["lexicon"] == "train" else "lexicon"
+def _fits(one: Decoding, kind: str, settings: DecodeConfig, weights: str) -> bool:
+    """Whether a decoding is by this decoder with these settings and weights; the n-best may be any."""
+    used = json.loads((one.folder / "report.json").read_text(encoding="utf-8"))["decoder"]
+    same = used | {"nbest": 1} == plain(settings) | {"nbest": 1}
+    return one.decoder.partition("-")[0] == kind and same and one.weights == weights
 
 
 def lowest(row: Row | None) -> float | None:
