@@ -67,6 +67,12 @@ def hear(bundle: Bundle, samples: Sequence[np.ndarray], device: torch.device) ->
     if not places:
         return Heard([], None, None)
     encoded = encode(bundle, [samples[place] for place in places], device)
+    if (found := encoded.frames.tolist()) != (said := [lengths[place] for place in places]):
+        row = next(row for row, pair in enumerate(zip(found, said, strict=True)) if len(set(pair)) > 1)
+        raise UserError(
+            f"the encoder makes {found[row]} frames of {len(samples[places[row]]) / bundle.frontend.rate:.2f} s, and "
+            f"its output_length says {said[row]}; correct output_length: batches and the bounds of a search rest on it"
+        )
     return Heard(places, encoded, None if bundle.model.ctc is None else bundle.model.ctc(encoded))
 
 

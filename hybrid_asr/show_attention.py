@@ -1,6 +1,7 @@
 """`hybrid-asr show attention`: where a model looks, drawn over the time of an utterance or a sound file."""
 
 import difflib
+import shlex
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -116,7 +117,7 @@ def find_spoken(model: Path, item: str, bundle: Bundle) -> Spoken:
     if not item.strip():
         raise AttentionError("an empty name: give an utterance of the run's sets or a sound file")
     if Path(item).is_file():
-        _refuse_long(item, io.info(item).duration_s)
+        _refuse_long(item, io.info(item).duration_s, item)
         return Spoken(item, io.read(item, rate=rate), None)
     if not model.is_dir():
         raise AttentionError(f"{item}: no such file, and {model} knows no sets; give a sound file, or the run's folder")
@@ -130,8 +131,8 @@ def find_spoken(model: Path, item: str, bundle: Bundle) -> Spoken:
             continue
         for place, utterance in enumerate(manifest):
             if utterance.id == item:
-                _refuse_long(item, utterance.duration_s)
                 path = manifest.audio_path(place)
+                _refuse_long(item, utterance.duration_s, str(path), utterance.start_s)
                 samples = io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=rate)
                 return Spoken(item, samples, normalise(utterance.text, bundle.text.rules))
             known.append(utterance.id)
@@ -148,11 +149,11 @@ def _nowhere(item: str, known: list[str]) -> str:
     return f"{kind}, and no utterance of the run's sets; {hint}"
 
 
-def _refuse_long(name: str, seconds: float) -> None:
+def _refuse_long(name: str, seconds: float, path: str, start_s: float = 0.0) -> None:
     if seconds > LONGEST_S:
         raise AttentionError(
             f"{name}: {seconds:.1f} s are too long for a picture of attention, at most {LONGEST_S:g} s can be read; "
-            f"cut a piece out first: ffmpeg -ss 0 -t {LONGEST_S / 2:g} -i {name} piece.wav"
+            f"cut a piece out first: ffmpeg -ss {start_s:g} -t {LONGEST_S / 2:g} -i {shlex.quote(path)} piece.wav"
         )
 
 

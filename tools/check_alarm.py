@@ -6,7 +6,8 @@ Each run's model is diagnosed (hybrid_asr/attention/diagnosis.py) on utterances 
 was trained, with fresh weights, and sabotaged: its encoder states shuffled in time. It is done with as many utterances
 as a training looks at, chosen as a training chooses them and then by chance, so that it shows how much the verdict
 hangs on them. Printed are the means over these draws of the leading head's numbers, the lowest and highest `listening`,
-and how many draws alarm. Exit status 1 if a draw of a trained model alarms, or one of another does not.
+and how many draws alarm. Exit status 1 if a draw of a trained model alarms, or one of another does not; 2 if there is
+no model to judge.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from hybrid_asr.attention.alarms import describe_chaos
 from hybrid_asr.attention.diagnosis import LONGEST_S, choose, diagnose, shuffled_frames
 from hybrid_asr.attention.measures import Measures
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.errors import UserError
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.run import Run
@@ -32,8 +34,8 @@ def main() -> int:
     """Diagnose, print, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--count", type=int, default=8, help="utterances of a draw (default 8, as in a training)")
-    parser.add_argument("--draws", type=int, default=8, help="default 8")
+    parser.add_argument("--count", type=positive, default=8, help="utterances of a draw (default 8, as in a training)")
+    parser.add_argument("--draws", type=positive, default=8, help="default 8")
     parser.add_argument("--root", help="data.root, where it is not the run's own")
     options = parser.parse_args()
     print(f"{'':44} {'alarms':7} " + " ".join(f"{name:>14}" for name in SHOWN) + "   listening from, to")
@@ -41,12 +43,21 @@ def main() -> int:
     for folder in options.runs:
         run = Run(folder)
         cfg, bundle = run.read_config(), run.bundle()[0]
+        if bundle.model.decoder is None:
+            raise UserError(f"{folder}: a model without an attention decoder; there is nothing to judge")
         manifest = Manifest.read(Path(options.root or cfg.data.root) / cfg.data.valid)
         draws = choose_draws(manifest, options.count, options.draws)
         for state, make in (("trained", lambda one: one), ("untrained", fresh), ("shuffled states", shuffled)):
             wrong += judge(f"{folder} {state}", make(bundle), manifest, draws, expected=state != "trained")
     print("all as it should be" if not wrong else f"{wrong} draws judged wrongly")
     return 1 if wrong else 0
+
+
+def positive(text: str) -> int:
+    """A number of the command line."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
 
 
 def choose_draws(manifest: Manifest, count: int, draws: int) -> list[list[int]]:
@@ -62,9 +73,7 @@ def judge(name: str, bundle: Bundle, manifest: Manifest, draws: list[list[int]],
     numbers, alarms = [], 0
     for places in draws:
         found = diagnose(bundle, manifest, places, torch.device("cpu"))
-        if found is None:
-            print(f"{name:44} has no attention decoder")
-            return 0
+        assert found is not None, "there is a decoder, and audio of more than a frame"
         row = found.row()
         numbers.append([row.get(f"attention.{shown}", np.nan) for shown in SHOWN])
         alarms += describe_chaos(found.heads()) is not None
@@ -95,4 +104,8 @@ def shuffled(bundle: Bundle) -> Bundle:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"check_alarm: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -14,6 +14,7 @@ the sets, and at the page's usual one.
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ import numpy as np
 from hybrid_asr.attention.doubt import Doubt, doubts
 from hybrid_asr.attention.judging import judge
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.errors import UserError
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.doubtful import USUAL
 from hybrid_asr.run import Run, set_paths
@@ -120,4 +122,7 @@ def text(name: str, unit: Unit, found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error_prediction: {error}")

@@ -73,18 +73,19 @@ class Diagnosis(NamedTuple):
 
     def lines(self) -> list[dict[str, Any]]:
         """A line for each utterance with all layers and heads, for attention.jsonl."""
-        rounded = {name: value.cpu().numpy().round(4) for name, value in self.measures._asdict().items()}
+        tables = {name: value.cpu().tolist() for name, value in self.measures._asdict().items()}
         return [
-            {"id": name, "nats": round(nats, 4), "nats_shuffled": round(shuffled, 4)}
-            | {key: _plain(values[place]) for key, values in rounded.items()}
+            {"id": name, "nats": _number(nats), "nats_shuffled": _number(shuffled)}
+            | {key: [[_number(value) for value in row] for row in values[place]] for key, values in tables.items()}
             for place, (name, nats, shuffled) in enumerate(
                 zip(self.ids, self.nats.tolist(), self.nats_shuffled.tolist(), strict=True)
             )
         ]
 
 
-def _plain(values: Float[np.ndarray, "layers heads"]) -> list[list[float | None]]:
-    return [[None if np.isnan(value) else float(value) for value in row] for row in values]
+def _number(value: float) -> float | None:
+    """As JSON has it, which knows neither NaN nor infinity."""
+    return round(value, 4) if np.isfinite(value) else None
 
 
 def choose(manifest: Manifest, count: int) -> list[int]:

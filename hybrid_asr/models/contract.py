@@ -15,6 +15,7 @@ from hybrid_asr.audio.features import Features
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.plugin import PluginError, blamed
 
+LONG = (400, 1601)  # lengths of features as of usual audio, for what comes out as output_length says
 MOST_FRAMES = 400  # of features: within them a first encoder frame must come, or nothing short can be recognised
 TOLERANCE = 1e-3  # of the largest number: float32 rounds otherwise in a batch, a leak of padding is much larger
 _DECODER = ("start", "step", "reorder", "keep")
@@ -108,15 +109,24 @@ def _try_encoder(encoder: Any, lengths: list[int], features: int, label: str) ->
         values[row, frames:] = 0  # as features are behind the real frames
     together = _encoded(encoder, values, lengths, label)
     for row, frames in enumerate(lengths):
-        said, found = encoder.output_length(frames), int(together.frames[row])
-        if said != found:
-            raise PluginError(
-                f"{label}: of {frames} feature frames come {found} encoder frames, output_length({frames}) says "
-                f"{said}; correct output_length: the batches of an epoch and the bounds of a search rest on it"
-            )
-        if said:
+        if said := _refuse_other_length(encoder, frames, together.frames[row], label):
             alone = _encoded(encoder, values[row : row + 1, :frames], [frames], label).states[0, :said]
             _refuse_leak(alone, together.states[row, :said], f"{frames} feature frames", f"{max(lengths)}", label)
+
+    for frames in LONG:
+        one = _encoded(encoder, values[:1, :1].expand(1, frames, features), [frames], label)
+        _refuse_other_length(encoder, frames, one.frames[0], label)
+
+
+def _refuse_other_length(encoder: Any, frames: int, found: Tensor, label: str) -> int:
+    """What output_length says of so many feature frames; raises PluginError where something else came out."""
+    said = encoder.output_length(frames)
+    if said != int(found):
+        raise PluginError(
+            f"{label}: of {frames} feature frames come {int(found)} encoder frames, output_length({frames}) says "
+            f"{said}; correct output_length: the batches of an epoch and the bounds of a search rest on it"
+        )
+    return said
 
 
 def _encoded(encoder: Any, values: Tensor, lengths: list[int], label: str) -> Encoded:
@@ -162,6 +172,7 @@ def _try_decoder(decoder: Any, memory_dim: int, units: int, sos: int, label: str
                 f"{label}: step with weights='all' gives the attention {shape}; for {len(rows)} hypotheses and 9 "
                 f"encoder frames it must be (layers, {len(rows)}, heads, 9), even where a head looks at nothing"
             )
+        _refuse_weights(seen, frames[rows // 2], label)
         log_probs, state, _ = decoder.step(state, last)
         _refuse_steps(log_probs, known[rows, place], place, label)
         if place == 1:  # hypotheses of an utterance change places and one is copied, then the first utterance leaves
@@ -170,6 +181,18 @@ def _try_decoder(decoder: Any, memory_dim: int, units: int, sos: int, label: str
         if place == 2:
             rows, state = rows[2:], decoder.keep(state, torch.tensor([1]))
         last = labels[rows, min(place, 2)]
+
+
+def _refuse_weights(seen: Tensor, frames: Tensor, label: str) -> None:
+    """Attention of each head sums to one over an utterance's real frames, or looks at nothing; all else is refused."""
+    sums, behind = seen.sum(-1), seen * (torch.arange(seen.shape[-1]) >= frames[:, None])[:, None]
+    whole = ((sums - 1).abs() <= TOLERANCE) | (sums.abs() <= TOLERANCE)
+    if not (whole.all() and (seen >= -TOLERANCE).all() and (behind.abs() <= TOLERANCE).all()):
+        raise PluginError(
+            f"{label}: step with weights='all' gives weights from {seen.min():.2g} to {seen.max():.2g} whose sums lie "
+            f"between {sums.min():.2g} and {sums.max():.2g}; they must be 0 or more, sum to 1 over the real frames (or "
+            "to 0, of a head that looks at nothing), and be 0 behind them"
+        )
 
 
 def _refuse_steps(found: Tensor, wanted: Tensor, place: int, label: str) -> None:
@@ -184,6 +207,8 @@ def _refuse_steps(found: Tensor, wanted: Tensor, place: int, label: str) -> None
 
 
 def _refuse_leak(alone: Tensor, beside: Tensor, what: str, wide: str, label: str) -> None:
+    if not (beside.isfinite().all() and alone.isfinite().all()):
+        raise PluginError(f"{label}: what it makes of {what} is not finite, of numbers as any speech has them")
     if not _near(beside, alone):
         raise PluginError(
             f"{label}: what it makes of {what} changes by up to {(beside - alone).abs().max():.2g} where they are "

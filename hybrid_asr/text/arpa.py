@@ -9,6 +9,7 @@ context (a state) is the longest end of what was said that the file knows, so th
 import gzip
 import io
 import math
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -155,7 +156,7 @@ class _Reader:
         line = self._next("ngram 1=…")
         while line.text.startswith("ngram"):
             order, _, count = line.text.removeprefix("ngram").replace(" ", "").partition("=")
-            if order != str(len(counts) + 1) or not (count.isascii() and count.isdigit()):
+            if order != str(len(counts) + 1) or not re.fullmatch("[0-9]{1,18}", count):
                 raise self._error(line, f"'ngram {len(counts) + 1}=COUNT' should stand here, not '{line.text[:40]}'")
             counts.append(int(count))
             line = self._next("\\1-grams:")

@@ -11,7 +11,7 @@ from hybrid_asr.files import find_below
 from hybrid_asr.text.bpe import BpeTokenizer, BpeTokenizerConfig
 from hybrid_asr.text.characters import CharTokenizer, CharTokenizerConfig
 from hybrid_asr.text.labels import TokenizerError, Writes
-from hybrid_asr.text.lexicon import read_lexicon
+from hybrid_asr.text.lexicon import LexiconError, read_lexicon
 from hybrid_asr.text.normalise import Rules
 from hybrid_asr.text.phonemes import PhonemeTokenizer, PhonemeTokenizerConfig
 from hybrid_asr.text.token_list import TokenListConfig, TokenListTokenizer
@@ -74,7 +74,12 @@ def train_tokenizer(
         case BpeTokenizerConfig():
             return BpeTokenizer.train(texts, size=cfg.size)
         case PhonemeTokenizerConfig():
-            return PhonemeTokenizer.train(texts, read_lexicon(find_below(root, cfg.lexicon)).spelled_by(rules))
+            path = find_below(root, cfg.lexicon)
+            if not path.exists():
+                raise LexiconError(
+                    f"tokenizer.lexicon={cfg.lexicon}: no such file here, nor below data.root ({root}); give its path"
+                )
+            return PhonemeTokenizer.train(texts, read_lexicon(path).spelled_by(rules))
         case TokenListConfig():
             raise TokenizerError(
                 "tokenizer.kind=token_list is not learnt from texts: choose presets.tokenizer=char or bpe500"

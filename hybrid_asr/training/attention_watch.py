@@ -113,7 +113,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
         row = json.loads(line)
         tables = [np.array(row[name], dtype=np.float64) for name in PER_HEAD if name in row]
         alone = [np.array(row[name], dtype=np.float64).ndim == 0 for name in COSTS if name in row]
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
     whole = isinstance(row, dict) and isinstance(row.get("epoch"), int) and len({one.shape for one in tables}) <= 1
     return row if whole and all(alone) and all(one.ndim == 2 for one in tables) else None
@@ -129,5 +129,5 @@ def _heads(rows: list[dict[str, Any]]) -> Heads:
         known = (~np.isnan(values)).sum(0)
         return np.where(known, np.nansum(values, 0) / np.maximum(known, 1), np.nan)
 
-    nats, shuffled = (np.mean([row[name] for row in alike]) for name in COSTS)
+    nats, shuffled = (np.array([row[name] for row in alike], dtype=np.float64).mean() for name in COSTS)
     return Heads(**{name: mean(name) for name in PER_HEAD}, listening=float(1 - nats / shuffled))

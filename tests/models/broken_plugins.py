@@ -104,6 +104,20 @@ class Raising(Good):
         raise IndexError("a mistake of its own")
 
 
+class Short(Good):
+    """No more than 50 frames, whatever it was given."""
+
+    def forward(self, features: Features) -> Encoded:
+        states, frames = super().forward(features)
+        return Encoded(states, frames.clamp(max=50))
+
+
+class NotANumber(Good):
+    def forward(self, features: Features) -> Encoded:
+        states, frames = super().forward(features)
+        return Encoded(states / 0, frames)
+
+
 class Unbuildable(Good):
     def __init__(self, cfg: Options, features: int):
         raise ZeroDivisionError("nothing by nothing")
@@ -140,6 +154,12 @@ class NoWeights(GoodDecoder):
         return super().step(state, last)
 
 
+class SumsToSeven(GoodDecoder):
+    def step(self, state, last, *, weights="none"):
+        found = super().step(state, last, weights=weights)
+        return found if found.attention is None else found._replace(attention=7 * found.attention)
+
+
 class NoEnd(GoodDecoder):
     def forward(self, encoded, labels):
         return super().forward(encoded, labels)[:, 1:]
@@ -152,6 +172,8 @@ class LooksAtPadding(GoodDecoder):
         )
 
 
+short, not_a_number = (EncoderPlugin(config=Options, build=build) for build in (Short, NotANumber))
+sums_to_seven = DecoderPlugin(config=Options, build=SumsToSeven)
 good, no_width, width_is_text, too_long, floating, capped, other_stride, leaky, narrow, bare, raising, unbuildable = (
     EncoderPlugin(config=Options, build=build)
     for build in (

@@ -72,6 +72,8 @@ ENCODERS = {
     "leaky": "so that results depend on an utterance's neighbours; mask what stands behind the real frames",
     "narrow": "states are (5, 7, 5) and frames (5,)",
     "bare": "it gives a Tensor; let it give hybrid_asr.models.encoded.Encoded",
+    "short": "of 400 feature frames come 50 encoder frames, output_length(400) says 134",
+    "not_a_number": "is not finite",
     "raising": "fails on random features: IndexError: a mistake of its own",
 }
 
@@ -98,6 +100,7 @@ DECODERS = {
     "steps_at_place_zero": "step 2 says otherwise than the whole text at once",
     "not_reordered": "step 3 after reorder says otherwise",
     "no_weights": "step with weights='all' gives the attention None; for 4 hypotheses",
+    "sums_to_seven": "whose sums lie between 7 and 7; they must be 0 or more, sum to 1 over the real frames",
     "no_end": "its logits are (4, 3, 9); they must be (4, 4, 9)",
     "looks_at_padding": "4 encoder frames changes by up to",
 }

@@ -87,6 +87,7 @@ def test_without_unknown_a_word_that_is_not_there_has_no_probability(arpa) -> No
         ("\\end\\\n", "", r"ends before '\\end\\': it is cut short"),
         ("ngram 2=4", "ngram 2=5", r"arpa:15: 4 2-grams follow, 5 were announced"),
         ("ngram 2=4", "ngram 3=4", r"arpa:5: 'ngram 2=COUNT' should stand here"),
+        ("ngram 2=4", "ngram 2=" + 5000 * "4", r"arpa:5: 'ngram 2=COUNT' should stand here"),
         ("-0.4\tgo\t-0.2", "-0.4\tgo\t-0.2\t1", r"arpa:11: 4 columns, a 1-gram has"),
         ("-0.4\tgo", "x\tgo", r"arpa:11: 'x' is no logarithm"),
         ("-0.4\tgo", "0.4\tgo", r"arpa:11: '0.4' is no logarithm"),

@@ -54,7 +54,7 @@ def test_it_is_read_below_the_root_and_spelled_as_the_texts(tmp_path) -> None:
         train_tokenizer(cfg, ["yes no"], rules="upper@1", root=tmp_path)
     with pytest.raises(TokenizerError, match="training text is empty"):
         train_tokenizer(cfg, [" "], root=tmp_path)
-    with pytest.raises(LexiconError, match=r"none.txt: there is no such file"):
+    with pytest.raises(LexiconError, match=r"tokenizer.lexicon=none.txt: no such file here, nor below data.root \("):
         train_tokenizer(PhonemeTokenizerConfig(lexicon="none.txt"), ["yes"], root=tmp_path)
 
 

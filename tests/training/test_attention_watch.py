@@ -58,8 +58,11 @@ def test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_t
     assert file.read_bytes() == (alarmed / "attention.jsonl").read_bytes()
 
 
+HUGE = '{"epoch": 2, "nats": 1' + 400 * "0" + "}"
+
+
 @pytest.mark.parametrize(
-    "damage", ["{}", "5", "\xff", '{"epoch": 2, "monotonicity": [[[1]]]}', '{"epoch": 3, "ent', "[" * 9999]
+    "damage", ["{}", "5", "\xff", '{"epoch": 2, "monotonicity": [[[1]]]}', '{"epoch": 3, "ent', "[" * 9999, HUGE]
 )
 def test_damaged_lines_are_left_out_told_of_and_cost_no_others(alarmed, tmp_path, damage, capsys):
     file = tmp_path / "attention.jsonl"
