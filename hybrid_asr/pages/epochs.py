@@ -33,7 +33,7 @@ class Epochs(NamedTuple):
 
 def find_epochs(folder: Path) -> Epochs:
     """Pictures evenly from the first epoch to the last one, as many as fit. Raises UserError if not one does."""
-    found = list(find_pictures(folder).items())
+    found = [(number, path) for number, path in find_pictures(folder).items() if path.is_file()]
     for count in range(min(SHOWN, len(found)), 0, -1):
         chosen = [found[place] for place in _evenly(len(found), count)]
         if sum(_characters(path.stat().st_size) for _, path in chosen) <= BUDGET:

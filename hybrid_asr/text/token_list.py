@@ -36,7 +36,7 @@ class TokenListTokenizer:
     writes: Writes = "text"
 
     def __init__(
-        self, tokens: Sequence[str], *, joins: Joins, blank: int, unk: int, sos: int, model: bytes | None = None
+        self, tokens: Sequence[Any], *, joins: Joins, blank: int, unk: int, sos: int, model: bytes | None = None
     ) -> None:
         self.tokens = tuple(tokens)
         self.joins: Joins = joins

@@ -60,6 +60,6 @@ def picture_file(folder: Path, epoch: int) -> Path:
 
 
 def find_pictures(folder: Path) -> dict[int, Path]:
-    """The pictures that are there, by epoch; what only has the name of one is left out."""
-    files = [path for path in folder.glob("epoch_*.png") if path.is_file()]
-    return dict(sorted((int(match[1]), path) for path in files if (match := NAME.fullmatch(path.name))))
+    """What has the name of a picture, by epoch."""
+    found = {int(match[1]): path for path in folder.glob("epoch_*.png") if (match := NAME.fullmatch(path.name))}
+    return dict(sorted(found.items()))

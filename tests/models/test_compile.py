@@ -19,6 +19,7 @@ from tests.models.tiny import ENCODERS, UNITS, build, joint, speech
 
 kind, backend, shapes = sys.argv[1:]
 model = build(next(cfg for cfg in ENCODERS if cfg.kind == kind))
+torch._dynamo.config.allow_rnn = True  # else an LSTM is refused
 compiled = torch.compile(model, backend=backend, fullgraph=True, dynamic=shapes == "any")
 batches = (([60, 23], [5, 3]), ([41, 31], [4, 6]))
 for frames, labels in batches if shapes == "any" else batches[:1]:

@@ -25,7 +25,8 @@ def diagnosis(sizes=(12,), *, name="u", piece="x", leading=1, spans=()) -> Diagn
         length = torch.tensor([size])
         measures = measure(weights[None], length, length)
         watched.append(Watched(name, 0.04 * size, 0.04, [piece] * (size - 1), spans, weights.numpy()))
-    return Diagnosis([name] * len(sizes), measures, watched)
+    nats = torch.ones(len(sizes))
+    return Diagnosis([name] * len(sizes), measures, nats, 2 * nats, watched)
 
 
 def dark(pixels: np.ndarray) -> np.ndarray:
