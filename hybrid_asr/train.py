@@ -272,17 +272,7 @@ class Training:
         first = module.first_step
         run_id = str((self.state or {}).get("run_id", uuid.uuid4().hex[:12]))
         loggers = build_loggers(cfg.logger, self.run.folder, first_step=first, run_id=run_id)
-        if self.fresh and is_first():
-            self.run.clear()
-        if is_first():
-            remove_unfinished(self.run.folder)
-            remove_unfinished(self.run.checkpoint_folder)
-            self.checkpoints.settle()
-        status = self._status(module, total)
-        self.run.checkpoint_folder.mkdir(parents=True, exist_ok=True)
-        self.run.write_config(cfg)
-        if is_first():
-            status.running(module.first_step)
+        status = self._open_folder(module, total)
         for logger in loggers:
             logger.log_hyperparams(plain(cfg))
         ranks = cfg.trainer.devices * cfg.trainer.nodes
@@ -335,6 +325,21 @@ class Training:
             raise
         say(progress.summary())
         return None
+
+    def _open_folder(self, module: SpeechModule, total: int) -> StatusFile:
+        """Leave in the run's folder what the training goes on from, and say that it runs."""
+        if self.fresh and is_first():
+            self.run.clear()
+        if is_first():
+            remove_unfinished(self.run.folder)
+            remove_unfinished(self.run.checkpoint_folder)
+            self.checkpoints.settle()
+        status = self._status(module, total)
+        self.run.checkpoint_folder.mkdir(parents=True, exist_ok=True)
+        self.run.write_config(self.cfg)
+        if is_first():
+            status.running(module.first_step)
+        return status
 
     def _loader(self) -> Callable[..., Any]:
         """What makes a loader of the planned batches."""
