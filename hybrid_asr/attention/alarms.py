@@ -38,10 +38,7 @@ CAUSES = {
 
 
 class Heads(NamedTuple):
-    """What is known of each head, means over utterances; and how much of its text the decoder has from the frames.
-
-    `listening` is 1 - (nats a label) / (the same with the frames in random order), NaN where nobody has measured.
-    """
+    """What is known of each head, means over utterances; and the decoder's `listening`, NaN if nobody has measured."""
 
     monotonicity: Float[np.ndarray, "layers heads"]
     marching: Float[np.ndarray, "layers heads"]
@@ -54,6 +51,11 @@ class Heads(NamedTuple):
         best = np.nan_to_num(self.monotonicity, nan=-2.0)
         layer, head = np.unravel_index(int(best.argmax()), best.shape)
         return int(layer), int(head)
+
+
+def listening(nats: float, shuffled: float) -> float:
+    """How much of its text a decoder has from the frames' order, by the nats of a label with and without it."""
+    return 1 - nats / shuffled if shuffled else float("nan")
 
 
 PER_HEAD = ("monotonicity", "marching", "entropy", "coverage")  # of Heads: a table each

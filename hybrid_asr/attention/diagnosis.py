@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hybrid_asr.attention.alarms import PER_HEAD, Heads
+from hybrid_asr.attention.alarms import PER_HEAD, Heads, listening
 from hybrid_asr.attention.forced import label_nats, teacher_forced
 from hybrid_asr.attention.measures import Measures, measure
 from hybrid_asr.audio import io
@@ -59,7 +59,7 @@ class Diagnosis(NamedTuple):
     @property
     def listening(self) -> float:
         """How much of the text the decoder has from the frames' order: 0 nothing, 1 all."""
-        return 1 - float(self.nats.mean() / self.nats_shuffled.mean())
+        return listening(float(self.nats.mean()), float(self.nats_shuffled.mean()))
 
     def mean(self, name: str) -> Float[np.ndarray, "layers heads"]:
         """The mean over the utterances that have a number, NaN where none has."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hybrid_asr.attention.alarms import PER_HEAD, AttentionAlarm, Heads
+from hybrid_asr.attention.alarms import PER_HEAD, AttentionAlarm, Heads, listening
 from hybrid_asr.attention.diagnosis import LONGEST_S, Diagnosis, choose, diagnose, evenly
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.files import write_text
@@ -129,5 +129,5 @@ def _heads(rows: list[dict[str, Any]]) -> Heads:
         known = (~np.isnan(values)).sum(0)
         return np.where(known, np.nansum(values, 0) / np.maximum(known, 1), np.nan)
 
-    nats, shuffled = (np.array([row[name] for row in alike], dtype=np.float64).mean() for name in COSTS)
-    return Heads(**{name: mean(name) for name in PER_HEAD}, listening=float(1 - nats / shuffled))
+    costs = (float(np.array([row[name] for row in alike], dtype=np.float64).mean()) for name in COSTS)
+    return Heads(**{name: mean(name) for name in PER_HEAD}, listening=listening(*costs))
