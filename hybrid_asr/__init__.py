@@ -7,7 +7,7 @@ __all__ = ["load"]
 def __getattr__(name: str):
     """Import `load` on first use, so that `hybrid-asr --help` does not wait for torch."""
     if name == "load":
-        from hybrid_asr.recogniser import load
+        from hybrid_asr.recognizer import load
 
         return load
     raise AttributeError(f"module 'hybrid_asr' has no attribute {name!r}")

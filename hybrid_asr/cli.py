@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybrid_asr import __version__
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 
 OK, USER_MISTAKE, INTERRUPTED = 0, 2, 130
 ATTENTION = ("of", "layer", "head", "text", "to")  # options of 'show attention' alone
@@ -214,19 +214,19 @@ def _add_show(commands) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from hybrid_asr.prepare import prepare
+    from hybrid_asr.commands.prepare import prepare
 
     prepare(options.corpus, source=options.source, to=options.to)
 
 
 def _train(options: argparse.Namespace) -> int:
-    from hybrid_asr.train import train
+    from hybrid_asr.commands.train import train
 
     return train(options.recipe, options.overrides, folder=options.folder, fresh=options.fresh)
 
 
 def _decode(options: argparse.Namespace) -> None:
-    from hybrid_asr.decode import decode_run
+    from hybrid_asr.commands.decode import decode_run
 
     decode_run(
         options.folder,
@@ -253,7 +253,7 @@ def _transcribe(options: argparse.Namespace) -> int:
     """One bad file does not keep the others from being transcribed; the exit status tells of it."""
     import json
 
-    from hybrid_asr.recogniser import expand, load
+    from hybrid_asr.recognizer import expand, load
 
     several = len(expand(options.paths)) > 1
     recogniser = load(options.folder, decoder=options.decoder)
@@ -273,7 +273,7 @@ def _transcribe(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from hybrid_asr.exchange import import_espnet
+    from hybrid_asr.commands.convert import import_espnet
 
     run = import_espnet(
         options.config, options.model, options.to, bpemodel=options.bpemodel, overrides=options.overrides
@@ -282,15 +282,15 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from hybrid_asr.exchange import export_espnet
+    from hybrid_asr.commands.convert import export_espnet
 
     export_espnet(options.folder, options.to, checkpoint=options.checkpoint)
     print(f"{options.to}: config.yaml and model.pth, for espnet2.bin.asr_inference.Speech2Text")
 
 
 def _align(options: argparse.Namespace) -> None:
-    from hybrid_asr.aligning import read_text, told
-    from hybrid_asr.recogniser import load
+    from hybrid_asr.inference.align import read_text, told
+    from hybrid_asr.recognizer import load
 
     text = read_text(options.text_file) if options.text is None else options.text
     aligned = load(options.folder).align(options.audio, text, units=options.units)
@@ -304,7 +304,7 @@ def _show(options: argparse.Namespace) -> None:
         return
     if given:
         raise UserError(f"show {options.what} takes no --{given[0]}; it goes with 'show attention'")
-    from hybrid_asr import show
+    from hybrid_asr.commands import show
 
     show.show(options.what, options.item, options.overrides, checkpoint=options.checkpoint)
 
@@ -312,7 +312,7 @@ def _show(options: argparse.Namespace) -> None:
 def _show_attention(options: argparse.Namespace) -> None:
     if len(options.overrides) != 1:
         raise UserError("show attention takes one utterance or sound file: hybrid-asr show attention RUN UTTERANCE")
-    from hybrid_asr.show_attention import show_attention
+    from hybrid_asr.commands.show_attention import show_attention
 
     drawn = show_attention(
         Path(options.item),

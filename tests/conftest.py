@@ -55,6 +55,6 @@ def trained(tones, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(trained):
     """The model that has learnt the tones, in evaluation; nobody changes it."""
-    from hybrid_asr.run import Run
+    from hybrid_asr.run.folder import Run
 
     return Run(trained).bundle()[0].eval()

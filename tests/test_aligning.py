@@ -9,11 +9,11 @@ import pytest
 import soundfile
 
 from hybrid_asr import load
-from hybrid_asr.aligning import Aligned, told
 from hybrid_asr.cli import main
-from hybrid_asr.errors import UserError
-from hybrid_asr.recogniser import Recogniser
-from hybrid_asr.words import Word
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.inference.align import Aligned, told
+from hybrid_asr.inference.words import Word
+from hybrid_asr.recognizer import Recogniser
 from tests.tones import LETTER_S, RATE, sound
 
 TEXT = "bad cafe fed a be dad"
@@ -49,14 +49,14 @@ def test_words_and_labels_stand_where_they_were_said(recogniser: Recogniser, spo
 
 def test_audio_in_pieces_is_aligned_alike(recogniser: Recogniser, spoken: Path, monkeypatch):
     once = recogniser.align(spoken, TEXT, units="labels")
-    monkeypatch.setattr("hybrid_asr.aligning.posteriors_in_pieces", _in_small_pieces)
+    monkeypatch.setattr("hybrid_asr.inference.align.posteriors_in_pieces", _in_small_pieces)
     found = recogniser.align(spoken, TEXT, units="labels")
     assert [one.text for one in found.spans] == [one.text for one in once.spans]
     assert np.allclose([one.start_s for one in found.spans], [one.start_s for one in once.spans], atol=0.081)
 
 
 def _in_small_pieces(bundle, samples, device):
-    from hybrid_asr.long_form import posteriors_in_pieces
+    from hybrid_asr.inference.long_form import posteriors_in_pieces
 
     return posteriors_in_pieces(bundle, samples, device, piece_s=1.0, context_s=0.5)
 

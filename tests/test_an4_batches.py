@@ -8,10 +8,10 @@ import torch
 
 from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoders import load_decoder
-from hybrid_asr.evaluation import job_for
-from hybrid_asr.one_pass import evaluate_all
-from hybrid_asr.run import Run
+from hybrid_asr.inference.build import job_for
+from hybrid_asr.inference.evaluate import evaluate_all
+from hybrid_asr.inference.presets import load_decoder
+from hybrid_asr.run.folder import Run
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

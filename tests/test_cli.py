@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hybrid_asr.cli import main
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 from tests.tones import process, train, words
 
 

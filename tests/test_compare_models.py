@@ -16,9 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import compare_models
 import compared_rows
 
+from hybrid_asr.commands.decode import decode_run
 from hybrid_asr.config.compose import compose
-from hybrid_asr.decode import decode_run
-from hybrid_asr.run import Run, RunConfig
+from hybrid_asr.run.config import RunConfig
+from hybrid_asr.run.folder import Run
 from tests.tones import RECIPE
 
 

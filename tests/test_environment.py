@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from hybrid_asr import __version__
-from hybrid_asr.environment import commit, environment
+from hybrid_asr.common.environment import commit, environment
 
 
 def git(folder, *words: str) -> str:

@@ -2,7 +2,7 @@
 
 import pickle
 
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 
 
 def test_control_characters_and_broken_ones_are_escaped():

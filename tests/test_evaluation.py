@@ -10,13 +10,15 @@ import soundfile
 import torch
 
 from hybrid_asr.cli import main
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoders import load_decoder
 from hybrid_asr.decoding.joint import SearchConfig
-from hybrid_asr.encoding import hear, pad_audio
-from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import decode_heard, decoder_for, evaluate, gather, wider
-from hybrid_asr.run import Run, set_paths
+from hybrid_asr.inference.build import decoder_for, wider
+from hybrid_asr.inference.encode import hear, pad_audio
+from hybrid_asr.inference.evaluate import decode_heard, evaluate, gather
+from hybrid_asr.inference.presets import load_decoder
+from hybrid_asr.run.config import set_paths
+from hybrid_asr.run.folder import Run
 
 
 def decoder(bundle, name, *settings):

@@ -10,19 +10,19 @@ import pytest
 import soundfile
 import torch
 
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import parse
 from hybrid_asr.data.dataset import Batch
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoders import load_decoder
-from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import decoder_for, evaluate
+from hybrid_asr.inference.build import decoder_for
+from hybrid_asr.inference.evaluate import Decoded, evaluate
+from hybrid_asr.inference.presets import load_decoder
 from hybrid_asr.losses import LossConfig, attention_loss
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import Outputs
-from hybrid_asr.one_pass import Decoded
-from hybrid_asr.text.normalise import TextConfig
+from hybrid_asr.text.normalize import TextConfig
+from hybrid_asr.training.initial_weights import InitConfig, take_weights
 from hybrid_asr.training.module import batch_loss
-from hybrid_asr.training.start import InitConfig, take_weights
 from tests.tones import RATE, rows, train
 
 

@@ -7,7 +7,15 @@ import sys
 
 import pytest
 
-from hybrid_asr.files import MISSING, RepeatedKey, atomic_path, once, remove_unfinished, why_unreadable, write_text
+from hybrid_asr.common.files import (
+    MISSING,
+    RepeatedKey,
+    atomic_path,
+    once,
+    remove_unfinished,
+    why_unreadable,
+    write_text,
+)
 
 
 def test_what_was_written_takes_its_place_and_nothing_else_remains(tmp_path):

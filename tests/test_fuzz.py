@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 from tools.fuzzing import worker
 from tools.fuzzing.inputs import KINDS, Kind
 from tools.fuzzing.table import ALL, OPERATORS, Case, Operator

@@ -2,7 +2,7 @@
 
 import torch
 
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.common.masks import valid_mask
 
 
 def test_true_marks_real_positions_and_padding_is_on_the_right():

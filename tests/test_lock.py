@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from hybrid_asr.lock import LOCK, FolderLock, LockError, holder, process_started
+from hybrid_asr.common.lock import LOCK, FolderLock, LockError, holder, process_started
 from tests.tones import CHECKOUT
 
 HOLD = (
-    "import sys, time\nfrom pathlib import Path\nfrom hybrid_asr.lock import FolderLock\n"
+    "import sys, time\nfrom pathlib import Path\nfrom hybrid_asr.common.lock import FolderLock\n"
     "FolderLock(Path(sys.argv[1])).take()\nprint('held', flush=True)\ntime.sleep(60)"
 )
 
@@ -105,7 +105,7 @@ def test_nothing_remains_of_a_lock(tmp_path):
 def test_two_of_many_never_hold_it_together(tmp_path):
     """Processes that take and let go as fast as they can, each adding 1 to a number that only a holder may touch."""
     code = (
-        "import sys\nfrom pathlib import Path\nfrom hybrid_asr.lock import FolderLock, LockError\n"
+        "import sys\nfrom pathlib import Path\nfrom hybrid_asr.common.lock import FolderLock, LockError\n"
         "place = Path(sys.argv[1])\ndone = 0\n"
         "while done < 60:\n"
         "    lock = FolderLock(place)\n"

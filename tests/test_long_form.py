@@ -8,7 +8,7 @@ import torch
 
 from hybrid_asr.decoding.ctc_greedy import best_path, ctc_greedy
 from hybrid_asr.decoding.hypothesis import DecodeError
-from hybrid_asr.long_form import Piece, _heard, cut, posteriors_in_pieces
+from hybrid_asr.inference.long_form import Piece, _heard, cut, posteriors_in_pieces
 from hybrid_asr.models.bundle import Bundle
 from tests.tones import sound
 
@@ -49,7 +49,7 @@ def test_pieces_that_hear_all_give_the_same_numbers(bundle: Bundle, audio: np.nd
     total = bundle.model.output_length(bundle.frontend.frames(len(audio)))
     bounds = [0, 20, 21, 70, total]
     pieces = [Piece(0, first, last, total) for first, last in itertools.pairwise(bounds)]
-    monkeypatch.setattr("hybrid_asr.long_form.cut", lambda *_: pieces)
+    monkeypatch.setattr("hybrid_asr.inference.long_form.cut", lambda *_: pieces)
     found = posteriors_in_pieces(bundle, audio, CPU)
     torch.testing.assert_close(found, at_once(bundle, audio), rtol=0, atol=1e-5)
 

@@ -4,23 +4,23 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import hybrid_asr.evaluation
 import numpy as np
 import pytest
 import torch
 
-import hybrid_asr.evaluation
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoders import load_decoder
-from hybrid_asr.decoding.build import DecodeConfig, Decoder
+from hybrid_asr.decoding.decoder import Decoder
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
-from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import decoder_for, evaluate, expected_cost, job_for, jobs_of_values, refuse_wide_beams
+from hybrid_asr.inference.batching import Room, expected_cost, refuse_wide_beams
+from hybrid_asr.inference.build import DecodeConfig, decoder_for, job_for, jobs_of_values
+from hybrid_asr.inference.evaluate import Job, evaluate, evaluate_all
+from hybrid_asr.inference.presets import load_decoder
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.one_pass import Job, evaluate_all
-from hybrid_asr.room import Room
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 
 CPU = torch.device("cpu")
 PRESETS = presets("decode")
@@ -95,7 +95,7 @@ def test_no_batch_changes_a_result_of_any_decoder(bundle, manifest, dtype, toler
 
 
 def wished(bundle: Bundle, name: str):
-    from hybrid_asr.decoders import with_nbest
+    from hybrid_asr.inference.presets import with_nbest
 
     return with_nbest(settings_of(bundle, name), 4)
 
@@ -211,7 +211,7 @@ def test_rescoring_with_many_weights_searches_once_and_is_each_of_them(bundle, m
 
 
 def test_a_beam_that_one_utterance_has_no_memory_for_is_refused_with_what_would_fit(bundle, monkeypatch):
-    monkeypatch.setattr(hybrid_asr.evaluation, "free_bytes", lambda device: 1 << 20)
+    monkeypatch.setattr(hybrid_asr.inference.build, "free_bytes", lambda device: 1 << 20)
     wide, narrow = (load_decoder("joint", bundle.config, [f"decode.beam={beam}"]) for beam in (10_000, 10))
     refuse_wide_beams(bundle, {"joint": narrow}, CPU)
     with pytest.raises(UserError, match=r"joint: decode.beam=10000 takes about .* take a beam of at most \d+$") as told:

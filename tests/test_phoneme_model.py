@@ -9,7 +9,7 @@ import pytest
 from hybrid_asr import load
 from hybrid_asr.cli import main
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from tests.test_cli import refused
 from tests.tones import lexicon_of, train, words
 

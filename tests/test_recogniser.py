@@ -13,11 +13,11 @@ import torch
 from hybrid_asr import load
 from hybrid_asr.audio import io
 from hybrid_asr.cli import main
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.decoding.hypothesis import nan_error
-from hybrid_asr.encoding import hear
-from hybrid_asr.errors import UserError
-from hybrid_asr.long_form import states_in_pieces
-from hybrid_asr.recogniser import expand
+from hybrid_asr.inference.encode import hear
+from hybrid_asr.inference.long_form import states_in_pieces
+from hybrid_asr.recognizer import expand
 from tests.tones import LETTER_S, sound
 
 
@@ -157,7 +157,7 @@ def long_file(tmp_path, monkeypatch):
     for module in ("encoding", "recogniser"):
         monkeypatch.setattr(f"hybrid_asr.{module}.LONGEST_S", 2.0)
     small = partial(states_in_pieces, piece_s=1.0, context_s=0.5)
-    monkeypatch.setattr("hybrid_asr.encoding.states_in_pieces", small)
+    monkeypatch.setattr("hybrid_asr.inference.encode.states_in_pieces", small)
     soundfile.write(tmp_path / "long.wav", sound(LONG, np.random.default_rng(5)), 8000)
     return tmp_path / "long.wav"
 

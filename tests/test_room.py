@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_asr.errors import UserError
-from hybrid_asr.memory import free_bytes
-from hybrid_asr.room import SHARE, Cost, OutOfMemory, Room, in_pieces, ran_out
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.memory import free_bytes
+from hybrid_asr.inference.batching import SHARE, Cost, OutOfMemory, Room, in_pieces, ran_out
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,8 @@ import yaml
 
 from hybrid_asr.cli import main
 from hybrid_asr.config.schema import parse, plain
-from hybrid_asr.run import Run, RunConfig, RunError, default_folder, is_free, signature
+from hybrid_asr.run.config import RunConfig, is_free, signature
+from hybrid_asr.run.folder import Run, RunError, default_folder
 from tests.tones import train
 
 

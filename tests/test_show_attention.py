@@ -12,8 +12,8 @@ import soundfile
 import torch
 
 from hybrid_asr.cli import main
+from hybrid_asr.commands.show_attention import from_alignment
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.show_attention import from_alignment
 from tests.tones import RATE
 
 UTTERANCE = "test-00"
@@ -87,9 +87,9 @@ def test_a_sound_file_and_a_model_file_do_too_and_the_picture_has_a_name(trained
 
 
 def test_the_head_that_is_chosen_is_the_nearest_to_the_alignment(bundle, trained, tones, capsys):
+    from hybrid_asr.attention.utterance_view import listen, look_into
     from hybrid_asr.audio.io import read
     from hybrid_asr.pages.heat_map import matrices
-    from hybrid_asr.pages.listening import listen, look_into
 
     *_, title, below = drawn(capsys, trained, tones / "test/00.wav", "--to", "a.svg")
     one = listen(bundle, read(tones / "test/00.wav", rate=RATE), bundle.tokenizer.encode(below.split(": ", 1)[1]))

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from hybrid_asr.errors import UserError
-from hybrid_asr.sweep import Curve, Sweep, earlier_rows, parse_sweep, read_curve
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.inference.sweep import Curve, Sweep, earlier_rows, parse_sweep, read_curve
 
 
 @pytest.mark.parametrize(

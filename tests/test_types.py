@@ -4,7 +4,7 @@ import jaxtyping
 import pytest
 import torch
 
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.common.masks import valid_mask
 
 
 def test_a_wrong_shape_or_type_is_refused():

@@ -8,20 +8,20 @@ import pytest
 
 from hybrid_asr import load
 from hybrid_asr.cli import main
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoders import chosen_for
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.decoding.lexicon import LexiconConfig
-from hybrid_asr.errors import UserError
+from hybrid_asr.inference.lexicon import border_label, files_of, lexicon_search
+from hybrid_asr.inference.presets import chosen_for
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from hybrid_asr.text.bpe import BpeTokenizer
 from hybrid_asr.text.characters import CharTokenizer
 from hybrid_asr.text.lexicon import parse_lexicon
 from hybrid_asr.text.phonemes import PhonemeTokenizer
 from hybrid_asr.text.token_list import TokenListTokenizer
-from hybrid_asr.vocabulary import border_label, files_of, lexicon_search
 from tests.test_cli import refused
 
 TEXTS = ["the cat sat on the mat", "a cat and a hat"]

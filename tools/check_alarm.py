@@ -21,11 +21,11 @@ import torch
 from hybrid_asr.attention.alarms import describe_chaos
 from hybrid_asr.attention.diagnosis import LONGEST_S, choose, diagnose, shuffled_frames
 from hybrid_asr.attention.measures import Measures
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.errors import UserError
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 
 SHOWN = (*Measures._fields, "listening")
 

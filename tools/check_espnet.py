@@ -25,13 +25,13 @@ import torch
 from espnet2.bin.asr_inference import Speech2Text  # pyright: ignore[reportMissingImports]
 
 from hybrid_asr.audio import io
+from hybrid_asr.commands.convert import export_espnet, import_espnet
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.joint import SearchConfig
-from hybrid_asr.encoding import encode
-from hybrid_asr.evaluation import decoder_for
-from hybrid_asr.exchange import export_espnet, import_espnet
+from hybrid_asr.inference.build import decoder_for
+from hybrid_asr.inference.encode import encode
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 
 CTC_WEIGHT = 0.3
 CLOSE = 1e-3  # of scores: nearer ones may swap

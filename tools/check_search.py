@@ -13,21 +13,21 @@ from pathlib import Path
 
 import torch
 
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.files import load_yaml
 from hybrid_asr.config.schema import parse
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoding import build
-from hybrid_asr.decoding.build import DecodeConfig, SearchDecoder, serves
+from hybrid_asr.decoding import decoder as build
+from hybrid_asr.decoding.decoder import SearchDecoder
 from hybrid_asr.decoding.hypothesis import Nbest
 from hybrid_asr.decoding.joint import JointSearch, SearchConfig
-from hybrid_asr.encoding import encode, read_ahead
-from hybrid_asr.errors import UserError
-from hybrid_asr.evaluation import decoder_for
+from hybrid_asr.inference.build import DecodeConfig, decoder_for, refuse_unsupported
+from hybrid_asr.inference.encode import encode, read_ahead
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.report import Scored, report
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.normalize import normalise
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for the plain search, which lives among the tests
@@ -47,7 +47,7 @@ def presets(bundle: Bundle) -> dict[str, DecodeConfig]:
     for path in sorted((ROOT / "conf/decode").glob("*.yaml")):
         settings = parse(DecodeConfig, load_yaml(path), where=path.stem)
         try:
-            serves(settings, bundle.model, bundle.tokenizer.writes)
+            refuse_unsupported(settings, bundle.model, bundle.tokenizer.writes)
         except UserError:
             continue
         found[path.stem] = settings

@@ -45,7 +45,7 @@ from hybrid_asr.audio.fbank import Fbank, FbankConfig
 from hybrid_asr.audio.features import Features
 from hybrid_asr.audio.torchaudio_fbank import TorchaudioConfig, TorchaudioFbank
 from hybrid_asr.data.manifest import Manifest, write_manifest
-from hybrid_asr.decoding.align import ctc_align
+from hybrid_asr.decoding.ctc_align import ctc_align
 
 ROOT = Path(__file__).resolve().parents[1]
 MASK, SIZE, DRAWS = 30, 100, 20000

@@ -48,12 +48,13 @@ from compared_rows import (
     table,
 )
 
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import write_text
 from hybrid_asr.config.compose import compose
-from hybrid_asr.errors import UserError
-from hybrid_asr.files import write_text
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages.comparison import comparison_page
-from hybrid_asr.run import Run, RunConfig
+from hybrid_asr.pages.model_comparison import comparison_page
+from hybrid_asr.run.config import RunConfig
+from hybrid_asr.run.folder import Run
 
 SHUFFLED = "train-shuffled.jsonl"
 SHORTER = 8  # a control has so many times fewer epochs

@@ -7,18 +7,19 @@ from typing import Any
 
 from training_speed import LENGTHS_S
 
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import write_text
 from hybrid_asr.config.compose import compose
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoders import ALL, choose_decoders, chosen_for
-from hybrid_asr.decoding.build import DecodeConfig
-from hybrid_asr.errors import UserError
-from hybrid_asr.files import write_text
+from hybrid_asr.inference.build import DecodeConfig
+from hybrid_asr.inference.presets import ALL, choose_decoders, chosen_for
 from hybrid_asr.models.bundle import read_torch
-from hybrid_asr.pages.by_length import rates_by_length
-from hybrid_asr.pages.comparison import Compared, Corpus
 from hybrid_asr.pages.decodings import Damaged, Decoding, Rate, find_decodings, read_utterances
-from hybrid_asr.run import Run, RunConfig
+from hybrid_asr.pages.errors_by_length import rates_by_length
+from hybrid_asr.pages.model_comparison import Compared, Corpus
+from hybrid_asr.run.config import RunConfig
+from hybrid_asr.run.folder import Run
 
 BUDGET = 30.0  # minutes of one core that a model may take: fifteen of two
 Row = dict[str, Any]

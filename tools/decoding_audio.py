@@ -13,11 +13,11 @@ import numpy as np
 from decoding_work import NbestTexts
 
 from hybrid_asr.audio import io
+from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.joint import SearchConfig
-from hybrid_asr.evaluation import evaluate_all, expected_cost, job_for, pick_device
-from hybrid_asr.memory import keep_freed_memory
-from hybrid_asr.room import Room
+from hybrid_asr.inference.batching import Room, expected_cost, pick_device
+from hybrid_asr.inference.build import evaluate_all, job_for
 
 BEAM, CTC_WEIGHT = 10, 0.3
 
@@ -68,7 +68,7 @@ class OurListener:
     share = False
 
     def __init__(self, folder: Path, data: Path, search: SearchConfig):
-        from hybrid_asr.exchange import import_espnet
+        from hybrid_asr.commands.convert import import_espnet
 
         keep_freed_memory()
         self.manifest, self.search, self.device = Manifest.read(data), search, pick_device("cpu")

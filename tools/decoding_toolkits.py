@@ -10,11 +10,11 @@ from decoding_work import Case, NbestTexts
 from toolkits import Espnet, Sizes, SpeechBrain
 from torch import Tensor, nn
 
+from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.convert.espnet_config import EPS as NORM_EPS
 from hybrid_asr.convert.espnet_weights import ours_from_theirs, weight_map
-from hybrid_asr.decoding.build import SearchDecoder
+from hybrid_asr.decoding.decoder import SearchDecoder
 from hybrid_asr.decoding.joint import SearchConfig
-from hybrid_asr.memory import keep_freed_memory
 from hybrid_asr.models.conformer import ConformerConfig
 from hybrid_asr.models.ctc import CtcHead
 from hybrid_asr.models.encoded import Encoded

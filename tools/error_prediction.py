@@ -3,7 +3,7 @@
     python tools/error_prediction.py runs/an4/conformer_s --decoder joint --sets valid,test
 
 For each word of a decoding: is it an error (against the reference), and what signs of doubt does it show
-(hybrid_asr/attention/doubt.py)? Printed is the area under the ROC curve of each sign, with its 95 % interval over
+(hybrid_asr/attention/confidence.py)? Printed is the area under the ROC curve of each sign, with its 95 % interval over
 utterances: 0.5 is guessing, 1 is a sign that every wrong word has more of than any right one. A sign is chosen on the
 validation set and judged on the test set. Words that were left out have no sign: deletions are not counted.
 
@@ -20,16 +20,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybrid_asr.attention.doubt import Doubt, doubts
-from hybrid_asr.attention.judging import judge
+from hybrid_asr.attention.confidence import Doubt, doubts
+from hybrid_asr.attention.confidence_errors import judge
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.errors import UserError
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages.doubtful import USUAL
-from hybrid_asr.run import Run, set_paths
+from hybrid_asr.pages.doubtful_words import USUAL
+from hybrid_asr.run.config import set_paths
+from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.align import Unit
 from hybrid_asr.scoring.ranking import area_under_curve, best_cut
-from hybrid_asr.scoring.rows import Scored
+from hybrid_asr.scoring.utterances import Scored
 
 SIGNS = [name for name in Doubt._fields if name != "text"]
 

@@ -1,4 +1,4 @@
-"""Estimate a word n-gram from transcripts and write it in ARPA's format (hybrid_asr/text/witten_bell.py).
+"""Estimate a word n-gram from transcripts and write it in ARPA's format (hybrid_asr/text/estimate.py).
 
     python tools/estimate_ngram.py data/an4/train.jsonl --rules upper@1 --order 3 --to data/an4/train.arpa
 
@@ -8,11 +8,11 @@ Words of `--words`, a list or a lexicon, that were never said have the probabili
 import argparse
 from pathlib import Path
 
+from hybrid_asr.common.files import write_text
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.files import write_text
+from hybrid_asr.text.estimate import arpa, witten_bell
 from hybrid_asr.text.lexicon import read_words
-from hybrid_asr.text.normalise import RULES, normalise
-from hybrid_asr.text.witten_bell import arpa, witten_bell
+from hybrid_asr.text.normalize import RULES, normalise
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 
 from hybrid_asr.models.bundle import BundleError, read_torch
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SHARE = 0.05  # of kills that come while the process starts

@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from hybrid_asr.aligning import align
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoders import load_decoder
-from hybrid_asr.decoding.build import SearchDecoder
+from hybrid_asr.decoding.decoder import SearchDecoder
 from hybrid_asr.decoding.joint import JointSearch
-from hybrid_asr.encoding import hear
-from hybrid_asr.evaluation import decoder_for
+from hybrid_asr.inference.align import align
+from hybrid_asr.inference.build import decoder_for
+from hybrid_asr.inference.encode import hear
+from hybrid_asr.inference.presets import load_decoder
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.report import Scored, report
 
 DECODERS = ("ctc_greedy", "ctc_prefix_beam", "rescoring", "ctc_beam", "attention", "joint")

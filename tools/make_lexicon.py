@@ -14,13 +14,13 @@ import importlib.resources
 import sys
 from pathlib import Path
 
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import write_text
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.errors import UserError
-from hybrid_asr.files import write_text
 from hybrid_asr.scoring.align import count_all
 from hybrid_asr.text.labels import named
 from hybrid_asr.text.lexicon import Lexicon, read_lexicon
-from hybrid_asr.text.normalise import RULES, normalise
+from hybrid_asr.text.normalize import RULES, normalise
 from hybrid_asr.text.pronounce import Pronouncer, fit
 
 HELD_OUT = 1000  # words, of which the guesses are counted

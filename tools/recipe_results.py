@@ -15,14 +15,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import write_text
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.errors import UserError
-from hybrid_asr.files import write_text
 from hybrid_asr.models.bundle import read_torch
-from hybrid_asr.run import Run, deciding, signature
+from hybrid_asr.run.config import deciding, signature
+from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.report import Scored, report
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.normalize import normalise
 
 
 def main() -> int:

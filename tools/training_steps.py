@@ -14,17 +14,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hybrid_asr.audio.augment import SpecAugment
 from hybrid_asr.audio.features import Features
+from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.config.compose import compose
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.dataset import Batch
 from hybrid_asr.losses import attention_loss, ctc_feasible, ctc_loss, joint_loss
-from hybrid_asr.memory import keep_freed_memory
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.conformer import ConformerConfig
 from hybrid_asr.models.hybrid import ModelConfig, build_model
 from hybrid_asr.models.transformer_decoder import TransformerDecoderConfig
 from hybrid_asr.nn import dropout, linear
-from hybrid_asr.run import RunConfig
+from hybrid_asr.run.config import RunConfig
 from hybrid_asr.text.tokenizer import train_tokenizer
 from hybrid_asr.training.module import batch_loss
 from hybrid_asr.training.optim import build_optimizer

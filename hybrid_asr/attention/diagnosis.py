@@ -12,16 +12,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hybrid_asr.attention.alarms import PER_HEAD, Heads, listening
-from hybrid_asr.attention.forced import label_nats, teacher_forced
 from hybrid_asr.attention.measures import Measures, measure
+from hybrid_asr.attention.teacher_forcing import label_nats, teacher_forced
 from hybrid_asr.audio import io
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoding.align import Alignment, LabelSpan, ctc_align
-from hybrid_asr.encoding import hear
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.decoding.ctc_align import Alignment, LabelSpan, ctc_align
+from hybrid_asr.inference.encode import hear
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.normalize import normalise
 
 LONGEST_S = 20.0  # of the utterances that are looked at
 TOGETHER = 8  # of them

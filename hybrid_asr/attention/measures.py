@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.common.masks import valid_mask
 
 SAME_PLACE = 0.01  # frames: rows that are no further apart look at one place, whatever rounding says
 

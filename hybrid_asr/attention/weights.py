@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hybrid_asr.attention.forced import teacher_forced
+from hybrid_asr.attention.teacher_forcing import teacher_forced
 from hybrid_asr.audio.features import Features
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.hybrid import HybridModel

@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from hybrid_asr.audio.features import Cmvn, CmvnScale, Features, FrontEnd
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
-from hybrid_asr.lengths import valid_mask
 
 WindowShape = Literal["hann", "hamming", "blackman"]
 _WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window, "blackman": torch.blackman_window}

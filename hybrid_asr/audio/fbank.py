@@ -13,8 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from hybrid_asr.audio.features import Cmvn, CmvnScale, Features, FrontEnd
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
-from hybrid_asr.lengths import valid_mask
 
 FULL_SCALE = 32768.0  # Kaldi computes on 16-bit integers
 _FLOOR = float(np.finfo(np.float32).eps)

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
-from hybrid_asr.errors import UserError
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.masks import valid_mask
 
 Cmvn = Literal["utterance", "global", "none"]
 CmvnScale = Literal["mean", "mean_and_variance"]

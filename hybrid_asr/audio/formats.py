@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from hybrid_asr.errors import UserError
-from hybrid_asr.files import MISSING, why_unreadable
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import MISSING, why_unreadable
 
 AGAIN = "copy or download it again"
 # Beginnings of audio: such a file is damaged or in need of ffmpeg, never "not audio" (a SPHERE header is plain text).

@@ -12,11 +12,11 @@ import soundfile
 import soxr
 from jaxtyping import Float32
 
+from hybrid_asr.audio.captured_stderr import overheard
 from hybrid_asr.audio.ffmpeg import FfmpegSource
 from hybrid_asr.audio.formats import AudioError, beginning, check_present, check_rate, refuse_non_audio
 from hybrid_asr.audio.mpeg import is_mpeg
 from hybrid_asr.audio.ogg import check_ogg
-from hybrid_asr.audio.overheard import overheard
 from hybrid_asr.audio.sndfile import SndfileSource
 
 END_TOLERANCE_S = 0.01  # a segment may end this far past its file: tables round their times

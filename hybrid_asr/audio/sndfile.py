@@ -8,9 +8,9 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
+from hybrid_asr.audio.captured_stderr import overheard
 from hybrid_asr.audio.formats import AGAIN, AudioError, beginning, check_whole, flac_md5, sphere_samples
 from hybrid_asr.audio.mpeg import untagged_samples
-from hybrid_asr.audio.overheard import overheard
 
 _NO_LENGTH = 1 << 48  # libsndfile gives 2^63 - 1 for a flac stream without a length
 _FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # of a sample, by libsndfile's name

@@ -8,10 +8,10 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from hybrid_asr.common.files import why_unreadable
 from hybrid_asr.config.locate import label
-from hybrid_asr.config.outline import check_yaml
 from hybrid_asr.config.schema import ConfigError
-from hybrid_asr.files import why_unreadable
+from hybrid_asr.config.yaml_limits import check_yaml
 
 Tree = dict[str, Any]
 LARGEST = 1 << 20  # bytes: a configuration that people write has thousands

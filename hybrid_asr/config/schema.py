@@ -11,7 +11,7 @@ from typing import Any, TypeVar, dataclass_transform, overload
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 
 T = TypeVar("T")
 SHOWN = 7  # bad keys that a message shows; the others are counted

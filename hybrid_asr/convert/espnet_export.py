@@ -8,11 +8,11 @@ import yaml
 from torch import Tensor
 
 from hybrid_asr.audio.espnet_logmel import EspnetLogMel
+from hybrid_asr.common.files import atomic_path, write_text
 from hybrid_asr.config.schema import parse
 from hybrid_asr.convert.espnet_config import ACTIVATIONS, EPS, INPUTS, JOINS
 from hybrid_asr.convert.espnet_weights import EspnetModel, espnet_parts, theirs_from_ours, weight_map
 from hybrid_asr.convert.section import ConvertError, shown
-from hybrid_asr.files import atomic_path, write_text
 from hybrid_asr.models.bundle import Bundle, save_torch
 from hybrid_asr.models.conformer import ConformerConfig
 from hybrid_asr.models.hybrid import ModelConfig

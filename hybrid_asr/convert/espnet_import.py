@@ -8,13 +8,13 @@ import yaml
 from torch import Tensor
 
 from hybrid_asr.audio.espnet_logmel import EspnetLogMelConfig, mel_filters
+from hybrid_asr.common.files import why_unreadable
 from hybrid_asr.config.files import yaml_problem
-from hybrid_asr.config.outline import check_yaml
 from hybrid_asr.config.schema import ConfigError, parse
+from hybrid_asr.config.yaml_limits import check_yaml
 from hybrid_asr.convert.espnet_config import Espnet, read_espnet
 from hybrid_asr.convert.espnet_weights import ours_from_theirs, refuse_strange, weight_map
 from hybrid_asr.convert.section import ConvertError
-from hybrid_asr.files import why_unreadable
 from hybrid_asr.models.bundle import Bundle, BundleError, read_torch
 from hybrid_asr.models.hybrid import ModelConfig
 from hybrid_asr.text.labels import TokenizerError

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 
 T = TypeVar("T")
 _ENDLESS = 1e9

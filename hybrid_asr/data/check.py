@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from pydantic import Field
 
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import config
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.errors import UserError
 from hybrid_asr.text.labels import Writes, named, parts
-from hybrid_asr.text.normalise import Rules, normalise
+from hybrid_asr.text.normalize import Rules, normalise
 from hybrid_asr.text.tokenizer import Tokenizer
 
 Policy = Literal["warn", "refuse"]

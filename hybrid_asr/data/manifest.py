@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Float64, UInt64
 
 from hybrid_asr.audio import io
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import MISSING, RepeatedKey, atomic_path, once, why_unreadable
 from hybrid_asr.config.schema import suggest
-from hybrid_asr.errors import UserError
-from hybrid_asr.files import MISSING, RepeatedKey, atomic_path, once, why_unreadable
 
 SHOWN = 5  # bad lines that a message shows; the others are counted
 

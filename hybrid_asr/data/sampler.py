@@ -14,19 +14,16 @@ needs fewer halves its largest batches; one that needs more is planned again wit
 import math
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 from torch.utils.data import Sampler
 
 from hybrid_asr.audio.augment import AugmentConfig
-from hybrid_asr.config.schema import config
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.data import packing
-from hybrid_asr.data.check import CheckConfig
+from hybrid_asr.data.config import DataConfig
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.plan import Corpus, EpochPlan, Part, PlannedUtterance, Relief, Rows
-from hybrid_asr.errors import UserError
 
 TRIALS = 3  # epochs that are planned to learn how many batches an epoch needs
 KEPT = 2  # plans: of the epoch that is reported and of the one whose parts are read ahead
@@ -46,46 +43,6 @@ RELIEFS = (
 
 class PlanError(UserError):
     """Utterances and budgets that do not go together."""
-
-
-@config
-class DataConfig:
-    """The sets and how batches are made of them."""
-
-    train: str
-    """A manifest, relative to `root`."""
-    valid: str
-    test: tuple[str, ...] = ()
-    root: str = "data"
-    audio: Literal["headers", "unchecked"] = "headers"
-    """Whether reading a manifest also looks at the header of every audio file."""
-    check: CheckConfig = CheckConfig()
-    min_seconds: Annotated[float, Field(ge=0)] = 0.0
-    """Shorter training utterances are left out, counted."""
-    max_seconds: Annotated[float, Field(gt=0)] | None = None
-    """Longer training utterances are left out, counted; None keeps all."""
-    batch_seconds: Annotated[float, Field(gt=0)]
-    """Bounds a global batch, all that one update learns from."""
-    device_seconds: Annotated[float, Field(gt=0)] | None = None
-    """Bounds what lies on one device at once, by accumulating; None: a device takes its share of a batch whole."""
-    jitter: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Blurs the sorting by length: 0 puts neighbours together, 0.05 moves each by up to 5 % (and costs 3 % padding)."""
-    shortest_first_epochs: Annotated[int, Field(ge=0)] = 1
-    """So many epochs take their batches in the order of length, which helps attention to get started."""
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that read audio, for GPUs; 0 reads in the training process, about 3,000 times faster than real time."""
-    prefetch: Annotated[int, Field(ge=1)] = 4
-    """Parts that each worker prepares ahead."""
-    worker_restarts: Annotated[int, Field(ge=0)] = 3
-    """How often workers that died are started again, where they were, before training stops."""
-    unreadable: Literal["stop", "skip"] = "stop"
-    """Audio that cannot be read while training: "stop" saves and stops, "skip" leaves the utterance out, counted."""
-    unreadable_share: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """The most of the training utterances that "skip" leaves out before it stops, too."""
-
-    def __post_init__(self) -> None:
-        if self.max_seconds is not None and self.max_seconds <= self.min_seconds:
-            raise ValueError("max_seconds must be more than min_seconds")
 
 
 def within_limits(train: Manifest, data: DataConfig) -> Manifest:

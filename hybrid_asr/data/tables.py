@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hybrid_asr.common.files import MISSING, why_unreadable
 from hybrid_asr.config.schema import suggest
 from hybrid_asr.data.manifest import Problems, Utterance
-from hybrid_asr.data.sources import (
+from hybrid_asr.data.table_rows import (
     ALIASES,
     SETS,
     AudioFiles,
@@ -24,7 +25,6 @@ from hybrid_asr.data.sources import (
     noting,
     read_lines,
 )
-from hybrid_asr.files import MISSING, why_unreadable
 
 REQUIRED = ("audio", "text")
 COLUMNS = (*REQUIRED, "speaker", "start", "duration", "set", "language", "id")

@@ -10,18 +10,28 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.hypothesis import Hypothesis, nan_error
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.decoding.settings import DecoderSettings, Needs
 
 BLOCK = 4096  # frames that are looked at at once: an hour's posteriors are not to be copied
 
 
 @config
-class CtcGreedyConfig:
+class CtcGreedyConfig(DecoderSettings):
     """CTC greedy decoding has nothing to choose."""
 
     kind: Literal["ctc_greedy"] = "ctc_greedy"
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(ctc=True)
+
+    @property
+    def longest_s(self) -> float:
+        """Any length: of long audio CTC's log probabilities are computed in pieces (inference/long_form.py)."""
+        return math.inf
 
 
 class BestPath(NamedTuple):

@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.decoding.scan import logcumsumexp
-from hybrid_asr.lengths import valid_mask
 
 FLOOR = -300.0  # a posterior below e^-300 counts as e^-300: zeros stay finite, and products of two stay normal numbers
 RAISED = 40.0  # nats: weights are multiplied by e^40, which uses the range of float32 above 1 as well as that below

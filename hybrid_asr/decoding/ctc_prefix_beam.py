@@ -18,9 +18,10 @@ from jaxtyping import Bool, Float, Float64, Int, Int64
 from pydantic import Field
 from torch import Tensor
 
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.hypothesis import WIDEST, Hypothesis, Nbest, nan_error
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.decoding.settings import DecoderSettings, Needs
 
 NO_LABEL = -1
 SMALLEST = 1e-300  # by which a frame is scaled where all is impossible
@@ -29,7 +30,7 @@ FACTOR = 6364136223846793005  # of the hash (Knuth's multiplier modulo 2^64)
 
 
 @config
-class CtcPrefixBeamConfig:
+class CtcPrefixBeamConfig(DecoderSettings):
     """CTC prefix beam search: `beam` hypotheses an utterance, of which the best `nbest` are given.
 
     In each frame only its `candidates` most probable labels open new hypotheses (0: all of them); hypotheses in the
@@ -40,6 +41,10 @@ class CtcPrefixBeamConfig:
     beam: Annotated[int, Field(gt=0, le=WIDEST)] = 10
     candidates: Annotated[int, Field(ge=0)] = 10
     nbest: Annotated[int, Field(gt=0, le=WIDEST)] = 1
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(ctc=True)
 
 
 class Frames(NamedTuple):

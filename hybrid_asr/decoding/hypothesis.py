@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 
 WIDEST = 10_000  # hypotheses of a beam, and texts of an n-best: more is a slip, and takes a machine's memory
 Ended = Literal["eos", "cut"]

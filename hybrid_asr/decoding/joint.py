@@ -14,11 +14,12 @@ from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.history import History, Step
 from hybrid_asr.decoding.hypothesis import WIDEST, Hypothesis, Nbest, nan_error
 from hybrid_asr.decoding.scorer import Scorer
+from hybrid_asr.decoding.settings import DecoderSettings, Needs
 from hybrid_asr.models.encoded import Encoded
 
 
 @config
-class SearchConfig:
+class SearchConfig(DecoderSettings):
     """Beam search with `ctc_weight` * CTC + (1 - `ctc_weight`) * attention: 0 is attention alone, 1 is CTC alone.
 
     `length_bonus` (nats) is added for each label; `normalise: length` ranks ended hypotheses by their score per label,
@@ -37,6 +38,14 @@ class SearchConfig:
     candidates: Annotated[int, Field(ge=0)] = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     parity: Literal["none", "espnet"] = "none"
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(ctc=self.ctc_weight > 0, attention=self.ctc_weight < 1)
+
+    def rank(self, hypothesis: Hypothesis) -> float:
+        """The score, or the score per label, the end counted as one."""
+        return hypothesis.score / (len(hypothesis.labels) + 1) if self.normalise == "length" else hypothesis.score
 
 
 LOOK_EVERY = 4  # steps between two looks at how a search on a GPU stands, each of which waits for it

@@ -25,15 +25,16 @@ from torch import Tensor
 
 from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.hypothesis import WIDEST, Ended, Hypothesis, Nbest, nan_error
+from hybrid_asr.decoding.settings import DecoderSettings, Needs
 from hybrid_asr.decoding.trie import START, Rows, Trie
 from hybrid_asr.decoding.word_beam import FACTOR, STAYS, Beam, Candidates, History, merged
-from hybrid_asr.text.arpa import Ngram
+from hybrid_asr.text.ngram import Ngram
 
 LEAST = -1e30  # a log probability of 0, so that a weight of 0 times it is 0
 
 
 @config
-class LexiconConfig:
+class LexiconConfig(DecoderSettings):
     """The words that may be written, and how they are searched for.
 
     `lexicon`: a file with words, or words and pronunciations for a phoneme model; "train" for the words of the training
@@ -50,6 +51,14 @@ class LexiconConfig:
     beam: Annotated[int, Field(gt=0, le=WIDEST)] = 100
     threshold: Annotated[float, Field(gt=0)] = 20.0
     nbest: Annotated[int, Field(gt=0, le=WIDEST)] = 1
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(ctc=True, vocabulary=True)
+
+    @property
+    def lacks_words(self) -> bool:
+        return not self.lexicon
 
 
 class LexiconSearch:

@@ -13,17 +13,18 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.hypothesis import WIDEST, DecodeError, Nbest, nan_error
 from hybrid_asr.decoding.scorer import AttentionDecoder
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.decoding.settings import DecoderSettings, Needs
 from hybrid_asr.models.encoded import Encoded
 
 TOGETHER = 2**25  # logits, or cells of the CTC recursion, that are computed at once
 
 
 @config
-class RescoringConfig:
+class RescoringConfig(DecoderSettings):
     """The `beam` best of CTC prefix beam search, ranked by `ctc_weight` * CTC + (1 - `ctc_weight`) * attention."""
 
     kind: Literal["rescoring"] = "rescoring"
@@ -31,6 +32,10 @@ class RescoringConfig:
     candidates: Annotated[int, Field(ge=0)] = 10
     ctc_weight: Annotated[float, Field(ge=0, le=1)] = 0.3
     nbest: Annotated[int, Field(gt=0, le=WIDEST)] = 1
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(ctc=True, attention=True)
 
 
 @torch.inference_mode()

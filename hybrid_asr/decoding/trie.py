@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from hybrid_asr.text.arpa import NO_WORD, Ngram
+from hybrid_asr.text.ngram import NO_WORD, Ngram
 
 START, BORDER = 0, 1
 Spellings = Mapping[str, Sequence[tuple[int, ...]]]  # of each word the labels of every pronunciation

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from hybrid_asr.audio.build import FeaturesConfig, build_features
 from hybrid_asr.audio.features import FrontEnd, FrontEndUnavailable
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import MISSING, atomic_path, why_unreadable
 from hybrid_asr.config.schema import parse
-from hybrid_asr.errors import UserError
-from hybrid_asr.files import MISSING, atomic_path, why_unreadable
-from hybrid_asr.models.foreign import cause, check_archive, check_description, check_finite
+from hybrid_asr.models.file_checks import cause, check_archive, check_description, check_finite
 from hybrid_asr.models.hybrid import HybridModel, ModelConfig, build_model
 from hybrid_asr.models.patch_transformer import PatchTransformerConfig, check_patches
 from hybrid_asr.models.plugin import PluginError
-from hybrid_asr.text.normalise import TextConfig
+from hybrid_asr.text.normalize import TextConfig
 from hybrid_asr.text.tokenizer import Tokenizer, restore_tokenizer
 
 FORMAT = "hybrid-asr model 1"

@@ -7,8 +7,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hybrid_asr.audio.features import Features
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
-from hybrid_asr.lengths import valid_mask
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.nn.attention import SelfAttention
 from hybrid_asr.nn.convolution import ConvolutionModule

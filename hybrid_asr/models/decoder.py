@@ -6,11 +6,11 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from hybrid_asr.models.contract import check_decoder
+from hybrid_asr.models.decoder_step import StepOutput
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.lstm_decoder import LstmDecoder, LstmDecoderConfig
 from hybrid_asr.models.plugin import DecoderPlugin, PluginConfig, build_plugin
-from hybrid_asr.models.stepping import StepOutput
+from hybrid_asr.models.plugin_checks import check_decoder
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
 
 __all__ = ["AttendingDecoder", "Decoder", "DecoderConfig", "StepOutput", "build_decoder"]

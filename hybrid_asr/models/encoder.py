@@ -6,11 +6,11 @@ from pydantic import Field
 
 from hybrid_asr.audio.features import Features
 from hybrid_asr.models.conformer import Conformer, ConformerConfig
-from hybrid_asr.models.contract import check_encoder
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.models.listener import Listener, ListenerConfig
 from hybrid_asr.models.patch_transformer import PatchTransformer, PatchTransformerConfig
 from hybrid_asr.models.plugin import EncoderPlugin, PluginConfig, build_plugin
+from hybrid_asr.models.plugin_checks import check_encoder
+from hybrid_asr.models.pyramidal_lstm import Listener, ListenerConfig
 from hybrid_asr.models.transformer import Transformer, TransformerConfig
 
 __all__ = ["Encoded", "Encoder", "EncoderConfig", "build_encoder"]

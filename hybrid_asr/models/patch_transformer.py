@@ -7,9 +7,9 @@ from pydantic import Field
 from torch import nn
 
 from hybrid_asr.audio.features import Features
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
-from hybrid_asr.errors import UserError
-from hybrid_asr.lengths import valid_mask
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer import TransformerLayer, TransformerSizes
 from hybrid_asr.nn.dropout import Dropout

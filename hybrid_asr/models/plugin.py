@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import torch
 from pydantic import Field
 
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import config, is_config, parse, suggest
-from hybrid_asr.errors import UserError
 
-ENCODERS, DECODERS = "hybrid_asr.encoders", "hybrid_asr.decoders"
+ENCODERS, DECODERS = "hybrid_asr.encoders", "hybrid_asr.inference.presets"
 
 
 class PluginError(UserError):
@@ -45,7 +45,7 @@ class EncoderPlugin(NamedTuple):
 
 
 class DecoderPlugin(NamedTuple):
-    """What an entry point of the group `hybrid_asr.decoders` names.
+    """What an entry point of the group `hybrid_asr.inference.presets` names.
 
     `build(cfg, memory_dim=, units=, sos=)` gives a decoder (a Module with all of the Protocol
     `hybrid_asr.models.decoder.Decoder`) for an encoder's width, a number of units and the label that stands before all.

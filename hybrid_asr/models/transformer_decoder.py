@@ -8,14 +8,14 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.models.decoder_step import StepOutput
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.models.stepping import StepOutput
 from hybrid_asr.nn.attention import CrossAttention, KeysValues, SelfAttention, attention_weights
 from hybrid_asr.nn.dropout import Dropout
 from hybrid_asr.nn.feed_forward import FeedForward
-from hybrid_asr.nn.label_cache import LabelCache
+from hybrid_asr.nn.kv_cache import LabelCache
 from hybrid_asr.nn.linear import Linear
 from hybrid_asr.nn.positions import sinusoids_at
 

@@ -6,8 +6,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hybrid_asr.errors import UserError
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.nn.linear import Linear
 
 Length = TypeVar("Length", int, Tensor)

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.pages.kit import Note, attempt
-from hybrid_asr.run import Run, RunConfig, set_paths
+from hybrid_asr.run.config import RunConfig, set_paths
+from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.align import Step, align
-from hybrid_asr.scoring.rows import UNITS, Confusion, Metric, Scored, UtteranceScore, score_utterances
 from hybrid_asr.scoring.significance import rate_intervals
+from hybrid_asr.scoring.utterances import UNITS, Confusion, Metric, Scored, UtteranceScore, score_utterances
 
 T = TypeVar("T")
 

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from hybrid_asr.attention.utterance_view import END, START, Listened
 from hybrid_asr.attention.weights import Of, Weights, over_frequency, over_time
-from hybrid_asr.files import atomic_path
-from hybrid_asr.pages.listening import END, START, Listened
-from hybrid_asr.pages.painting import MARK, caption, letters, outline, seen, shades, style
+from hybrid_asr.common.files import atomic_path
+from hybrid_asr.pages.figure_style import MARK, caption, letters, outline, seen, shades, style
 
 FORMATS = (".png", ".svg")
 ROW_IN, LEAST_ROW_IN = 0.19, 0.088  # the height of a row of the large picture, in inches; the least that has a name

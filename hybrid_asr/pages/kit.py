@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from markupsafe import Markup
 
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 
 T = TypeVar("T")
 _FOLDER = Path(__file__).resolve().parent / "templates"

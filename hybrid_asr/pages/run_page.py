@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hybrid_asr import __version__
+from hybrid_asr.common.environment import environment
+from hybrid_asr.common.files import write_text
 from hybrid_asr.config.files import to_yaml
 from hybrid_asr.config.schema import plain
-from hybrid_asr.environment import environment
-from hybrid_asr.files import write_text
-from hybrid_asr.pages import curves, decodings, standing
-from hybrid_asr.pages.by_length import LEAST, rates_by_length
+from hybrid_asr.pages import decodings
+from hybrid_asr.pages import learning_curves as curves
+from hybrid_asr.pages import run_status as standing
 from hybrid_asr.pages.charts import Drawing
-from hybrid_asr.pages.epochs import find_epochs
+from hybrid_asr.pages.epoch_pictures import find_epochs
+from hybrid_asr.pages.errors_by_length import LEAST, rates_by_length
 from hybrid_asr.pages.kit import Note, attempt, render
-from hybrid_asr.pages.sweeps import find_sweeps
+from hybrid_asr.pages.sweep_charts import find_sweeps
 from hybrid_asr.pages.utterances import Shown, of_audio
-from hybrid_asr.run import Run, RunConfig
+from hybrid_asr.run.config import RunConfig
+from hybrid_asr.run.folder import Run
 from hybrid_asr.training.status import tell
 
 LINES = 4  # of a chart

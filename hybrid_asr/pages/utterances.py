@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.errors import UserError
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages import decodings, doubtful, hearing
+from hybrid_asr.pages import decodings
+from hybrid_asr.pages import doubtful_words as doubtful
+from hybrid_asr.pages import utterance_picture as hearing
+from hybrid_asr.pages.audio_clips import Clip, Sounds
 from hybrid_asr.pages.kit import Note, attempt
-from hybrid_asr.pages.sound import Clip, Sounds
-from hybrid_asr.run import Run, RunConfig, set_paths
-from hybrid_asr.scoring.rows import UtteranceScore
+from hybrid_asr.run.config import RunConfig, set_paths
+from hybrid_asr.run.folder import Run
+from hybrid_asr.scoring.utterances import UtteranceScore
 
 
 class Shown(NamedTuple):

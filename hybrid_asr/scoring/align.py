@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple, assert_never
 
 import jiwer
 
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.normalize import normalise
 
 Unit = Literal["word", "character"]
 Kind = Literal["equal", "substitute", "delete", "insert"]

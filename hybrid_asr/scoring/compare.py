@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_asr.scoring import printed
+from hybrid_asr.scoring import text_report as printed
 from hybrid_asr.scoring.align import split
 from hybrid_asr.scoring.report import ErrorReport, speakers_of
-from hybrid_asr.scoring.rows import UNITS, ScoringError
 from hybrid_asr.scoring.significance import PairedDifference, paired_bootstrap
+from hybrid_asr.scoring.utterances import UNITS, ScoringError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_asr.scoring import printed
+from hybrid_asr.scoring import text_report as printed
 from hybrid_asr.scoring.align import ErrorCounts, count_all
-from hybrid_asr.scoring.rows import (
+from hybrid_asr.scoring.significance import Interval, rate_intervals
+from hybrid_asr.scoring.utterances import (
     UNITS,
     Confusion,
     Metric,
@@ -22,8 +23,7 @@ from hybrid_asr.scoring.rows import (
     score_speakers,
     score_utterances,
 )
-from hybrid_asr.scoring.significance import Interval, rate_intervals
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.normalize import normalise
 
 _CONFUSIONS_IN_JSON = 100
 _SUSPICIOUS_RATE = 0.5

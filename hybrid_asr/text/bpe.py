@@ -12,7 +12,7 @@ from pydantic import Field
 
 from hybrid_asr.config.schema import config
 from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, written
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.normalize import normalise
 
 _SPACE = "\u2581"  # sentencepiece writes a space so
 _FOREIGN = "\u2585"  # and stands this for characters it does not know; it is never a unit

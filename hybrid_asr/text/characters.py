@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from hybrid_asr.config.schema import config
 from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, written
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.normalize import normalise
 
 
 @config

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from hybrid_asr.errors import UserError
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.text.normalize import normalise
 
 UNKNOWN_TEXT = "\ufffd"  # what an unknown unit is written as: one visible character, which no transcript holds
 

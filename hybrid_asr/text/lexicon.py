@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hybrid_asr.errors import UserError
-from hybrid_asr.files import why_unreadable
-from hybrid_asr.text.normalise import Rules, normalise
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import why_unreadable
+from hybrid_asr.text.normalize import Rules, normalise
 
 Pronunciation = tuple[str, ...]
 Repeats = Literal["refuse", "leave out"]

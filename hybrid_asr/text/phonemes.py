@@ -6,7 +6,7 @@ from typing import Any, Literal
 from hybrid_asr.config.schema import config
 from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, Writes, written
 from hybrid_asr.text.lexicon import Lexicon, parse_lexicon
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.normalize import normalise
 
 
 @config

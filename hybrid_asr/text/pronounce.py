@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from hybrid_asr.text.arpa import Ngram
+from hybrid_asr.text.estimate import witten_bell
 from hybrid_asr.text.lexicon import Lexicon, Pronunciation
-from hybrid_asr.text.witten_bell import witten_bell
+from hybrid_asr.text.ngram import Ngram
 
 MOST = 2  # phonemes of a letter: x is K S
 ROUNDS = 5  # of expectation maximisation

@@ -11,7 +11,7 @@ import torch
 
 from hybrid_asr.config.schema import config
 from hybrid_asr.text.labels import UNKNOWN_TEXT, TokenizerError, Writes, written
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.normalize import normalise
 
 Joins = Literal["characters", "words", "pieces"]
 SPACE = "<space>"

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Protocol, assert_never, runtime_checkable
 import torch
 from pydantic import Field
 
-from hybrid_asr.files import find_below
+from hybrid_asr.common.files import find_below
 from hybrid_asr.text.bpe import BpeTokenizer, BpeTokenizerConfig
 from hybrid_asr.text.characters import CharTokenizer, CharTokenizerConfig
 from hybrid_asr.text.labels import TokenizerError, Writes
 from hybrid_asr.text.lexicon import LexiconError, read_lexicon
-from hybrid_asr.text.normalise import Rules
+from hybrid_asr.text.normalize import Rules
 from hybrid_asr.text.phonemes import PhonemeTokenizer, PhonemeTokenizerConfig
 from hybrid_asr.text.token_list import TokenListConfig, TokenListTokenizer
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hybrid_asr.attention.diagnosis import Diagnosis
-from hybrid_asr.files import remove_unfinished
+from hybrid_asr.common.files import remove_unfinished
 from hybrid_asr.training.process import say
 
 Pixels = UInt8[np.ndarray, "height width rgb"]

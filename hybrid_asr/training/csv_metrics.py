@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from hybrid_asr.files import write_text
+from hybrid_asr.common.files import write_text
 from hybrid_asr.training.metrics import read_table
 
 

@@ -4,8 +4,8 @@ import csv
 import io
 from pathlib import Path
 
-from hybrid_asr.errors import UserError
-from hybrid_asr.files import why_unreadable
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import why_unreadable
 
 _LARGEST = 1 << 30  # bytes
 _DIGITS = 19  # of a step, at most

@@ -21,7 +21,7 @@ from hybrid_asr.losses import (
 )
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import HybridModel, Outputs
-from hybrid_asr.nn.schedule import set_progress
+from hybrid_asr.nn.progress import set_progress
 from hybrid_asr.text.tokenizer import Tokenizer
 from hybrid_asr.training.nonfinite import PartLosses
 from hybrid_asr.training.optim import OptimConfig, build_optimizer, lr_share, set_lr

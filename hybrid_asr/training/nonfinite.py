@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from hybrid_asr.files import write_text
+from hybrid_asr.common.files import write_text
 from hybrid_asr.training.checkpoint import Checkpoints, incident_file
 
 KEPT = 5  # weights that are kept to replay such updates with

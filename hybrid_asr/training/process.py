@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hybrid_asr.lock import FolderLock
+from hybrid_asr.common.lock import FolderLock
 from hybrid_asr.training.status import tell
 
 

@@ -12,7 +12,7 @@ import torch
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.nonfinite import Nonfinite, PartLosses
 from hybrid_asr.training.status import StatusFile, tell
-from hybrid_asr.training.unreadable import Unreadable
+from hybrid_asr.training.unreadable_audio import Unreadable
 
 QUIET_SECONDS = 30.0  # between two progress lines where the output is not a terminal
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from hybrid_asr.environment import environment
-from hybrid_asr.files import write_text
-from hybrid_asr.lock import holder, now
+from hybrid_asr.common.environment import environment
+from hybrid_asr.common.files import write_text
+from hybrid_asr.common.lock import holder, now
 
 State = Literal["running", "stopped", "failed", "finished", "killed"]
 EVERY_S = 30.0

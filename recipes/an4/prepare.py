@@ -29,8 +29,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hybrid_asr.audio import io
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Utterance
-from hybrid_asr.errors import UserError
 
 URL = "http://www.speech.cs.cmu.edu/databases/an4/an4_sphere.tar.gz"
 SIZES = {"train": 948, "test": 130}  # of the published corpus; a copy given as source may be smaller

@@ -33,8 +33,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hybrid_asr.audio import io
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Utterance
-from hybrid_asr.errors import UserError
 
 SEED = 1
 MAX_WORDS = 30

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from hybrid_asr.attention.doubt import ctc_doubts, doubts, units_of
+from hybrid_asr.attention.confidence import ctc_doubts, doubts, units_of
 from hybrid_asr.audio.io import read
-from hybrid_asr.decoding.align import ctc_align
-from hybrid_asr.encoding import hear
+from hybrid_asr.decoding.ctc_align import ctc_align
+from hybrid_asr.inference.encode import hear
 
 CPU = torch.device("cpu")
 TEXTS = ["bfd ffe fdb", "cac cc c", "d", "bec eb"]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from hybrid_asr.attention.forced import teacher_forced
+from hybrid_asr.attention.teacher_forcing import teacher_forced
 from hybrid_asr.models.decoder import build_decoder
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoderConfig

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hybrid_asr.attention.doubt import ctc_doubts
-from hybrid_asr.attention.judging import judge, spread
+from hybrid_asr.attention.confidence import ctc_doubts
+from hybrid_asr.attention.confidence_errors import judge, spread
 from hybrid_asr.audio import io
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.errors import UserError
-from hybrid_asr.scoring.rows import Scored
+from hybrid_asr.scoring.utterances import Scored
 
 
 def rows_of(manifest: Manifest) -> list[Scored]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybrid_asr.attention.forced import teacher_forced
+from hybrid_asr.attention.teacher_forcing import teacher_forced
 from hybrid_asr.attention.weights import Of, attentions, kernels, look, over_frequency, over_time, watching
 from hybrid_asr.models.hybrid import HybridModel
 from hybrid_asr.models.transformer import TransformerConfig

@@ -5,8 +5,8 @@ import torch
 
 from hybrid_asr.audio.augment import AugmentConfig, SpecAugment, SpecAugmentConfig
 from hybrid_asr.audio.features import Features
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import ConfigError, parse, plain
-from hybrid_asr.lengths import valid_mask
 
 FRAMES = torch.tensor([200, 100, 37, 4, 1, 0])
 

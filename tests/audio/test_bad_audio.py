@@ -10,7 +10,7 @@ import soundfile
 
 from hybrid_asr.audio import io
 from hybrid_asr.audio.io import AudioError
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 
 
 def refused(path: Path, why: str, remedy: str, *, by: tuple[str, ...] = ("info", "read"), **segment) -> None:

@@ -15,8 +15,8 @@ import torch
 from hybrid_asr.audio.build import FeaturesConfig, build_features
 from hybrid_asr.audio.fbank import Fbank, FbankConfig
 from hybrid_asr.audio.features import Features, GlobalStatistics
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import ConfigError, parse, plain
-from hybrid_asr.errors import UserError
 
 DEFAULT = FbankConfig()
 NARROW = FbankConfig(bins=23, rate=8000, low_hz=60.0, high_hz=-400.0, preemphasis=0.9, window_ms=20.0, shift_ms=7.5)

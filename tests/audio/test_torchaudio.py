@@ -21,7 +21,7 @@ from hybrid_asr.audio.build import build_features
 from hybrid_asr.audio.fbank import Fbank, FbankConfig
 from hybrid_asr.audio.features import Features, FrontEndUnavailable
 from hybrid_asr.audio.torchaudio_fbank import TorchaudioConfig
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 
 CONFIGS = [
     FbankConfig(),

@@ -11,7 +11,7 @@ from hybrid_asr.config.compose import compose
 from hybrid_asr.config.files import load_yaml
 from hybrid_asr.config.schema import field_types, parse
 from hybrid_asr.models.hybrid import build_model
-from hybrid_asr.run import RunConfig
+from hybrid_asr.run.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = sorted((ROOT / "conf").glob("*/*"))

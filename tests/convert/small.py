@@ -7,8 +7,8 @@ import torch
 import yaml
 
 from hybrid_asr.audio.build import FeaturesConfig
+from hybrid_asr.commands.convert import export_espnet
 from hybrid_asr.config.schema import parse, plain
-from hybrid_asr.exchange import export_espnet
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import ModelConfig
 from hybrid_asr.text.tokenizer import BpeTokenizerConfig, CharTokenizerConfig, Tokenizer, train_tokenizer

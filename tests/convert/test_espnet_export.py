@@ -8,10 +8,10 @@ import torch
 import yaml
 
 from hybrid_asr.cli import main
+from hybrid_asr.commands.convert import export_espnet, import_espnet
 from hybrid_asr.convert.espnet_config import read_espnet
 from hybrid_asr.convert.section import ConvertError
-from hybrid_asr.exchange import export_espnet, import_espnet
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from tests.convert.small import CONFORMER, DECODER, TRANSFORMER, bundle, write
 from tests.tones import train
 

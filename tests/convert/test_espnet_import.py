@@ -10,10 +10,10 @@ import torch
 import yaml
 
 from hybrid_asr.cli import main
+from hybrid_asr.commands.convert import export_espnet, import_espnet
 from hybrid_asr.convert.section import ConvertError
-from hybrid_asr.exchange import export_espnet, import_espnet
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from tests.convert.small import CONFORMER, TEXTS, TRANSFORMER, bundle, change, outputs, write
 
 MODELS = {

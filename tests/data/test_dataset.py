@@ -13,12 +13,14 @@ import torch
 from hybrid_asr.audio import io
 from hybrid_asr.audio.augment import AugmentConfig
 from hybrid_asr.data.check import ctc_needs, label_counts, least_seconds
-from hybrid_asr.data.dataset import Batch, SpeechDataset, build_loader
+from hybrid_asr.data.config import DataConfig
+from hybrid_asr.data.dataset import Batch, SpeechDataset
+from hybrid_asr.data.loader import build_loader
 from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.data.plan import Part, PlannedUtterance
-from hybrid_asr.data.sampler import DataConfig, Planner, PlanSampler
+from hybrid_asr.data.sampler import Planner, PlanSampler
 from hybrid_asr.text.characters import CharTokenizerConfig
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.normalize import normalise
 from hybrid_asr.text.tokenizer import train_tokenizer
 
 RATE = 16000

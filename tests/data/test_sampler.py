@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 
 from hybrid_asr.audio.augment import AugmentConfig
 from hybrid_asr.config.schema import ConfigError, parse
+from hybrid_asr.data.config import DataConfig
 from hybrid_asr.data.plan import Corpus, EpochPlan, PlannedUtterance, Relief
-from hybrid_asr.data.sampler import (
-    DataConfig,
-    PlanError,
-    Planner,
-    PlanSampler,
-    accumulation_for,
-    evaluation_batches,
-    within_limits,
-)
+from hybrid_asr.data.sampler import PlanError, Planner, PlanSampler, accumulation_for, evaluation_batches, within_limits
 
 SHARES = [(ranks, accumulation) for ranks in (1, 2, 4) for accumulation in (1, 3)]
 SPEEDS = (0.9, 1.0, 1.1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hybrid_asr.decoding.align import ctc_align
+from hybrid_asr.decoding.ctc_align import ctc_align
 from hybrid_asr.decoding.hypothesis import DecodeError
 from tests.decoding.toys import collapse, posteriors
 
@@ -32,7 +32,7 @@ def way(request, monkeypatch) -> str:
     """Small utterances, too, can be aligned as an hour is: in blocks of 3 frames, run twice, a few labels at a time."""
     if request.param == "by blocks":
         for name, value in {"BLOCK": 3, "MOST_MOVES": 1, "MOST_EMISSIONS": 40}.items():
-            monkeypatch.setattr(f"hybrid_asr.decoding.align.{name}", value)
+            monkeypatch.setattr(f"hybrid_asr.decoding.ctc_align.{name}", value)
     return request.param
 
 
@@ -89,10 +89,10 @@ def test_blocks_change_nothing(length: int, monkeypatch):
     labels, lengths = padded([row.tolist() for row in rows])
     once = ctc_align(log_probs, frames, labels, lengths, blank=0)
     assert once[2] is not None
-    monkeypatch.setattr("hybrid_asr.decoding.align.MOST_MOVES", 1)
+    monkeypatch.setattr("hybrid_asr.decoding.ctc_align.MOST_MOVES", 1)
     for block, emissions in ((7, 10**6), (64, 300), (128, 1)):
-        monkeypatch.setattr("hybrid_asr.decoding.align.BLOCK", block)
-        monkeypatch.setattr("hybrid_asr.decoding.align.MOST_EMISSIONS", emissions)
+        monkeypatch.setattr("hybrid_asr.decoding.ctc_align.BLOCK", block)
+        monkeypatch.setattr("hybrid_asr.decoding.ctc_align.MOST_EMISSIONS", emissions)
         assert ctc_align(log_probs, frames, labels, lengths, blank=0) == once
 
 

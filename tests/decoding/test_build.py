@@ -8,14 +8,15 @@ import torch
 import yaml
 
 from hybrid_asr.config.schema import ConfigError, parse
-from hybrid_asr.decoding.build import DecodeConfig, Decoder, SearchDecoder, build_decoder, serves, takes_any_length
 from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig, best_path
 from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig
+from hybrid_asr.decoding.decoder import Decoder, SearchDecoder
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.decoding.joint import SearchConfig
 from hybrid_asr.decoding.lexicon import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.rescoring import RescoringConfig
 from hybrid_asr.decoding.trie import build_trie
+from hybrid_asr.inference.build import DecodeConfig, build_decoder, refuse_unsupported
 from hybrid_asr.models.ctc import CtcHead
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
@@ -89,15 +90,15 @@ def test_a_model_without_a_head_is_refused_with_the_remedy(heads: Heads):
     searches = (SearchConfig(ctc_weight=0.3), SearchConfig(ctc_weight=1.0))
     for cfg in (CtcGreedyConfig(), CtcPrefixBeamConfig(), RescoringConfig(), *searches):
         with pytest.raises(DecodeError, match=r"no CTC head \(loss.ctc_weight: 0\).*choose the decoder 'attention'"):
-            serves(cfg, no_ctc)
+            refuse_unsupported(cfg, no_ctc)
     with pytest.raises(DecodeError, match="no CTC head"):
-        serves(LexiconConfig(lexicon="words.txt"), no_ctc)
+        refuse_unsupported(LexiconConfig(lexicon="words.txt"), no_ctc)
     with pytest.raises(DecodeError, match=r"needs to know the words: decode.lexicon=FILE.*or decode.lexicon=train"):
-        serves(LexiconConfig(), no_decoder)
-    serves(LexiconConfig(), no_decoder, "phonemes")
-    serves(SearchConfig(ctc_weight=1.0), no_decoder)
-    serves(SearchConfig(ctc_weight=0.0), no_ctc)
-    serves(SearchConfig(ctc_weight=0.3), heads)
+        refuse_unsupported(LexiconConfig(), no_decoder)
+    refuse_unsupported(LexiconConfig(), no_decoder, "phonemes")
+    refuse_unsupported(SearchConfig(ctc_weight=1.0), no_decoder)
+    refuse_unsupported(SearchConfig(ctc_weight=0.0), no_ctc)
+    refuse_unsupported(SearchConfig(ctc_weight=0.3), heads)
 
 
 def build_preset(path: Path, heads: Heads) -> Decoder:
@@ -131,7 +132,7 @@ def test_posteriors_that_are_there_already_are_taken(path: Path, heads: Heads):
 
 def test_only_greedy_decoding_takes_any_length():
     cfgs = (CtcGreedyConfig(), CtcPrefixBeamConfig(), RescoringConfig(), SearchConfig())
-    assert [takes_any_length(cfg) for cfg in cfgs] == [True, False, False, False]
+    assert [cfg.longest_s for cfg in cfgs] == [math.inf, 120.0, 120.0, 120.0]
 
 
 def test_one_head_is_enough(heads: Heads):

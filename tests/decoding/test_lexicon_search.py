@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.decoding.lexicon import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.trie import build_trie
-from hybrid_asr.text.arpa import Ngram
+from hybrid_asr.text.ngram import Ngram
 from tests.decoding.toys import labellings, log, posteriors
 
 BORDER = 4

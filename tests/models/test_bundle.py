@@ -21,7 +21,7 @@ from hybrid_asr.audio.features import FrontEndUnavailable, GlobalStatistics
 from hybrid_asr.config.schema import plain
 from hybrid_asr.models.bundle import Bundle, BundleError, read_torch
 from hybrid_asr.models.hybrid import ModelConfig, Outputs
-from hybrid_asr.text.normalise import TextConfig
+from hybrid_asr.text.normalize import TextConfig
 from hybrid_asr.text.phonemes import PhonemeTokenizerConfig
 from hybrid_asr.text.token_list import TokenListConfig, TokenListTokenizer
 from hybrid_asr.text.tokenizer import (

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hybrid_asr.audio.features import Features
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import ConfigError, parse
-from hybrid_asr.lengths import valid_mask
 from hybrid_asr.models.conformer import Conformer, ConformerConfig
 from hybrid_asr.models.encoder import EncoderConfig, build_encoder
 from hybrid_asr.nn.subsampling import SMALLEST_INPUT

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hybrid_asr.audio.features import Features
 from hybrid_asr.config.schema import ConfigError, parse
 from hybrid_asr.models.encoder import EncoderConfig
-from hybrid_asr.models.listener import Listener, ListenerConfig
+from hybrid_asr.models.pyramidal_lstm import Listener, ListenerConfig
 from hybrid_asr.nn.subsampling import join_frames
 from tests.models.tiny import FEATURES, close, tiny
 

@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import ConfigError, parse
-from hybrid_asr.lengths import valid_mask
 from hybrid_asr.models.decoder import AttendingDecoder, DecoderConfig
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.lstm_decoder import LstmDecoder, LstmDecoderConfig, SamplingConfig
-from hybrid_asr.nn.schedule import set_progress
+from hybrid_asr.nn.progress import set_progress
 from tests.models.tiny import DECODERS, SOS, UNITS, close, tiny
 
 ALL = [cfg for cfg in DECODERS if isinstance(cfg, LstmDecoderConfig)]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hybrid_asr.audio.features import Features
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.models.patch_transformer import PatchTransformer, PatchTransformerConfig, check_patches
 from tests.models.tiny import FEATURES, tiny
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import ConfigError, parse
-from hybrid_asr.lengths import valid_mask
 from hybrid_asr.models.decoder import DecoderConfig, build_decoder
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoderConfig

@@ -19,7 +19,7 @@ from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
 from hybrid_asr.models.patch_transformer import PatchTransformerConfig
 from hybrid_asr.models.plugin import PluginConfig
 from hybrid_asr.models.transformer import TransformerConfig
-from hybrid_asr.nn.attention_kinds import AdditiveConfig, DotConfig, FixedConfig, LocationConfig, MultiheadConfig
+from hybrid_asr.nn.rnn_attention import AdditiveConfig, DotConfig, FixedConfig, LocationConfig, MultiheadConfig
 
 FEATURES, UNITS = 11, 9
 SOS = EOS = UNITS - 1

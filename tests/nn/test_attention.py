@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.nn.attention import CrossAttention, SelfAttention, attention_weights, join_heads, split_heads
 from hybrid_asr.nn.positions import Rotation
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from hybrid_asr.nn.attention_kinds import (
+from hybrid_asr.nn.rnn_attention import (
     AdditiveAttention,
     AdditiveConfig,
     Attention,

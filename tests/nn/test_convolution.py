@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.nn.convolution import ConvolutionModule, FrameBatchNorm
 
 DIM, KERNEL = 6, 5

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.nn.relative_attention import RelativeSelfAttention, distances, to_keys
 
 DIM, HEADS, SIZE = 8, 2, 6

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.nn.subsampling import SMALLEST_INPUT, STRIDE, ConvSubsampling, subsampled_length
 
 FEATURES, DIM = 9, 6

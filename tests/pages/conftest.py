@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture(scope="session")
 def decoded(trained, tmp_path_factory) -> Path:
     """A copy of the trained run, decoded by three decoders; nobody writes to it."""
-    from hybrid_asr.decode import decode_run
+    from hybrid_asr.commands.decode import decode_run
 
     run = tmp_path_factory.mktemp("pages") / "decoded"
     shutil.copytree(trained, run)

@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from hybrid_asr.attention.forced import teacher_forced
+from hybrid_asr.attention.teacher_forcing import teacher_forced
+from hybrid_asr.attention.utterance_view import listen, look_into
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.encoding import encode
-from hybrid_asr.pages.listening import listen, look_into
+from hybrid_asr.inference.encode import encode
 from hybrid_asr.pages.run_page import refresh
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from tests.pages.reading import read
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install -e '.[dev]'")

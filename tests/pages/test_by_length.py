@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
-from hybrid_asr.pages.by_length import GROUPS, LEAST, group_lengths, rates_by_length
-from hybrid_asr.scoring.rows import Scored, score_utterances
+from hybrid_asr.pages.errors_by_length import GROUPS, LEAST, group_lengths, rates_by_length
+from hybrid_asr.scoring.utterances import Scored, score_utterances
 
 
 def test_groups_part_the_utterances_by_length():

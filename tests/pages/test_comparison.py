@@ -3,8 +3,8 @@
 import numpy as np
 
 from hybrid_asr.pages.charts import Chart, Series, draw
-from hybrid_asr.pages.comparison import Compared, Corpus, comparison_page
 from hybrid_asr.pages.decodings import Rate
+from hybrid_asr.pages.model_comparison import Compared, Corpus, comparison_page
 from tests.pages.reading import Reader
 
 HYBRID = Compared(

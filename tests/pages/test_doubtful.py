@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.errors import UserError
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.decodings import find_decodings
-from hybrid_asr.pages.doubtful import USUAL, Threshold, find_doubtful, find_threshold, refuse_one_head, segments
+from hybrid_asr.pages.doubtful_words import USUAL, Threshold, find_doubtful, find_threshold, refuse_one_head, segments
 from hybrid_asr.pages.run_page import refresh
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.align import Step
-from hybrid_asr.scoring.rows import Scored, score_utterances
+from hybrid_asr.scoring.utterances import Scored, score_utterances
 from tests.pages.reading import read
 
 OTHER = str.maketrans("abcdef", "defabc")
@@ -113,7 +113,7 @@ def test_the_threshold_comes_from_the_validation_set_of_the_same_decoder_and_wei
 def test_numbers_are_of_an_even_choice_and_what_is_shown_is_marked_besides(bundle, tones, monkeypatch):
     manifest = Manifest.read(tones / "train.jsonl")
     rows = score_utterances([Scored(one.id, one.text, one.text.translate(OTHER)) for one in manifest])
-    monkeypatch.setattr("hybrid_asr.pages.doubtful.MOST", 5)
+    monkeypatch.setattr("hybrid_asr.pages.doubtful_words.MOST", 5)
     usual = Threshold(USUAL["wer"], "for the test")
     found = find_doubtful(bundle, usual, manifest, rows, "wer", shown=[manifest[3].id, "gone"])
     names = [one.id for one in manifest]

@@ -6,10 +6,10 @@ import torch
 
 from hybrid_asr.attention.diagnosis import Diagnosis, Watched, choose, diagnose, evenly
 from hybrid_asr.attention.measures import measure
+from hybrid_asr.attention.utterance_view import END
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoding.align import LabelSpan
-from hybrid_asr.pages.epoch_picture import draw_epoch, row_names
-from hybrid_asr.pages.listening import END
+from hybrid_asr.decoding.ctc_align import LabelSpan
+from hybrid_asr.pages.epoch_figure import draw_epoch, row_names
 
 DARKEST = (8, 48, 107)  # the colour of a weight of 1
 

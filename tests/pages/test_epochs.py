@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from hybrid_asr.errors import UserError
-from hybrid_asr.pages.epochs import BUDGET, SHOWN, find_epochs
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.pages.epoch_pictures import BUDGET, SHOWN, find_epochs
 from hybrid_asr.pages.run_page import refresh
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from hybrid_asr.training.attention_pictures import picture_file
 from tests.pages.reading import read
 

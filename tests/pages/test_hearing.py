@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from hybrid_asr import load
-from hybrid_asr.attention.forced import teacher_forced
+from hybrid_asr.attention.teacher_forcing import teacher_forced
+from hybrid_asr.attention.utterance_view import END, ctc_spikes
 from hybrid_asr.audio import io
-from hybrid_asr.encoding import encode
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.inference.encode import encode
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages.hearing import SHOWN, choose_utterances, picture
-from hybrid_asr.pages.listening import END, ctc_spikes
-from hybrid_asr.scoring.rows import Scored, score_utterances
+from hybrid_asr.pages.utterance_picture import SHOWN, choose_utterances, picture
+from hybrid_asr.scoring.utterances import Scored, score_utterances
 from tests.tones import LETTER_S
 
 

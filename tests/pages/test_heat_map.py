@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
+from hybrid_asr.attention.utterance_view import END, START, Listened, listen, look_into
 from hybrid_asr.attention.weights import Weights
 from hybrid_asr.audio.io import read
 from hybrid_asr.pages.heat_map import Place, draw, figure, matrices
-from hybrid_asr.pages.listening import END, START, Listened, listen, look_into
 
 TEXT = "bad cafe"
 

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.pages.kit import Note, attempt, duration, number, pack, percent, quantise_range, quantise_root, render
 
 

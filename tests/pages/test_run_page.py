@@ -11,12 +11,12 @@ import pytest
 
 from hybrid_asr import __version__
 from hybrid_asr.audio import io
+from hybrid_asr.commands.decode import decode_run
+from hybrid_asr.common.lock import FolderLock
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decode import decode_run
-from hybrid_asr.lock import FolderLock
+from hybrid_asr.pages.audio_clips import Sounds
 from hybrid_asr.pages.run_page import refresh
-from hybrid_asr.pages.sound import Sounds
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from tests.pages.reading import Reader, read
 from tests.tones import train
 
@@ -268,7 +268,7 @@ def test_the_page_is_there_while_the_training_runs_and_whole_when_it_ended(tones
         head = read(run.folder).sections["header"]
         seen.append((depth, "running" in head, "finished" in head, "Best validation" in head))
 
-    monkeypatch.setattr("hybrid_asr.train.refresh", spy)
+    monkeypatch.setattr("hybrid_asr.commands.train.refresh", spy)
     assert train(tones, tmp_path / "run", "trainer.epochs=2") == 0
     assert seen[0] == ({"depth": "quick"}, True, False, True), "behind the first validation, whose row is there"
     assert seen[-1] == ({}, False, True, True)

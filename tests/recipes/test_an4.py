@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 
 SPEAKERS = ("fabc", "fdef", "mghi", "mjkl")
 

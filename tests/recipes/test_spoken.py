@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 
 SMALL = {"train": 24, "valid": 4, "test": 12}
 

@@ -8,7 +8,7 @@ import pytest
 from hybrid_asr.scoring.compare import Comparison
 from hybrid_asr.scoring.files import Line, read_hypotheses, read_references, score_files
 from hybrid_asr.scoring.report import ErrorReport
-from hybrid_asr.scoring.rows import ScoringError
+from hybrid_asr.scoring.utterances import ScoringError
 
 TEXTS = {"a-1": "one two three", "a-2": "four (or five)", "b-1": "", "b-2": "今天 天气\u2028好"}
 

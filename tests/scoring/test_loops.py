@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_asr.scoring.loops import loops
+from hybrid_asr.scoring.repetitions import loops
 
 WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=6)
 

@@ -8,10 +8,10 @@ import pytest
 
 from hybrid_asr.scoring.align import ErrorCounts, align
 from hybrid_asr.scoring.compare import compare
-from hybrid_asr.scoring.printed import alignment, width
 from hybrid_asr.scoring.report import report
-from hybrid_asr.scoring.rows import Confusion, Scored, ScoringError
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.scoring.text_report import alignment, width
+from hybrid_asr.scoring.utterances import Confusion, Scored, ScoringError
+from hybrid_asr.text.normalize import normalise
 
 ITEMS = [
     Scored("u1", "one two three", "one too three", "ann"),

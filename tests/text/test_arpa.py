@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from hybrid_asr.text.arpa import ArpaError, Ngram, read_arpa
+from hybrid_asr.text.ngram import ArpaError, Ngram, read_arpa
 
 TRIGRAM = """a remark before
 

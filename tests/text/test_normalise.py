@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hybrid_asr.config.schema import ConfigError, parse
-from hybrid_asr.text.normalise import RULES, Rules, TextConfig, normalise
+from hybrid_asr.text.normalize import RULES, Rules, TextConfig, normalise
 
 # Always the same examples, and a loaded machine is no failure.
 examples = partial(settings, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -16,7 +16,7 @@ from hybrid_asr.config.schema import ConfigError, parse
 from hybrid_asr.text.bpe import BpeTokenizer, BpeTokenizerConfig
 from hybrid_asr.text.characters import CharTokenizer, CharTokenizerConfig
 from hybrid_asr.text.labels import UNKNOWN_TEXT, TokenizerError
-from hybrid_asr.text.normalise import normalise
+from hybrid_asr.text.normalize import normalise
 from hybrid_asr.text.tokenizer import Tokenizer, TokenizerConfig, restore_tokenizer, train_tokenizer
 
 # Always the same examples, and a loaded machine is no failure.

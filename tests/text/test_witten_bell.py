@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hybrid_asr.data.manifest import Utterance, write_manifest
-from hybrid_asr.text.arpa import BEGIN, Ngram, read_arpa
-from hybrid_asr.text.witten_bell import arpa, witten_bell
+from hybrid_asr.text.estimate import arpa, witten_bell
+from hybrid_asr.text.ngram import BEGIN, Ngram, read_arpa
 
 SENTENCES = [["go", "on"], ["go", "go", "on"], ["stop"], ["on", "go"], []]
 

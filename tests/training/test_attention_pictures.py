@@ -8,11 +8,11 @@ from PIL import Image
 
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
-from hybrid_asr.nn.attention_kinds import FixedConfig
-from hybrid_asr.pages.epoch_picture import draw_epoch
-from hybrid_asr.run import Run
+from hybrid_asr.nn.rnn_attention import FixedConfig
+from hybrid_asr.pages.epoch_figure import draw_epoch
+from hybrid_asr.run.folder import Run
+from hybrid_asr.training.attention_monitor import AttentionWatch
 from hybrid_asr.training.attention_pictures import AttentionPictures, find_pictures
-from hybrid_asr.training.attention_watch import AttentionWatch
 from tests.tones import rows, train
 
 SETTINGS = ("trainer.epochs=3", "trainer.save_minutes=1e-9", "presets.logger=tensorboard")

@@ -9,10 +9,10 @@ import soundfile
 import torch
 
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.pages.epoch_picture import draw_epoch
-from hybrid_asr.run import Run
+from hybrid_asr.pages.epoch_figure import draw_epoch
+from hybrid_asr.run.folder import Run
+from hybrid_asr.training.attention_monitor import AttentionWatch, _heads, read_rows
 from hybrid_asr.training.attention_pictures import AttentionPictures
-from hybrid_asr.training.attention_watch import AttentionWatch, _heads, read_rows
 from tests.tones import train
 
 SETTINGS = ("trainer.epochs=6", "optim.lr=0.0001")  # learns nothing, so that the alarm is sure

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hybrid_asr.models.bundle import Bundle, BundleError
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from hybrid_asr.training.checkpoint import Checkpoints, Scored, average, remove_checkpoints
 from tests.tones import train
 

@@ -3,12 +3,13 @@
 import os
 import signal
 
+import hybrid_asr.validation
 import pytest
 import torch
 
-import hybrid_asr.validation
 from hybrid_asr.data.check import label_counts
-from hybrid_asr.data.dataset import SpeechDataset, WorkerError, build_loader
+from hybrid_asr.data.dataset import SpeechDataset
+from hybrid_asr.data.loader import WorkerError, build_loader
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.plan import Part, PlannedUtterance
 from hybrid_asr.models.bundle import read_torch
@@ -70,7 +71,7 @@ def corpus(tmp_path):
 
 def taken_away(monkeypatch, file, epoch: int = 1) -> None:
     """Let a sound file vanish while epoch `epoch` is validated."""
-    evaluate, calls = hybrid_asr.validation.evaluate, []
+    evaluate, calls = hybrid_asr.commands.validation.evaluate, []
 
     def losing(*arguments, **options):
         calls.append(1)
@@ -78,7 +79,7 @@ def taken_away(monkeypatch, file, epoch: int = 1) -> None:
             os.replace(file, file.with_suffix(".away"))
         return evaluate(*arguments, **options)
 
-    monkeypatch.setattr(hybrid_asr.validation, "evaluate", losing)
+    monkeypatch.setattr(hybrid_asr.commands.validation, "evaluate", losing)
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from hybrid_asr.models.bundle import read_torch
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from hybrid_asr.training.checkpoint import Checkpoints
 from tests.tones import process, train, words
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from hybrid_asr.cli import main
+from hybrid_asr.commands.show_batch import replay
 from hybrid_asr.models.bundle import Bundle, read_torch
-from hybrid_asr.replay import replay
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from hybrid_asr.training.divergence import Divergence
 from hybrid_asr.training.module import SpeechModule
 from tests.tones import CHECKOUT, rows, train, words

@@ -6,14 +6,14 @@ import signal
 import subprocess
 import sys
 
+import hybrid_asr.train
+import hybrid_asr.validation
 import pytest
 import torch
 
-import hybrid_asr.train
-import hybrid_asr.validation
 from hybrid_asr.cli import main
 from hybrid_asr.models.bundle import read_torch
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from tests.tones import CHECKOUT, train, words
 
 SETTINGS = ("trainer.epochs=3", "augment.speeds=[0.9,1.0,1.1]")
@@ -35,7 +35,7 @@ def assert_equal(run, whole):
 
 def signalled(monkeypatch, name: str, times: int = 1) -> None:
     """Let the function `name` of the training begin with SIGTERM, the first time that it is called."""
-    module = next(one for one in (hybrid_asr.train, hybrid_asr.validation) if hasattr(one, name))
+    module = next(one for one in (hybrid_asr.commands.train, hybrid_asr.commands.validation) if hasattr(one, name))
     function, left = getattr(module, name), [times]
 
     def with_signal(*arguments, **options):
@@ -104,7 +104,7 @@ def test_the_second_sigterm_stops_at_once_and_the_saved_state_stays(whole, tones
 
 def test_a_second_training_is_refused_also_a_fresh_one(whole, tones, capsys):
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom hybrid_asr.lock import FolderLock\n"
+        "import sys, time\nfrom pathlib import Path\nfrom hybrid_asr.common.lock import FolderLock\n"
         "FolderLock(Path(sys.argv[1])).take()\nprint('held', flush=True)\ntime.sleep(60)"
     )
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}

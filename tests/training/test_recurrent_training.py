@@ -6,15 +6,15 @@ import torch
 
 from hybrid_asr.audio.augment import SpecAugment, SpecAugmentConfig
 from hybrid_asr.cli import main
+from hybrid_asr.commands.show_batch import replay
 from hybrid_asr.losses import LossConfig
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages.hearing import picture
-from hybrid_asr.replay import replay
-from hybrid_asr.run import Run
+from hybrid_asr.pages.utterance_picture import picture
+from hybrid_asr.run.folder import Run
 from hybrid_asr.text.characters import CharTokenizer
+from hybrid_asr.training.initial_weights import InitConfig, take_weights
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.optim import OptimConfig
-from hybrid_asr.training.start import InitConfig, take_weights
 from tests.tones import rows, train
 from tests.training.test_module import batch_of
 

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from hybrid_asr.run import Run
+from hybrid_asr.run.folder import Run
 from tests.tones import process, rows, train, words
 
 # Everything that draws random numbers; rows of three steps, so that a saved state falls within one.

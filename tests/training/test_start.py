@@ -7,7 +7,7 @@ from hybrid_asr.config.schema import parse
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.text.characters import CharTokenizer
 from hybrid_asr.text.token_list import TokenListTokenizer
-from hybrid_asr.training.start import InitConfig, freeze, take_weights
+from hybrid_asr.training.initial_weights import InitConfig, freeze, take_weights
 from tests.tones import train
 
 

@@ -10,7 +10,7 @@ import torch
 from hybrid_asr.cli import main
 from hybrid_asr.config.compose import compose
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.run import RunConfig
+from hybrid_asr.run.config import RunConfig
 from tests.tones import lexicon_of, rows, train
 
 SMALL = {"dim": 16, "layers": 1, "heads": 2, "feed_forward": 32, "channels": 4, "cells": 8, "embedding": 8}

@@ -20,10 +20,11 @@ from hybrid_asr.config.files import to_yaml
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.tables import read_kaldi, read_table
+from hybrid_asr.inference.report import earlier_report, file_digest, table
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.recogniser import load
-from hybrid_asr.reports import earlier_report, file_digest, table
-from hybrid_asr.run import Run, RunConfig
+from hybrid_asr.recognizer import load
+from hybrid_asr.run.config import RunConfig
+from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.files import score_files
 from hybrid_asr.scoring.report import Scored, report
 from hybrid_asr.text.tokenizer import BpeTokenizerConfig, CharTokenizerConfig, train_tokenizer

@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from hybrid_asr.errors import UserError
+from hybrid_asr.common.errors import UserError
 
 from . import damage_audio, damage_bytes, damage_json, damage_text, damage_torch, damage_yaml  # noqa: F401  (the table)
 from .inputs import AGAIN, KINDS, digest, write_inputs

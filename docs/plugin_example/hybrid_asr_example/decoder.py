@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.lengths import valid_mask
+from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.models.decoder import StepOutput
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.plugin import DecoderPlugin

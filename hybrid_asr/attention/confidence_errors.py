@@ -1,0 +1,100 @@
+"""The words of a decoding with their signs of doubt, and which of them are wrong."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.inference.encode import hear, read_ahead
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.scoring.align import Step, Unit, align
+from hybrid_asr.scoring.utterances import Scored, UtteranceScore
+
+D = TypeVar("D")  # what is said of a word: CtcDoubt or Doubt
+
+BATCH_S = 30.0  # of audio, padding included
+
+
+@dataclass(frozen=True)
+class Judged(Generic[D]):
+    """An utterance's alignment with its reference, and the doubt of each unit that was written, in order.
+
+    `doubts` is None where CTC cannot align what was written, or the audio is too short for a frame.
+    """
+
+    id: str
+    steps: list[Step]
+    doubts: list[D] | None
+
+    @property
+    def wrong(self) -> list[bool]:
+        """Of each unit that was written whether it is an error; deletions are none that was written."""
+        return [step.kind != "equal" for step in self.steps if step.hypothesis]
+
+
+def judge(
+    bundle: Bundle,
+    manifest: Manifest,
+    rows: Sequence[Scored | UtteranceScore],
+    look: Callable[..., list[list[D] | None]],
+    *,
+    unit: Unit = "word",
+    bad: Callable[[int, UserError], None] | None = None,
+) -> Iterator[Judged[D]]:
+    """Let `look` (`ctc_doubts` or `doubts`) see the utterances that have a text, the shortest first.
+
+    An utterance that cannot be read is told to `bad`, with its place in the manifest, and left out; without it, it
+    raises UserError, as does one that the manifest has not.
+    """
+    places = {utterance.id: place for place, utterance in enumerate(manifest)}
+    for row in rows:
+        if row.id not in places:
+            raise UserError(f"{manifest.path}: has no utterance '{row.id}' any more; decode the set again")
+    written = {places[row.id]: row for row in rows if row.hypothesis}
+    device = next(bundle.model.parameters()).device
+    batches = _batches(manifest, sorted(written, key=lambda place: (manifest.durations[place], place)))
+    for indices, samples in read_ahead(manifest, batches, bundle.frontend.rate, bad=bad):
+        heard = hear(bundle, samples, device)
+        here = [written[indices[place]] for place in heard.places]
+        found = look(bundle, heard, [row.hypothesis for row in here], unit=unit) if here else []
+        seen = {row.id: one for row, one in zip(here, found, strict=True)}
+        for row in (written[index] for index in indices):
+            yield _judged(row, seen.get(row.id), unit)
+
+
+def _batches(manifest: Manifest, places: Sequence[int]) -> Iterator[list[int]]:
+    """Neighbours in a list that goes from short to long, at most BATCH_S of them at once, or one."""
+    batch: list[int] = []
+    for place in places:
+        if batch and (len(batch) + 1) * manifest.durations[place] > BATCH_S:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _judged(row: Scored | UtteranceScore, doubts: list[D] | None, unit: Unit) -> Judged[D]:
+    """Put doubts beside the units they belong to; labels that spell another number of units cannot tell."""
+    steps = align(row.reference, row.hypothesis, unit)
+    if doubts is not None and len(doubts) != sum(1 for step in steps if step.hypothesis):
+        doubts = None
+    return Judged(row.id, steps, doubts)
+
+
+def spread(manifest: Manifest, ids: Sequence[str], *, most: int, longest_s: float, seconds: float) -> list[str]:
+    """Some of the utterances `ids`, evenly over the manifest and always the same.
+
+    At most `most` of them, none longer than `longest_s`, and about `seconds` of audio together.
+    """
+    wanted = set(ids)
+    known = [place for place, one in enumerate(manifest) if one.id in wanted and one.duration_s <= longest_s]
+    if not known:
+        return []
+    mean = float(np.mean(manifest.durations[known]))
+    count = max(1, min(most, len(known), int(seconds / max(mean, 1e-3))))
+    chosen = np.linspace(0, len(known) - 1, count).round().astype(int)
+    return [manifest[known[place]].id for place in chosen]

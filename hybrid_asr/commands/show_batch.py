@@ -1,0 +1,231 @@
+"""`hybrid-asr show batch`: one update once more, with the very rows, speeds, masks and dropout that training had."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hybrid_asr.audio.augment import SpecAugment
+from hybrid_asr.commands.training_data import dataset, planner, training_set
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.data.check import label_counts
+from hybrid_asr.data.dataset import Batch
+from hybrid_asr.losses import JointLoss
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.run.config import RunConfig
+from hybrid_asr.run.folder import Run
+from hybrid_asr.training.initial_weights import freeze
+from hybrid_asr.training.module import SpeechModule
+
+CLIPPED = 0.999  # full scale is 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One utterance, or joined pair, of a batch; losses in nats an utterance, `gradient` the norm of its loss's."""
+
+    id: str
+    rank: int
+    part: int
+    seconds: float
+    speed: float
+    labels: int
+    frames: int
+    loss: float
+    ctc: float
+    attention: float
+    gradient: float
+    remarks: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Replayed:
+    """An update: its rows, its loss in nats per label, the norm of its gradient, and where that is not finite."""
+
+    step: int
+    steps_per_epoch: int
+    weights: str
+    rows: list[Row]
+    loss: float
+    gradient_norm: float
+    spoiled: dict[str, tuple[int, int]]
+    remarks: list[str]
+
+    def text(self) -> str:
+        """All of it, for the terminal."""
+        epoch, batch = divmod(self.step - 1, self.steps_per_epoch)
+        lines = [
+            f"step {self.step}: batch {batch + 1} of {self.steps_per_epoch} of epoch {epoch + 1}, "
+            f"weights of {self.weights}",
+            f"{'rank part':9}  {'seconds':>7} {'speed':>5} {'labels':>6} {'frames':>6}  {'loss':>9} {'ctc':>9} "
+            f"{'attention':>9} {'gradient':>9}  id",
+        ]
+        for row in self.rows:
+            numbers = "".join(f" {value:9.4g}" for value in (row.loss, row.ctc, row.attention, row.gradient))
+            head = f"{row.rank:4} {row.part:4}  {row.seconds:7.2f} {row.speed:5g} {row.labels:6} {row.frames:6} "
+            lines.append(f"{head}{numbers}  {row.id}{'  ! ' + row.remarks if row.remarks else ''}")
+        lines.append(f"loss {self.loss:.6g} nats per label, norm of the gradient {self.gradient_norm:.6g}")
+        lines += [
+            f"gradient not finite in {bad} of {all_} weights of {group}" for group, (bad, all_) in self.spoiled.items()
+        ]
+        return "\n".join([*lines, *self.remarks])
+
+
+def replay(run: Run, step: int, checkpoint: str | None = None) -> Replayed:
+    """Do the forward and backward pass of update `step` (from 1, as in metrics.csv) again, without applying it.
+
+    With the weights that `nonfinite.jsonl` names for it, else those of `checkpoint` (default `last`).
+    Raises UserError for a step that the training does not have.
+    """
+    cfg = run.read_config()
+    written = _written(run, step)
+    kept = next((row["weights"] for row in written if row["weights"]), "")
+    place = checkpoint or (str(run.checkpoint_folder / kept) if kept else "last")
+    bundle = run.bundle(place)[0]
+    manifest, _ = training_set(cfg)
+    plan = planner(cfg, bundle, manifest, label_counts(manifest, bundle.tokenizer, cfg.text.rules))
+    total = plan.steps * cfg.trainer.epochs
+    if not 1 <= step <= total:
+        raise UserError(f"show batch: {run.folder} has the steps 1 to {total}, not {step}; choose one of these")
+    epoch, inside = divmod(step - 1, plan.steps)
+    ranks = cfg.trainer.devices * cfg.trainer.nodes
+    turns = plan.accumulation(ranks)
+    read = dataset(cfg, bundle, manifest)
+    module = _module(cfg, bundle, plan.steps)
+    parts = [
+        (rank, turn, read[plan.plan(epoch).share(rank, ranks, turns)[inside * turns + turn]])
+        for turn in range(turns)
+        for rank in range(ranks)
+    ]
+    rows, loss = [], 0.0
+    for rank, turn, batch in parts:
+        losses = _forward(module, batch, cfg, step=step - 1, part=turn, rank=rank)
+        rows += list(_rows(module, batch, losses, rank, turn))
+        share = (losses.total * batch.weights).sum() / batch.divisor
+        loss += float(share.detach())
+        share.backward()
+    norm = float(torch.nn.utils.get_total_norm(list(_gradients(module).values())))
+    remarks = [text for _, _, batch in parts for text in batch.unread] + _differences(written, rows)
+    return Replayed(step, plan.steps, place, rows, loss, norm, _spoiled(module), remarks)
+
+
+def _module(cfg: RunConfig, bundle: Bundle, steps: int) -> SpeechModule:
+    freeze(bundle.model, cfg.init.freeze)
+    module = SpeechModule(
+        bundle,
+        loss=cfg.loss,
+        optim=cfg.optim,
+        mask=SpecAugment(cfg.augment.spec),
+        mask_from=cfg.augment.spec.from_epoch * steps,
+        seed=cfg.seed,
+    )
+    module.total_steps = cfg.trainer.epochs * steps
+    return module.train()
+
+
+def _forward(module: SpeechModule, batch: Batch, cfg: RunConfig, *, step: int, part: int, rank: int) -> JointLoss:
+    bf16 = cfg.trainer.precision == "bf16"
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        return module.losses(batch, step=step, part=part, rank=rank)[0]
+
+
+def _rows(module: SpeechModule, batch: Batch, losses: JointLoss, rank: int, part: int) -> Iterator[Row]:
+    """Look at each row; its gradient is that of its own loss."""
+    weights = [weight for weight in module.model.parameters() if weight.requires_grad]
+    for place, name in enumerate(batch.ids):
+        gradients = torch.autograd.grad(losses.total[place], weights, retain_graph=True, allow_unused=True)
+        norm = torch.nn.utils.get_total_norm([one for one in gradients if one is not None])
+        samples = int(batch.samples[place])
+        frames = module.model.output_length(module.frontend.frames(samples))
+        yield Row(
+            id=name,
+            rank=rank,
+            part=part,
+            seconds=samples / module.frontend.rate,
+            speed=batch.speeds[place],
+            labels=int(batch.label_lengths[place]),
+            frames=frames,
+            loss=float(losses.total[place].detach()),
+            ctc=float(losses.ctc[place].detach()),
+            attention=float(losses.attention[place].detach()),
+            gradient=float(norm),
+            remarks=", ".join(_odd(module, batch, losses, place)),
+        )
+
+
+def _odd(module: SpeechModule, batch: Batch, losses: JointLoss, place: int) -> Iterator[str]:
+    """What is strange about a row."""
+    samples, count = int(batch.samples[place]), int(batch.label_lengths[place])
+    audio, labels = batch.audio[place : place + 1, :samples], batch.labels[place, :count]
+    if batch.weights[place] == 0:
+        yield "a filler, which does not count"
+    if not audio.isfinite().all():
+        yield "audio not finite"
+    elif not audio.any():
+        yield "audio all zeros"
+    elif (clipped := float((audio.abs() >= CLIPPED).float().mean())) > 0.001:
+        yield f"{clipped:.1%} of the audio at full scale"
+    with torch.no_grad():
+        values = module.frontend(audio, torch.tensor([samples])).values
+    if not values.isfinite().all():
+        yield "features not finite"
+    if unknown := int((labels == module.bundle.tokenizer.unk).sum()):
+        yield f"{unknown} labels unknown to the tokenizer"
+    if losses.infeasible[place]:
+        yield "too short for CTC"
+
+
+def _gradients(module: SpeechModule) -> dict[str, Tensor]:
+    return {name: weight.grad for name, weight in module.model.named_parameters() if weight.grad is not None}
+
+
+def _spoiled(module: SpeechModule) -> dict[str, tuple[int, int]]:
+    """Of the parts of the model whose gradient is not finite somewhere: in how many weights, and of how many."""
+    counts: dict[str, list[int]] = {}
+    for name, gradient in _gradients(module).items():
+        entry = counts.setdefault(".".join(name.split(".")[:3]), [0, 0])
+        entry[0] += not bool(gradient.isfinite().all())
+        entry[1] += 1
+    return {group: (bad, all_) for group, (bad, all_) in counts.items() if bad}
+
+
+def _written(run: Run, step: int) -> list[dict[str, Any]]:
+    """What was written of this update, if it was left out."""
+    if not run.nonfinite_file.is_file():
+        return []
+    rows = []
+    for line in run.nonfinite_file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:  # torn by a kill
+            continue
+        if isinstance(row, dict) and row.keys() >= {"step", "part", "rank", "ids", "loss", "weights"}:
+            rows.append(row)
+    return [row for row in rows if row["step"] == step]
+
+
+def _differences(written: list[dict[str, Any]], rows: list[Row]) -> list[str]:
+    """Whether the batch is the one that was written down, and its losses."""
+    if not written:
+        return []
+    order = sorted(written, key=lambda row: (row["part"], row["rank"]))
+    then = [name for row in order for name in row["ids"]]
+    if then != [row.id for row in rows]:
+        return ["warning: training had other utterances here: the data, or the number of devices, have changed"]
+    losses = [float(value) for row in order for value in row["loss"]]
+    same = all(_near(one.loss, other) for one, other in zip(rows, losses, strict=True))
+    return ["the losses are those that training had" if same else _not_same(order)]
+
+
+def _not_same(written: list[dict[str, Any]]) -> str:
+    told = ", ".join(str(value) for row in written for value in row["loss"])
+    return f"training had other losses ({told}): on another device, or with weights of some steps earlier"
+
+
+def _near(one: float, other: float) -> bool:
+    both_odd = not math.isfinite(one) and not math.isfinite(other)
+    return both_odd or math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-4)

@@ -1,0 +1,49 @@
+"""What happens to the validation set while a model trains: it is decoded, scored, and attention is looked at."""
+
+from hybrid_asr.config.schema import plain
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.sampler import Planner
+from hybrid_asr.inference.build import decoder_for, refuse_unsupported
+from hybrid_asr.inference.evaluate import evaluate, gather
+from hybrid_asr.inference.presets import load_decoder, valid_decoder
+from hybrid_asr.inference.report import score_items
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.run.config import RunConfig
+from hybrid_asr.training.attention_monitor import AttentionWatch
+from hybrid_asr.training.module import SpeechModule
+from hybrid_asr.training.process import is_first, say
+
+BATCH_S = 120.0  # seconds of audio, with padding, that are decoded at once
+
+
+class Validation:
+    """Decodes the validation set with the weights as they are; `metric` names the rate that decides.
+
+    Raises UserError for a decoder that the model cannot serve.
+    """
+
+    def __init__(self, cfg: RunConfig, bundle: Bundle, manifest: Manifest, planner: Planner, watch: AttentionWatch):
+        self.cfg, self.bundle, self.manifest, self.planner, self.watch = cfg, bundle, manifest, planner, watch
+        self.name = valid_decoder(cfg.trainer.valid_decoder, bundle)
+        settings = load_decoder(self.name, plain(cfg))
+        refuse_unsupported(settings, bundle.model, bundle.tokenizer.writes, scored=True)
+        self.decoder = decoder_for(bundle, settings)
+        self.metric = f"valid.{self.name}.{cfg.metric}"
+
+    def __call__(self, module: SpeechModule, epoch: int) -> dict[str, float]:
+        """The row for metrics.csv after an epoch: rates, attention, and what the plan of the epoch was."""
+        trainer = module.trainer
+        mine = evaluate(
+            self.bundle,
+            self.decoder,
+            self.manifest,
+            device=module.device,
+            batch_seconds=BATCH_S,
+            rank=trainer.global_rank,
+            ranks=trainer.world_size,
+        )
+        report, plan = score_items(gather(mine).items, self.cfg.metric), self.planner.plan(epoch - 1).statistics
+        say(f"epoch {epoch}: valid WER {report.wer:.2%}, CER {report.cer:.2%} ({self.name}); plan: {plan.text()}")
+        rates = {f"valid.{self.name}.{rate}": getattr(report, rate) for rate in ("wer", "cer", "ser")}
+        looks = self.watch.look(self.bundle, module.device, epoch) if is_first() else {}
+        return rates | looks | plan.row()

@@ -1,0 +1,183 @@
+"""The one place that knows every kind of decoder: their union, how each is built, and what is asked of their kind.
+
+A new decoder is a file in `decoding/` with its settings, and a line of the union and a case of `build_decoder` here.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, TypeVar, assert_never
+
+from pydantic import Field
+
+from hybrid_asr.config.compose import digest
+from hybrid_asr.config.schema import field_types, parse, plain
+from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
+from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig
+from hybrid_asr.decoding.decoder import (
+    Decoder,
+    GreedyDecoder,
+    LexiconDecoder,
+    Model,
+    PrefixBeamDecoder,
+    RescoringDecoder,
+    SearchDecoder,
+)
+from hybrid_asr.decoding.hypothesis import WIDEST, DecodeError, Nbest
+from hybrid_asr.decoding.joint import SearchConfig
+from hybrid_asr.decoding.lexicon import LexiconConfig, LexiconSearch
+from hybrid_asr.decoding.rescoring import RescoringConfig, rerank
+from hybrid_asr.inference.evaluate import Job
+from hybrid_asr.inference.lexicon import files_of, lexicon_search
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.text.labels import Writes
+
+T = TypeVar("T")
+
+
+DecodeConfig = Annotated[
+    SearchConfig | CtcGreedyConfig | CtcPrefixBeamConfig | RescoringConfig | LexiconConfig, Field(discriminator="kind")
+]
+"""The settings of a decoder, by `kind`."""
+
+
+def refuse_unsupported(cfg: DecodeConfig, model: Model, writes: Writes = "text", *, scored: bool = False) -> None:
+    """Raise DecodeError, with the remedy, if the model lacks a head, or a lexicon, that this decoding needs.
+
+    `writes` is what its tokenizer does: only one that writes phonemes brings a lexicon along; what such a model writes
+    without one cannot be scored as words, which `scored` asks for.
+    """
+    if cfg.needs.ctc and model.ctc is None:
+        raise DecodeError("this model has no CTC head (loss.ctc_weight: 0); choose the decoder 'attention'")
+    if cfg.needs.attention and model.decoder is None:
+        raise DecodeError("this model has no attention decoder (loss.ctc_weight: 1); choose the decoder 'ctc_greedy'")
+    if cfg.lacks_words and writes == "text":
+        raise DecodeError(
+            "the decoder 'lexicon' needs to know the words: decode.lexicon=FILE, a list of words or a lexicon, or "
+            "decode.lexicon=train for those of the training transcripts"
+        )
+    if scored and writes == "phonemes" and not cfg.needs.vocabulary:
+        raise DecodeError(
+            f"this model's units are phonemes: '{cfg.kind}' writes phonemes, which cannot be scored as words; "
+            "choose the decoder 'lexicon' ('transcribe --decoder ctc_greedy' shows phonemes)"
+        )
+
+
+def is_supported(cfg: DecodeConfig, bundle: Bundle) -> bool:
+    """Whether the model has the heads for a decoder, and gives words by it."""
+    try:
+        refuse_unsupported(cfg, bundle.model, bundle.tokenizer.writes, scored=True)
+    except DecodeError:
+        return False
+    return True
+
+
+def supported_decoder(bundle: Bundle) -> DecodeConfig:
+    """The recipe's decoder where the model supports it, else the same search with what the model has."""
+    cfg = parse(DecodeConfig, bundle.config["decode"], where="decode")
+    try:
+        refuse_unsupported(cfg, bundle.model, bundle.tokenizer.writes)
+        return cfg
+    except DecodeError:
+        if bundle.tokenizer.writes == "phonemes" and bundle.model.ctc is not None:
+            return LexiconConfig()
+        if bundle.model.decoder is None:
+            return CtcGreedyConfig()
+        beam = cfg.beam if isinstance(cfg, SearchConfig) else 10
+        return SearchConfig(beam=beam, ctc_weight=0.0)
+
+
+def decoder_for(bundle: Bundle, cfg: DecodeConfig) -> Decoder:
+    """Build a decoder for a bundle. Raises DecodeError if the model lacks what it needs."""
+    tokenizer = bundle.tokenizer
+    refuse_unsupported(cfg, bundle.model, tokenizer.writes)
+    return build_decoder(
+        cfg,
+        bundle.model,
+        blank=tokenizer.blank,
+        sos=tokenizer.sos,
+        eos=tokenizer.eos,
+        labels_per_frame=bundle.labels_per_frame,
+        search=lexicon_search(bundle, cfg) if isinstance(cfg, LexiconConfig) else None,
+    )
+
+
+def build_decoder(
+    cfg: DecodeConfig,
+    model: Model,
+    *,
+    blank: int,
+    sos: int,
+    eos: int,
+    labels_per_frame: float,
+    search: LexiconSearch | None = None,
+) -> Decoder:
+    """Build the decoder that `cfg` describes. Raises DecodeError if the model lacks what it needs.
+
+    `labels_per_frame` is the training set's largest number of labels per encoder frame: it bounds the search of a model
+    without a CTC head. `search` knows the words of a lexicon decoding.
+    """
+    refuse_unsupported(cfg, model, "text" if search is None else "phonemes")
+    ids = {"blank": blank, "sos": sos, "eos": eos}
+    match cfg:
+        case CtcGreedyConfig():
+            assert model.ctc is not None
+            return GreedyDecoder(model.ctc, **ids)
+        case CtcPrefixBeamConfig():
+            assert model.ctc is not None
+            return PrefixBeamDecoder(cfg, model.ctc, **ids)
+        case RescoringConfig():
+            assert model.ctc is not None and model.decoder is not None
+            return RescoringDecoder(cfg, model.ctc, model.decoder, **ids)
+        case SearchConfig():
+            return SearchDecoder(cfg, model, **ids, labels_per_frame=labels_per_frame)
+        case LexiconConfig():
+            assert model.ctc is not None and search is not None
+            return LexiconDecoder(model.ctc, search)
+        case _:
+            assert_never(cfg)
+
+
+def files_read(bundle: Bundle, cfg: DecodeConfig) -> list[Path]:
+    """The files besides the model whose contents decide what is written."""
+    return files_of(bundle, cfg) if isinstance(cfg, LexiconConfig) else []
+
+
+def job_for(bundle: Bundle, cfg: DecodeConfig, *, search_errors: bool) -> Job:
+    """A decoder as a job of a pass; with `search_errors` beside the same search with twice the beam, if it has one."""
+    wide = wider(cfg) if search_errors else None
+    return Job(
+        decoder_for(bundle, cfg),
+        None if wide is None else decoder_for(bundle, wide),
+        rank=cfg.rank,
+        longest_s=cfg.longest_s,
+    )
+
+
+def jobs_of_values(bundle: Bundle, settings: Mapping[T, DecodeConfig]) -> dict[T, Job]:
+    """A job for each value of a setting. Rescoring decodes once and only ranks anew, whatever its weight is."""
+    first = next(iter(settings.values()), None)
+    if not isinstance(first, RescoringConfig) or len({_unweighted(one) for one in settings.values()}) > 1:
+        return {value: job_for(bundle, one, search_errors=False) for value, one in settings.items()}
+    one_for_all = job_for(bundle, dataclasses.replace(first, nbest=first.beam), search_errors=False)
+
+    def ranked(weight: float) -> Callable[[Nbest], Nbest]:
+        return lambda nbest: rerank(nbest, ctc_weight=weight)[: first.nbest]
+
+    return {
+        value: dataclasses.replace(one_for_all, finish=ranked(plain(one)["ctc_weight"]))
+        for value, one in settings.items()
+    }
+
+
+def _unweighted(cfg: DecodeConfig) -> str:
+    """All settings but the weight."""
+    return digest(plain(cfg) | {"ctc_weight": None})
+
+
+def wider(cfg: DecodeConfig) -> DecodeConfig | None:
+    """The same search with twice the beam and its best text alone; None where there is no beam, or none so wide."""
+    known, tree = field_types(type(cfg)), plain(cfg)
+    if "beam" not in known or 2 * tree["beam"] > WIDEST:
+        return None
+    return parse(DecodeConfig, tree | {"beam": 2 * tree["beam"]} | ({"nbest": 1} if "nbest" in known else {}), where="")

@@ -1,0 +1,143 @@
+"""Which decoders: presets of conf/decode with settings on top, as far as a model serves them."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.config.compose import amend
+from hybrid_asr.config.files import load_yaml
+from hybrid_asr.config.locate import find_preset, presets
+from hybrid_asr.config.schema import field_types, parse, plain
+from hybrid_asr.inference.build import DecodeConfig, is_supported, refuse_unsupported
+from hybrid_asr.inference.sweep import Sweep
+from hybrid_asr.models.bundle import Bundle
+
+ALL = "all"
+NBEST = 10  # texts that `all` keeps of each utterance, for the oracle
+
+
+def load_decoder(name: str, config: dict[str, Any], overrides: Sequence[str] = ()) -> DecodeConfig:
+    """The settings of a preset of conf/decode; of the recipe's own decoder those that the recipe gives."""
+    own = own_decoder(config) == name
+    tree = config["decode"] if own else load_yaml(find_preset("decode", name))
+    composed = amend({"decode": tree}, overrides, source="the run")
+    return parse(DecodeConfig, composed.tree["decode"], where="decode")
+
+
+def own_decoder(config: dict[str, Any]) -> str:
+    """The preset that the recipe names."""
+    return config["presets"].get("decode", "joint")
+
+
+def choose_decoders(
+    config: dict[str, Any], names: Sequence[str] | None, overrides: Sequence[str]
+) -> dict[str, DecodeConfig]:
+    """The settings of each named decoder; an override goes to those that know its key, and at least one must.
+
+    `all` stands for every preset of conf/decode, without those that the overrides make equal to another.
+    """
+    names = list(names or [own_decoder(config)])
+    everyone = ALL in names
+    names = presets("decode") if everyone else names
+    known = {name: set(field_types(type(load_decoder(name, config)))) for name in names}
+    chosen = {}
+    for name in names:
+        foreign = [
+            one
+            for one in overrides
+            if setting(one) not in known[name] and any(setting(one) in keys for keys in known.values())
+        ]
+        chosen[name] = load_decoder(name, config, [one for one in overrides if one not in foreign])
+    return _distinct(chosen, own_decoder(config)) if everyone else chosen
+
+
+def setting(override: str) -> str:
+    """The key of `decode.KEY=VALUE`."""
+    return override.partition("=")[0].removeprefix("decode.")
+
+
+def _distinct(chosen: Mapping[str, DecodeConfig], own: str) -> dict[str, DecodeConfig]:
+    """Of equal settings the recipe's own decoder, else the first."""
+    first: dict[str, str] = {}
+    for name in sorted(chosen, key=lambda name: name != own):
+        first.setdefault(json.dumps(plain(chosen[name]), sort_keys=True), name)
+    return {name: settings for name, settings in chosen.items() if name in first.values()}
+
+
+def with_nbest(settings: DecodeConfig, nbest: int) -> DecodeConfig:
+    """The same decoder with an n-best of up to `nbest`, as far as it gives more than one text."""
+    if "nbest" not in field_types(type(settings)):
+        return settings
+    beam = getattr(settings, "beam", nbest)
+    return dataclasses.replace(settings, nbest=max(settings.nbest, min(nbest, beam)))  # type: ignore[union-attr,call-arg]
+
+
+def valid_decoder(wanted: Literal["auto", "ctc_greedy", "attention", "joint", "lexicon"], bundle: Bundle) -> str:
+    """The decoder of the validation set: `auto` is the cheapest that the model serves, and that gives words."""
+    if wanted != "auto":
+        return wanted
+    if bundle.tokenizer.writes == "phonemes":
+        return "lexicon"
+    return "ctc_greedy" if bundle.model.ctc is not None else "attention"
+
+
+def chosen_for(
+    bundle: Bundle, config: dict[str, Any], names: Sequence[str] | None, overrides: Sequence[str]
+) -> dict[str, DecodeConfig]:
+    """The decoders to run with a model: of `all` those that it serves; the cheapest where a head is missing and nobody
+    named one.
+
+    Raises DecodeError of a named decoder that the model does not serve.
+    """
+    if names is None and (bundle.model.ctc is None or bundle.model.decoder is None):
+        names = [valid_decoder("auto", bundle)]
+    chosen = choose_decoders(config, names, overrides)
+    if names is not None and ALL in names:
+        return {name: one for name, one in chosen.items() if is_supported(one, bundle)}
+    for one in chosen.values():
+        refuse_unsupported(one, bundle.model, bundle.tokenizer.writes, scored=True)
+    return chosen
+
+
+def known_to(chosen: Mapping[str, DecodeConfig], key: str) -> list[str]:
+    """The decoders that know a numeric setting. Raises UserError where none does."""
+    found = [
+        name
+        for name, settings in chosen.items()
+        if isinstance(plain(settings).get(key), int | float) and not isinstance(plain(settings)[key], bool)
+    ]
+    if not found:
+        numbers = sorted(
+            {
+                one
+                for settings in chosen.values()
+                for one, value in plain(settings).items()
+                if type(value) in (int, float)
+            }
+        )
+        raise UserError(
+            f"--sweep decode.{key}: no number of {', '.join(chosen)}; "
+            + (f"they know {', '.join(numbers)}" if numbers else "they have none, choose another decoder")
+        )
+    return found
+
+
+def swept(
+    chosen: Mapping[str, DecodeConfig], sweep: Sweep, own: str, *, one_of: Literal["kind", "settings"]
+) -> list[str]:
+    """The decoders that a sweep is run with: those that know its key.
+
+    One of each kind (of `all`), or of those that are equal but for the key: the recipe's own, else the one whose value
+    lies within the sweep, else the first.
+    """
+    names = known_to(chosen, sweep.key)
+    edges = {min(sweep.values), max(sweep.values)}
+    names.sort(key=lambda name: (name != own, plain(chosen[name])[sweep.key] in edges))
+    first: dict[str, str] = {}
+    for name in names:
+        tree = plain(chosen[name])
+        group = tree["kind"] if one_of == "kind" else json.dumps(tree | {sweep.key: None}, sort_keys=True)
+        first.setdefault(group, name)
+    return [name for name in chosen if name in first.values()]

@@ -1,0 +1,68 @@
+"""What all pictures of attention share: colours, fonts, letters on an axis, outlines of the CTC alignment.
+
+matplotlib is imported where something is drawn, since that takes half a second.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from hybrid_asr.decoding.ctc_align import LabelSpan
+
+COLOURS = ("#ffffff", "#c6dbef", "#4286c6", "#08306b")
+MARK = "#d95f02"  # outlines of the CTC alignment, and the frame of the chosen head
+FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans Thai", "Noto Sans Devanagari", "Noto Sans Arabic")
+LABEL_PT, LEAST_PT = 9.0, 5.0  # the size of a label's text
+
+
+def style() -> dict[Any, Any]:
+    """Settings of matplotlib, for `rc_context` around everything that draws."""
+    from matplotlib import font_manager
+
+    there = set(font_manager.get_font_names())
+    return {
+        "font.family": [name for name in FONTS if name in there],
+        "font.size": 8.0,
+        "text.parse_math": False,  # a transcript may have dollars
+        "svg.fonttype": "none",  # letters stay letters
+        "svg.hashsalt": "hybrid-asr",  # the same picture is the same file
+    }
+
+
+def shades() -> dict[str, Any]:
+    """How imshow turns weights into colours, by their square roots: the same in all pictures, so that even is pale."""
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+
+    return {"cmap": LinearSegmentedColormap.from_list("ours", COLOURS), "norm": PowerNorm(0.5, 0.0, 1.0)}
+
+
+def caption(axes: Any, text: str) -> None:
+    """A small title above the left end of `axes`."""
+    axes.set_title(text, loc="left", fontsize=8, pad=3)
+
+
+def letters(axis: Any, places: Sequence[float], pieces: Sequence[str], points: float) -> None:
+    """A label at each place where it does not touch the one before; `points` are those of one unit of the axis."""
+    kept: list[int] = []
+    for number, place in enumerate(places):
+        if not kept or (place - places[kept[-1]]) * points >= LEAST_PT + 1:
+            kept.append(number)
+    gaps = [(places[after] - places[before]) * points for before, after in itertools.pairwise(kept)]
+    axis.set_ticks([places[number] for number in kept], [seen(pieces[number]) for number in kept])
+    axis.set_tick_params(labelsize=min(LABEL_PT, max(LEAST_PT, 0.9 * min(gaps, default=LABEL_PT))), length=2)
+
+
+def outline(axes: Any, spans: Sequence[LabelSpan], frame_s: float, *, width: float = 0.8) -> None:
+    """Where CTC puts each label, in axes of seconds and rows, by lines that are `width` points wide."""
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    boxes = [
+        Rectangle((span.start * frame_s, row), (span.end - span.start) * frame_s, 1) for row, span in enumerate(spans)
+    ]
+    axes.add_collection(PatchCollection(boxes, facecolor="none", edgecolor=MARK, linewidth=width))
+
+
+def seen(piece: str) -> str:
+    """A label as one can see it: a space is a bracket that lies, nothing is ∅."""
+    return piece.replace(" ", "␣") or "∅"

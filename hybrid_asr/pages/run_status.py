@@ -1,0 +1,89 @@
+"""Where a run stands: its status.json, or what its files tell where there is none."""
+
+import math
+from typing import Any, Literal, NamedTuple
+
+from hybrid_asr.run.config import RunConfig
+from hybrid_asr.run.folder import Run
+from hybrid_asr.training.metrics import read_metrics
+
+State = Literal["running", "stopped", "failed", "finished", "killed", "unknown", "empty"]
+
+
+class Standing(NamedTuple):
+    """The head of a run's page. Times in seconds; None where nobody wrote it down."""
+
+    state: State
+    message: str
+    step: int | None
+    total: int | None
+    elapsed_s: float | None
+    updated: str
+    environment: dict[str, str]
+    alarms: list[str]  # what went wrong and was survived
+
+
+class Best(NamedTuple):
+    """The validation with the lowest error rate, the earlier one of equals."""
+
+    name: str
+    epoch: int
+    rate: float
+
+
+Rows = list[dict[str, str]]
+
+
+def read_rows(run: Run) -> Rows:
+    """The rows of metrics.csv that are whole, none where there is no such file."""
+    if not run.metrics_file.is_file():
+        return []
+    rows = read_metrics(run.metrics_file)
+    return [row for row in rows if None not in row and None not in row.values() and (row.get("step") or "").isdigit()]
+
+
+def number(text: str | None) -> float:
+    """A cell of metrics.csv; NaN where it is empty or no number."""
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
+
+
+def read_standing(run: Run, rows: Rows) -> Standing:
+    """What status.json says; where it says nothing, what can be told from the other files."""
+    found = run.status()
+    if found is not None:
+        try:
+            return _from_status(found)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            pass  # damaged, as one that is no JSON
+    why = "status.json is damaged; this is told from the other files." if run.status_file.is_file() else ""
+    step = int(rows[-1]["step"]) if rows else None
+    state = "finished" if run.model_file.is_file() else "unknown" if run.exists() else "empty"
+    return Standing(state, why, step, None, None, "", {}, [])
+
+
+def _from_status(found: dict[str, Any]) -> Standing:
+    return Standing(
+        state=found["state"],
+        message=str(found.get("message", "")),
+        step=int(found["step"]),
+        total=int(found["total"]),
+        elapsed_s=float(found["elapsed_s"]) if "elapsed_s" in found else None,
+        updated=str(found.get("updated", "")),
+        environment={str(name): str(value) for name, value in found.get("environment", {}).items()},
+        alarms=[str(one) for one in found.get("alarms", [])],
+    )
+
+
+def best_epoch(rows: Rows, cfg: RunConfig) -> Best | None:
+    """What checkpoints are chosen by: the lowest `valid.<decoder>.<metric>`; None before the first validation."""
+    found = [
+        (number(row[name]), int(number(row.get("epoch"))), name)
+        for row in rows
+        for name in row
+        if name.startswith("valid.") and name.endswith(f".{cfg.metric}") and math.isfinite(number(row[name]))
+    ]
+    rate, epoch, name = min(found, default=(0.0, 0, ""))
+    return Best(name, epoch, rate) if found else None

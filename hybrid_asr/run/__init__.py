@@ -1,0 +1,1 @@
+"""A run: its configuration, which names every section, and its folder."""

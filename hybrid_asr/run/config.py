@@ -1,0 +1,118 @@
+"""TODO"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from hybrid_asr.audio.augment import AugmentConfig
+from hybrid_asr.audio.build import FeaturesConfig
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.config.compose import digest
+from hybrid_asr.config.files import leaves
+from hybrid_asr.config.schema import config, plain
+from hybrid_asr.data.config import DataConfig
+from hybrid_asr.inference.build import DecodeConfig
+from hybrid_asr.losses import LossConfig
+from hybrid_asr.models.hybrid import ModelConfig
+from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
+from hybrid_asr.nn.rnn_attention import FixedConfig
+from hybrid_asr.text.normalize import TextConfig
+from hybrid_asr.text.tokenizer import TokenizerConfig
+from hybrid_asr.training.config import CsvLoggerConfig, LoggerConfig, TrainerConfig
+from hybrid_asr.training.initial_weights import InitConfig
+from hybrid_asr.training.optim import OptimConfig
+
+
+@config
+class RunConfig:
+    """Everything that a recipe can set. `metric` is what checkpoints are chosen by: `cer` where words make no sense."""
+
+    features: FeaturesConfig
+    tokenizer: TokenizerConfig
+    model: ModelConfig
+    loss: LossConfig
+    optim: OptimConfig
+    trainer: TrainerConfig
+    data: DataConfig
+    decode: DecodeConfig
+    presets: dict[str, str] = dataclasses.field(default_factory=dict)
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+    text: TextConfig = dataclasses.field(default_factory=TextConfig)
+    logger: LoggerConfig = dataclasses.field(default_factory=CsvLoggerConfig)
+    init: InitConfig = dataclasses.field(default_factory=InitConfig)
+    metric: Literal["wer", "cer"] = "wer"
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        decoder = self.model.decoder
+        if self.loss.guide.weight == 0:
+            return
+        if not isinstance(decoder, LstmDecoderConfig):
+            raise ValueError(
+                f"loss.guide.weight needs a decoder of kind 'lstm', model.decoder is '{decoder.kind}'; set it to 0"
+            )
+        if isinstance(decoder.attention, FixedConfig):
+            raise ValueError("loss.guide.weight: attention of kind 'fixed' looks at one frame by design; set it to 0")
+
+
+# What may change in a run that goes on, since no weight depends on it; devices change only rounding and dropout masks.
+_FREE_DATA = (
+    *("test", "root", "workers", "prefetch", "device_seconds", "audio", "check"),
+    *("unreadable", "unreadable_share", "worker_restarts"),
+)
+
+
+_FREE_TRAINER = (
+    *("nonfinite", "nonfinite_limit", "divergence_factor", "divergence_rows"),
+    *("accelerator", "devices", "nodes", "threads", "log_every", "save_minutes"),
+    *("valid_every", "valid_decoder", "average", "average_count"),
+    *("attention_utterances", "attention_patience", "attention_pictures"),
+)
+
+
+FREE = {
+    *("decode", "logger", "presets", "metric"),
+    *(f"data.{name}" for name in _FREE_DATA),
+    *(f"trainer.{name}" for name in _FREE_TRAINER),
+}
+
+
+def is_free(path: str) -> bool:
+    """Whether the value at a dotted path decides no weight."""
+    parts = path.split(".")
+    return any(".".join(parts[:depth]) in FREE for depth in range(1, len(parts) + 1))
+
+
+def deciding(tree: dict[str, Any]) -> dict[str, Any]:
+    """The values, by dotted path, that decide the weights."""
+    return {path: value for path, value in leaves(tree) if not is_free(path)}
+
+
+def signature(cfg: RunConfig) -> str:
+    """A digest of what decides the weights: runs with equal signatures train the same model on equal data."""
+    return digest(deciding(plain(cfg)))
+
+
+def set_paths(cfg: RunConfig, names: Sequence[str]) -> dict[str, Path]:
+    """The manifests of sets: `train`, `valid`, each test set by its file's name, and `test` for all of these.
+
+    Where that is the name of several, the folder belongs to it: `an4-test`, `spoken-test`.
+    """
+    root = Path(cfg.data.root)
+    stems = Counter(["train", "valid", *(Path(path).stem for path in dict.fromkeys(cfg.data.test))])
+    tests = {
+        Path(path).stem if stems[Path(path).stem] == 1 else "-".join(Path(path).with_suffix("").parts): root / path
+        for path in cfg.data.test
+    }
+    known = {"train": root / cfg.data.train, "valid": root / cfg.data.valid, **tests}
+    found: dict[str, Path] = {}
+    for name in names:
+        if name == "test":
+            found |= tests
+        elif name in known:
+            found[name] = known[name]
+        else:
+            raise UserError(f"--sets {name}: the run has no such set; it has {', '.join(sorted({*known, 'test'}))}")
+    return found

@@ -1,0 +1,163 @@
+"""A run: the configuration that names every section, and the folder where everything about it lies."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import write_text
+from hybrid_asr.common.lock import LOCK
+from hybrid_asr.config.files import load_yaml, to_yaml
+from hybrid_asr.config.schema import parse, plain
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.run.config import RunConfig, deciding
+from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints, remove_checkpoints
+from hybrid_asr.training.status import read_status
+
+
+class RunError(UserError):
+    """A run folder that cannot be used; the message says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The folder of a run."""
+
+    folder: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def model_file(self) -> Path:
+        return self.folder / "model.pt"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.csv"
+
+    @property
+    def status_file(self) -> Path:
+        return self.folder / "status.json"
+
+    @property
+    def nonfinite_file(self) -> Path:
+        return self.folder / "nonfinite.jsonl"
+
+    @property
+    def attention_file(self) -> Path:
+        return self.folder / "attention.jsonl"
+
+    @property
+    def attention_folder(self) -> Path:
+        return self.folder / "attention"
+
+    @property
+    def origin_file(self) -> Path:
+        return self.folder / "imported.json"
+
+    @property
+    def page_file(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def exists(self) -> bool:
+        """Whether a training has begun here."""
+        return self.config_file.is_file()
+
+    def status(self) -> dict[str, Any] | None:
+        """What `status.json` tells: state, step, total, message, …; "killed" where it ran and its process is dead."""
+        return read_status(self.status_file)
+
+    def read_config(self) -> RunConfig:
+        """The configuration with which the run was trained. Raises RunError where there is none."""
+        if not self.exists():
+            raise RunError(
+                f"{self.folder}: not a run, no config.yaml; train first: hybrid-asr train RECIPE --run {self.folder}"
+            )
+        return parse(RunConfig, load_yaml(self.config_file), sources={"": self.config_file.as_posix()})
+
+    def refuse_foreign(self) -> None:
+        """Raise RunError if something else than a run lies here."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise RunError(f"{self.folder}: a file, not a folder; give another --run")
+        if not self.exists() and self.folder.is_dir() and any(path.name != LOCK for path in self.folder.iterdir()):
+            raise RunError(f"{self.folder}: not empty and not a run; give another --run")
+
+    def clear(self) -> None:
+        """Forget the training that lies here, its checkpoints first, its configuration last."""
+        remove_checkpoints(self.checkpoint_folder)
+        for name in ("decode", "tensorboard", "attention"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for path in (
+            *(self.metrics_file, self.model_file, self.status_file, self.nonfinite_file, self.attention_file),
+            *(self.folder / "wandb.id", self.page_file, self.config_file),
+        ):
+            path.unlink(missing_ok=True)
+
+    def write_config(self, cfg: RunConfig) -> None:
+        """Keep the resolved configuration."""
+        write_text(self.config_file, to_yaml(plain(cfg)))
+
+    def refuse_other(self, cfg: RunConfig) -> None:
+        """Raise RunError if this folder belongs to a training with other weights."""
+        mine, theirs = deciding(plain(cfg)), deciding(plain(self.read_config()))
+        differing = [
+            f"{path}: {json.dumps(theirs.get(path))} there, {json.dumps(mine.get(path))} now"
+            for path in sorted(mine.keys() | theirs.keys(), key=lambda path: (not path.endswith(".kind"), path))
+            if mine.get(path) != theirs.get(path)
+        ]
+        if differing:
+            shown = "\n  ".join(differing[:8] + ["…"] * (len(differing) > 8))
+            raise RunError(
+                f"{self.folder}: holds a training with another configuration:\n  {shown}\n"
+                "give --run DIR for a folder of its own, or --fresh to start this one anew"
+            )
+
+    def bundle(self, checkpoint: str = "average") -> tuple[Bundle, str]:
+        """The model of a checkpoint and the digest of its weights.
+
+        `average` is model.pt, or the mean of the epochs so far where training has not ended; `best`, `last` or a path.
+        """
+        if checkpoint == "average" and self.model_file.is_file():
+            bundle = Bundle.load(self.model_file)
+        elif checkpoint == "average":
+            cfg = self.read_config().trainer
+            checkpoints = Checkpoints(self.checkpoint_folder, cfg.average, cfg.average_count)
+            state = checkpoints.load_last()
+            if state is None:
+                raise RunError(f"{self.folder}: no checkpoint yet; train first")
+            bundle = Bundle.restore(state["bundle"], checkpoints.average_weights(), self.checkpoint_folder)
+        else:
+            named = {"best": BEST, "last": LAST}.get(checkpoint)
+            if named is None and not Path(checkpoint).exists():
+                there = sorted(path.name for path in self.checkpoint_folder.glob("*.ckpt"))
+                raise RunError(
+                    f"--checkpoint {checkpoint}: no such file, and none of best, last, average; "
+                    f"{self.checkpoint_folder} has {', '.join(there) or 'none'}"
+                )
+            bundle = Bundle.load(self.checkpoint_folder / named if named else Path(checkpoint))
+        return bundle, weights_digest(bundle)
+
+
+def weights_digest(bundle: Bundle) -> str:
+    """A digest of the weights, so that a decoding knows from which model it came."""
+    found = hashlib.sha256()
+    for name, value in sorted(bundle.weights().items()):
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def default_folder(recipe: Path) -> Path:
+    """runs/<corpus>/<recipe> where the user stands."""
+    return Path("runs") / recipe.resolve().parent.name / recipe.stem

@@ -1,0 +1,167 @@
+"""What happens between steps: validation, checkpoints, Ctrl-C."""
+
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.training.checkpoint import Checkpoints, Scored
+from hybrid_asr.training.module import SpeechModule
+from hybrid_asr.training.progress import Progress, ends_step, log_row
+from hybrid_asr.training.status import tell
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM: the training was saved at `step` and stopped."""
+
+    def __init__(self, step: int, signal_number: int):
+        super().__init__(f"interrupted after step {step}")
+        self.step, self.signal_number = step, signal_number
+
+
+class Halted(UserError):
+    """A training that should not go on: it was saved and stopped; the message says why and what to do."""
+
+
+class SaveAndValidate(L.Callback):
+    """At an epoch's end: validate, log, keep these very weights. Now and then, and on a signal: save the state."""
+
+    def __init__(
+        self,
+        *,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        validate: Callable[[SpeechModule, int], dict[str, float]],
+        metric: str,
+        every: int,
+        minutes: float,
+        signature: str,
+        run_id: str,
+        state: dict[str, Any] | None,
+    ):
+        self.checkpoints, self.progress, self.validate = checkpoints, progress, validate
+        self.metric, self.every, self.minutes = metric, every, minutes
+        self.signature, self.run_id = signature, run_id
+        self.between = False  # whether a step is whole, its epoch's end and all
+        self.optimizer = None if state is None else state["optimizer"]
+        self.earlier_s = 0.0 if state is None else state["elapsed_s"]
+        self.earlier_processor_s = 0.0 if state is None else state.get("processor_s", 0.0)
+        progress.status.elapsed = self.elapsed
+        self.saved = time.monotonic()
+        self.signal_number = 0
+        self.former: dict[int, Any] = {}
+
+    def elapsed(self) -> float:
+        """Seconds of training by all processes, one after the other, that worked in this folder."""
+        return self.earlier_s + self.progress.spent()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.optimizer is not None:
+            trainer.optimizers[0].load_state_dict(self.optimizer)
+            self.optimizer = None
+        self.saved = time.monotonic()
+        self.between = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.former[number] = signal.signal(number, self._note)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._restore_handlers()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Save what can be: what the reading of data raises comes between two steps, where the state is whole.
+
+        It is, too, where only the folder of checkpoints has vanished: then it is made anew for this one state.
+        """
+        self._restore_handlers()
+        folder = self.checkpoints.folder
+        vanished = isinstance(exception, OSError) and not folder.is_dir() and folder.parent.is_dir()
+        if trainer.world_size > 1 or not (vanished or (isinstance(exception, UserError) and self.between)):
+            return
+        folder.mkdir(exist_ok=True)
+        self._save_last(trainer, pl_module)
+
+    def _restore_handlers(self) -> None:
+        for number, handler in self.former.items():
+            signal.signal(number, handler)
+        self.former = {}
+
+    def _note(self, number: int, frame: Any) -> None:
+        """Only raise a flag: a step is never cut in two. The second time the former handler acts."""
+        self.signal_number = number
+        signal.signal(number, self.former.get(number, signal.SIG_DFL))
+        tell("\nsaving at the next step, then stopping; once more to stop at once")
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        module: SpeechModule = pl_module
+        if not ends_step(trainer, batch_idx):
+            return
+        self.between = False
+        epoch, inside = divmod(module.step, self.progress.steps_per_epoch)
+        ended = inside == 0
+        if ended:
+            self._end_epoch(trainer, module, epoch)
+        stopping, due, halting = self._agreed(trainer)
+        if ended or stopping or due or halting:
+            self._save_last(trainer, module)
+        if halting:
+            if self.progress.halt and not trainer.is_global_zero:
+                tell(self.progress.halt)
+            raise Halted(self.progress.halt or "another process of this training cannot go on, its message says why")
+        if stopping:
+            raise Interrupted(module.step, stopping)
+        self.between = True
+        self.progress.clock.last = time.monotonic()
+
+    def _end_epoch(self, trainer: L.Trainer, module: SpeechModule, epoch: int) -> None:
+        error = None
+        if epoch % self.every == 0 or module.step == module.total_steps:
+            module.eval()
+            row = self.validate(module, epoch)
+            module.train()
+            error = row[self.metric]
+            log_row(trainer, {"epoch": epoch, **row}, module.step)
+        if trainer.is_global_zero:
+            self.checkpoints.save_epoch(module.bundle, Scored(epoch, module.step, error))
+
+    def _save_last(self, trainer: L.Trainer, module: Any) -> None:
+        self.saved = time.monotonic()
+        windows = [dict(self.progress.settle(trainer, module))]
+        if trainer.world_size > 1:
+            windows *= trainer.world_size
+            torch.distributed.all_gather_object(windows, windows[0])
+        if not trainer.is_global_zero:
+            return
+        self.checkpoints.save_last(
+            {
+                "bundle": module.bundle.describe(),
+                "state_dict": module.bundle.weights(),
+                "optimizer": trainer.optimizers[0].state_dict(),
+                "step": module.step,
+                "windows": windows,
+                "nonfinite": self.progress.nonfinite.state(),
+                "signature": self.signature,
+                "run_id": self.run_id,
+                "elapsed_s": self.elapsed(),
+                "processor_s": self.earlier_processor_s + self.progress.processor_s(),
+            }
+        )
+        self.progress.status.saved = module.step
+        self.progress.status.running(module.step)
+
+    def _agreed(self, trainer: L.Trainer) -> tuple[int, bool, bool]:
+        """The signal that any process has seen, whether it is time to save by the first one's clock, whether any halts.
+
+        All stop, and all save, after the same step.
+        """
+        due = time.monotonic() - self.saved > 60 * self.minutes
+        if trainer.world_size == 1:
+            return self.signal_number, due, bool(self.progress.halt)
+        flags = torch.tensor([self.signal_number, int(due and trainer.is_global_zero), int(bool(self.progress.halt))])
+        flags = flags.to(trainer.strategy.root_device)
+        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+        signal_number, due, halting = flags.tolist()
+        return signal_number, bool(due), bool(halting)
