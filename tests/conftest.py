@@ -44,7 +44,7 @@ def tones(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tones, tmp_path_factory) -> Path:
-    """A run that has learnt the tones, with the weights of its last six epochs; tests that change it take a copy."""
+    """A run that has learned the tones, with the weights of its last six epochs; tests that change it take a copy."""
     from tests.tones import train
 
     run = tmp_path_factory.mktemp("runs") / "trained"
@@ -54,7 +54,7 @@ def trained(tones, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(trained):
-    """The model that has learnt the tones, in evaluation; nobody changes it."""
+    """The model that has learned the tones, in evaluation; nobody changes it."""
     from hybrid_asr.run.folder import Run
 
     return Run(trained).bundle()[0].eval()

@@ -39,7 +39,7 @@ def imports(path: Path) -> Iterator[str]:
 def test_imports_point_one_way(path):
     layer = path.relative_to(ROOT / "hybrid_asr").with_suffix("").parts[0]
     if layer in ("__init__", "__main__"):
-        return  # the doors of the package: they import the recogniser and the command line on first use
+        return  # the doors of the package: they import the recognizer and the command line on first use
     assert layer in DEPTH, f"{layer} has no place in ORDER yet"
     for name in imports(path):
         top, inner = [*name.split("."), ""][:2]

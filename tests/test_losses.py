@@ -19,7 +19,7 @@ from hybrid_asr.losses import (
     guided_loss,
     joint_loss,
 )
-from tests.decoding.toys import labellings, posteriors
+from tests.decoding.toys import labelings, random_log_probs
 
 UNITS = 4
 
@@ -34,14 +34,14 @@ def padded(texts: list[tuple[int, ...]], filler: int = 0) -> tuple[Tensor, Tenso
 @pytest.mark.parametrize(("blank", "units"), [(0, (1, 2)), (3, (0, 2))])
 def test_ctc_is_the_sum_over_all_alignments(blank: int, units: tuple[int, int]):
     texts = [text for length in range(4) for text in itertools.product(units, repeat=length)]
-    log_probs = posteriors(len(texts), 5, UNITS, seed=0, sharp=2.0)
+    log_probs = random_log_probs(len(texts), 5, UNITS, seed=0, sharp=2.0)
     frames = torch.tensor([5, 4, 3] * len(texts))[: len(texts)]
     labels, lengths = padded(texts, filler=units[1])  # what stands behind the labels must not matter
     nats = ctc_loss(log_probs, frames, labels, lengths, blank=blank)
     feasible = ctc_feasible(frames, labels, lengths)
     assert 0 < feasible.sum() < len(texts)
     for row, text in enumerate(texts):
-        probability = labellings(log_probs[row, : frames[row]], blank).get(text, 0.0)
+        probability = labelings(log_probs[row, : frames[row]], blank).get(text, 0.0)
         assert bool(feasible[row]) == (probability > 0)
         expected = -math.log(probability) if probability > 0 else 0.0
         assert nats[row].item() == pytest.approx(expected, abs=1e-9)
@@ -139,7 +139,7 @@ def test_the_joint_loss_is_the_interpolation_of_its_parts(weight: float):
     assert losses.total.tolist() == pytest.approx([weight * 3 + (1 - weight) * 5, (1 - weight) * 7])
     assert losses.ctc.tolist() == ([3, 0] if weight > 0 else [0, 0])
     assert losses.attention.tolist() == ([5, 7] if weight < 1 else [0, 0])
-    assert losses.infeasible.tolist() == [False, weight > 0]  # without CTC everything can be learnt from
+    assert losses.infeasible.tolist() == [False, weight > 0]  # without CTC everything can be learned from
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])

@@ -115,7 +115,7 @@ def listening(options: argparse.Namespace) -> Callable[[Row], Row]:
 
     def answer(asked: Row) -> Row:
         places = everyone[asked["turn"] :: asked["rounds"]] if listener.share else everyone
-        seconds, said = timed(lambda: listener.listen(places), realtime=options.realtime)
+        seconds, said = timed(lambda: listener.view_utterance(places), realtime=options.realtime)
         audio = float(sum(listener.manifest.durations[place] for place in places))
         return {"seconds": seconds, "audio": audio, "nbest": said}
 

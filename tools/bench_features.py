@@ -4,7 +4,7 @@
 
 Both sides get the same sound. Before anything is timed, their results are compared; where they differ no ratio is
 printed. torchaudio's `compliance.kaldi.fbank` takes one utterance, so a batch is a loop over it and one stacking; its
-normalisation is what is written after it everywhere. torchaudio 2.11 cannot load sound files without torchcodec, so its
+normalization is what is written after it everywhere. torchaudio 2.11 cannot load sound files without torchcodec, so its
 users read by soundfile; their resampling and speeds are `transforms.Resample` and `transforms.Speed`, once with the
 default filter and once with its best.
 """
@@ -78,7 +78,7 @@ class Timed(NamedTuple):
 
 
 def feature_cases() -> Iterator[Case]:
-    """Log-mel energies alone and normalised; batches of 1 and 8, 10 s, 3 s, and of mixed lengths."""
+    """Log-mel energies alone and normalized; batches of 1 and 8, 10 s, 3 s, and of mixed lengths."""
     for seconds in (10.0, 3.0):
         for batch in (1, 8):
             yield from _features(f"batch {batch} of {seconds:.0f} s", [seconds] * batch)
@@ -89,7 +89,7 @@ def _features(what: str, seconds: list[float]) -> Iterator[Case]:
     sounds = [torch.from_numpy(speech(length, seed=place)) for place, length in enumerate(seconds)]
     audio = torch.nn.utils.rnn.pad_sequence(sounds, batch_first=True)
     sizes = torch.tensor([len(sound) for sound in sounds])
-    for name, cfg in (("log-mel", FbankConfig(cmvn="none")), ("log-mel, normalised", FbankConfig())):
+    for name, cfg in (("log-mel", FbankConfig(cmvn="none")), ("log-mel, normalized", FbankConfig())):
         frontend = Fbank(cfg).eval()
 
         def ours(frontend: Fbank = frontend) -> Tensor:

@@ -105,7 +105,7 @@ def plant(tree: Path, fault: Fault) -> Outcome:
         caught = _caught(ran, fault)
         expected = caught is not None
         if ran.status == 0:
-            caught = _caught(pytest(tree, "-x", "-m", "not slow", *neighbours(fault.tests)), fault)
+            caught = _caught(pytest(tree, "-x", "-m", "not slow", *neighbors(fault.tests)), fault)
     finally:
         path.write_text(sound, encoding="utf-8")
     return Outcome(fault.name, fault.file, caught, expected, round(time.monotonic() - began, 1))
@@ -119,7 +119,7 @@ def _caught(ran: Ran, fault: Fault) -> str | None:
     return None
 
 
-def neighbours(tests: Sequence[str]) -> list[str]:
+def neighbors(tests: Sequence[str]) -> list[str]:
     """The folders of tests, or the file where it lies at the top."""
     files = [Path(test.partition("::")[0]) for test in tests]
     return list(dict.fromkeys(str(file if file.parent.name == "tests" else file.parent) for file in files))

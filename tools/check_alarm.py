@@ -48,7 +48,7 @@ def main() -> int:
         manifest = Manifest.read(Path(options.root or cfg.data.root) / cfg.data.valid)
         draws = choose_draws(manifest, options.count, options.draws)
         for state, make in (("trained", lambda one: one), ("untrained", fresh), ("shuffled states", shuffled)):
-            wrong += judge(f"{folder} {state}", make(bundle), manifest, draws, expected=state != "trained")
+            wrong += label_words(f"{folder} {state}", make(bundle), manifest, draws, expected=state != "trained")
     print("all as it should be" if not wrong else f"{wrong} draws judged wrongly")
     return 1 if wrong else 0
 
@@ -67,7 +67,7 @@ def choose_draws(manifest: Manifest, count: int, draws: int) -> list[list[int]]:
     return [choose(manifest, count)] + [chance.sample(short, min(count, len(short))) for _ in range(draws - 1)]
 
 
-def judge(name: str, bundle: Bundle, manifest: Manifest, draws: list[list[int]], *, expected: bool) -> int:
+def label_words(name: str, bundle: Bundle, manifest: Manifest, draws: list[list[int]], *, expected: bool) -> int:
     """Print one model's line; returns how many draws were not judged as expected."""
     bundle.eval()
     numbers, alarms = [], 0

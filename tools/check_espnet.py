@@ -5,7 +5,7 @@
 The model (config.yaml, model.pth) is imported, then both toolkits decode every utterance by itself: ESPnet's
 `Speech2Text` (beam 10, CTC 0.3, its defaults otherwise) and ours as `decode.parity=espnet`. Then our run is exported
 again, as is each `--run`, and ESPnet decodes that. Prints a table: what, the figure, its bound, the verdict; exit
-status 1 if one misses. N-best lists are compared where neighbours' scores differ by more than 1e-3, since rounding may
+status 1 if one misses. N-best lists are compared where neighbors' scores differ by more than 1e-3, since rounding may
 swap those that are nearer.
 """
 
@@ -129,7 +129,7 @@ def read(manifest: Manifest, index: int, rate: int) -> np.ndarray:
 
 @torch.no_grad()
 def hidden(bundle: Bundle, espnet: Any, speech: list[np.ndarray]) -> tuple[float, float]:
-    """The largest differences of normalised features and encoder states, utterance by utterance; lengths are equal."""
+    """The largest differences of normalized features and encoder states, utterance by utterance; lengths are equal."""
     features, states = 0.0, 0.0
     for samples in speech:
         audio, lengths = torch.from_numpy(samples)[None], torch.tensor([len(samples)])

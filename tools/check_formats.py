@@ -68,15 +68,15 @@ def main() -> int:
     manifest = Manifest.read(options.manifest)
     places = np.linspace(0, len(manifest) - 1, options.count).astype(int)
     originals = [manifest.audio_path(place) for place in places]
-    recogniser = hybrid_asr.load(options.run)
-    expected = [transcript.text for transcript in recogniser.transcribe(originals)]
+    recognizer = hybrid_asr.load(options.run)
+    expected = [transcript.text for transcript in recognizer.transcribe(originals)]
     words, failed = sum(len(text.split()) for text in expected), False
     with tempfile.TemporaryDirectory() as folder:
         for name, (suffix, write) in FORMATS.items():
             copies = [Path(folder) / f"{index}{suffix}" for index in range(len(originals))]
             for path, original in zip(copies, originals, strict=True):
                 write(path, io.read(original, rate=RATE))
-            texts = [transcript.text for transcript in recogniser.transcribe(copies)]
+            texts = [transcript.text for transcript in recognizer.transcribe(copies)]
             different = 0
             for original, before, after in zip(originals, expected, texts, strict=True):
                 errors = count_errors(before, after, "word").errors

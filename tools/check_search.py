@@ -1,8 +1,8 @@
-"""The laws of decoding, on real speech with trained weights: neighbours, stopping, the plain search, bfloat16.
+"""The laws of decoding, on real speech with trained weights: neighbors, stopping, the plain search, bfloat16.
 
     python tools/check_search.py runs/an4/conformer_s data/an4/test.jsonl --plain 20
 
-Prints what it found and ends with status 1 if an utterance's result depends on its neighbours, if the search that stops
+Prints what it found and ends with status 1 if an utterance's result depends on its neighbors, if the search that stops
 early differs from the one run to its bound, or if it differs from the plain search of tests/decoding/plain.py.
 """
 
@@ -27,7 +27,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.report import Scored, report
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for the plain search, which lives among the tests
@@ -55,7 +55,7 @@ def presets(bundle: Bundle) -> dict[str, DecodeConfig]:
 
 
 def batches(encoded: list[Encoded], size: int) -> Iterator[Encoded]:
-    """Neighbours in one batch each, padded with noise, which must not matter."""
+    """Neighbors in one batch each, padded with noise, which must not matter."""
     for begin in range(0, len(encoded), size):
         some = encoded[begin : begin + size]
         states = [one.states[0] for one in some]
@@ -83,7 +83,7 @@ def compare(name: str, ours: list[Nbest], theirs: list[Nbest]) -> int:
 
 def error_rate(bundle: Bundle, manifest: Manifest, found: list[Nbest]) -> float:
     rows = [
-        Scored(one.id, normalise(one.text, bundle.text.rules), bundle.tokenizer.decode(nbest[0].labels), one.speaker)
+        Scored(one.id, normalize(one.text, bundle.text.rules), bundle.tokenizer.decode(nbest[0].labels), one.speaker)
         for one, nbest in zip(manifest, found, strict=True)
     ]
     return 100 * report(rows, metric="wer").to_json()["wer"]
@@ -99,14 +99,14 @@ def plainly(bundle: Bundle, settings: SearchConfig, encoded: list[Encoded]) -> l
     assert isinstance(bundle.model.decoder, torch.nn.Module)
     found = []
     for one in encoded:
-        posteriors = bundle.model.ctc(one)
+        log_probs = bundle.model.ctc(one)
         ended = plain_search(
             one,
-            posteriors[0],
+            log_probs[0],
             bundle.model.decoder,
             beam=settings.beam,
             ctc_weight=settings.ctc_weight,
-            bound=int(decoder.bound(one, posteriors)),
+            bound=int(decoder.bound(one, log_probs)),
             sos=bundle.tokenizer.sos,
             eos=bundle.tokenizer.eos,
             blank=bundle.tokenizer.blank,

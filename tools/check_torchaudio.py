@@ -100,13 +100,13 @@ def _compare(audio: torch.Tensor, cfg: FbankConfig) -> tuple[float, float, float
 
 
 def second_front_end(sounds: list[np.ndarray]) -> Iterator[Row]:
-    """Kind `torchaudio`: its normalised features beside ours, and an utterance alone beside one among others."""
+    """Kind `torchaudio`: its normalized features beside ours, and an utterance alone beside one among others."""
     sizes = torch.tensor([len(sound) for sound in sounds])
     audio = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(sound).double() for sound in sounds], batch_first=True)
     theirs, ours = TorchaudioFbank(TorchaudioConfig()), Fbank(FbankConfig())
     together = theirs(audio, sizes)
     yield Row(
-        "kind torchaudio beside kind fbank, normalised", _most(together.values - ours(audio, sizes).values), "", 1e-3
+        "kind torchaudio beside kind fbank, normalized", _most(together.values - ours(audio, sizes).values), "", 1e-3
     )
     alone = [
         theirs(audio[row : row + 1, :size], sizes[row : row + 1]).values[0] for row, size in enumerate(sizes.tolist())

@@ -16,19 +16,20 @@ from hybrid_asr.audio import io
 from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.joint import SearchConfig
-from hybrid_asr.inference.batching import Room, expected_cost, pick_device
-from hybrid_asr.inference.build import evaluate_all, job_for
+from hybrid_asr.inference.batching import Batching, expected_cost, pick_device
+from hybrid_asr.inference.build import job_for
+from hybrid_asr.inference.evaluate import evaluate_all
 
 BEAM, CTC_WEIGHT = 10, 0.3
 
 
-class Listener(Protocol):
+class PyramidalLstm(Protocol):
     """What a toolkit must do to be measured; `share` tells that a round is given only a part of the set."""
 
     share: bool
     manifest: Manifest
 
-    def listen(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
+    def view_utterance(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
         """Read these utterances of the set and decode them; the words of the best text, and its score."""
         ...
 
@@ -54,7 +55,7 @@ class EspnetListener:
                 str(folder / "config.yaml"), str(folder / "model.pth"), beam_size=BEAM, ctc_weight=CTC_WEIGHT
             )
 
-    def listen(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
+    def view_utterance(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
         said = {}
         for place in places:
             text, *_, hypothesis = self.model(samples_of(self.manifest, place, 16000))[0]
@@ -76,15 +77,15 @@ class OurListener:
             run = import_espnet(folder / "config.yaml", folder / "model.pth", Path(there) / "imported")
             self.bundle = run.bundle()[0].eval()
 
-    def listen(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
+    def view_utterance(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
         assert len(places) == len(self.manifest)
-        room = Room.of(self.device, expected_cost(self.bundle, [self.search]))
+        room = Batching.of(self.device, expected_cost(self.bundle, [self.search]))
         job = job_for(self.bundle, self.search, search_errors=False)
         found = evaluate_all(self.bundle, {"": job}, self.manifest, device=self.device, room=room)[""]
         return {one.place: [(one.text.split(), one.score)] for one in found.items}
 
 
-LISTENERS: dict[str, Callable[[Path, Path], Listener]] = {
+LISTENERS: dict[str, Callable[[Path, Path], PyramidalLstm]] = {
     "ESPnet 202511": EspnetListener,
     "ours, ESPnet's rules": lambda folder, data: OurListener(
         folder, data, SearchConfig(beam=BEAM, ctc_weight=CTC_WEIGHT, parity="espnet")

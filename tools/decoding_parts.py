@@ -32,12 +32,12 @@ class FrameState(NamedTuple):
 class FrameByFrameScorer:
     """CTC prefix scores by a loop over frames (Watanabe et al., 2017, algorithm 2), for the decoder's best labels."""
 
-    def __init__(self, posteriors: Tensor, attention: "RememberingScorer", *, blank: int, eos: int):
-        self.posteriors, self.attention = posteriors, attention
+    def __init__(self, log_probs: Tensor, attention: "RememberingScorer", *, blank: int, eos: int):
+        self.log_probs, self.attention = log_probs, attention
         self.blank, self.eos = blank, eos
 
     def start(self, encoded: Encoded, beams: int) -> FrameState:
-        log_probs = self.posteriors.repeat_interleave(beams, dim=0)
+        log_probs = self.log_probs.repeat_interleave(beams, dim=0)
         blanks = log_probs[..., self.blank].cumsum(1)
         forward = torch.stack([torch.full_like(blanks, NOTHING), blanks], dim=2)
         nobody = torch.full((len(log_probs),), -1, device=log_probs.device)
@@ -135,13 +135,13 @@ class PlainDecoder(ForcedDecoder):
         super().__init__(*args, **settings)
         self.frame_by_frame, self.uncached = frame_by_frame, uncached
 
-    def _parts(self, posteriors: Tensor | None) -> list[Part]:
-        assert posteriors is not None and self.decoder is not None
+    def _parts(self, log_probs: Tensor | None) -> list[Part]:
+        assert log_probs is not None and self.decoder is not None
         weight = self.cfg.ctc_weight
         decoder = UncachedDecoder(self.decoder) if self.uncached else self.decoder
         if not self.frame_by_frame:
-            [ctc] = [part for part in super()._parts(posteriors) if part.name == "ctc"]
+            [ctc] = [part for part in super()._parts(log_probs) if part.name == "ctc"]
             return [ctc, Part("attention", AttentionScorer(decoder), 1 - weight)]
         attention = RememberingScorer(decoder, self.cfg.candidates)  # it goes first, to tell which labels are asked for
-        ctc = FrameByFrameScorer(posteriors, attention, blank=self.blank, eos=self.eos)
+        ctc = FrameByFrameScorer(log_probs, attention, blank=self.blank, eos=self.eos)
         return [Part("attention", attention, 1 - weight), Part("ctc", ctc, weight)]

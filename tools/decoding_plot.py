@@ -24,7 +24,7 @@ class Line(NamedTuple):
 
     worker: str
     mode: Mode
-    colour: str
+    color: str
     only: tuple[str, ...] = ()
     most: Mapping[str, float] = {}
 
@@ -102,8 +102,8 @@ def _panel(axis, panel: str, points: Sequence[Point]) -> None:
             continue
         xs = [point.x for point in mine]
         middle, least, most = zip(*(point.seconds for point in mine), strict=True)
-        axis.plot(xs, middle, marker="o", markersize=3.5, linewidth=1.4, color=LINES[name].colour, label=name)
-        axis.fill_between(xs, least, most, color=LINES[name].colour, alpha=0.15, linewidth=0)
+        axis.plot(xs, middle, marker="o", markersize=3.5, linewidth=1.4, color=LINES[name].color, label=name)
+        axis.fill_between(xs, least, most, color=LINES[name].color, alpha=0.15, linewidth=0)
     ticks = sorted({point.x for point in points})
     axis.set(xscale="log", yscale="log", xlabel=panel)
     axis.set_xticks(ticks, [f"{x:g}" if x < 1000 else f"{x / 1000:g}k" for x in ticks])

@@ -38,12 +38,12 @@ class LoopSearcher:
         self.device = device
 
     def prepare(self, case: Case, utterances: Sequence[int]) -> Callable[[], list[NbestTexts]]:
-        posteriors = [peaky(case, utterance) for utterance in utterances]
+        log_probs = [peaky(case, utterance) for utterance in utterances]
         end = case.units - 1
 
         def work() -> list[NbestTexts]:
             found = [
-                plain_ctc_prefix_beam(one, beam=case.beam, candidates=case.beam, never=(end,)) for one in posteriors
+                plain_ctc_prefix_beam(one, beam=case.beam, candidates=case.beam, never=(end,)) for one in log_probs
             ]
             return [[(list(labels), score) for labels, score in nbest] for nbest in found]
 
@@ -59,12 +59,12 @@ class PrefixSearcher:
         self.device = device
 
     def prepare(self, case: Case, utterances: Sequence[int]) -> Callable[[], list[NbestTexts]]:
-        posteriors = torch.stack([peaky(case, utterance) for utterance in utterances]).to(self.device)
-        frames = torch.full((len(posteriors),), posteriors.shape[1], device=self.device)
+        log_probs = torch.stack([peaky(case, utterance) for utterance in utterances]).to(self.device)
+        frames = torch.full((len(log_probs),), log_probs.shape[1], device=self.device)
         cfg = CtcPrefixBeamConfig(beam=case.beam, candidates=case.beam, nbest=case.beam)
 
         def work() -> list[NbestTexts]:
-            found = ctc_prefix_beam(posteriors, frames, cfg, blank=BLANK, never=(case.units - 1,))
+            found = ctc_prefix_beam(log_probs, frames, cfg, blank=BLANK, never=(case.units - 1,))
             return [[(list(one.labels), one.score) for one in nbest] for nbest in found]
 
         return work

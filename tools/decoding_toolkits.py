@@ -219,7 +219,7 @@ class ForcedDecoder(SearchDecoder):
 
     labels = 0
 
-    def bound(self, encoded: Encoded, posteriors: Tensor | None) -> Tensor:
+    def bound(self, encoded: Encoded, log_probs: Tensor | None) -> Tensor:
         return torch.full_like(encoded.frames, self.labels)
 
 

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybrid_asr.attention.confidence import Doubt, doubts
-from hybrid_asr.attention.confidence_errors import judge
+from hybrid_asr.attention.confidence import ErrorSigns, error_signs
+from hybrid_asr.attention.confidence_errors import label_words
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
@@ -32,7 +32,7 @@ from hybrid_asr.scoring.align import Unit
 from hybrid_asr.scoring.ranking import area_under_curve, best_cut
 from hybrid_asr.scoring.utterances import Scored
 
-SIGNS = [name for name in Doubt._fields if name != "text"]
+SIGNS = [name for name in ErrorSigns._fields if name != "text"]
 
 
 class Seen(NamedTuple):
@@ -84,13 +84,13 @@ def main() -> None:
 def look(bundle: Bundle, manifest: Manifest, rows: list[Scored], unit: Unit) -> Seen:
     """Every word of a decoding, with all its signs."""
     signs, wrong, owners, unaligned = [], [], [], 0
-    for one in judge(bundle, manifest, rows, doubts, unit=unit):
-        if one.doubts is None:
+    for one in label_words(bundle, manifest, rows, error_signs, unit=unit):
+        if one.error_signs is None:
             unaligned += len(one.wrong)
             continue
-        signs += [[getattr(word, name) for name in SIGNS] for word in one.doubts]
+        signs += [[getattr(word, name) for name in SIGNS] for word in one.error_signs]
         wrong += one.wrong
-        owners += [one.id] * len(one.doubts)
+        owners += [one.id] * len(one.error_signs)
     return Seen(np.array(signs), np.array(wrong), owners, unaligned)
 
 

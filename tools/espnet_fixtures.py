@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def write_features(path: Path) -> None:
-    """ESPnet's features of a sound, and what its normalisations make of the default ones."""
+    """ESPnet's features of a sound, and what its normalizations make of the default ones."""
     samples = 0.6 * SOUND_S * np.arange(SOUND_S * 16000) / (SOUND_S * 16000)
     rng = np.random.default_rng(11)
     sound = np.sin(2 * np.pi * 900 * samples**2) * np.hanning(len(samples)) + rng.normal(0, 0.02, len(samples))
@@ -126,14 +126,14 @@ def computed(settings: dict[str, Any], audio: np.ndarray, labels: np.ndarray) ->
             config["normalize_conf"] = {"stats_file": str(stats)}
         (Path(folder) / "config.yaml").write_text(yaml.safe_dump(config))
         model = ASRTask.build_model(argparse.Namespace(**config))
-        torch.save(randomised(model), Path(folder) / "model.pth")
+        torch.save(randomized(model), Path(folder) / "model.pth")
         arguments = (str(Path(folder) / "config.yaml"), str(Path(folder) / "model.pth"))
-        recogniser = Speech2Text(*arguments, beam_size=BEAM, ctc_weight=CTC_WEIGHT, nbest=BEAM)
-    model = recogniser.asr_model
+        recognizer = Speech2Text(*arguments, beam_size=BEAM, ctc_weight=CTC_WEIGHT, nbest=BEAM)
+    model = recognizer.asr_model
     states, frames = model.encode(speech, length)
     inputs = torch.tensor([[len(TOKENS) - 1, *labels.tolist()]])
     logits = model.decoder(states, frames, inputs, torch.tensor([inputs.shape[1]]))[0]
-    nbest = [[[int(label) for label in one.yseq[1:-1]], float(one.score)] for *_, one in recogniser(speech[0])]
+    nbest = [[[int(label) for label in one.yseq[1:-1]], float(one.score)] for *_, one in recognizer(speech[0])]
     config["normalize_conf"] = settings.get("normalize_conf", {"stats_file": "feats_stats.npz"})
     return {
         "config": json.dumps(config),
@@ -145,7 +145,7 @@ def computed(settings: dict[str, Any], audio: np.ndarray, labels: np.ndarray) ->
     }
 
 
-def randomised(model: Any) -> dict[str, torch.Tensor]:
+def randomized(model: Any) -> dict[str, torch.Tensor]:
     """Weights such that a missing bias, norm or running statistic shows, and that say different things at all times."""
     torch.manual_seed(1)
     found = dict(model.state_dict())

@@ -12,7 +12,7 @@ from hybrid_asr.common.files import write_text
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.text.estimate import arpa, witten_bell
 from hybrid_asr.text.lexicon import read_words
-from hybrid_asr.text.normalize import RULES, normalise
+from hybrid_asr.text.normalize import RULES, normalize
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--words", type=Path, help="words that may be said, too: a list or a lexicon")
     asked = parser.parse_args()
     transcripts = (utterance.text for path in asked.manifest for utterance in Manifest.read(path, audio="unchecked"))
-    sentences = [normalise(text, asked.rules).split() for text in transcripts]
+    sentences = [normalize(text, asked.rules).split() for text in transcripts]
     extra = read_words(asked.words, asked.rules) if asked.words else ()
     probs, weights = witten_bell(sentences, asked.order, extra)
     write_text(asked.to, arpa(probs, weights, asked.order))

@@ -1,4 +1,4 @@
-"""The faults that `break_it.py` plants, each with a test that must turn red; tests/test_break_it.py keeps them true.
+"""The faults that `break_it.py` plants, each with a test that must turn red; tests/tools/test_break_it.py keeps them true.
 
 Every fault leaves code that runs and looks right: the kind of mistake that costs a point of error rate, or makes a
 result too good, and that nobody sees.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 TABLE = r"""
 valid-mask-inverted: hybrid_asr/common/masks.py
-  tests/test_lengths.py::test_true_marks_real_positions_and_padding_is_on_the_right
+  tests/common/test_masks.py::test_true_marks_real_positions_and_padding_is_on_the_right
 - device=lengths.device) < lengths[:, None]
 + device=lengths.device) >= lengths[:, None]
 
@@ -85,7 +85,7 @@ smoothing-ignored: hybrid_asr/losses.py
 - label_smoothing=smoothing,
 + label_smoothing=0.0,
 
-end-not-learnt: hybrid_asr/losses.py
+end-not-learned: hybrid_asr/losses.py
   tests/test_losses.py::test_attention_loss_equals_a_loop_over_the_labels_and_the_end
 - torch.where(steps > label_lengths[:, None], IGNORE, targets)
 + torch.where(steps >= label_lengths[:, None], IGNORE, targets)
@@ -131,7 +131,7 @@ ties-fall-as-topk-likes: hybrid_asr/decoding/joint.py
 + pass
 
 utterances-leave-in-the-wrong-order: hybrid_asr/decoding/joint.py
-  tests/decoding/test_joint.py::test_neighbours_change_nothing
+  tests/decoding/test_joint.py::test_neighbors_change_nothing
 - beam, step = beam.keep(places), step._replace(parents=step.parents[places])
 + beam, step = beam.keep(places), step._replace(parents=step.parents[: len(places)])
 
@@ -172,7 +172,7 @@ packed-weights-outlive-a-training: hybrid_asr/nn/linear.py
 +         return None
 
 length-bound-ignored: hybrid_asr/decoding/decoder.py
-  tests/decoding/test_build.py::test_the_bound_on_length
+  tests/inference/test_build.py::test_the_bound_on_length
 - return torch.minimum(encoded.frames, (1.5 * greedy + 10).long())
 + return encoded.frames
 
@@ -182,13 +182,13 @@ stale-decoding-reused: hybrid_asr/inference/report.py
 + if not isinstance(found, dict):
 
 validation-reads-segments-from-the-start: hybrid_asr/inference/encode.py
-  tests/test_faults_extra.py::test_evaluation_reads_a_segment_at_its_place
+  tests/training/test_bad_data.py::test_evaluation_reads_a_segment_at_its_place
 - io.read(path, start_s=utterance.start_s, duration_s
 + io.read(path, start_s=0.0, duration_s
 
-reference-not-normalised: hybrid_asr/inference/evaluate.py
-  tests/test_faults_extra.py::test_references_are_normalised_by_the_models_rules
-- reference=normalise(utterance.text, self.bundle.text.rules),
+reference-not-normalized: hybrid_asr/inference/evaluate.py
+  tests/training/test_bad_data.py::test_references_are_normalized_by_the_models_rules
+- reference=normalize(utterance.text, self.bundle.text.rules),
 + reference=utterance.text,
 
 rank-ignored-by-the-plan: hybrid_asr/data/plan.py
@@ -241,7 +241,7 @@ segment-off-by-its-resampling-context: hybrid_asr/audio/io.py
 - samples = found[begin - first : None if end is None else end - first]
 + samples = found[: None if end is None else end - begin]
 
-mean-of-a-window-not-emphasised: hybrid_asr/audio/fbank.py
+mean-of-a-window-not-emphasized: hybrid_asr/audio/fbank.py
   tests/audio/test_torchaudio.py::test_features_are_torchaudios
 - .mean(-1, keepdim=True) * (1.0 - factor)
 + .mean(-1, keepdim=True)
@@ -262,7 +262,7 @@ missing-torchaudio-called-damage: hybrid_asr/models/bundle.py
 + except NotADirectoryError:
 
 cmvn-over-padding: hybrid_asr/audio/features.py
-  tests/audio/test_fbank.py::test_neither_neighbours_nor_padding_change_an_utterance
+  tests/audio/test_fbank.py::test_neither_neighbors_nor_padding_change_an_utterance
 - count = frames.clamp(min=1)[:, None, None].to(values.dtype)
 + count = torch.full_like(frames, values.shape[1]).clamp(min=1)[:, None, None].to(values.dtype)
 
@@ -277,7 +277,7 @@ blank-is-eos: hybrid_asr/text/labels.py
 + self.eos: int = self.blank
 
 substitutions-counted-as-deletions: hybrid_asr/scoring/align.py
-  tests/scoring/test_scoring_align.py::test_words_counted_by_hand
+  tests/scoring/test_align.py::test_words_counted_by_hand
 - ErrorCounts(sizes["substitute"], sizes["delete"], sizes["insert"], reference)
 + ErrorCounts(0, sizes["substitute"] + sizes["delete"], sizes["insert"], reference)
 
@@ -294,7 +294,7 @@ unknown-keys-accepted: hybrid_asr/config/schema.py
 + ConfigDict(extra="ignore",
 
 half-written-file-takes-its-place: hybrid_asr/common/files.py
-  tests/test_files.py::test_an_exception_leaves_the_old_file_as_it_was
+  tests/common/test_files.py::test_an_exception_leaves_the_old_file_as_it_was
 -     finally:
 -         with contextlib.suppress(OSError):
 +     finally:
@@ -317,13 +317,13 @@ damaged-state-becomes-the-one-before: hybrid_asr/training/checkpoint.py
 + self.from_previous = False
 
 a-lock-that-nobody-looks-at: hybrid_asr/common/lock.py
-  tests/test_lock.py::test_the_second_is_refused_and_told_who_holds_it
+  tests/common/test_lock.py::test_the_second_is_refused_and_told_who_holds_it
   tests/training/test_faults_stop.py::test_a_second_training_is_refused_also_a_fresh_one
 - fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 + fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 a-reused-process-number-keeps-the-lock: hybrid_asr/common/lock.py
-  tests/test_lock.py::test_a_process_with_the_number_of_a_dead_one_is_not_that_one
+  tests/common/test_lock.py::test_a_process_with_the_number_of_a_dead_one_is_not_that_one
 - (not self.started or process_started(self.pid) != self.started)
 + not process_started(self.pid)
 
@@ -342,7 +342,7 @@ rows-that-could-not-be-read-count: hybrid_asr/data/dataset.py
 - round(seconds * self.rate)), np.float32), 0.0
 + round(seconds * self.rate)), np.float32), row.weight
 
-restarted-workers-repeat-a-part: hybrid_asr/data/dataset.py
+restarted-workers-repeat-a-part: hybrid_asr/data/loader.py
   tests/training/test_faults_data.py::test_killed_workers_are_started_again_where_they_were
 - stream.first = given
 + stream.first = max(0, given - 1)
@@ -353,7 +353,7 @@ changed-hypotheses-stay: hybrid_asr/inference/report.py
 + whole = (place / "hypotheses.jsonl").is_file()
 
 masks-repeat-at-every-step: hybrid_asr/training/module.py
-  tests/test_faults_extra.py::test_what_a_step_draws_hangs_on_its_number
+  tests/training/test_bad_data.py::test_what_a_step_draws_hangs_on_its_number
 - place_seed(self.seed, step, part, rank)
 + place_seed(self.seed, part, rank)
 
@@ -363,17 +363,17 @@ spec-augment-never-applied: hybrid_asr/training/module.py
 + if step >= self.total_steps:
 
 spec-augment-counted-but-not-applied: hybrid_asr/training/module.py
-  tests/test_faults_extra.py::test_what_a_step_draws_hangs_on_its_number
+  tests/training/test_bad_data.py::test_what_a_step_draws_hangs_on_its_number
 - features, masked = self.mask(features)
 + _, masked = self.mask(features)
 
 smoothing-not-passed-on: hybrid_asr/training/module.py
-  tests/test_faults_extra.py::test_the_recipes_smoothing_reaches_the_loss
+  tests/training/test_bad_data.py::test_the_recipes_smoothing_reaches_the_loss
 - eos=tokenizer.eos, smoothing=cfg.smoothing)
 + eos=tokenizer.eos, smoothing=0.0)
 
 fillers-count: hybrid_asr/training/module.py
-  tests/test_faults_extra.py::test_a_filler_teaches_nothing
+  tests/training/test_bad_data.py::test_a_filler_teaches_nothing
 - loss = (losses.total * batch.weights).sum() / batch.divisor
 + loss = losses.total.sum() / batch.divisor
 
@@ -416,16 +416,16 @@ metrics-not-cut-on-resume: hybrid_asr/training/csv_metrics.py
 + for row in rows]
 
 init-says-taken-and-takes-nothing: hybrid_asr/training/initial_weights.py
-  tests/training/test_start.py::test_an_equal_vocabulary_takes_everything
+  tests/training/test_initial_weights.py::test_an_equal_vocabulary_takes_everything
 -             value.copy_(source[name])
 
 init-from-what-does-not-fit-is-silent: hybrid_asr/training/initial_weights.py
-  tests/test_faults_extra.py::test_starting_from_what_does_not_fit_is_refused
+  tests/training/test_bad_data.py::test_starting_from_what_does_not_fit_is_refused
 - if not loaded.taken and not loaded.by_unit:
 + if not loaded.taken and not loaded.by_unit and not loaded.fresh:
 
 frozen-parts-learn: hybrid_asr/training/initial_weights.py
-  tests/training/test_start.py::test_a_part_is_a_whole_name
+  tests/training/test_initial_weights.py::test_a_part_is_a_whole_name
 - weight.requires_grad_(False)
 + weight.requires_grad_(True)
 
@@ -450,18 +450,18 @@ transcripts-are-html: hybrid_asr/pages/kit.py
 +         autoescape=False,
 
 page-times-off-by-the-stride: hybrid_asr/attention/utterance_view.py
-  tests/pages/test_hearing.py::test_all_parts_share_the_time_axis_of_the_audio
+  tests/pages/test_utterance_picture.py::test_all_parts_share_the_time_axis_of_the_audio
   tests/pages/test_heat_map.py::test_all_parts_share_one_axis_in_seconds
 - frame_s=bundle.frame_s,
 + frame_s=frontend.seconds_per_frame,
 
 another-head-than-the-chosen-one: hybrid_asr/pages/utterance_picture.py
-  tests/pages/test_hearing.py::test_the_page_holds_the_weights_head_by_head_and_a_row_a_label
-- pack(quantise_root(one.numpy()))
-+ pack(quantise_root(one.numpy()[::-1]))
+  tests/pages/test_utterance_picture.py::test_the_page_holds_the_weights_head_by_head_and_a_row_a_label
+- pack(quantize_root(one.numpy()))
++ pack(quantize_root(one.numpy()[::-1]))
 
 rows-of-attention-one-label-late: hybrid_asr/attention/teacher_forcing.py
-  tests/attention/test_forced.py::test_they_are_the_weights_of_all_steps_at_once
+  tests/attention/test_teacher_forcing.py::test_they_are_the_weights_of_all_steps_at_once
 - pad(labels, (1, 0), value=sos)
 + pad(labels[:, :-1], (2, 0), value=sos)
 
@@ -496,22 +496,22 @@ aliases-multiply-without-bound: hybrid_asr/config/yaml_limits.py
 + 1)
 
 pipes-are-waited-for: hybrid_asr/common/files.py
-  tests/test_files.py::test_what_is_no_file_is_told_and_not_waited_for
+  tests/common/test_files.py::test_what_is_no_file_is_told_and_not_waited_for
 - not (pipes and kind == stat.S_IFIFO)
 + kind != stat.S_IFIFO
 
 weights-that-are-no-numbers-accepted: hybrid_asr/models/file_checks.py
-  tests/models/test_foreign.py::test_weights_that_are_no_numbers_are_named
+  tests/models/test_file_checks.py::test_weights_that_are_no_numbers_are_named
 - if not torch.isfinite(value).all():
 + if torch.isneginf(value).all():
 
 fuzzer-forgives-messages-without-the-file: tools/fuzzing/verdict.py
-  tests/test_fuzz.py::test_each_rule_is_applied
+  tests/stress/test_fuzz.py::test_each_rule_is_applied
 - if not named:
 + if not message:
 
 fuzzer-forgives-what-is-executed: tools/fuzzing/worker.py
-  tests/test_fuzz.py::test_planted_faults_of_readers_are_noticed
+  tests/stress/test_fuzz.py::test_planted_faults_of_readers_are_noticed
 - if case.marker.exists():
 + if case.marker.is_file():
 
@@ -521,7 +521,7 @@ espnets-features-mirrored-one-sample-off: hybrid_asr/audio/espnet_logmel.py
 + (ends - 1 - away)
 
 espnets-ends-mirrored-in-the-padding: hybrid_asr/audio/espnet_logmel.py
-  tests/audio/test_espnet_logmel.py::test_neighbours_and_what_stands_behind_the_end_change_nothing
+  tests/audio/test_espnet_logmel.py::test_neighbors_and_what_stands_behind_the_end_change_nothing
 - ends = samples[:, None]
 + ends = samples.amax().expand(len(samples), 1)
 
@@ -546,17 +546,17 @@ weights-of-other-parts-dropped-in-silence: hybrid_asr/convert/espnet_import.py
 + if name not in known | _REMADE and name.endswith(".pe"):
 
 ratio-whatever-the-texts: tools/bench_decoding.py
-  tests/test_bench_decoding.py::test_a_ratio_is_printed_for_equal_texts_only
+  tests/tools/test_bench_decoding.py::test_a_ratio_is_printed_for_equal_texts_only
 - if name == HALF or (verdict.same and complete):
 + if name == HALF or complete:
 
 other-text-of-that-score-is-a-tie: tools/decoding_work.py
-  tests/test_bench_decoding.py::test_a_text_that_differs_is_other_work_unless_it_is_tied
+  tests/tools/test_bench_decoding.py::test_a_text_that_differs_is_other_work_unless_it_is_tied
 - tied += abs(score - elsewhere.get(tuple(text), theirs[key][-1][1])) < tie
 + tied += 1
 
 utterances-that-no-round-shows: tools/decoding_work.py
-  tests/test_bench_decoding.py::test_rounds_show_every_utterance_of_a_batch
+  tests/tools/test_bench_decoding.py::test_rounds_show_every_utterance_of_a_batch
 - share = math.ceil(batch / rounds)
 + share = max(batch // rounds, 1)
 
@@ -565,7 +565,7 @@ repeats-need-no-blank-between: hybrid_asr/decoding/ctc_prefix_beam.py
 - torch.where(last != before, whole, in_blank).mul_(has)
 + whole.mul_(has)
 
-one-labelling-in-two-slots: hybrid_asr/decoding/ctc_prefix_beam.py
+one-labeling-in-two-slots: hybrid_asr/decoding/ctc_prefix_beam.py
   tests/decoding/test_ctc_prefix_beam.py::test_equals_the_plain_loops
 - grown.flatten(1).scatter_(1, twin, -1.0)
 + grown.flatten(1).scatter_(1, twin.clamp(max=0), -1.0)
@@ -586,27 +586,27 @@ rescoring-forgets-the-end: hybrid_asr/decoding/rescoring.py
 + masked_fill(~valid_mask(counts, targets.shape[1]), 0.0)
 
 alignment-blocks-run-over-too-few-labels: hybrid_asr/decoding/ctc_align.py
-  tests/decoding/test_align.py::test_blocks_change_nothing
+  tests/decoding/test_ctc_align.py::test_blocks_change_nothing
 - min(end // 2 - len(block), width - window)
 + min(end // 2 - len(block) // 2, width - window)
 
 pieces-keep-the-left-context: hybrid_asr/inference/long_form.py
-  tests/test_long_form.py::test_pieces_that_hear_all_give_the_same_numbers
+  tests/inference/test_long_form.py::test_pieces_that_hear_all_give_the_same_numbers
 - row[piece.first - piece.begin : piece.last - piece.begin]
 + row[: piece.last - piece.first]
 
 failed-rows-are-forgotten: hybrid_asr/inference/batching.py
-  tests/test_room.py::test_every_row_is_done_once_or_named_once
+  tests/inference/test_batching.py::test_every_row_is_done_once_or_named_once
 - if len(piece) == 1:
 + if len(piece) <= 2:
 
 loops-that-were-said-count: hybrid_asr/scoring/repetitions.py
-  tests/scoring/test_loops.py::test_four_times_is_a_loop_wherever_it_stands_unless_it_was_said
+  tests/scoring/test_repetitions.py::test_four_times_is_a_loop_wherever_it_stands_unless_it_was_said
 - and not _holds(said, written[place - equal - size : place])
 + and written[place - equal - size : place]
 
 sweep-chooses-on-the-test-set: hybrid_asr/commands/decode.py
-  tests/test_decode.py::test_a_sweep_over_the_test_set_is_marked_and_chooses_nothing
+  tests/commands/test_decode.py::test_a_sweep_over_the_test_set_is_marked_and_chooses_nothing
 - "selection" if on == "valid" else "not for selection"
 + "selection" if on in ("valid", "test") else "not for selection"
 
@@ -616,7 +616,7 @@ oracle-of-the-first-text: hybrid_asr/scoring/oracle.py
 + key=lambda one: 0
 
 rows-of-a-piece-mixed-up: hybrid_asr/inference/encode.py
-  tests/test_one_pass.py::test_a_batch_that_does_not_fit_is_cut_and_the_texts_are_the_same
+  tests/inference/test_one_pass.py::test_a_batch_that_does_not_fit_is_cut_and_the_texts_are_the_same
 - torch.tensor(rows, device=self.encoded.frames.device)
 + torch.tensor(rows, device=self.encoded.frames.device) - rows[0]
 
@@ -625,7 +625,7 @@ attention-of-padding-is-measured: hybrid_asr/attention/measures.py
 - real = (row_real[:, :, None] & frame_real[:, None])[:, None, None]
 + real = 1.0
 
-neighbours-overlap: hybrid_asr/attention/measures.py
+neighbors-overlap: hybrid_asr/attention/measures.py
   tests/attention/test_measures.py::test_a_batch_is_the_plain_formulas_whatever_stands_in_the_padding
 - for lag in range(2, weights.shape[3]):
 + for lag in range(1, weights.shape[3]):
@@ -646,7 +646,7 @@ alarm-told-at-every-epoch: hybrid_asr/attention/alarms.py
 +         self.told = False
 
 earlier-attention-not-cut-on-resume: hybrid_asr/training/attention_monitor.py
-  tests/training/test_attention_watch.py::test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_twice
+  tests/training/test_attention_monitor.py::test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_twice
 - if row["epoch"] <= epoch]
 + if row["epoch"]]
 
@@ -661,12 +661,12 @@ words-drawn-not-utterances: hybrid_asr/scoring/ranking.py
 + np.unique(np.arange(len(utterances)), return_inverse=True)
 
 a-curve-of-the-test-set-chooses: hybrid_asr/inference/sweep.py
-  tests/test_sweep.py::test_the_best_has_the_lowest_rate_then_is_nearest_to_the_recipe_s_own
+  tests/inference/test_sweep.py::test_the_best_has_the_lowest_rate_then_is_nearest_to_the_recipe_s_own
 - if not whole or self.purpose != "selection":
 + if not whole:
 
 one-bad-file-ends-transcribe: hybrid_asr/recognizer.py
-  tests/test_recogniser.py::test_a_file_that_cannot_be_decoded_is_named_and_the_others_are_transcribed
+  tests/test_recognizer.py::test_a_file_that_cannot_be_decoded_is_named_and_the_others_are_transcribed
 -             if bad is None:
 -                 raise named from error
 +             if named:
@@ -678,7 +678,7 @@ weights-of-the-wrong-layer: hybrid_asr/attention/weights.py
 + {number: rows[:, -1 - number] for number in wanted}
 
 shown-weights-on-padding: hybrid_asr/nn/attention.py
-  tests/attention/test_weights.py::test_weights_sum_to_one_over_real_keys_and_no_neighbour_matters
+  tests/attention/test_weights.py::test_weights_sum_to_one_over_real_keys_and_no_neighbor_matters
 - return attention_weights(queries, memory.keys, mask)
 + return attention_weights(queries, memory.keys, mask if causal else None)
 
@@ -698,7 +698,7 @@ patches-of-the-lowest-band-alone: hybrid_asr/attention/weights.py
 + return _grid(weights, bands).sum(4)[:, :, 0]
 
 head-chosen-by-its-first-label: hybrid_asr/commands/show_attention.py
-  tests/test_show_attention.py::test_the_head_that_is_chosen_is_the_nearest_to_the_alignment
+  tests/commands/test_show_attention.py::test_the_head_that_is_chosen_is_the_nearest_to_the_alignment
 - ~middles.isnan()).mean())
 + ~middles.isnan())[..., 0])
 
@@ -708,7 +708,7 @@ reversal-ignores-lengths: hybrid_asr/nn/recurrent.py
 + mirrored = torch.full_like(lengths, time)[:, None] - 1 - places
 
 padding-attended: hybrid_asr/nn/rnn_attention.py
-  tests/nn/test_attention_kinds.py::test_weights_sum_to_one_over_real_frames_and_are_zero_elsewhere
+  tests/nn/test_rnn_attention.py::test_weights_sum_to_one_over_real_frames_and_are_zero_elsewhere
 - wide.masked_fill(memory.padding, -torch.inf).softmax(-1).masked_fill(memory.padding, 0.0)
 + wide.softmax(-1)
 
@@ -718,12 +718,12 @@ heirs-keep-their-own-cells: hybrid_asr/models/lstm_decoder.py
 + part.flatten(0, 1)[parents.sort().values].unflatten(0, (utterances, -1))
 
 pyramid-promises-whole-groups-only: hybrid_asr/models/pyramidal_lstm.py
-  tests/models/test_listener.py::test_lengths_are_exact_and_no_utterance_depends_on_its_batch
+  tests/models/test_pyramidal_lstm.py::test_lengths_are_exact_and_no_utterance_depends_on_its_batch
 - left = joined_length(left, join)
 + left = left // join
 
 padding-joined-to-the-last-frame: hybrid_asr/nn/subsampling.py
-  tests/models/test_listener.py::test_joining_loses_no_frame_and_fills_up_with_zeros
+  tests/models/test_pyramidal_lstm.py::test_joining_loses_no_frame_and_fills_up_with_zeros
 - real = values * valid_mask(frames, values.shape[1])[..., None]
 + real = values
 
@@ -733,7 +733,7 @@ samples-in-evaluation: hybrid_asr/models/lstm_decoder.py
 + self.sampling.rate_at(self.progress)
 
 location-sees-the-future-of-its-weights: hybrid_asr/nn/rnn_attention.py
-  tests/nn/test_attention_kinds.py::test_additive_attention_is_its_formula
+  tests/nn/test_rnn_attention.py::test_additive_attention_is_its_formula
 - F.pad(before, (self.reach, self.reach))
 + F.pad(before, (0, 2 * self.reach))
 
@@ -768,17 +768,17 @@ sentences-never-end: hybrid_asr/decoding/lexicon.py
 + ends = np.zeros(len(words))
 
 back-off-weight-dropped: hybrid_asr/text/ngram.py
-  tests/text/test_arpa.py::test_back_off_is_that_of_a_calculation_by_hand
+  tests/text/test_ngram.py::test_back_off_is_that_of_a_calculation_by_hand
 - log_probs[left] += self._backoffs[here]
 + log_probs[left] += 0.0
 
 lexicon-of-training-words-has-them-all: hybrid_asr/inference/lexicon.py
-  tests/test_vocabulary.py::test_a_phoneme_model_restricted_to_training_words
+  tests/inference/test_lexicon.py::test_a_phoneme_model_restricted_to_training_words
 - tokenizer.lexicon.only(_training_words(bundle))
 + tokenizer.lexicon
 
 changed-lexicon-is-not-seen: hybrid_asr/commands/decode.py
-  tests/test_vocabulary.py::test_a_changed_lexicon_is_decoded_again
+  tests/inference/test_lexicon.py::test_a_changed_lexicon_is_decoded_again
 - self.bundle.text.rules, self.metric, *read])
 + self.bundle.text.rules, self.metric])
 
@@ -788,7 +788,7 @@ a-step-of-patches-reaches-into-padding: hybrid_asr/nn/patches.py
 + torch.div(frames, self.stride, rounding_mode="floor")
 
 patches-of-padding-are-looked-at: hybrid_asr/models/patch_transformer.py
-  tests/models/test_encoder.py::test_neighbours_and_padding_do_not_change_an_utterance
+  tests/models/test_encoder.py::test_neighbors_and_padding_do_not_change_an_utterance
 - valid.repeat_interleave(grid[2], 1)[:, None, None]
 + valid.repeat(1, grid[2])[:, None, None]
 
@@ -818,13 +818,13 @@ utterances-without-a-frame-pass-without-ctc: hybrid_asr/data/check.py
 + indices = np.flatnonzero(manifest.durations * speed < 0)
 
 short-and-long-utterances-mixed: hybrid_asr/pages/errors_by_length.py
-  tests/pages/test_by_length.py::test_groups_part_the_utterances_by_length
-  tests/pages/test_by_length.py::test_a_decoding_that_fails_on_long_utterances_is_seen_to_do_so
+  tests/pages/test_errors_by_length.py::test_groups_part_the_utterances_by_length
+  tests/pages/test_errors_by_length.py::test_a_decoding_that_fails_on_long_utterances_is_seen_to_do_so
 - pending = np.concatenate([pending, np.flatnonzero(lengths == length)])
 + pending = np.concatenate([pending, np.flatnonzero(lengths <= length)])
 
 control-hears-its-own-transcripts: tools/compare_models.py
-  tests/test_compare_models.py::test_a_control_s_transcripts_are_those_of_other_utterances_and_nothing_else_changes
+  tests/tools/test_compare_models.py::test_a_control_s_transcripts_are_those_of_other_utterances_and_nothing_else_changes
 - found[mine] = texts[order[place - shift]]
 + found[mine] = texts[mine]
 
@@ -839,12 +839,12 @@ a-failed-picture-ends-the-training: hybrid_asr/training/attention_pictures.py
 + except ValueError as error:  # a picture
 
 the-picture-of-an-epoch-shows-the-first-head: hybrid_asr/pages/epoch_figure.py
-  tests/pages/test_epoch_picture.py::test_the_leading_head_is_drawn_with_each_row_at_its_time
+  tests/pages/test_epoch_figure.py::test_the_leading_head_is_drawn_with_each_row_at_its_time
 - one.weights[leading]
 + one.weights[0, 0]
 
 the-last-epoch-is-not-on-the-page: hybrid_asr/pages/epoch_pictures.py
-  tests/pages/test_epochs.py::test_they_are_spread_evenly_and_the_last_one_is_there
+  tests/pages/test_epoch_pictures.py::test_they_are_spread_evenly_and_the_last_one_is_there
 - np.linspace(size - 1, 0, count)
 + np.linspace(max(size - 2, 0), 0, count)
 
@@ -874,27 +874,27 @@ dither-and-dropout-stay-in-evaluation: hybrid_asr/models/bundle.py
 + self.frontend.train()
 
 doubt-of-the-letter-before: hybrid_asr/attention/confidence.py
-  tests/attention/test_doubt.py::test_a_words_support_is_the_geometric_mean_of_its_labels_posteriors
+  tests/attention/test_confidence.py::test_a_words_support_is_the_geometric_mean_of_its_labels_posteriors
 - places.append(owners[at - 1])
 + places.append(owners[max(at - 2, 0)])
 
 doubt-belongs-to-the-utterance-before: hybrid_asr/attention/confidence_errors.py
-  tests/attention/test_judging.py::test_what_cannot_be_judged_does_not_hide_the_others
-- here = [written[indices[place]] for place in heard.places]
-+ here = [written[indices[place]] for place, _ in enumerate(heard.places)]
+  tests/attention/test_confidence_errors.py::test_what_cannot_be_judged_does_not_hide_the_others
+- here = [written[indices[place]] for place in encoded_batch.places]
++ here = [written[indices[place]] for place, _ in enumerate(encoded_batch.places)]
 
 left-out-words-count-as-wrong-ones: hybrid_asr/attention/confidence_errors.py
-  tests/attention/test_judging.py::test_what_was_written_is_wrong_or_right_and_what_was_left_out_is_neither
+  tests/attention/test_confidence_errors.py::test_what_was_written_is_wrong_or_right_and_what_was_left_out_is_neither
 - [step.kind != "equal" for step in self.steps if step.hypothesis]
 + [step.kind != "equal" for step in self.steps if step.reference]
 
 threshold-chosen-on-the-test-set: hybrid_asr/pages/doubtful_words.py
-  tests/pages/test_doubtful.py::test_the_threshold_comes_from_the_validation_set_of_the_same_decoder_and_weights
+  tests/pages/test_doubtful_words.py::test_the_threshold_comes_from_the_validation_set_of_the_same_decoder_and_weights
 - read_utterances(here[0])
 + read_utterances(chosen)
 
 shown-errors-flatter-the-marks: hybrid_asr/pages/doubtful_words.py
-  tests/pages/test_doubtful.py::test_numbers_are_of_an_even_choice_and_what_is_shown_is_marked_besides
+  tests/pages/test_doubtful_words.py::test_numbers_are_of_an_even_choice_and_what_is_shown_is_marked_besides
 - judged = [one for one in seen if one.id in sample]
 + judged = seen
 
@@ -904,22 +904,22 @@ equal-numbers-cut-apart: hybrid_asr/scoring/ranking.py
 + scores[:-1][ordered[1:] == ordered[:-1]] *= 1.0
 
 mark-at-the-first-word-that-is-equal: hybrid_asr/pages/doubtful_words.py
-  tests/pages/test_doubtful.py::test_a_text_in_segments_is_the_text_with_its_marks
+  tests/pages/test_doubtful_words.py::test_a_text_in_segments_is_the_text_with_its_marks
 - place = text.find(step.hypothesis, end)
 + place = text.find(step.hypothesis)
 
-a-pyramid-larger-than-an-utterance-passes: hybrid_asr/commands/training_data.py
+a-pyramid-larger-than-an-utterance-passes: hybrid_asr/inference/encode.py
   tests/test_cli.py::test_a_pyramid_that_is_too_large_is_refused_before_training
 - return max(first_frame_s(bundle), bundle.frame_s)
 + return first_frame_s(bundle)
 
 forbidden-words-are-not-told-of: hybrid_asr/inference/lexicon.py
-  tests/test_vocabulary.py::test_words_that_an_n_gram_forbids_are_counted_and_named
+  tests/inference/test_lexicon.py::test_words_that_an_n_gram_forbids_are_counted_and_named
 - if ngram.number(word) == NO_WORD}
 + if ngram.number(word) == NO_WORD and len(spelled) == 1}
 
 a-torn-picture-is-shown: hybrid_asr/pages/epoch_pictures.py
-  tests/pages/test_epochs.py::test_what_is_no_picture_is_left_out
+  tests/pages/test_epoch_pictures.py::test_what_is_no_picture_is_left_out
 - image.load()  # one that was cut off opens
 + assert image  # one that was cut off opens
 

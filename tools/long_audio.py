@@ -26,7 +26,7 @@ from hybrid_asr.decoding.decoder import SearchDecoder
 from hybrid_asr.decoding.joint import JointSearch
 from hybrid_asr.inference.align import align
 from hybrid_asr.inference.build import decoder_for
-from hybrid_asr.inference.encode import hear
+from hybrid_asr.inference.encode import encode_batch
 from hybrid_asr.inference.presets import load_decoder
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.folder import Run
@@ -105,10 +105,14 @@ def _decoded(bundle: Bundle, name: str, samples: np.ndarray, text: str) -> Row:
     steps = count_steps()
     decoder = decoder_for(bundle, load_decoder(name, bundle.config))
     with torch.inference_mode():
-        heard = hear(bundle, [samples], CPU)
-        assert heard.encoded is not None
-        [[best, *_]] = decoder.decode(heard.encoded, heard.posteriors)
-        bound = int(decoder.bound(heard.encoded, heard.posteriors)) if isinstance(decoder, SearchDecoder) else None
+        encoded_batch = encode_batch(bundle, [samples], CPU)
+        assert encoded_batch.encoded is not None
+        [[best, *_]] = decoder.decode(encoded_batch.encoded, encoded_batch.log_probs)
+        bound = (
+            int(decoder.bound(encoded_batch.encoded, encoded_batch.log_probs))
+            if isinstance(decoder, SearchDecoder)
+            else None
+        )
     said = {"labels": len(best.labels), "ended": best.ended, "bound": bound, "steps": steps() or None}
     return said | {"wer": wer(text, bundle.tokenizer.decode(best.labels))}
 

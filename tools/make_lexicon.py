@@ -4,7 +4,7 @@
     python tools/make_lexicon.py data/spoken/train.jsonl --to data/spoken/lexicon.txt
 
 Digits that mark stress (AH0, AH1) are removed, unless `--stress keep`. Words that the large lexicon lacks are named,
-and the exit status is 1; with `--guess` they get the pronunciations that a model of letters and phonemes, learnt on the
+and the exit status is 1; with `--guess` they get the pronunciations of a model of letters and phonemes, learned on the
 large lexicon, finds best, and it is told how many phonemes it has wrong in words that it has not seen.
 """
 
@@ -20,7 +20,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.scoring.align import count_all
 from hybrid_asr.text.labels import named
 from hybrid_asr.text.lexicon import Lexicon, read_lexicon
-from hybrid_asr.text.normalize import RULES, normalise
+from hybrid_asr.text.normalize import RULES, normalize
 from hybrid_asr.text.pronounce import Pronouncer, fit
 
 HELD_OUT = 1000  # words, of which the guesses are counted
@@ -49,12 +49,12 @@ def without_stress(lexicon: Lexicon) -> Lexicon:
 
 
 def guessed(large: Lexicon, found: Lexicon, missing: set[str], size: int) -> Lexicon:
-    """`found` with guesses for what is missing, learnt on `size` words of the large lexicon."""
+    """`found` with guesses for what is missing, learned on `size` words of the large lexicon."""
     order = sorted(large.entries, key=lambda word: hashlib.sha256(word.encode()).digest())
-    held_out, learnt_from = order[:HELD_OUT], order[HELD_OUT : HELD_OUT + size]
-    pronouncer = fit(large.only(learnt_from))
+    held_out, learned_from = order[:HELD_OUT], order[HELD_OUT : HELD_OUT + size]
+    pronouncer = fit(large.only(learned_from))
     rate = error_rate(pronouncer, large.only(held_out))
-    print(f"guesses of {len(held_out)} words that they were not learnt from: {rate}")
+    print(f"guesses of {len(held_out)} words that they were not learned from: {rate}")
     new = {word: (said,) for word in sorted(missing) if (said := pronouncer.guess(word)) is not None}
     for word, (said,) in new.items():
         print(f"guessed: {word} {' '.join(said)}")
@@ -82,13 +82,13 @@ def main() -> None:
     parser.add_argument("--stress", default="remove", choices=("remove", "keep"))
     parser.add_argument("--guess", action="store_true", help="guess what is missing, and tell how good guesses are")
     parser.add_argument(
-        "--fit-on", type=int, default=40_000, help="words of the large lexicon that guesses are learnt on"
+        "--fit-on", type=int, default=40_000, help="words of the large lexicon that guesses are learned on"
     )
     asked = parser.parse_args()
     try:
         large = large_lexicon(asked.source).spelled_by(asked.rules)
         texts = [
-            normalise(one.text, asked.rules)
+            normalize(one.text, asked.rules)
             for path in asked.manifest
             for one in Manifest.read(path, audio="unchecked")
         ]

@@ -24,7 +24,7 @@ class Prefix(NamedTuple):
 def plain_ctc_prefix_beam(
     log_probs: Tensor, *, beam: int, candidates: int, blank: int = 0, never: tuple[int, ...] = ()
 ) -> list[tuple[tuple[int, ...], float]]:
-    """The labellings in the beam after the last frame of (T, V), best first, with their log probabilities.
+    """The labelings in the beam after the last frame of (T, V), best first, with their log probabilities.
 
     `candidates` labels of each frame open new prefixes (0: all of them).
     """

@@ -31,7 +31,7 @@ class Toolkit(Protocol):
     def parameters(self) -> int: ...
 
     def train_step(self, values: Tensor, frames: Tensor, labels: Tensor, label_lengths: Tensor) -> float:
-        """Zero the gradients, forward, joint loss, backward; the loss. No optimiser."""
+        """Zero the gradients, forward, joint loss, backward; the loss. No optimizer."""
         ...
 
 

@@ -4,7 +4,7 @@
         --out runs/espnet_an4 --epochs 30
 
 Writes what ESPnet's recipes leave behind and `espnet2.bin.asr_inference.Speech2Text` loads: `config.yaml`, `model.pth`
-(after every epoch) and `feats_stats.npz`. Front end, normalisation, masks, encoder, decoder and losses are ESPnet's,
+(after every epoch) and `feats_stats.npz`. Front end, normalization, masks, encoder, decoder and losses are ESPnet's,
 its defaults unless `RECIPE` says otherwise; the loop around them is plain: batches of similar length, AdamW, a cosine.
 """
 
@@ -101,7 +101,7 @@ def main() -> None:
     model = ASRTask.build_model(argparse.Namespace(**config))
     print(f"{len(audio)} utterances, {len(tokens)} tokens, {sum(p.numel() for p in model.parameters()):,} parameters")
     train(model, list(zip(audio, labels, strict=True)), args)
-    recognise(args.out, Manifest.read(args.valid))
+    recognize(args.out, Manifest.read(args.valid))
 
 
 def read(manifest: Manifest, index: int) -> np.ndarray:
@@ -182,11 +182,11 @@ def train(model: Any, items: list[Item], args: argparse.Namespace) -> None:
         print(f"epoch {epoch}: {step}/{steps} steps, loss {np.mean(losses):.3f}, {taken:.0f} s", flush=True)
 
 
-def recognise(out: Path, manifest: Manifest) -> None:
-    """Print what ESPnet's own recogniser makes of five utterances, beside their texts."""
-    recogniser = Speech2Text(str(out / "config.yaml"), str(out / "model.pth"), beam_size=10, ctc_weight=0.3)
+def recognize(out: Path, manifest: Manifest) -> None:
+    """Print what ESPnet's own recognizer makes of five utterances, beside their texts."""
+    recognizer = Speech2Text(str(out / "config.yaml"), str(out / "model.pth"), beam_size=10, ctc_weight=0.3)
     for index in range(min(5, len(manifest))):
-        print(manifest[index].text, "|", recogniser(read(manifest, index))[0][0])
+        print(manifest[index].text, "|", recognizer(read(manifest, index))[0][0])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ STUCK = 0.35  # coverage, of attention that looks at one place
 
 CAUSES = {
     "uniform": (
-        "the decoder writes from what it has written and has not learnt to listen",
+        "the decoder writes from what it has written and has not learned to listen",
         "a CTC head beside it (loss.ctc_weight=0.3), an encoder that already hears (init.from=a CTC run), "
         "loss.guide.weight=1, shorter utterances first (data.shortest_first_epochs), a higher optim.lr",
     ),
@@ -25,7 +25,7 @@ CAUSES = {
         "attention kind 'location', loss.guide.weight=1, less audio in a batch; check the manifests' durations",
     ),
     "deaf": (
-        "location-aware attention has learnt to move on, while the encoder does not tell frames apart; transcripts of "
+        "location-aware attention has learned to move on, while the encoder does not tell frames apart; transcripts of "
         "other utterances, or features in a wrong order",
         "'hybrid-asr show batch RUN STEP' and listen to what it names; then an encoder that already hears "
         "(init.from=a CTC run), a CTC head beside it (loss.ctc_weight=0.3), attention kind 'additive'",

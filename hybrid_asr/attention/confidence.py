@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hybrid_asr.attention.teacher_forcing import label_nats, teacher_forced
 from hybrid_asr.decoding.ctc_align import Alignment, ctc_align
-from hybrid_asr.inference.encode import Heard
+from hybrid_asr.inference.encode import EncodedBatch
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.scoring.align import Unit, split
 
@@ -21,7 +21,7 @@ LEAST = 1e-6  # a posterior below that tells no more
 NEAR_S = 0.2
 
 
-class CtcDoubt(NamedTuple):
+class CtcConfidence(NamedTuple):
     """How little CTC bears a word out: minus the log posterior of its labels in the alignment, their mean, in nats."""
 
     text: str
@@ -33,7 +33,7 @@ class CtcDoubt(NamedTuple):
         return math.exp(-self.ctc)
 
 
-class Doubt(NamedTuple):
+class ErrorSigns(NamedTuple):
     """Signs that a word is wrong, each the larger the likelier; means over the word's labels.
 
     `ctc` and `attention` are minus the log probability that CTC's alignment, and the decoder, give its labels, in nats.
@@ -56,35 +56,37 @@ class _Placed(NamedTuple):
     alignment: Alignment
 
     def ctc(self) -> Float64[Tensor, " labels"]:
-        posteriors = torch.tensor([span.confidence for span in self.alignment.spans], dtype=torch.float64)
-        return -posteriors.clamp(min=LEAST).log()
+        probabilities = torch.tensor([span.confidence for span in self.alignment.spans], dtype=torch.float64)
+        return -probabilities.clamp(min=LEAST).log()
 
 
 @torch.inference_mode()
-def ctc_doubts(
-    bundle: Bundle, heard: Heard, texts: Sequence[str], *, unit: Unit = "word"
-) -> list[list[CtcDoubt] | None]:
+def ctc_confidence(
+    bundle: Bundle, encoded_batch: EncodedBatch, texts: Sequence[str], *, unit: Unit = "word"
+) -> list[list[CtcConfidence] | None]:
     """The words (or characters) of each text with CTC's doubt; None where CTC cannot align it, or it is empty.
 
     `texts` belong to the rows of `heard`. The model must have a CTC head; its labels must spell (`writes`: text).
     """
-    placed = _place(bundle, heard, _labels(bundle, texts), unit)
+    placed = _place(bundle, encoded_batch, _labels(bundle, texts), unit)
     return [
-        None if one is None else [CtcDoubt(text, float(one.ctc()[places].mean())) for text, places in one.units]
+        None if one is None else [CtcConfidence(text, float(one.ctc()[places].mean())) for text, places in one.units]
         for one in placed
     ]
 
 
 @torch.inference_mode()
-def doubts(bundle: Bundle, heard: Heard, texts: Sequence[str], *, unit: Unit = "word") -> list[list[Doubt] | None]:
+def error_signs(
+    bundle: Bundle, encoded_batch: EncodedBatch, texts: Sequence[str], *, unit: Unit = "word"
+) -> list[list[ErrorSigns] | None]:
     """The same with all signs of doubt. The model must have both heads."""
-    decoder, encoded = bundle.model.decoder, heard.encoded
+    decoder, encoded = bundle.model.decoder, encoded_batch.encoded
     assert decoder is not None and encoded is not None
     written = _labels(bundle, texts)
     labels = torch.nn.utils.rnn.pad_sequence(written, batch_first=True).to(encoded.frames.device)
     weights = teacher_forced(decoder, encoded, labels, sos=bundle.tokenizer.sos)
     nats, frame_s = label_nats(decoder, encoded, labels), bundle.frame_s
-    placed = _place(bundle, heard, written, unit)
+    placed = _place(bundle, encoded_batch, written, unit)
     return [
         None if one is None else _all_signs(one, weights[row], nats[row], frame_s) for row, one in enumerate(placed)
     ]
@@ -94,13 +96,13 @@ def _labels(bundle: Bundle, texts: Sequence[str]) -> list[Int[Tensor, " labels"]
     return [torch.tensor(bundle.tokenizer.encode(text), dtype=torch.long) for text in texts]
 
 
-def _place(bundle: Bundle, heard: Heard, written: Sequence[Tensor], unit: Unit) -> list[_Placed | None]:
-    """Align each labelling, and find its words."""
-    assert heard.posteriors is not None and heard.encoded is not None
-    device, tokenizer = heard.posteriors.device, bundle.tokenizer
+def _place(bundle: Bundle, encoded_batch: EncodedBatch, written: Sequence[Tensor], unit: Unit) -> list[_Placed | None]:
+    """Align each labeling, and find its words."""
+    assert encoded_batch.log_probs is not None and encoded_batch.encoded is not None
+    device, tokenizer = encoded_batch.log_probs.device, bundle.tokenizer
     labels = torch.nn.utils.rnn.pad_sequence(list(written), batch_first=True).to(device)
     sizes = torch.tensor([len(one) for one in written], device=device)
-    aligned = ctc_align(heard.posteriors, heard.encoded.frames, labels, sizes, blank=tokenizer.blank)
+    aligned = ctc_align(encoded_batch.log_probs, encoded_batch.encoded.frames, labels, sizes, blank=tokenizer.blank)
     return [
         None if one is None or not len(said) else _Placed(units_of(tokenizer.pieces(said.tolist()), unit), one)
         for said, one in zip(written, aligned, strict=True)
@@ -126,7 +128,7 @@ def _all_signs(
     weights: Float[Tensor, "layers heads rows time"],
     nats: Float[Tensor, " labels"],
     frame_s: float,
-) -> list[Doubt]:
+) -> list[ErrorSigns]:
     spans = placed.alignment.spans
     looks = weights[:, :, : len(spans)].mean((0, 1)).cpu().double()  # (L, T')
     middles = torch.tensor([(span.start + span.end) / 2 for span in spans], dtype=looks.dtype)
@@ -140,4 +142,4 @@ def _all_signs(
             torch.special.entr(looks).sum(1),
         ]
     )
-    return [Doubt(text, *signs[:, places].mean(1).tolist()) for text, places in placed.units]
+    return [ErrorSigns(text, *signs[:, places].mean(1).tolist()) for text, places in placed.units]

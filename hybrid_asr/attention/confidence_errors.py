@@ -8,7 +8,7 @@ import numpy as np
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.inference.encode import hear, read_ahead
+from hybrid_asr.inference.encode import encode_batch, read_ahead
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.scoring.align import Step, Unit, align
 from hybrid_asr.scoring.utterances import Scored, UtteranceScore
@@ -19,7 +19,7 @@ BATCH_S = 30.0  # of audio, padding included
 
 
 @dataclass(frozen=True)
-class Judged(Generic[D]):
+class LabeledWords(Generic[D]):
     """An utterance's alignment with its reference, and the doubt of each unit that was written, in order.
 
     `doubts` is None where CTC cannot align what was written, or the audio is too short for a frame.
@@ -27,7 +27,7 @@ class Judged(Generic[D]):
 
     id: str
     steps: list[Step]
-    doubts: list[D] | None
+    error_signs: list[D] | None
 
     @property
     def wrong(self) -> list[bool]:
@@ -35,7 +35,7 @@ class Judged(Generic[D]):
         return [step.kind != "equal" for step in self.steps if step.hypothesis]
 
 
-def judge(
+def label_words(
     bundle: Bundle,
     manifest: Manifest,
     rows: Sequence[Scored | UtteranceScore],
@@ -43,7 +43,7 @@ def judge(
     *,
     unit: Unit = "word",
     bad: Callable[[int, UserError], None] | None = None,
-) -> Iterator[Judged[D]]:
+) -> Iterator[LabeledWords[D]]:
     """Let `look` (`ctc_doubts` or `doubts`) see the utterances that have a text, the shortest first.
 
     An utterance that cannot be read is told to `bad`, with its place in the manifest, and left out; without it, it
@@ -57,16 +57,16 @@ def judge(
     device = next(bundle.model.parameters()).device
     batches = _batches(manifest, sorted(written, key=lambda place: (manifest.durations[place], place)))
     for indices, samples in read_ahead(manifest, batches, bundle.frontend.rate, bad=bad):
-        heard = hear(bundle, samples, device)
-        here = [written[indices[place]] for place in heard.places]
-        found = look(bundle, heard, [row.hypothesis for row in here], unit=unit) if here else []
+        encoded_batch = encode_batch(bundle, samples, device)
+        here = [written[indices[place]] for place in encoded_batch.places]
+        found = look(bundle, encoded_batch, [row.hypothesis for row in here], unit=unit) if here else []
         seen = {row.id: one for row, one in zip(here, found, strict=True)}
         for row in (written[index] for index in indices):
             yield _judged(row, seen.get(row.id), unit)
 
 
 def _batches(manifest: Manifest, places: Sequence[int]) -> Iterator[list[int]]:
-    """Neighbours in a list that goes from short to long, at most BATCH_S of them at once, or one."""
+    """Neighbors in a list that goes from short to long, at most BATCH_S of them at once, or one."""
     batch: list[int] = []
     for place in places:
         if batch and (len(batch) + 1) * manifest.durations[place] > BATCH_S:
@@ -77,12 +77,12 @@ def _batches(manifest: Manifest, places: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _judged(row: Scored | UtteranceScore, doubts: list[D] | None, unit: Unit) -> Judged[D]:
+def _judged(row: Scored | UtteranceScore, error_signs: list[D] | None, unit: Unit) -> LabeledWords[D]:
     """Put doubts beside the units they belong to; labels that spell another number of units cannot tell."""
     steps = align(row.reference, row.hypothesis, unit)
-    if doubts is not None and len(doubts) != sum(1 for step in steps if step.hypothesis):
-        doubts = None
-    return Judged(row.id, steps, doubts)
+    if error_signs is not None and len(error_signs) != sum(1 for step in steps if step.hypothesis):
+        error_signs = None
+    return LabeledWords(row.id, steps, error_signs)
 
 
 def spread(manifest: Manifest, ids: Sequence[str], *, most: int, longest_s: float, seconds: float) -> list[str]:

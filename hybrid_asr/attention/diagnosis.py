@@ -18,10 +18,10 @@ from hybrid_asr.audio import io
 from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.ctc_align import Alignment, LabelSpan, ctc_align
-from hybrid_asr.inference.encode import hear
+from hybrid_asr.inference.encode import encode_batch
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 LONGEST_S = 20.0  # of the utterances that are looked at
 TOGETHER = 8  # of them
@@ -132,18 +132,18 @@ def _diagnose_batch(
     bundle: Bundle, manifest: Manifest, places: Sequence[int], device: torch.device, keep: Sequence[int]
 ) -> Diagnosis | None:
     audio = [_read(bundle, manifest, place) for place in places]
-    heard = hear(bundle, audio, device)
+    encoded_batch = encode_batch(bundle, audio, device)
     decoder = bundle.model.decoder
-    if decoder is None or heard.encoded is None:
+    if decoder is None or encoded_batch.encoded is None:
         return None
-    utterances = [manifest[places[row]] for row in heard.places]
-    texts = [torch.tensor(bundle.tokenizer.encode(normalise(one.text, bundle.text.rules))) for one in utterances]
+    utterances = [manifest[places[row]] for row in encoded_batch.places]
+    texts = [torch.tensor(bundle.tokenizer.encode(normalize(one.text, bundle.text.rules))) for one in utterances]
     labels = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True).to(device)
-    sizes, frames = torch.tensor([len(text) for text in texts], device=device), heard.encoded.frames
+    sizes, frames = torch.tensor([len(text) for text in texts], device=device), encoded_batch.encoded.frames
     aligned: list[Alignment | None] = [None] * len(texts)
-    if heard.posteriors is not None:
-        aligned = ctc_align(heard.posteriors, frames, labels, sizes, blank=bundle.tokenizer.blank)
-    states = [heard.encoded, *(shuffled_frames(heard.encoded, seed) for seed in range(SHUFFLES))]
+    if encoded_batch.log_probs is not None:
+        aligned = ctc_align(encoded_batch.log_probs, frames, labels, sizes, blank=bundle.tokenizer.blank)
+    states = [encoded_batch.encoded, *(shuffled_frames(encoded_batch.encoded, seed) for seed in range(SHUFFLES))]
     weights, *others = (teacher_forced(decoder, one, labels, sos=bundle.tokenizer.sos) for one in states)
     middles = ctc_places(aligned, labels)
     measures = measure(weights, sizes + 1, frames, places=middles, frame_s=bundle.frame_s, shuffled=others)
@@ -162,7 +162,7 @@ def _diagnose_batch(
             spans=() if (alignment := aligned[row]) is None else alignment.spans,
             weights=weights[row, :, :, : len(texts[row]) + 1, : int(frames[row])].float().cpu().numpy(),
         )
-        for row, place in enumerate(heard.places)
+        for row, place in enumerate(encoded_batch.places)
         if places[place] in keep
     ]
     ids = [one.id for one in utterances]

@@ -23,7 +23,7 @@ class Measures(NamedTuple):
 
     `monotonicity` is Kendall's tau of rows and the places they look at, from -1 (backwards) by 0 (in no order) to 1.
     `diagonality` is 1 where row r of R looks at the share r/R of the time, 0 where it looks everywhere alike.
-    `coverage` is the share of the time that gets its share of attention, `overlap` how much rows that are no neighbours
+    `coverage` is the share of the time that gets its share of attention, `overlap` how much rows that are no neighbors
     look at the same frames, `entropy` how far a row spreads: 1 is over all frames alike. All three lie in 0 to 1.
     `ctc_distance_s` is how far from a label's place in the CTC alignment its row looks, in seconds, the end left out.
     `marching` is the monotonicity that is left with the frames in random order.
@@ -108,7 +108,7 @@ def _coverage(weights: Tensor, rows: Tensor, frames: Tensor) -> Measure:
 
 
 def _overlap(weights: Tensor, real: Tensor) -> Measure:
-    """The mean over pairs of rows s > r + 1 of sum_t min(a_rt, a_st): neighbours may well hear the same frame."""
+    """The mean over pairs of rows s > r + 1 of sum_t min(a_rt, a_st): neighbors may well hear the same frame."""
     total, pairs = weights.new_zeros(weights.shape[:3]), weights.new_zeros(len(weights))
     for lag in range(2, weights.shape[3]):
         both = real[:, lag:]  # lengths: where the later row is real, so is the earlier

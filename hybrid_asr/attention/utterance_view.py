@@ -33,13 +33,13 @@ class Spikes(NamedTuple):
     values: Float[np.ndarray, "names frames"]
 
 
-class Listened(NamedTuple):
+class UtteranceView(NamedTuple):
     """One utterance with a text; `spikes` and `alignment` are None without a CTC head, or where it has no path."""
 
     seconds: float
     feature_s: float  # from one feature frame to the next
     frame_s: float  # from one encoder frame to the next
-    raw: Float[np.ndarray, "time bins"]  # features before their normalisation
+    raw: Float[np.ndarray, "time bins"]  # features before their normalization
     features: Features
     encoded: Encoded
     labels: Int[Tensor, " labels"]
@@ -63,7 +63,7 @@ def refuse_short(bundle: Bundle, samples: np.ndarray, name: str = "the audio") -
 
 
 @torch.inference_mode()
-def listen(bundle: Bundle, samples: np.ndarray, labels: Sequence[int]) -> Listened:
+def view_utterance(bundle: Bundle, samples: np.ndarray, labels: Sequence[int]) -> UtteranceView:
     """Let a model hear one utterance with a text. Raises UserError for audio that is too short to be heard."""
     refuse_short(bundle, samples)
     frontend, model, tokenizer = bundle.frontend, bundle.model, bundle.tokenizer
@@ -79,7 +79,7 @@ def listen(bundle: Bundle, samples: np.ndarray, labels: Sequence[int]) -> Listen
         spikes = ctc_spikes(log_probs[0], text, pieces, blank=tokenizer.blank)
         count = torch.tensor([len(text)])
         [alignment] = ctc_align(log_probs, encoded.frames.cpu(), text[None], count, blank=tokenizer.blank)
-    return Listened(
+    return UtteranceView(
         seconds=len(samples) / frontend.rate,
         feature_s=frontend.seconds_per_frame,
         frame_s=bundle.frame_s,
@@ -93,7 +93,7 @@ def listen(bundle: Bundle, samples: np.ndarray, labels: Sequence[int]) -> Listen
     )
 
 
-def look_into(bundle: Bundle, one: Listened, of: Of, layers: Sequence[int] | None = None) -> Weights:
+def view_attention(bundle: Bundle, one: UtteranceView, of: Of, layers: Sequence[int] | None = None) -> Weights:
     """The weights of one kind of attention in this utterance; batch of one, on the host."""
     labels = one.labels[None].to(one.encoded.states.device)
     found = look(bundle.model, one.features, one.encoded, labels, sos=bundle.tokenizer.sos, of=of, layers=layers)

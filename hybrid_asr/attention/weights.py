@@ -3,7 +3,7 @@
 Axes: B utterances, T' encoder frames, H heads, Q queries, K keys, L labels.
 
 An encoder of patches has several keys for each of its T' time steps, one a band of frequency: those of a step are
-neighbours, the lowest band first.
+neighbors, the lowest band first.
 """
 
 import contextlib

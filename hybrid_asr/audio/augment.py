@@ -70,7 +70,7 @@ class MaskCounts(NamedTuple):
 
 
 class SpecAugment(nn.Module):
-    """Set random stretches of time and bands of frequency to 0, the mean of normalised features.
+    """Set random stretches of time and bands of frequency to 0, the mean of normalized features.
 
     Acts in training mode only and on real frames only; draws from the device's default generator unless given one,
     and never waits for the device.

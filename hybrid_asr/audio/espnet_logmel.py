@@ -1,6 +1,6 @@
 """ESPnet's default front end, so that its models run here.  Axes: B utterances, S samples, T frames, N FFT, F mel bins.
 
-Its frames are centred: the first one's middle is the first sample, and the ends are mirrored (`torch.stft`, after
+Its frames are centerd: the first one's middle is the first sample, and the ends are mirrored (`torch.stft`, after
 librosa). Powers are summed by Slaney's mel filters (Auditory Toolbox, 1998), and the log is natural.
 """
 
@@ -59,7 +59,7 @@ class EspnetLogMelConfig:
 
 
 class EspnetLogMel(FrontEnd):
-    """Batched; every utterance is mirrored at its own end, so that its neighbours in a batch do not change it."""
+    """Batched; every utterance is mirrored at its own end, so that its neighbors in a batch do not change it."""
 
     window: Float[Tensor, " fft"]
     mel: Float[Tensor, "spectrum bins"]
@@ -91,7 +91,7 @@ class EspnetLogMel(FrontEnd):
 
     @torch.no_grad()
     def raw(self, audio: Float[Tensor, "batch samples"], samples: Int[Tensor, " batch"]) -> Features:
-        """Log-mel energies before their normalisation; frames behind the real ones are 0."""
+        """Log-mel energies before their normalization; frames behind the real ones are 0."""
         if audio.dtype != torch.float64:
             audio = audio.float()
         frames, size = self.frames(samples), self.frames(audio.shape[1])

@@ -19,7 +19,7 @@ from hybrid_asr.config.schema import config
 FULL_SCALE = 32768.0  # Kaldi computes on 16-bit integers
 _FLOOR = float(np.finfo(np.float32).eps)
 _ROWS = 512  # windows at a time on a CPU, so that their spectra stay in its cache
-_GROUP = 16  # bins of one product: the triangles of neighbours share a narrow band, and the rest of the table is zeros
+_GROUP = 16  # bins of one product: the triangles of neighbors share a narrow band, and the rest of the table is zeros
 
 
 @config
@@ -71,7 +71,7 @@ class FbankConfig(KaldiConfig):
 class Fbank(FrontEnd):
     """Batched log-mel features on the device and in the precision of the audio.
 
-    Neither padding nor the neighbours in a batch change an utterance. Half precision is raised to float32.
+    Neither padding nor the neighbors in a batch change an utterance. Half precision is raised to float32.
     """
 
     window: Float[Tensor, " taps"]
@@ -95,7 +95,7 @@ class Fbank(FrontEnd):
 
     @torch.no_grad()
     def raw(self, audio: Float[Tensor, "batch samples"], samples: Int[Tensor, " batch"]) -> Features:
-        """Log-mel energies before their normalisation; frames behind the real ones are 0.
+        """Log-mel energies before their normalization; frames behind the real ones are 0.
 
         No gradient reaches the audio.
         """
@@ -123,16 +123,16 @@ class Fbank(FrontEnd):
     def _windows(
         self, audio: Float[Tensor, "batch samples"]
     ) -> tuple[Float[Tensor, "batch frames taps"], Float[Tensor, "batch frames 1"]]:
-        """A view of all windows of the emphasised samples, and what is left of each one's mean, to be taken off.
+        """A view of all windows of the emphasized samples, and what is left of each one's mean, to be taken off.
 
-        Kaldi takes each window's mean off and emphasises then. Both are linear, so here the samples are emphasised once
+        Kaldi takes each window's mean off and emphasizes then. Both are linear, so here the samples are emphasized once
         for all windows that share them. float32 bears that once the first window's mean, a constant, is off.
         """
         size, shift, factor = self.window_samples, self.shift_samples, self.cfg.preemphasis
         audio = audio - audio[:, :size].mean(1, keepdim=True)
         means = audio.unfold(1, size, shift).mean(-1, keepdim=True) * (1.0 - factor)
-        emphasised = torch.sub(audio[:, 1:], audio[:, :-1], alpha=factor)
-        return emphasised.unfold(1, size - 1, shift), means  # no first sample, where Kaldi's window is 0
+        emphasized = torch.sub(audio[:, 1:], audio[:, :-1], alpha=factor)
+        return emphasized.unfold(1, size - 1, shift), means  # no first sample, where Kaldi's window is 0
 
     def _log_mel(
         self,
@@ -184,8 +184,8 @@ def mel_weights(cfg: KaldiConfig) -> Float64[np.ndarray, "spectrum bins"]:
     points = _mel(np.arange(size // 2) * cfg.rate / size)[:, None]  # (N/2, 1)
     low, high = _mel(np.array([cfg.low_hz, _high_hz(cfg)]))
     edges = np.linspace(low, high, cfg.bins + 2)
-    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
-    return np.maximum(0.0, np.minimum((points - left) / (centre - left), (right - points) / (right - centre)))
+    left, center, right = edges[:-2], edges[1:-1], edges[2:]
+    return np.maximum(0.0, np.minimum((points - left) / (center - left), (right - points) / (right - center)))
 
 
 def _mel(hz: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What every front end gives and how it is normalised.  Axes: B utterances, T frames, F feature bins."""
+"""What every front end gives and how it is normalized.  Axes: B utterances, T frames, F feature bins."""
 
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple, overload
@@ -12,7 +12,7 @@ from hybrid_asr.common.masks import valid_mask
 
 Cmvn = Literal["utterance", "global", "none"]
 CmvnScale = Literal["mean", "mean_and_variance"]
-_STD_FLOOR = 1e-5  # of a bin that never changes, such as digital silence: its centred value 0 stays 0
+_STD_FLOOR = 1e-5  # of a bin that never changes, such as digital silence: its centerd value 0 stays 0
 
 
 class Features(NamedTuple):
@@ -38,11 +38,11 @@ class FrontEnd(nn.Module, ABC):
     def __init__(
         self, *, width: int, rate: int, window_samples: int, shift_samples: int, cmvn: Cmvn, cmvn_scale: CmvnScale
     ) -> None:
-        """A window every `shift_samples`, as long as it fits; their features are normalised as `cmvn` says."""
+        """A window every `shift_samples`, as long as it fits; their features are normalized as `cmvn` says."""
         super().__init__()
         self.width, self.rate, self.seconds_per_frame = width, rate, shift_samples / rate
         self.window_samples, self.shift_samples = window_samples, shift_samples
-        self.cmvn = Normalisation(cmvn, cmvn_scale, width)
+        self.cmvn = Normalization(cmvn, cmvn_scale, width)
 
     @overload
     def frames(self, samples: int) -> int: ...
@@ -55,14 +55,14 @@ class FrontEnd(nn.Module, ABC):
 
     @abstractmethod
     def raw(self, audio: Float[Tensor, "batch samples"], samples: Int[Tensor, " batch"]) -> Features:
-        """Features before their normalisation, 0 behind the real frames: what `GlobalStatistics` adds up."""
+        """Features before their normalization, 0 behind the real frames: what `GlobalStatistics` adds up."""
 
     def set_global(self, statistics: "GlobalStatistics") -> None:
-        """Store the training set's statistics in the model; for the normalisation `global` only."""
+        """Store the training set's statistics in the model; for the normalization `global` only."""
         self.cmvn.set_global(statistics)
 
     def forward(self, audio: Float[Tensor, "batch samples"], samples: Int[Tensor, " batch"]) -> Features:
-        """Normalised features of `audio` (full scale 1); `samples` counts the real ones of each utterance.
+        """Normalized features of `audio` (full scale 1); `samples` counts the real ones of each utterance.
 
         Utterances shorter than a window have 0 frames: the caller refuses them. Raises UserError if cmvn is global and
         the model has no statistics.
@@ -102,8 +102,8 @@ class GlobalStatistics:
         return (self.squares / self.count - self.mean().square()).clamp(min=0.0).sqrt()
 
 
-class Normalisation(nn.Module):
-    """Cepstral mean and variance normalisation, here of log-mel bins: per utterance, by the training set's, or none."""
+class Normalization(nn.Module):
+    """Cepstral mean and variance normalization, here of log-mel bins: per utterance, by the training set's, or none."""
 
     mean: Float[Tensor, " bins"]
     inverse_std: Float[Tensor, " bins"]
@@ -124,7 +124,7 @@ class Normalisation(nn.Module):
         self.inverse_std.copy_(1.0 / statistics.std().clamp(min=_STD_FLOOR))
 
     def forward(self, features: Features) -> Features:
-        """Normalise the real frames; frames behind them are 0. Raises UserError if `global` has no statistics yet."""
+        """Normalize the real frames; frames behind them are 0. Raises UserError if `global` has no statistics yet."""
         values, frames = features
         if self.kind == "none":
             return features

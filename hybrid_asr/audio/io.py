@@ -12,7 +12,7 @@ import soundfile
 import soxr
 from jaxtyping import Float32
 
-from hybrid_asr.audio.captured_stderr import overheard
+from hybrid_asr.audio.captured_stderr import captured_stderr
 from hybrid_asr.audio.ffmpeg import FfmpegSource
 from hybrid_asr.audio.formats import AudioError, beginning, check_present, check_rate, refuse_non_audio
 from hybrid_asr.audio.mpeg import is_mpeg
@@ -56,7 +56,7 @@ def read(
     """A sound file, or the segment of `duration_s` at `start_s`, at `rate` Hz, the mean of its channels, full scale 1.
 
     wav, flac, mp3, ogg, SPHERE and all else that libsndfile knows; other formats through `ffmpeg` if it is on PATH.
-    A segment is the same samples as that slice of the whole, from round(start_s * rate) on, so that neighbouring
+    A segment is the same samples as that slice of the whole, from round(start_s * rate) on, so that neighboring
     segments meet without a gap; only the segment, and 50 ms around it where it must be resampled, is read. (ffmpeg
     decodes from the start of the file, so that many segments of one long file are better cut from wav or flac.)
     Raises AudioError for a missing, empty, truncated or damaged file, for one that is not audio, for samples that are
@@ -127,7 +127,7 @@ def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
     if head.startswith(b"OggS"):
         check_ogg(path)
     try:
-        with overheard() if is_mpeg(head, path) else nullcontext():
+        with captured_stderr() if is_mpeg(head, path) else nullcontext():
             sound = soundfile.SoundFile(os.fsencode(path))  # type: ignore[arg-type]  # as bytes: a name need not be UTF-8
     except soundfile.LibsndfileError:
         why = "its format is not known to libsndfile, or it is damaged"

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from hybrid_asr.audio.captured_stderr import overheard
+from hybrid_asr.audio.captured_stderr import captured_stderr
 from hybrid_asr.audio.formats import AGAIN, AudioError, beginning, check_whole, flac_md5, sphere_samples
 from hybrid_asr.audio.mpeg import untagged_samples
 
@@ -61,7 +61,7 @@ class SndfileSource:
     def _read(self, begin: int, end: int) -> Float32[np.ndarray, "samples channels"]:
         if begin >= end:
             return np.zeros((0, self.channels), np.float32)
-        with overheard() if self._mpeg else nullcontext([]) as errors:
+        with captured_stderr() if self._mpeg else nullcontext([]) as errors:
             try:
                 self._sound.seek(begin)
                 samples = self._summed() if (begin, end) == (0, self._frames) else self._floats(end - begin)

@@ -17,7 +17,7 @@ from hybrid_asr.config.schema import config
 
 @config
 class TorchaudioConfig(KaldiConfig):
-    """`torchaudio.compliance.kaldi.fbank`, normalised as ours is; needs torchaudio, and is slower than kind `fbank`."""
+    """`torchaudio.compliance.kaldi.fbank`, normalized as ours is; needs torchaudio, and is slower than kind `fbank`."""
 
     kind: Literal["torchaudio"] = "torchaudio"
 
@@ -41,7 +41,7 @@ class TorchaudioFbank(FrontEnd):
         self.cfg, self._fbank = cfg, import_fbank()
 
     def raw(self, audio: Float[Tensor, "batch samples"], samples: Int[Tensor, " batch"]) -> Features:
-        """Log-mel energies before their normalisation; frames behind the real ones are 0."""
+        """Log-mel energies before their normalization; frames behind the real ones are 0."""
         if audio.dtype != torch.float64:
             audio = audio.float()
         frames = self.frames(samples)

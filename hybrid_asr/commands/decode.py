@@ -12,7 +12,7 @@ from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.config.compose import amend, digest
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.inference.batching import Room, expected_cost, pick_device, refuse_wide_beams
+from hybrid_asr.inference.batching import Batching, expected_cost, pick_device, refuse_wide_beams
 from hybrid_asr.inference.build import (
     DecodeConfig,
     files_read,
@@ -132,7 +132,7 @@ class _Work:
 
     def expect(self, settings: Mapping[str, DecodeConfig]) -> None:
         """Estimate what batches take. Raises UserError of a beam that one utterance alone has no memory for."""
-        self.room = Room.of(self.device, expected_cost(self.bundle, [*settings.values()]))
+        self.room = Batching.of(self.device, expected_cost(self.bundle, [*settings.values()]))
         refuse_wide_beams(self.bundle, settings, self.device)
 
     def sweep(

@@ -10,20 +10,20 @@ import torch
 
 from hybrid_asr.attention.diagnosis import ctc_places
 from hybrid_asr.attention.measures import distances
-from hybrid_asr.attention.utterance_view import Listened, bands_of, listen, look_into, refuse_short
+from hybrid_asr.attention.utterance_view import UtteranceView, bands_of, refuse_short, view_attention, view_utterance
 from hybrid_asr.attention.weights import Of, Weights, attentions, kernels
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.inference.align import spelled_labels
-from hybrid_asr.inference.encode import hear
-from hybrid_asr.inference.evaluate import decode_heard
+from hybrid_asr.inference.encode import encode_batch
+from hybrid_asr.inference.evaluate import decode_best
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.heat_map import FORMATS, TITLES, Place, draw, matrices
-from hybrid_asr.recognizer import AUDIO_SUFFIXES, Recogniser, load
+from hybrid_asr.recognizer import AUDIO_SUFFIXES, Recognizer, load
 from hybrid_asr.run.config import set_paths
 from hybrid_asr.run.folder import Run
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 LONGEST_S = 40.0  # of longer audio no label could be told from the next
 MOST_LABELS = 600
@@ -79,14 +79,14 @@ def show_attention(
     """
     if to is not None and to.suffix.lower() not in FORMATS:
         raise AttentionError(f"--to {to}: a picture ends in {' or '.join(FORMATS)}; name the file so")
-    recogniser = load(model, checkpoint=checkpoint)
-    bundle = recogniser.bundle
+    recognizer = load(model, checkpoint=checkpoint)
+    bundle = recognizer.bundle
     kind = choose_kind(bundle, of)
     spoken = find_spoken(model, item, bundle)
     refuse_large(bundle, spoken, kind)
-    written = write(recogniser, spoken, text, source)
-    one = listen(bundle, spoken.samples, written.labels)
-    weights = look_into(bundle, one, kind, _layers(bundle, one, kind, layer))
+    written = write(recognizer, spoken, text, source)
+    one = view_utterance(bundle, spoken.samples, written.labels)
+    weights = view_attention(bundle, one, kind, _layers(bundle, one, kind, layer))
     place, why = choose_head(one, weights, layer, head)
     path = to or Path(f"attention-{Path(spoken.name).stem}-{kind}.png")
     title = f"{'/'.join(model.resolve().parts[-2:])} · {TITLES[kind]} · {place}{why}"
@@ -135,7 +135,7 @@ def find_spoken(model: Path, item: str, bundle: Bundle) -> Spoken:
                 path = manifest.audio_path(place)
                 _refuse_long(item, utterance.duration_s, str(path), utterance.start_s)
                 samples = io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=rate)
-                return Spoken(item, samples, normalise(utterance.text, bundle.text.rules))
+                return Spoken(item, samples, normalize(utterance.text, bundle.text.rules))
             known.append(utterance.id)
     raise AttentionError("\n".join([f"{item}: {_nowhere(item, known)}", *problems]))
 
@@ -170,17 +170,17 @@ def refuse_large(bundle: Bundle, spoken: Spoken, of: Of) -> None:
         )
 
 
-def write(recogniser: Recogniser, spoken: Spoken, text: str | None, source: Source) -> Written:
+def write(recognizer: Recognizer, spoken: Spoken, text: str | None, source: Source) -> Written:
     """The labels that the decoder is to write. Raises UserError for a text that it cannot."""
-    bundle = recogniser.bundle
+    bundle = recognizer.bundle
     if text is None and source == "decoder":
-        [best] = decode_heard(recogniser.decoder, hear(bundle, [spoken.samples], recogniser.device), 1)
+        [best] = decode_best(recognizer.decoder, encode_batch(bundle, [spoken.samples], recognizer.device), 1)
         name = bundle.config["presets"].get("decode", "its own")
         labels = list(best.labels)
         return Written(labels, bundle.tokenizer.decode(labels), f"text by the run's decoder ({name})")
     if text is None and spoken.reference is None:
         raise AttentionError(f"{spoken.name}: a sound file has no reference; give --text, or leave --reference out")
-    given = spoken.reference if text is None else normalise(text, bundle.text.rules)
+    given = spoken.reference if text is None else normalize(text, bundle.text.rules)
     if not given:
         raise AttentionError(
             f"--text: empty, once it is spelled by '{bundle.text.rules}'; say what is to be written, or leave it out "
@@ -192,7 +192,7 @@ def write(recogniser: Recogniser, spoken: Spoken, text: str | None, source: Sour
     return Written(labels, given, "the reference" if text is None else "text as it was given")
 
 
-def _layers(bundle: Bundle, one: Listened, of: Of, layer: int | None) -> list[int] | None:
+def _layers(bundle: Bundle, one: UtteranceView, of: Of, layer: int | None) -> list[int] | None:
     """The layers that are drawn: all, or where they are too much the chosen one, the last if none is."""
     if of == "decoder":
         return None
@@ -201,7 +201,7 @@ def _layers(bundle: Bundle, one: Listened, of: Of, layer: int | None) -> list[in
     return None if there * size**2 <= MOST_WEIGHTS else [there - 1 if layer is None else layer - 1]
 
 
-def choose_head(one: Listened, weights: Weights, layer: int | None, head: int | None) -> tuple[Place, str]:
+def choose_head(one: UtteranceView, weights: Weights, layer: int | None, head: int | None) -> tuple[Place, str]:
     """The head that is drawn large, and why it is, where it was not given. Raises AttentionError."""
     if layer is not None and not 1 <= layer <= weights.there:
         raise AttentionError(f"--layer {layer}: there are layers 1 to {weights.there}")
@@ -223,7 +223,7 @@ def choose_head(one: Listened, weights: Weights, layer: int | None, head: int | 
     return list(chosen)[-heads if head is None else -1], ""
 
 
-def from_alignment(one: Listened, weights: torch.Tensor) -> float:
+def from_alignment(one: UtteranceView, weights: torch.Tensor) -> float:
     """The mean distance, in frames, of a weight from the middle of its label's CTC span."""
     middles = ctc_places([one.alignment], one.labels[None])
     return float(distances(weights[None, None, None].double(), middles, ~middles.isnan()).mean())
@@ -233,7 +233,7 @@ def _entropy(weights: torch.Tensor) -> float:
     return float(torch.special.entr(weights).sum(1).mean())
 
 
-def _told(bundle: Bundle, spoken: Spoken, written: Written, one: Listened) -> str:
+def _told(bundle: Bundle, spoken: Spoken, written: Written, one: UtteranceView) -> str:
     """The line below the title: what is heard, who wrote the text, and how it differs from what was said."""
     parts = [f"{spoken.name}, {one.seconds:.2f} s", f"{written.by}: {written.text or '∅'}"]
     if spoken.reference is not None and written.by != "the reference":

@@ -31,9 +31,9 @@ from hybrid_asr.pages.epoch_figure import draw_epoch
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.run.config import RunConfig, signature
 from hybrid_asr.run.folder import Run, RunError, default_folder
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 from hybrid_asr.text.tokenizer import restore_tokenizer, train_tokenizer
-from hybrid_asr.training.attention_monitor import AttentionWatch
+from hybrid_asr.training.attention_monitor import AttentionMonitor
 from hybrid_asr.training.attention_pictures import AttentionPictures, Show
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.csv_metrics import CsvMetrics
@@ -179,7 +179,7 @@ class Training:
         else:
             tokenizer = train_tokenizer(
                 cfg.tokenizer,
-                (normalise(utterance.text, rules) for utterance in self.train_set),
+                (normalize(utterance.text, rules) for utterance in self.train_set),
                 rules=rules,
                 root=cfg.data.root,
             )
@@ -355,11 +355,11 @@ class Training:
             warn=say,
         )
 
-    def _watch(self, status: StatusFile, show: Show) -> AttentionWatch:
+    def _watch(self, status: StatusFile, show: Show) -> AttentionMonitor:
         """What looks at attention with each validation, and goes on where an earlier process stopped."""
         steps = self.planner.steps
         pictures = AttentionPictures(self.run.attention_folder, draw=draw_epoch, show=show, steps_per_epoch=steps)
-        watch = AttentionWatch(
+        watch = AttentionMonitor(
             self.cfg.trainer,
             self.cfg.model.decoder,
             self.run.attention_file,

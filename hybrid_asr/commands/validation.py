@@ -9,7 +9,7 @@ from hybrid_asr.inference.presets import load_decoder, valid_decoder
 from hybrid_asr.inference.report import score_items
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig
-from hybrid_asr.training.attention_monitor import AttentionWatch
+from hybrid_asr.training.attention_monitor import AttentionMonitor
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.process import is_first, say
 
@@ -22,7 +22,7 @@ class Validation:
     Raises UserError for a decoder that the model cannot serve.
     """
 
-    def __init__(self, cfg: RunConfig, bundle: Bundle, manifest: Manifest, planner: Planner, watch: AttentionWatch):
+    def __init__(self, cfg: RunConfig, bundle: Bundle, manifest: Manifest, planner: Planner, watch: AttentionMonitor):
         self.cfg, self.bundle, self.manifest, self.planner, self.watch = cfg, bundle, manifest, planner, watch
         self.name = valid_decoder(cfg.trainer.valid_decoder, bundle)
         settings = load_decoder(self.name, plain(cfg))

@@ -60,14 +60,14 @@ def read_espnet(tree: dict[str, Any]) -> Espnet:
     whole = Section("", tree, problems)
     whole.training_only(*_HOUSEKEEPING)
     whole.without(["use_adapter", "aux_ctc_tasks", "use_lang_prompt", "use_nlp_prompt"], "import a model without it")
-    whole.without(["speech_volume_normalize"], "bring the audio to that volume before it is recognised, and set null")
+    whole.without(["speech_volume_normalize"], "bring the audio to that volume before it is recognized, and set null")
     whole.without(["preencoder", "postencoder", "input_size"], "import a model whose features are computed from audio")
     whole.require("model", "espnet", "espnet", _RETRAIN)
     _read_ctc_conf(whole.section("ctc_conf"))
     share = _read_model_conf(whole.section("model_conf"))
     encoder = _read_encoder(whole)
     sections = {
-        "features": _read_front_end(whole) | _read_normalisation(whole),
+        "features": _read_front_end(whole) | _read_normalization(whole),
         "model": {"encoder": encoder, "decoder": _read_decoder(whole, encoder["dim"], share)},
         "loss": {"ctc_weight": share},
         "text": {"rules": "none@1"},
@@ -119,7 +119,7 @@ def _rate(conf: Section) -> int:
     return round(float(read[1]) * (1000 if read[2] else 1))
 
 
-def _read_normalisation(whole: Section) -> dict[str, Any]:
+def _read_normalization(whole: Section) -> dict[str, Any]:
     known = {"global_mvn": "global", "utterance_mvn": "utterance", None: "none"}
     kind = whole.choice("normalize", "utterance_mvn", known, _RETRAIN)
     conf = whole.section("normalize_conf")

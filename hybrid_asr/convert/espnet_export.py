@@ -22,7 +22,7 @@ from hybrid_asr.text.characters import CharTokenizer
 from hybrid_asr.text.token_list import SPACE, TokenListTokenizer
 
 _PRESETS = "train with presets.features=espnet_logmel and presets.model=conformer_s_espnet, or such settings"
-_NORMALISERS = {"global": "global_mvn", "utterance": "utterance_mvn", "none": None}
+_NORMALIZERS = {"global": "global_mvn", "utterance": "utterance_mvn", "none": None}
 
 
 def export_bundle(bundle: Bundle, to: Path, *, wrote: str) -> None:
@@ -100,8 +100,8 @@ def _sections(bundle: Bundle, cfg: EspnetModel) -> dict[str, Any]:
         "frontend_conf": _front_end(features),
         "specaug": None,
         "specaug_conf": {},
-        "normalize": _NORMALISERS[features["cmvn"]],
-        "normalize_conf": _normalisation(features),
+        "normalize": _NORMALIZERS[features["cmvn"]],
+        "normalize_conf": _normalization(features),
         "model": "espnet",
         "model_conf": {"ctc_weight": bundle.config["loss"]["ctc_weight"]},
         "preencoder": None,
@@ -134,7 +134,7 @@ def _front_end(features: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _normalisation(features: dict[str, Any]) -> dict[str, Any]:
+def _normalization(features: dict[str, Any]) -> dict[str, Any]:
     if features["cmvn"] == "none":
         return {}
     return {"norm_means": True, "norm_vars": features["cmvn_scale"] == "mean_and_variance"}

@@ -16,7 +16,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import config
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.text.labels import Writes, named, parts
-from hybrid_asr.text.normalize import Rules, normalise
+from hybrid_asr.text.normalize import Rules, normalize
 from hybrid_asr.text.tokenizer import Tokenizer
 
 Policy = Literal["warn", "refuse"]
@@ -47,7 +47,7 @@ class CheckConfig:
 class LabelCounts(NamedTuple):
     """What one pass over the transcripts of a set finds; arrays have one entry an utterance.
 
-    `labels` counts labels, `needs` the frames that CTC needs for them: one each and a blank between equal neighbours.
+    `labels` counts labels, `needs` the frames that CTC needs for them: one each and a blank between equal neighbors.
     `unwritable` are the utterances with characters that the tokenizer lacks, `lacking` these characters; of a tokenizer
     that `writes` phonemes they are the words that its lexicon lacks.
     """
@@ -80,7 +80,7 @@ class CheckReport(NamedTuple):
 
 
 def label_counts(manifest: Manifest, tokenizer: Tokenizer, rules: Rules) -> LabelCounts:
-    """Count the labels of every transcript after the normalisation `rules`.
+    """Count the labels of every transcript after the normalization `rules`.
 
     Raises CheckError for a transcript of which the rules leave nothing.
     """
@@ -90,7 +90,7 @@ def label_counts(manifest: Manifest, tokenizer: Tokenizer, rules: Rules) -> Labe
     speakers: set[str] = set()
     separator = " " if tokenizer.writes == "phonemes" else ""
     for index, utterance in enumerate(manifest):
-        text = normalise(utterance.text, rules)
+        text = normalize(utterance.text, rules)
         encoded = tokenizer.encode(text)
         if not encoded:
             raise CheckError(
@@ -111,7 +111,7 @@ def label_counts(manifest: Manifest, tokenizer: Tokenizer, rules: Rules) -> Labe
 
 
 def ctc_needs(labels: list[int]) -> int:
-    """The fewest frames for CTC: one for each label, a blank between equal neighbours (Graves et al., 2006)."""
+    """The fewest frames for CTC: one for each label, a blank between equal neighbors (Graves et al., 2006)."""
     return len(labels) + sum(one == other for one, other in pairwise(labels))
 
 
@@ -250,9 +250,9 @@ def _judge_unheard(
         "refuse" if refused else "warn",
         f"{len(indices)} of {len(manifest)} utterances of {name} are too short for this encoder{at_speed}, of which "
         f"one frame takes {shortest:.2f} s: {names}{' ...' if len(indices) > SHOWN else ''}",
-        (remedy + (", or allow it with data.check.infeasible=warn" if refused else "; nothing is learnt from them"))
+        (remedy + (", or allow it with data.check.infeasible=warn" if refused else "; nothing is learned from them"))
         if name == "train"
-        else f"nothing can be recognised in them; remove them, or {smaller}",
+        else f"nothing can be recognized in them; remove them, or {smaller}",
     )
 
 
@@ -269,7 +269,7 @@ def _judge_characters(findings: _Findings, name: str, manifest: Manifest, counts
         policy,
         f"the tokenizer lacks {shown}, in {len(counts.unwritable)} transcripts of {name}: {places}",
         f"correct the transcripts, choose other rules with text.rules, or {mend}"
-        + (", or allow it with data.check.characters=warn" if policy == "refuse" else "; they can never be recognised"),
+        + (", or allow it with data.check.characters=warn" if policy == "refuse" else "; they can never be recognized"),
     )
 
 

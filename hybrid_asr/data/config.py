@@ -29,7 +29,7 @@ class DataConfig:
     device_seconds: Annotated[float, Field(gt=0)] | None = None
     """Bounds what lies on one device at once, by accumulating; None: a device takes its share of a batch whole."""
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Blurs the sorting by length: 0 puts neighbours together, 0.05 moves each by up to 5 % (and costs 3 % padding)."""
+    """Blurs the sorting by length: 0 puts neighbors together, 0.05 moves each by up to 5 % (and costs 3 % padding)."""
     shortest_first_epochs: Annotated[int, Field(ge=0)] = 1
     """So many epochs take their batches in the order of length, which helps attention to get started."""
     workers: Annotated[int, Field(ge=0)] = 0

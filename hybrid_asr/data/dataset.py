@@ -13,7 +13,7 @@ from hybrid_asr.audio import io
 from hybrid_asr.data.check import LabelCounts
 from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.data.plan import Corpus, Part, PlannedUtterance
-from hybrid_asr.text.normalize import Rules, normalise
+from hybrid_asr.text.normalize import Rules, normalize
 from hybrid_asr.text.tokenizer import Tokenizer
 
 
@@ -74,7 +74,7 @@ class SpeechDataset(Dataset[Batch]):
 
     def labels(self, *indices: int) -> list[int]:
         """The labels of an utterance, or of several as one joined text."""
-        texts = (normalise(self.manifest[index].text, self.rules) for index in indices)
+        texts = (normalize(self.manifest[index].text, self.rules) for index in indices)
         return self.tokenizer.encode(self.separator.join(texts))
 
     def corpus(self, counts: LabelCounts, least: Float[np.ndarray, " needs"] | None = None) -> Corpus:

@@ -1,4 +1,4 @@
-"""CTC forced alignment: when each label of a known labelling was said (Graves et al., 2006; Kürzinger et al., 2020).
+"""CTC forced alignment: when each label of a known labeling was said (Graves et al., 2006; Kürzinger et al., 2020).
 
 The best path (Viterbi) in float64, of any length in bounded memory: where the moves of all frames would be too many,
 the scores before every 1,024th frame are kept, and each block is run again, the last one first, over those labels only
@@ -76,7 +76,7 @@ def ctc_align(
 ) -> list[Alignment | None]:
     """The most probable path through each utterance's labels (Viterbi), in float64.
 
-    None where there is no path: fewer frames than labels and the blanks between equal neighbours, or a posterior of 0
+    None where there is no path: fewer frames than labels and the blanks between equal neighbors, or a posterior of 0
     on every path; whoever knows the utterance's id says so to the user. Of equal paths the one that stays longest wins.
     Raises DecodeError on NaN.
     """
@@ -87,8 +87,8 @@ def ctc_align(
         raise nan_error(bad)
     units = F.pad(torch.stack([torch.full_like(labels, blank), labels], 2).flatten(1), (0, 1), value=blank)
     said = units.gather(1, states.to(labels.device))[..., None]
-    posteriors = log_probs.gather(2, said)[..., 0].double().exp().cpu()
-    whole = zip(scores, states, posteriors, labels.cpu(), sizes, strict=True)
+    probabilities = log_probs.gather(2, said)[..., 0].double().exp().cpu()
+    whole = zip(scores, states, probabilities, labels.cpu(), sizes, strict=True)
     return [
         _alignment(score, path[:t], probs[:t], spoken[:n]) if t > 0 and score > -torch.inf else None
         for score, path, probs, spoken, (t, n) in whole
@@ -228,13 +228,13 @@ def _trace(
     return before
 
 
-def _alignment(score: float, path: Tensor, posteriors: Tensor, labels: Tensor) -> Alignment:
+def _alignment(score: float, path: Tensor, probabilities: Tensor, labels: Tensor) -> Alignment:
     """Read the spans from the states of one utterance's frames."""
     odd = path % 2 == 1
     which = path[odd] // 2
     at = odd.nonzero()[:, 0]
     counts = torch.bincount(which, minlength=len(labels))
-    sums = torch.zeros(len(labels), dtype=posteriors.dtype).index_add(0, which, posteriors[odd])
-    ends = counts.cumsum(0)  # a label's frames are neighbours, and the labels are in order
+    sums = torch.zeros(len(labels), dtype=probabilities.dtype).index_add(0, which, probabilities[odd])
+    ends = counts.cumsum(0)  # a label's frames are neighbors, and the labels are in order
     spans = zip(labels.tolist(), at[ends - counts].tolist(), (at[ends - 1] + 1).tolist(), sums / counts, strict=True)
     return Alignment(tuple(LabelSpan(label, start, end, float(mean)) for label, start, end, mean in spans), score)

@@ -73,7 +73,7 @@ def _best(
 
 
 def ctc_greedy(path: BestPath) -> list[Hypothesis]:
-    """The labelling of each utterance's best path, with the log probability of that path. Raises DecodeError on NaN."""
+    """The labeling of each utterance's best path, with the log probability of that path. Raises DecodeError on NaN."""
     scores, counts = path.score.tolist(), path.lengths().tolist()
     if bad := [place for place, score in enumerate(scores) if math.isnan(score)]:
         raise nan_error(bad)

@@ -1,9 +1,9 @@
 """CTC prefix probabilities over the whole vocabulary (Graves, 2008; Watanabe et al., 2017), as linear algebra.
 
-For a labelling g let rⁿ_t and rᵇ_t be the probabilities that the frames before t emit exactly g and end in its last
+For a labeling g let rⁿ_t and rᵇ_t be the probabilities that the frames before t emit exactly g and end in its last
 label, or in blank. Then, p_t being the posteriors of frame t,
 
-    ψ(g·c) = Σ_t (rⁿ_t + rᵇ_t) p_t(c)      the probability that the labelling begins with g·c, c ≠ last(g);
+    ψ(g·c) = Σ_t (rⁿ_t + rᵇ_t) p_t(c)      the probability that the labeling begins with g·c, c ≠ last(g);
     ψ(g·c) = Σ_t rᵇ_t p_t(c)               for c = last(g), since a blank must stand between equal labels;
     P(g)   = rⁿ_T + rᵇ_T                   the probability of exactly g; so ψ(g) = P(g) + Σ_c ψ(g·c).
 
@@ -27,7 +27,7 @@ from hybrid_asr.decoding.scan import logcumsumexp
 FLOOR = -300.0  # a posterior below e^-300 counts as e^-300: zeros stay finite, and products of two stay normal numbers
 RAISED = 40.0  # nats: weights are multiplied by e^40, which uses the range of float32 above 1 as well as that below
 NEGLIGIBLE = {torch.float32: -120.0, torch.float64: FLOOR - 50.0}  # beside the largest weight, and never denormal
-NO_LABEL = -1  # the last label of the empty labelling
+NO_LABEL = -1  # the last label of the empty labeling
 
 
 class PrefixState(NamedTuple):
@@ -42,7 +42,7 @@ class PrefixState(NamedTuple):
     blanks: Float64[Tensor, "batch 1 time"]  # sums of the blank's log posteriors up to each frame
     total: Float64[Tensor, "hyps time+1"]  # rⁿ + rᵇ before each frame, and after the last one
     in_blank: Float64[Tensor, "hyps time+1"]  # rᵇ
-    emission: Float64[Tensor, "hyps time"] | None  # log p_t of the last label; None for the empty labelling
+    emission: Float64[Tensor, "hyps time"] | None  # log p_t of the last label; None for the empty labeling
     prefix: Float64[Tensor, " hyps"]  # ψ
     last: Int[Tensor, " hyps"]
 
@@ -50,7 +50,7 @@ class PrefixState(NamedTuple):
 def start(
     log_probs: Float[Tensor, "batch time vocab"], frames: Int[Tensor, " batch"], beams: int, *, blank: int
 ) -> PrefixState:
-    """The empty labelling, `beams` times for each utterance: ψ = 1, and blanks are all that it emits."""
+    """The empty labeling, `beams` times for each utterance: ψ = 1, and blanks are all that it emits."""
     batch, time, _ = log_probs.shape
     padded = ~valid_mask(frames, time)
     padding = torch.zeros(batch, 1, time, dtype=torch.float64, device=log_probs.device)

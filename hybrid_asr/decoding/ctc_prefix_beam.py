@@ -1,8 +1,8 @@
-"""CTC prefix beam search: frame by frame, alignments of equal labellings merged (Hannun et al., 2014).
+"""CTC prefix beam search: frame by frame, alignments of equal labelings merged (Hannun et al., 2014).
 
-A hypothesis is a labelling g with the probabilities that the frames so far emit exactly g and end in blank, or in its
+A hypothesis is a labeling g with the probabilities that the frames so far emit exactly g and end in blank, or in its
 last label. With each frame it stays as it is (a blank, or its last label again) or is extended by one label; what
-arrives at the same labelling on different ways is added up. Only the loop over frames is Python's: a frame is a fixed
+arrives at the same labeling on different ways is added up. Only the loop over frames is Python's: a frame is a fixed
 number of operations on all utterances, hypotheses and labels, and the host never waits for the device in between.
 Probabilities are float64, scaled by the best of each frame; what is 1e-308 of it or less counts as impossible.
 
@@ -58,7 +58,7 @@ class Frames(NamedTuple):
 
 
 class Beam(NamedTuple):
-    """The hypotheses. A labelling is known by a hash of 64 bits: two in a beam collide once in 1e14 utterances."""
+    """The hypotheses. A labeling is known by a hash of 64 bits: two in a beam collide once in 1e14 utterances."""
 
     probs: Float64[Tensor, "2 batch slots"]  # of emitting exactly this and ending in blank, or in the last label
     names: Int64[Tensor, "5 batch slots"]  # hash, hash without the last label, last label, the one before it, node
@@ -140,7 +140,7 @@ def _best_labels(values: Float[Tensor, "batch time vocab"], count: int) -> Int64
 
 
 def _start(batch: int, slots: int, blank: int, device: torch.device) -> Beam:
-    """The empty labelling in the first slot; the others are impossible, and have names unlike all others."""
+    """The empty labeling in the first slot; the others are impossible, and have names unlike all others."""
     probs = torch.zeros(2, batch, slots, dtype=torch.float64, device=device)
     probs[0, :, 0] = 1.0
     numbers = torch.arange(slots, device=device)
@@ -160,7 +160,7 @@ def _step(
     last = beam.names[2]
     total = in_blank + in_label
     has, parent, inflow = _inflow(beam, total)
-    emission = frame.values.gather(1, last).double().exp_()  # 0 of the empty labelling, whose last label is blank
+    emission = frame.values.gather(1, last).double().exp_()  # 0 of the empty labeling, whose last label is blank
     stays = torch.stack([total * frame.blanks, inflow.add_(in_label).mul_(emission)])
 
     same = last.unsqueeze(2) == frame.labels  # (B, K, 1 + C)
@@ -220,7 +220,7 @@ def _nbests(
 
 
 def _labels(node: int, nodes: np.ndarray, labels: np.ndarray) -> tuple[int, ...]:
-    """The labelling that was opened at `node`, from its last label back to the first."""
+    """The labeling that was opened at `node`, from its last label back to the first."""
     slots, said = nodes.shape[1], []
     while node >= slots:
         at = divmod(node - slots, slots)
@@ -230,5 +230,5 @@ def _labels(node: int, nodes: np.ndarray, labels: np.ndarray) -> tuple[int, ...]
 
 
 def _hypothesis(score: float, labels: tuple[int, ...]) -> Hypothesis:
-    """An impossible labelling counts as cut, since nothing was found."""
+    """An impossible labeling counts as cut, since nothing was found."""
     return Hypothesis(labels, score, {"ctc": score}, "eos" if score > -math.inf else "cut")

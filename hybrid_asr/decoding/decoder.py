@@ -18,7 +18,7 @@ from hybrid_asr.decoding.rescoring import RescoringConfig, rescore
 from hybrid_asr.decoding.scorer import AttentionDecoder, AttentionScorer, CtcPrefixScorer
 from hybrid_asr.models.encoded import Encoded
 
-Posteriors = Float[Tensor, "batch time vocab"]
+LogProbs = Float[Tensor, "batch time vocab"]
 CtcHead = Callable[[Encoded], Tensor]
 
 
@@ -35,12 +35,12 @@ class Model(Protocol):
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Turns encoded utterances into their n-best; an utterance's result does not depend on its neighbours."""
+    """Turns encoded utterances into their n-best; an utterance's result does not depend on its neighbors."""
 
-    def decode(self, encoded: Encoded, posteriors: Posteriors | None = None) -> list[Nbest]:
+    def decode(self, encoded: Encoded, log_probs: LogProbs | None = None) -> list[Nbest]:
         """The n-best of every utterance, never empty. Raises DecodeError on utterances without frames and on NaN.
 
-        `posteriors` are the CTC head's log posteriors where the caller has them already.
+        `log_probs` are those of the CTC head where the caller has them already.
         """
         ...
 
@@ -53,11 +53,11 @@ class GreedyDecoder:
         self.blank, self.never = blank, (sos, eos)
 
     @torch.no_grad()
-    def decode(self, encoded: Encoded, posteriors: Posteriors | None = None) -> list[Nbest]:
+    def decode(self, encoded: Encoded, log_probs: LogProbs | None = None) -> list[Nbest]:
         """One hypothesis for each utterance; its score is the log probability of the best path."""
         _check_frames(encoded)
-        posteriors = self.head(encoded) if posteriors is None else posteriors
-        path = best_path(posteriors, encoded.frames, blank=self.blank, never=self.never)
+        log_probs = self.head(encoded) if log_probs is None else log_probs
+        path = best_path(log_probs, encoded.frames, blank=self.blank, never=self.never)
         return [[hypothesis] for hypothesis in ctc_greedy(path)]
 
 
@@ -69,11 +69,11 @@ class PrefixBeamDecoder:
         self.blank, self.never = blank, (sos, eos)
 
     @torch.no_grad()
-    def decode(self, encoded: Encoded, posteriors: Posteriors | None = None) -> list[Nbest]:
+    def decode(self, encoded: Encoded, log_probs: LogProbs | None = None) -> list[Nbest]:
         """Scores are the log probability of the alignments that the beam has seen."""
         _check_frames(encoded)
-        posteriors = self.head(encoded) if posteriors is None else posteriors
-        return ctc_prefix_beam(posteriors, encoded.frames, self.cfg, blank=self.blank, never=self.never)
+        log_probs = self.head(encoded) if log_probs is None else log_probs
+        return ctc_prefix_beam(log_probs, encoded.frames, self.cfg, blank=self.blank, never=self.never)
 
 
 class LexiconDecoder:
@@ -83,10 +83,10 @@ class LexiconDecoder:
         self.head, self.search = head, search
 
     @torch.no_grad()
-    def decode(self, encoded: Encoded, posteriors: Posteriors | None = None) -> list[Nbest]:
+    def decode(self, encoded: Encoded, log_probs: LogProbs | None = None) -> list[Nbest]:
         """Hypotheses with their words; the labels are those of the most probable pronunciations."""
         _check_frames(encoded)
-        return self.search(self.head(encoded) if posteriors is None else posteriors, encoded.frames)
+        return self.search(self.head(encoded) if log_probs is None else log_probs, encoded.frames)
 
 
 class RescoringDecoder:
@@ -100,13 +100,13 @@ class RescoringDecoder:
         self.first = PrefixBeamDecoder(first, head, blank=blank, sos=sos, eos=eos)
 
     @torch.no_grad()
-    def decode(self, encoded: Encoded, posteriors: Posteriors | None = None) -> list[Nbest]:
+    def decode(self, encoded: Encoded, log_probs: LogProbs | None = None) -> list[Nbest]:
         """Both parts of each hypothesis are kept, so that `rerank` can try other weights."""
         _check_frames(encoded)
-        posteriors = self.first.head(encoded) if posteriors is None else posteriors
-        found = self.first.decode(encoded, posteriors)
+        log_probs = self.first.head(encoded) if log_probs is None else log_probs
+        found = self.first.decode(encoded, log_probs)
         weights = {"ctc_weight": self.cfg.ctc_weight, "blank": self.first.blank, "eos": self.eos}
-        ranked = rescore(found, encoded, posteriors, self.decoder, **weights)
+        ranked = rescore(found, encoded, log_probs, self.decoder, **weights)
         return [nbest[: self.cfg.nbest] for nbest in ranked]
 
 
@@ -122,18 +122,18 @@ class SearchDecoder:
         self.labels_per_frame = labels_per_frame
 
     @torch.no_grad()
-    def decode(self, encoded: Encoded, posteriors: Posteriors | None = None) -> list[Nbest]:
+    def decode(self, encoded: Encoded, log_probs: LogProbs | None = None) -> list[Nbest]:
         """Search within the bound on length; the CTC posteriors are computed once."""
         _check_frames(encoded)
-        if posteriors is None and self.head is not None:
-            posteriors = self.head(encoded)
+        if log_probs is None and self.head is not None:
+            log_probs = self.head(encoded)
         kind = EspnetSearch if self.cfg.parity == "espnet" else JointSearch
-        search = kind(self._parts(posteriors), self.cfg, blank=self.blank, sos=self.sos, eos=self.eos)
+        search = kind(self._parts(log_probs), self.cfg, blank=self.blank, sos=self.sos, eos=self.eos)
         if self.cfg.dtype == "bfloat16":
             encoded = encoded._replace(states=encoded.states.bfloat16())
-        return search(encoded, self.bound(encoded, posteriors))
+        return search(encoded, self.bound(encoded, log_probs))
 
-    def bound(self, encoded: Encoded, posteriors: Tensor | None) -> Int[Tensor, " batch"]:
+    def bound(self, encoded: Encoded, log_probs: Tensor | None) -> Int[Tensor, " batch"]:
         """The most labels that each utterance may get.
 
         min(T', 1.5 × CTC greedy length + 10); of a model without a CTC head T' × 1.2 × `labels_per_frame`, rounded up.
@@ -141,17 +141,17 @@ class SearchDecoder:
         """
         if self.cfg.parity == "espnet":
             return encoded.frames
-        if posteriors is None:
+        if log_probs is None:
             return (encoded.frames * (1.2 * self.labels_per_frame)).ceil().long()
-        greedy = best_path(posteriors, encoded.frames, blank=self.blank, never=(self.sos, self.eos)).lengths()
+        greedy = best_path(log_probs, encoded.frames, blank=self.blank, never=(self.sos, self.eos)).lengths()
         return torch.minimum(encoded.frames, (1.5 * greedy + 10).long())
 
-    def _parts(self, posteriors: Tensor | None) -> list[Part]:
+    def _parts(self, log_probs: Tensor | None) -> list[Part]:
         """The scorers that have a weight."""
         weight = self.cfg.ctc_weight
         parts = []
-        if weight > 0 and posteriors is not None:
-            parts.append(Part("ctc", CtcPrefixScorer(lambda _: posteriors, blank=self.blank, eos=self.eos), weight))
+        if weight > 0 and log_probs is not None:
+            parts.append(Part("ctc", CtcPrefixScorer(lambda _: log_probs, blank=self.blank, eos=self.eos), weight))
         if weight < 1 and self.decoder is not None:
             parts.append(Part("attention", AttentionScorer(self.decoder), 1 - weight))
         return parts

@@ -26,7 +26,7 @@ def nan_error(utterances: list[int]) -> UtteranceError:
 
 
 class Hypothesis(NamedTuple):
-    """One labelling of an utterance, without blank, sos and eos.
+    """One labeling of an utterance, without blank, sos and eos.
 
     `score` is a natural logarithm: the weighted sum of `parts` plus any bonus for length. `parts` holds the unweighted
     log probability under each scorer that ran, `ctc` and `attention`. `ended` tells whether the search chose the end

@@ -24,7 +24,7 @@ class SearchConfig(DecoderSettings):
 
     `length_bonus` (nats) is added for each label; `normalise: length` ranks ended hypotheses by their score per label,
     the end counted as one. `candidates` is the number of each hypothesis's labels, the best by attention, that the
-    search goes on with, beside the end; 0 is all. A beam wider than there are labellings leaves slots
+    search goes on with, beside the end; 0 is all. A beam wider than there are labelings leaves slots
     empty. `dtype` is the attention decoder's. `parity: espnet` searches, stops and scores as ESPnet does
     (decoding/espnet_parity.py).
     """
@@ -98,7 +98,7 @@ class JointSearch:
     def __call__(self, encoded: Encoded, max_labels: Int[Tensor, " batch"]) -> list[Nbest]:
         """The n-best of every utterance; hypotheses have at most `max_labels` labels. Raises DecodeError on NaN.
 
-        An utterance whose posteriors allow no labelling at all gets an empty one with score -inf, cut.
+        An utterance whose posteriors allow no labeling at all gets an empty one with score -inf, cut.
         """
         names = [part.name for part in self.parts]
         nothing = Hypothesis((), -torch.inf, dict.fromkeys(names, -torch.inf), "cut")

@@ -3,14 +3,14 @@
     score(W) = log P_ctc(W) + lm_weight * log P_ngram(W) + word_bonus * |W|
 
 P_ctc(W) is the sum, over the pronunciations (or spellings) of the words of W, of the probability that CTC gives this
-labelling, over all of its alignments. A hypothesis is a sequence of complete words and a node of the prefix tree, with
+labeling, over all of its alignments. A hypothesis is a sequence of complete words and a node of the prefix tree, with
 the probabilities that the frames so far emit exactly its labels and end in blank, or in the last label. Ways that lead
 to the same words and node are added up, those of different pronunciations, too: what can follow depends on the node and
 its label alone. A label that follows itself, be it in the next word, needs a blank between. With a beam that holds all
 hypotheses, and no threshold, the search is exact.
 
 The arrays hold the hypotheses of all utterances one behind the other, as many as there are; nothing is padded, so that
-an utterance knows nothing of its neighbours. All of it is NumPy's, on the host, in float64.
+an utterance knows nothing of its neighbors. All of it is NumPy's, on the host, in float64.
 
 Axes: B utterances, T frames, V labels, H hypotheses, C candidates, N nodes.
 """
@@ -135,8 +135,8 @@ class LexiconSearch:
         labels = self.trie.labels[nodes]
         moved, total = beam.take(places), beam.total()[places]
         before = np.where(labels == self.trie.labels[moved.nodes], moved.blank, total)
-        heard = before + frame[moved.rows, labels]
-        return moved._replace(nodes=nodes, blank=np.full(len(nodes), -np.inf), label=heard)
+        encoded_batch = before + frame[moved.rows, labels]
+        return moved._replace(nodes=nodes, blank=np.full(len(nodes), -np.inf), label=encoded_batch)
 
     def _ended(self, beam: Beam) -> tuple[Beam, np.ndarray]:
         """Each hypothesis with each word that ends at its node, said and paid for; and these words."""

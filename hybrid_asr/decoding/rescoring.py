@@ -1,6 +1,6 @@
 """Attention rescoring: the attention decoder ranks what CTC prefix beam search has found (Zhang et al., 2020).
 
-Axes: B utterances, K labellings of each, T frames, L labels, V units.
+Axes: B utterances, K labelings of each, T frames, L labels, V units.
 """
 
 import math
@@ -49,7 +49,7 @@ def rescore(
     blank: int,
     eos: int,
 ) -> list[Nbest]:
-    """The same labellings with both parts, best first: the log probability under CTC, and under the attention decoder.
+    """The same labelings with both parts, best first: the log probability under CTC, and under the attention decoder.
 
     The CTC part counts all alignments, not only those that the beam has seen. Raises DecodeError on NaN.
     """
@@ -57,9 +57,9 @@ def rescore(
     if bad := [place for place, scores in enumerate(attention) if any(map(math.isnan, scores))]:
         raise nan_error(bad)
     ranked = []
-    for nbest, heard, row, frames in zip(nbests, attention, log_probs, encoded.frames.tolist(), strict=True):
+    for nbest, encoded_batch, row, frames in zip(nbests, attention, log_probs, encoded.frames.tolist(), strict=True):
         spelled = ctc_scores(row[:frames], [one.labels for one in nbest], blank=blank)
-        parts = [{"ctc": ctc, "attention": said} for ctc, said in zip(spelled, heard, strict=True)]
+        parts = [{"ctc": ctc, "attention": said} for ctc, said in zip(spelled, encoded_batch, strict=True)]
         scored = [one._replace(parts=both) for one, both in zip(nbest, parts, strict=True)]
         ranked.append(rerank(scored, ctc_weight=ctc_weight))
     return ranked
@@ -84,9 +84,9 @@ def rerank(nbest: Nbest, *, ctc_weight: float) -> Nbest:
 def attention_scores(
     decoder: AttentionDecoder, encoded: Encoded, labels: Sequence[Sequence[tuple[int, ...]]], *, eos: int, units: int
 ) -> list[list[float]]:
-    """Log probabilities of whole labellings, the end included, under the attention decoder (teacher forcing).
+    """Log probabilities of whole labelings, the end included, under the attention decoder (teacher forcing).
 
-    Utterances of similar length are scored together, all labellings of an utterance beside one copy of its memory.
+    Utterances of similar length are scored together, all labelings of an utterance beside one copy of its memory.
     """
     scores: list[list[float]] = [[] for _ in labels]
     beams = max(map(len, labels))
@@ -113,7 +113,7 @@ def _groups(lengths: Sequence[int], *, most: int) -> list[list[int]]:
 def _teacher_forced(
     decoder: AttentionDecoder, encoded: Encoded, rows: Sequence[tuple[int, ...]], eos: int
 ) -> Float[Tensor, " hyps"]:
-    """One log probability for each labelling; those of an utterance stand side by side."""
+    """One log probability for each labeling; those of an utterance stand side by side."""
     labels, counts = _padded(rows, encoded.states.device)
     logits = decoder(encoded, labels)
     wide = logits if logits.dtype == torch.float64 else logits.float()
@@ -123,7 +123,7 @@ def _teacher_forced(
 
 
 def ctc_scores(log_probs: Float[Tensor, "time vocab"], labels: Sequence[tuple[int, ...]], *, blank: int) -> list[float]:
-    """The log probability of each labelling of one utterance, over all of its alignments, in float64."""
+    """The log probability of each labeling of one utterance, over all of its alignments, in float64."""
     padded, counts = _padded(labels, log_probs.device)
     used, numbers = torch.cat([padded.new_tensor([blank]), padded.flatten()]).unique(return_inverse=True)
     spelled = log_probs[:, used].double()[:, None]  # (T, 1, used): the columns of all other labels are not needed
@@ -137,7 +137,7 @@ def ctc_scores(log_probs: Float[Tensor, "time vocab"], labels: Sequence[tuple[in
 
 
 def _padded(labels: Sequence[tuple[int, ...]], device: torch.device) -> tuple[Int[Tensor, "k l"], Int[Tensor, " k"]]:
-    """Labellings as rows, zeros to the right, and their lengths."""
+    """Labelings as rows, zeros to the right, and their lengths."""
     rows = [torch.tensor(one, dtype=torch.int64) for one in labels]
     counts = torch.tensor([len(one) for one in labels], device=device)
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device), counts

@@ -12,12 +12,12 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import why_unreadable
 from hybrid_asr.decoding.ctc_align import LabelSpan, ctc_align
 from hybrid_asr.decoding.hypothesis import DecodeError
-from hybrid_asr.inference.long_form import posteriors_in_pieces
+from hybrid_asr.inference.long_form import log_probs_in_pieces
 from hybrid_asr.inference.words import Word, labels_of, words_of
 from hybrid_asr.losses import ctc_needs
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.text.labels import named
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 Unit = Literal["words", "labels"]
 Format = Literal["json", "ctm", "textgrid"]
@@ -62,14 +62,14 @@ def align(bundle: Bundle, path: Path | str, text: str, device: torch.device, *, 
     """
     if bundle.model.ctc is None:
         raise DecodeError("this model has no CTC head (loss.ctc_weight: 0), which alone can align; take another model")
-    text = normalise(text, bundle.text.rules)
+    text = normalize(text, bundle.text.rules)
     labels = torch.tensor([spelled_labels(bundle, path, text)])
     samples = io.read(path, rate=bundle.frontend.rate)
     try:
-        posteriors = posteriors_in_pieces(bundle, samples, device)
+        log_probs = log_probs_in_pieces(bundle, samples, device)
     except DecodeError as error:
         raise AlignError(f"{path}: {error}") from error
-    spans, score = _spans(bundle, path, posteriors, labels)
+    spans, score = _spans(bundle, path, log_probs, labels)
     found = words_of(bundle, spans, _pronounced(bundle, text)) if units == "words" else labels_of(bundle, spans)
     return Aligned(str(path), text, score, len(samples) / bundle.frontend.rate, units, tuple(found))
 
@@ -94,16 +94,16 @@ def _pronounced(bundle: Bundle, text: str) -> list[tuple[str, int]] | None:
 
 
 def _spans(
-    bundle: Bundle, path: Path | str, posteriors: torch.Tensor, labels: torch.Tensor
+    bundle: Bundle, path: Path | str, log_probs: torch.Tensor, labels: torch.Tensor
 ) -> tuple[tuple[LabelSpan, ...], float]:
-    frames, count = torch.tensor([len(posteriors)]), torch.tensor([labels.shape[1]])
+    frames, count = torch.tensor([len(log_probs)]), torch.tensor([labels.shape[1]])
     needed = int(ctc_needs(labels, count))
-    if needed > len(posteriors):
+    if needed > len(log_probs):
         raise AlignError(
             f"{path}: the text needs {needed} frames ({labels.shape[1]} labels, and a blank between equal ones), "
-            f"the audio has {len(posteriors)}; is it the text of another file?"
+            f"the audio has {len(log_probs)}; is it the text of another file?"
         )
-    [alignment] = ctc_align(posteriors[None], frames, labels, count, blank=bundle.tokenizer.blank)
+    [alignment] = ctc_align(log_probs[None], frames, labels, count, blank=bundle.tokenizer.blank)
     if alignment is None:
         raise AlignError(f"{path}: the model gives the text a probability of 0; is it the text of another file?")
     return alignment.spans, alignment.score

@@ -31,14 +31,14 @@ class OutOfMemory(UserError):
     """Memory ran out; the message says what would take less."""
 
 
-def ran_out(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, in the words of Python, torch, oneDNN or CUDA."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _PHRASES)
 
 
-def in_pieces(
+def split_on_failure(
     rows: Sequence[int],
     work: Callable[[list[int]], T],
     *,
@@ -79,7 +79,7 @@ def _attempt(work: Callable[[list[int]], T], piece: list[int]) -> T | Problem:
     except UserError as error:
         return Problem(error.with_traceback(None))
     except (RuntimeError, MemoryError) as error:
-        if not ran_out(error):
+        if not is_out_of_memory(error):
             raise
         return Problem(OutOfMemory("memory ran out; take a smaller decode.beam, shorter audio, or more memory"))
 
@@ -96,7 +96,7 @@ class Cost(NamedTuple):
 
 
 @dataclasses.dataclass
-class Room:
+class Batching:
     """Sizes batches by memory: by an estimate at first, then by what the largest batch so far really took."""
 
     device: torch.device
@@ -105,7 +105,7 @@ class Room:
     factor: float = 1.0  # measured over estimated
 
     @classmethod
-    def of(cls, device: torch.device, cost: Cost) -> "Room":
+    def of(cls, device: torch.device, cost: Cost) -> "Batching":
         """The room of a device."""
         return cls(device, cost, MOST_GPU_S if device.type == "cuda" else MOST_CPU_S)
 
@@ -126,7 +126,7 @@ class Room:
         """What a batch took at most, beyond what was held before."""
         self.factor = took / self.cost.of(rows, seconds)
 
-    def too_much(self, seconds: float) -> None:
+    def note_out_of_memory(self, seconds: float) -> None:
         """Memory ran out with a batch of this size."""
         self.most_s = min(self.most_s, seconds / 2)
 

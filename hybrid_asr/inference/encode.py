@@ -40,14 +40,14 @@ def encode(bundle: Bundle, samples: Sequence[np.ndarray], device: torch.device) 
     return bundle.model.encode(bundle.frontend(audio.to(device), lengths.to(device)))
 
 
-class Heard(NamedTuple):
+class EncodedBatch(NamedTuple):
     """The waveforms of a batch that give an encoder frame at all: their places, and what the model made of them."""
 
     places: list[int]
     encoded: Encoded | None  # None where there are none
-    posteriors: Tensor | None  # (B, T', V), log; None of a model without a CTC head, too
+    log_probs: Tensor | None  # (B, T', V), log; None of a model without a CTC head, too
 
-    def pick(self, rows: Sequence[int]) -> "Heard":
+    def pick(self, rows: Sequence[int]) -> "EncodedBatch":
         """These rows as a batch of their own, with no more padding than it needs."""
         assert self.encoded is not None
         if len(rows) == len(self.places):
@@ -55,18 +55,18 @@ class Heard(NamedTuple):
         chosen = torch.tensor(rows, device=self.encoded.frames.device)
         frames = self.encoded.frames[chosen]
         time = int(frames.max())
-        posteriors = None if self.posteriors is None else self.posteriors[chosen, :time]
+        log_probs = None if self.log_probs is None else self.log_probs[chosen, :time]
         encoded = Encoded(self.encoded.states[chosen, :time], frames)
-        return Heard([self.places[row] for row in rows], encoded, posteriors)
+        return EncodedBatch([self.places[row] for row in rows], encoded, log_probs)
 
 
 @torch.inference_mode()
-def hear(bundle: Bundle, samples: Sequence[np.ndarray], device: torch.device) -> Heard:
+def encode_batch(bundle: Bundle, samples: Sequence[np.ndarray], device: torch.device) -> EncodedBatch:
     """Encode the waveforms that are long enough for one encoder frame; the CTC head runs once for all decoders."""
     lengths = [bundle.model.output_length(bundle.frontend.frames(len(one))) for one in samples]
     places = [place for place, length in enumerate(lengths) if length > 0]
     if not places:
-        return Heard([], None, None)
+        return EncodedBatch([], None, None)
     encoded = encode(bundle, [samples[place] for place in places], device)
     if (found := encoded.frames.tolist()) != (said := [lengths[place] for place in places]):
         row = next(row for row, pair in enumerate(zip(found, said, strict=True)) if len(set(pair)) > 1)
@@ -74,7 +74,7 @@ def hear(bundle: Bundle, samples: Sequence[np.ndarray], device: torch.device) ->
             f"the encoder makes {found[row]} frames of {len(samples[places[row]]) / bundle.frontend.rate:.2f} s, and "
             f"its output_length says {said[row]}; correct output_length: batches and the bounds of a search rest on it"
         )
-    return Heard(places, encoded, None if bundle.model.ctc is None else bundle.model.ctc(encoded))
+    return EncodedBatch(places, encoded, None if bundle.model.ctc is None else bundle.model.ctc(encoded))
 
 
 def read_ahead(

@@ -16,10 +16,10 @@ from hybrid_asr.data.sampler import evaluation_batches
 from hybrid_asr.decoding.decoder import Decoder
 from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest, UtteranceError
 from hybrid_asr.decoding.settings import LONGEST_S
-from hybrid_asr.inference.batching import Room, in_pieces
-from hybrid_asr.inference.encode import Heard, hear, read_ahead
+from hybrid_asr.inference.batching import Batching, split_on_failure
+from hybrid_asr.inference.encode import EncodedBatch, encode_batch, read_ahead
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 from hybrid_asr.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -89,9 +89,9 @@ class Job:
 
 
 @torch.inference_mode()
-def decode_nbest(decoder: Decoder, heard: Heard) -> list[Nbest]:
+def decode_nbest(decoder: Decoder, encoded_batch: EncodedBatch) -> list[Nbest]:
     """The n-best of every utterance that was heard."""
-    return [] if heard.encoded is None else decoder.decode(heard.encoded, heard.posteriors)
+    return [] if encoded_batch.encoded is None else decoder.decode(encoded_batch.encoded, encoded_batch.log_probs)
 
 
 def evaluate_all(
@@ -101,7 +101,7 @@ def evaluate_all(
     *,
     device: torch.device,
     batches: Iterable[list[int]] | None = None,
-    room: Room | None = None,
+    room: Batching | None = None,
     bad: Callable[[Failed], None] = lambda failed: None,
 ) -> dict[str, Evaluation]:
     """Decode a set by all jobs in one pass; the next batch is read while one is decoded.
@@ -153,7 +153,7 @@ class _Pass:
         jobs: Mapping[str, Job],
         manifest: Manifest,
         device: torch.device,
-        room: Room | None,
+        room: Batching | None,
         bad: Callable[[Failed], None],
     ):
         self.bundle, self.manifest, self.device, self.room, self.bad = bundle, manifest, device, room, bad
@@ -191,15 +191,15 @@ class _Pass:
         self.largest_s = max(self.largest_s, seconds)
         before, peaks = held(self.device), []
 
-        def encode(rows: list[int]) -> Heard:
-            heard, took, peak = self._timed(
-                lambda: hear(self.bundle, [samples[row] for row in rows], self.device), measuring
+        def encode(rows: list[int]) -> EncodedBatch:
+            encoded_batch, took, peak = self._timed(
+                lambda: encode_batch(self.bundle, [samples[row] for row in rows], self.device), measuring
             )
             self.encode_s += took
             peaks.append(peak)
-            return heard
+            return encoded_batch
 
-        for rows, heard in in_pieces(
+        for rows, encoded_batch in split_on_failure(
             range(len(indices)),
             encode,
             failed=lambda row, error: self.unreadable(indices[row], error),
@@ -207,15 +207,15 @@ class _Pass:
         ):
             places = [indices[row] for row in rows]
             for group in self.groups:
-                peaks.append(self._decode(group, places, heard))
+                peaks.append(self._decode(group, places, encoded_batch))
         known = [peak for peak in peaks if peak is not None]
         if self.room is not None and measuring and known and before is not None:
             self.room.learn(len(indices), seconds, max(known) - before)
 
-    def _decode(self, group: Sequence[_Tally], places: Sequence[int], heard: Heard) -> int | None:
+    def _decode(self, group: Sequence[_Tally], places: Sequence[int], encoded_batch: EncodedBatch) -> int | None:
         """Give the jobs of one decoder what was heard of the utterances at `places`."""
         lengths, job = self.manifest.durations[list(places)], group[0].job
-        own = [row for row, place in enumerate(heard.places) if lengths[place] <= job.longest_s]
+        own = [row for row, place in enumerate(encoded_batch.places) if lengths[place] <= job.longest_s]
         longest = float(lengths.max())
         measuring = bool(own) and self._is_larger(len(own) * longest, group[0].largest_s)
         for tally in group:
@@ -223,7 +223,7 @@ class _Pass:
         peaks: list[int | None] = [None]
 
         def decode(rows: list[int]) -> list[Nbest]:
-            found, took, peak = self._timed(lambda: decode_nbest(job.decoder, heard.pick(rows)), measuring)
+            found, took, peak = self._timed(lambda: decode_nbest(job.decoder, encoded_batch.pick(rows)), measuring)
             peaks.append(peak)
             for tally in group:
                 tally.search_s += took
@@ -231,15 +231,17 @@ class _Pass:
 
         def failed(row: int, error: UserError) -> None:
             for tally in group:
-                self._failed(tally, places[heard.places[row]], reason_alone(error))
+                self._failed(tally, places[encoded_batch.places[row]], reason_alone(error))
 
-        for rows, nbests in in_pieces(own, decode, failed=failed, ran_out_with=lambda n: self._too_much(n, longest)):
+        for rows, nbests in split_on_failure(
+            own, decode, failed=failed, ran_out_with=lambda n: self._too_much(n, longest)
+        ):
             for tally in group:
                 found = [tally.job.finish(nbest) for nbest in nbests]
-                missed = self._missed(tally.job, heard, rows, found)
-                outcomes = zip((places[heard.places[row]] for row in rows), found, missed, strict=True)
+                missed = self._missed(tally.job, encoded_batch, rows, found)
+                outcomes = zip((places[encoded_batch.places[row]] for row in rows), found, missed, strict=True)
                 tally.items += [self._outcome(*outcome) for outcome in outcomes]
-        heard_of = set(heard.places)
+        heard_of = set(encoded_batch.places)
         unheard = [place for row, place in enumerate(places) if row not in heard_of]
         for tally in group:
             tally.items += [self._outcome(place, [NOTHING], None) for place in unheard]
@@ -250,15 +252,17 @@ class _Pass:
         """Whether it is worth while to measure what a batch takes: one much like another tells nothing new."""
         return self.room is not None and seconds > 1.2 * largest_s
 
-    def _missed(self, job: Job, heard: Heard, rows: list[int], nbests: Sequence[Nbest]) -> list[bool | None]:
+    def _missed(
+        self, job: Job, encoded_batch: EncodedBatch, rows: list[int], nbests: Sequence[Nbest]
+    ) -> list[bool | None]:
         """Whether twice the beam finds a better hypothesis; where that fails, nobody knows."""
         found: dict[int, bool | None] = dict.fromkeys(rows)
         best = {row: nbest[0] for row, nbest in zip(rows, nbests, strict=True)}
         if job.wider is None:
             return list(found.values())
         wider = job.wider
-        for piece, wide in in_pieces(
-            rows, lambda piece: decode_nbest(wider, heard.pick(piece)), failed=lambda *_: None
+        for piece, wide in split_on_failure(
+            rows, lambda piece: decode_nbest(wider, encoded_batch.pick(piece)), failed=lambda *_: None
         ):
             for row, nbest in zip(piece, wide, strict=True):
                 gain = job.rank(nbest[0]) - job.rank(best[row])
@@ -274,7 +278,7 @@ class _Pass:
         return Decoded(
             place=place,
             id=utterance.id,
-            reference=normalise(utterance.text, self.bundle.text.rules),
+            reference=normalize(utterance.text, self.bundle.text.rules),
             speaker=utterance.speaker,
             text=several[0].text if several else text_of(best, tokenizer),
             score=best.score,
@@ -287,7 +291,7 @@ class _Pass:
 
     def _too_much(self, rows: int, each_s: float) -> None:
         if self.room is not None:
-            self.room.too_much(rows * each_s)
+            self.room.note_out_of_memory(rows * each_s)
 
     def _timed(self, work: Callable[[], T], measuring: bool) -> tuple[T, float, int | None]:
         """Do some work; also its seconds and, where asked for, the most bytes that were held."""
@@ -333,10 +337,10 @@ def gather(mine: Evaluation) -> Evaluation:
     return mine._replace(items=items, decode_s=max(share.decode_s for share in shares if share is not None))
 
 
-def decode_heard(decoder: Decoder, heard: Heard, count: int) -> list[Hypothesis]:
+def decode_best(decoder: Decoder, encoded_batch: EncodedBatch, count: int) -> list[Hypothesis]:
     """The best hypothesis of each of `count` waveforms; one too short to be heard has an empty one, marked as cut."""
     best = [NOTHING] * count
-    for place, nbest in zip(heard.places, decode_nbest(decoder, heard), strict=True):
+    for place, nbest in zip(encoded_batch.places, decode_nbest(decoder, encoded_batch), strict=True):
         best[place] = nbest[0]
     return best
 

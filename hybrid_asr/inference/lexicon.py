@@ -14,12 +14,12 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.text.labels import named
 from hybrid_asr.text.lexicon import Lexicon, read_lexicon, read_words
 from hybrid_asr.text.ngram import NO_WORD, Ngram, read_arpa
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 from hybrid_asr.text.phonemes import PhonemeTokenizer
 from hybrid_asr.text.tokenizer import Tokenizer
 
 TRAIN = "train"
-_TRIED = 100  # words of which the label between words is learnt
+_TRIED = 100  # words of which the label between words is learned
 
 Spelled = dict[str, list[tuple[int, ...]]]
 
@@ -97,7 +97,7 @@ def _training_words(bundle: Bundle) -> list[str]:
             "decode.lexicon=FILE"
         )
     manifest = Manifest.read(path, audio="unchecked")
-    return sorted({word for one in manifest for word in normalise(one.text, bundle.text.rules).split()})
+    return sorted({word for one in manifest for word in normalize(one.text, bundle.text.rules).split()})
 
 
 def _pronounced(tokenizer: PhonemeTokenizer, lexicon: Lexicon) -> Spelled:

@@ -49,14 +49,14 @@ def states_in_pieces(
 ) -> Float[Tensor, "frames dim"]:
     """Encoder outputs of one waveform at the front end's rate, as if it had been heard at once.
 
-    What is normalised by utterance is normalised by piece. Audio that fits into one piece with its contexts is not cut.
+    What is normalized by utterance is normalized by piece. Audio that fits into one piece with its contexts is not cut.
     Raises DecodeError for audio too short to give a frame.
     """
     return torch.cat(list(_encoded(bundle, samples, device, piece_s, context_s)))
 
 
 @torch.inference_mode()
-def posteriors_in_pieces(
+def log_probs_in_pieces(
     bundle: Bundle, samples: Waveform, device: torch.device, *, piece_s: float = PIECE_S, context_s: float = CONTEXT_S
 ) -> Float[Tensor, "frames units"]:
     """CTC log posteriors of `states_in_pieces`, on the CPU. Raises DecodeError for a model without a CTC head, too."""

@@ -44,8 +44,8 @@ def _as_spelled(bundle: Bundle, spans: Sequence[LabelSpan], spelled: Sequence[tu
     for text, count in spelled:
         mine = spans[begin : begin + count]
         begin += count
-        heard = [span for span in mine if bundle.tokenizer.pieces([span.label])[0].strip()]
-        words.append(_word(bundle, text, heard or mine))
+        encoded_batch = [span for span in mine if bundle.tokenizer.pieces([span.label])[0].strip()]
+        words.append(_word(bundle, text, encoded_batch or mine))
     return words
 
 

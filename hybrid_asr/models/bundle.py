@@ -30,7 +30,7 @@ class BundleError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """A trained recogniser. `config` is the run's whole configuration as plain containers.
+    """A trained recognizer. `config` is the run's whole configuration as plain containers.
 
     `labels_per_frame` is the training set's largest number of labels per encoder frame: it bounds decoding without CTC.
     """

@@ -24,7 +24,7 @@ class ConformerConfig:
     """Sizes of a Conformer; `channels` are those of the convolutional front end, `kernel` is in frames of 40 ms.
 
     `positions`: `rotary` (fast) or `relative`, as in the original. `norm`, of the convolution module: `layer`, or
-    `batch` as in the original, with which an utterance depends on its neighbours in training. `input`: `conv`
+    `batch` as in the original, with which an utterance depends on its neighbors in training. `input`: `conv`
     subsamples by 4, `linear` keeps every frame. `final_norm: layer`, another norm behind the last layer's own, and
     `norm_eps: 1e-12` are ESPnet's.
     """
@@ -51,7 +51,7 @@ class ConformerConfig:
                 f"dim {self.dim} must be a multiple of 2 x heads = {2 * self.heads}: rotary positions turn pairs"
             )
         if self.kernel % 2 == 0:
-            raise ValueError(f"kernel {self.kernel} must be odd, so that a frame has as many neighbours on each side")
+            raise ValueError(f"kernel {self.kernel} must be odd, so that a frame has as many neighbors on each side")
 
 
 class ConformerLayer(nn.Module):

@@ -37,7 +37,7 @@ class Decoder(Protocol[State]):
 
 @runtime_checkable
 class AttendingDecoder(Decoder[Any], Protocol):
-    """A decoder that can also show in training where it looks, of each labelling: (rows, heads, L + 1, T')."""
+    """A decoder that can also show in training where it looks, of each labeling: (rows, heads, L + 1, T')."""
 
     def attended(self, encoded: Encoded, labels: Tensor) -> tuple[Tensor, Float[Tensor, "rows heads steps time"]]: ...
 

@@ -10,13 +10,13 @@ from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.patch_transformer import PatchTransformer, PatchTransformerConfig
 from hybrid_asr.models.plugin import EncoderPlugin, PluginConfig, build_plugin
 from hybrid_asr.models.plugin_checks import check_encoder
-from hybrid_asr.models.pyramidal_lstm import Listener, ListenerConfig
+from hybrid_asr.models.pyramidal_lstm import PyramidalLstm, PyramidalLstmConfig
 from hybrid_asr.models.transformer import Transformer, TransformerConfig
 
 __all__ = ["Encoded", "Encoder", "EncoderConfig", "build_encoder"]
 
 EncoderConfig = Annotated[
-    ConformerConfig | TransformerConfig | ListenerConfig | PatchTransformerConfig | PluginConfig,
+    ConformerConfig | TransformerConfig | PyramidalLstmConfig | PatchTransformerConfig | PluginConfig,
     Field(discriminator="kind"),
 ]
 
@@ -40,8 +40,8 @@ def build_encoder(cfg: EncoderConfig, features: int) -> Encoder:
             return Conformer(cfg, features)
         case TransformerConfig():
             return Transformer(cfg, features)
-        case ListenerConfig():
-            return Listener(cfg, features)
+        case PyramidalLstmConfig():
+            return PyramidalLstm(cfg, features)
         case PatchTransformerConfig():
             return PatchTransformer(cfg, features)
         case PluginConfig():

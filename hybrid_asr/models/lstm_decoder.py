@@ -101,7 +101,7 @@ class LstmDecoder(Scheduled):
     def forward(self, encoded: Encoded, labels: Int[Tensor, "rows labels"]) -> Float[Tensor, "rows labels+1 units"]:
         """Logits of every label and of the end, given the true labels before; padding, to the right, is not seen.
 
-        There may be K labellings of each utterance: row n belongs to utterance n // K. In training, scheduled sampling
+        There may be K labelings of each utterance: row n belongs to utterance n // K. In training, scheduled sampling
         replaces some of the labels before by the model's own, drawn from torch's default generator.
         """
         return self._logits(self._said(encoded, labels)).flatten(0, 1)

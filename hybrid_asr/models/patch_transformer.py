@@ -14,7 +14,7 @@ from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer import TransformerLayer, TransformerSizes
 from hybrid_asr.nn.dropout import Dropout
 from hybrid_asr.nn.linear import Linear
-from hybrid_asr.nn.patches import Patches, PatchNeighbours, PatchPositions
+from hybrid_asr.nn.patches import Patches, PatchNeighbors, PatchPositions
 from hybrid_asr.nn.positions import Rotation
 
 LONGEST_STRIDE_S = 0.08  # seconds between encoder frames beyond which CTC has too few of them for what is said
@@ -28,7 +28,7 @@ class PatchTransformerConfig(TransformerSizes):
     where stride and size are equal. `stride_frames` times the features' shift is at most 80 ms. Attention is over all
     patches of an utterance, so that its cost grows with the square of their number.
     `positions`, in time: `rotary` (learns sooner, see docs/lessons.md) or `sinusoidal`, added; in frequency they are
-    learnt and added. `neighbours`: time steps that a convolution over the grid of patches joins before
+    learned and added. `neighbours`: time steps that a convolution over the grid of patches joins before
     each layer, an odd number; 0 leaves it out, as in the original, and learns later.
     """
 
@@ -77,7 +77,7 @@ class PatchTransformer(nn.Module):
         self.positions = PatchPositions(self.bands, cfg.dim, time="none" if cfg.positions == "rotary" else "sinusoidal")
         self.rotation = Rotation(cfg.dim // cfg.heads) if cfg.positions == "rotary" else None
         kernels = [cfg.neighbours] * cfg.layers if cfg.neighbours else []
-        self.neighbours = nn.ModuleList(PatchNeighbours(cfg.dim, kernel) for kernel in kernels)
+        self.neighbours = nn.ModuleList(PatchNeighbors(cfg.dim, kernel) for kernel in kernels)
         self.dropout = Dropout(cfg.dropout)
         self.layers = nn.ModuleList(TransformerLayer(cfg) for _ in range(cfg.layers))
         self.norms = nn.ModuleList(nn.LayerNorm(cfg.dim, eps=cfg.norm_eps) for _ in range(2))
@@ -94,8 +94,8 @@ class PatchTransformer(nn.Module):
         x = self.dropout(x + self.positions(grid[1])).flatten(1, 2)  # (B, T' F', D)
         look = valid.repeat_interleave(grid[2], 1)[:, None, None]
         table = None if self.rotation is None else self.rotation.table(grid[1], x).repeat_interleave(grid[2], 1)
-        for layer, hear in zip_longest(self.layers, self.neighbours):
-            x = x if hear is None else hear(x.unflatten(1, grid[1:]), valid).flatten(1, 2)
+        for layer, encode_batch in zip_longest(self.layers, self.neighbours):
+            x = x if encode_batch is None else encode_batch(x.unflatten(1, grid[1:]), valid).flatten(1, 2)
             x = layer(x, look, rotation=self.rotation, table=table)
         joined = self.join(self.norms[0](x).view(*grid[:2], -1))  # (B, T', D)
         return Encoded(self.norms[1](joined), steps)

@@ -73,7 +73,7 @@ def build_plugin(plugin: type[P], cfg: PluginConfig, **sizes: int) -> tuple[Any,
         raise PluginError(f"{label}: {point.value} is {_kind(found)}; let the entry point name an {wanted}")
     if not is_config(found.config):
         raise PluginError(
-            f"{label}: its configuration, {found.config!r}, would let misspelt options pass; "
+            f"{label}: its configuration, {found.config!r}, would let misspelled options pass; "
             "decorate a class with hybrid_asr.config.schema.config"
         )
     options = parse(found.config, cfg.options, where=f"model.{part}.options")

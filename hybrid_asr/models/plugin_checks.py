@@ -16,7 +16,7 @@ from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.plugin import PluginError, blamed
 
 LONG = (400, 1601)  # lengths of features as of usual audio, for what comes out as output_length says
-MOST_FRAMES = 400  # of features: within them a first encoder frame must come, or nothing short can be recognised
+MOST_FRAMES = 400  # of features: within them a first encoder frame must come, or nothing short can be recognized
 TOLERANCE = 1e-3  # of the largest number: float32 rounds otherwise in a batch, a leak of padding is much larger
 _DECODER = ("start", "step", "reorder", "keep")
 
@@ -212,7 +212,7 @@ def _refuse_leak(alone: Tensor, beside: Tensor, what: str, wide: str, label: str
     if not _near(beside, alone):
         raise PluginError(
             f"{label}: what it makes of {what} changes by up to {(beside - alone).abs().max():.2g} where they are "
-            f"padded to {wide}, so that results depend on an utterance's neighbours; mask what stands behind the real "
+            f"padded to {wide}, so that results depend on an utterance's neighbors; mask what stands behind the real "
             "frames (hybrid_asr.common.masks.valid_mask)"
         )
 

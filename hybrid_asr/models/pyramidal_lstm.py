@@ -18,10 +18,10 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 @config
-class ListenerConfig:
+class PyramidalLstmConfig:
     """Sizes of a listener: `dim` is the width of its states, `cells` that of one direction of a layer.
 
-    Layer i joins `joins[i]` neighbouring frames before it: (1, 2, 2) leaves a quarter of those that enter. A group that
+    Layer i joins `joins[i]` neighboring frames before it: (1, 2, 2) leaves a quarter of those that enter. A group that
     the end of the utterance leaves incomplete is filled up with zeros. `input`: `conv` subsamples by 4 (`channels`),
     `joined` joins `join` feature frames.
     """
@@ -36,8 +36,8 @@ class ListenerConfig:
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
-class ListenerLayer(nn.Module):
-    """Joined neighbours, a bidirectional LSTM, a norm."""
+class PyramidalLstmLayer(nn.Module):
+    """Joined neighbors, a bidirectional LSTM, a norm."""
 
     def __init__(self, inputs: int, cells: int, join: int, dropout: float):
         super().__init__()
@@ -54,10 +54,10 @@ class ListenerLayer(nn.Module):
         return self.dropout(self.norm(self.lstm(x, frames))), frames
 
 
-class Listener(nn.Module):
+class PyramidalLstm(nn.Module):
     """Pyramidal bidirectional LSTM (Chan et al., 2016) behind convolutions (Zhang et al., 2017) or joined frames."""
 
-    def __init__(self, cfg: ListenerConfig, features: int):
+    def __init__(self, cfg: PyramidalLstmConfig, features: int):
         super().__init__()
         self.width = cfg.dim
         conv = cfg.input == "conv"
@@ -68,7 +68,7 @@ class Listener(nn.Module):
         self.dropout = Dropout(cfg.dropout)
         widths = [cfg.dim] + [2 * cfg.cells] * len(cfg.joins)
         self.layers = nn.ModuleList(
-            ListenerLayer(width, cfg.cells, join, cfg.dropout)
+            PyramidalLstmLayer(width, cfg.cells, join, cfg.dropout)
             for width, join in zip(widths[:-1], cfg.joins, strict=True)
         )
         self.project = Linear(widths[-1], cfg.dim)

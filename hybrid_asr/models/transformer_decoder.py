@@ -63,7 +63,7 @@ class TransformerDecoderLayer(nn.Module):
     def forward(self, x: Tensor, states: Tensor, look: Tensor) -> Tensor:
         """All steps at once, as in training."""
         x = x + self.dropout(self.self_attention(self.norms[0](x), None, causal=True))
-        asked = self.norms[1](x).view(len(states), -1, x.shape[2])  # all labellings of an utterance in one row
+        asked = self.norms[1](x).view(len(states), -1, x.shape[2])  # all labelings of an utterance in one row
         x = x + self.dropout(self.cross_attention(asked, self.cross_attention.memory(states), look).view_as(x))
         return x + self.dropout(self.feed_forward(self.norms[2](x)))
 
@@ -101,7 +101,7 @@ class TransformerDecoder(nn.Module):
     def forward(self, encoded: Encoded, labels: Int[Tensor, "rows labels"]) -> Float[Tensor, "rows labels+1 units"]:
         """Logits of every label and of the end, given the true labels before; padding, to the right, is not seen.
 
-        There may be K labellings of each utterance: row n belongs to utterance n // K.
+        There may be K labelings of each utterance: row n belongs to utterance n // K.
         """
         inputs = nn.functional.pad(labels, (1, 0), value=self.sos)  # (B, L + 1)
         x = self.dropout(self._embed(inputs, 0, inputs.shape[1]))

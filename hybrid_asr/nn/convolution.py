@@ -14,7 +14,7 @@ from hybrid_asr.nn.linear import Linear
 class ConvolutionModule(nn.Module):
     """Pointwise, gate, depthwise over time, norm, pointwise (Gulati et al., 2020).
 
-    The norm is a LayerNorm by default: batch statistics would make an utterance depend on its neighbours in training.
+    The norm is a LayerNorm by default: batch statistics would make an utterance depend on its neighbors in training.
     Padded frames are zeroed right before the depthwise convolution; earlier would not do, since the pointwise bias
     fills them again.
     """
@@ -32,7 +32,7 @@ class ConvolutionModule(nn.Module):
     def forward(
         self, values: Float[Tensor, "batch time dim"], valid: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time dim"]:
-        """Mix neighbouring real frames; `valid` marks them."""
+        """Mix neighboring real frames; `valid` marks them."""
         gated = F.glu(self.gate(values), dim=-1) * valid[..., None]
         mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
         normed = self.norm(mixed, valid) if isinstance(self.norm, FrameBatchNorm) else self.norm(mixed)
@@ -40,12 +40,12 @@ class ConvolutionModule(nn.Module):
 
 
 class FrameBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation (Ioffe and Szegedy, 2015) by the statistics of a device's real frames."""
+    """Batch normalization (Ioffe and Szegedy, 2015) by the statistics of a device's real frames."""
 
     def forward(  # type: ignore[override]
         self, values: Float[Tensor, "batch time dim"], valid: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time dim"]:
-        """Normalise; in training the running statistics, which evaluation uses, move towards those of this batch."""
+        """Normalize; in training the running statistics, which evaluation uses, move towards those of this batch."""
         mean, variance = self.running_mean, self.running_var
         assert mean is not None and variance is not None and self.momentum is not None
         if self.training:

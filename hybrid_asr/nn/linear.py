@@ -39,7 +39,7 @@ class Linear(nn.Linear):
     def packed(self) -> Tensor:
         """The weights in oneDNN's layout, made anew where they have changed.
 
-        A fused optimiser does not count its changes in `_version`, but it works in training mode, which forgets them:
+        A fused optimizer does not count its changes in `_version`, but it works in training mode, which forgets them:
         with the call of `train`, or with the next forward where `training` was set by hand, as Lightning does. A change
         through `.data` or under inference mode while the layer evaluates is not seen.
         """

@@ -63,7 +63,7 @@ class PatchPositions(nn.Module):
         return sinusoids(steps, self.bands.shape[1], self.bands)[:, None] + self.bands
 
 
-class PatchNeighbours(nn.Module):
+class PatchNeighbors(nn.Module):
     """Add to each patch a depth-wise convolution over those around it, in time and in frequency (Chu et al., 2021).
 
     Attention alone must learn from its data what lies beside what; with little data that takes long, see
@@ -79,5 +79,5 @@ class PatchNeighbours(nn.Module):
     def forward(
         self, patches: Float[Tensor, "batch steps patches dim"], valid: Bool[Tensor, "batch steps"]
     ) -> Float[Tensor, "batch steps patches dim"]:
-        heard = patches.relu() * valid[..., None, None]
-        return patches + self.mix(heard.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        encoded_batch = patches.relu() * valid[..., None, None]
+        return patches + self.mix(encoded_batch.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)

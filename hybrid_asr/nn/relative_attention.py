@@ -41,7 +41,7 @@ class BiasedDotProduct(ScaledDotProduct):
 
 
 class RelativeSelfAttention(nn.Module):
-    """Attention whose scores add content and distance, each with a learnt bias (Transformer-XL; Dai et al., 2019).
+    """Attention whose scores add content and distance, each with a learned bias (Transformer-XL; Dai et al., 2019).
 
     score(i, k) = ((q_i + u) · k_k + (q_i + v) · W p_{i-k}) / sqrt(D/H)
     """

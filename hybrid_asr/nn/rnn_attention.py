@@ -42,7 +42,7 @@ class LocationConfig:
 
     def __post_init__(self):
         if self.kernel % 2 == 0:
-            raise ValueError(f"kernel {self.kernel} must be odd, so that a frame has as many neighbours on each side")
+            raise ValueError(f"kernel {self.kernel} must be odd, so that a frame has as many neighbors on each side")
 
 
 @config

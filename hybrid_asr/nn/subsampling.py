@@ -53,14 +53,14 @@ class ConvSubsampling(nn.Module):
 
 
 def joined_length(frames: Length, join: int) -> Length:
-    """Groups of `join` neighbours, the last of which the end may leave incomplete."""
+    """Groups of `join` neighbors, the last of which the end may leave incomplete."""
     return -(-frames // join)
 
 
 def join_frames(
     values: Float[Tensor, "batch time dim"], frames: Int[Tensor, " batch"], join: int
 ) -> tuple[Float[Tensor, "batch shorter joined"], Int[Tensor, " batch"]]:
-    """Put `join` neighbours side by side (Chan et al., 2016); what an utterance lacks of its last group is zeros.
+    """Put `join` neighbors side by side (Chan et al., 2016); what an utterance lacks of its last group is zeros.
 
     There is one group at least, so that what follows has something to compute.
     """
@@ -72,7 +72,7 @@ def join_frames(
 
 
 class JoinedInput(nn.Module):
-    """Neighbouring feature frames side by side, and a linear layer."""
+    """Neighboring feature frames side by side, and a linear layer."""
 
     def __init__(self, features: int, join: int, dim: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Line charts as SVG: labelled axes, and thousands of rows thinned so that no peak is lost."""
+"""Line charts as SVG: labeled axes, and thousands of rows thinned so that no peak is lost."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 380, 236
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 12, 40
-LINES = 5  # that differ in colour and in their dashes; style.css has c0, c1, …
+LINES = 5  # that differ in color and in their dashes; style.css has c0, c1, …
 BINS = 240  # more columns than these a chart of this width cannot show
 
 
@@ -52,7 +52,7 @@ class Line(NamedTuple):
     """A drawn series: SVG path data of the medians and, where rows were put together, of the band around them."""
 
     name: str
-    colour: int
+    color: int
     path: str
     band: str
     last: float
@@ -144,12 +144,12 @@ def _prepared(series: Series, usable: np.ndarray) -> Thinned:
     return Thinned(x, y, series.low[usable], series.high[usable], len(x), float(y[-1]))
 
 
-def _line(series: Series, one: Thinned, x_axis: Axis, y_axis: Axis, colour: int) -> Line:
+def _line(series: Series, one: Thinned, x_axis: Axis, y_axis: Axis, color: int) -> Line:
     x, middle, low, high = x_axis.place(one.x), *(y_axis.place(y) for y in (one.middle, one.low, one.high))
     wide = bool((one.low != one.high).any())
     band = _path(np.concatenate([x, x[::-1]]), np.concatenate([low, high[::-1]])) + "Z" if wide else ""
     points = list(zip(x.tolist(), middle.tolist(), strict=True)) if series.dots or len(x) <= 3 else []
-    return Line(series.name, colour, _path(x, middle), band, one.last, points)
+    return Line(series.name, color, _path(x, middle), band, one.last, points)
 
 
 def _path(x: np.ndarray, y: np.ndarray) -> str:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_asr.attention.confidence import CtcDoubt, ctc_doubts
-from hybrid_asr.attention.confidence_errors import Judged, judge, spread
+from hybrid_asr.attention.confidence import CtcConfidence, ctc_confidence
+from hybrid_asr.attention.confidence_errors import LabeledWords, label_words, spread
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
@@ -102,7 +102,9 @@ def find_threshold(
         return _usual(chosen.metric, str(error))
     ids = _spread(manifest, rows)
     mine = [row for row in rows if row.id in ids]
-    numbers, wrong, _ = _words([*judge(bundle, manifest, mine, ctc_doubts, unit=UNITS[chosen.metric], bad=_pass)])
+    numbers, wrong, _ = _words(
+        [*label_words(bundle, manifest, mine, ctc_confidence, unit=UNITS[chosen.metric], bad=_pass)]
+    )
     counted = f"{wrong.sum()} of {len(wrong)} {NAMES[chosen.metric]} are wrong"
     if wrong.sum() < ENOUGH:
         return _usual(chosen.metric, f"on {label} only {counted}, too few to choose by")
@@ -135,7 +137,7 @@ def find_doubtful(
     wanted = {one.id for one in manifest if one.id in {*sample, *shown} and one.duration_s <= LONGEST_S}
     mine = [row for row in rows if row.id in wanted]
     unreadable = partial(_tell, unread)
-    seen = [*judge(bundle, manifest, mine, ctc_doubts, unit=UNITS[metric], bad=unreadable)]
+    seen = [*label_words(bundle, manifest, mine, ctc_confidence, unit=UNITS[metric], bad=unreadable)]
     if not seen:
         raise UserError(unread[0] if unread else f"No utterance of at most {LONGEST_S:g} s has a text to look at.")
     judged = [one for one in seen if one.id in sample]
@@ -144,14 +146,14 @@ def find_doubtful(
     examples = sorted(pair for one in seen for pair in _examples(one, threshold, metric))
     return Doubtful(
         threshold=threshold,
-        marks={one.id: _marks(one, threshold) for one in seen if one.doubts is not None},
+        marks={one.id: _marks(one, threshold) for one in seen if one.error_signs is not None},
         examples=[example for *_, example in examples[:LISTED]],
-        utterances=sum(one.doubts is not None for one in judged),
+        utterances=sum(one.error_signs is not None for one in judged),
         words=len(numbers),
         marked=int(marked.sum()),
         wrong=int(wrong.sum()),
         caught=int((marked & wrong).sum()),
-        unaligned=sum(one.doubts is None for one in seen),
+        unaligned=sum(one.error_signs is None for one in seen),
         unread=unread,
         area=area_under_curve(numbers, wrong, utterances=names) if wrong.any() and not wrong.all() else None,
     )
@@ -161,13 +163,13 @@ def _tell(told: list[str], _: int, error: UserError) -> None:
     told.append(str(error))
 
 
-def _words(seen: Sequence[Judged[CtcDoubt]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _words(seen: Sequence[LabeledWords[CtcConfidence]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """The doubt of each unit, whether it is wrong, and its utterance."""
     known = [
         (doubt.ctc, bad, one.id)
         for one in seen
-        if one.doubts is not None
-        for doubt, bad in zip(one.doubts, one.wrong, strict=True)
+        if one.error_signs is not None
+        for doubt, bad in zip(one.error_signs, one.wrong, strict=True)
     ]
     return (
         np.array([ctc for ctc, *_ in known]),
@@ -176,23 +178,25 @@ def _words(seen: Sequence[Judged[CtcDoubt]]) -> tuple[np.ndarray, np.ndarray, li
     )
 
 
-def _mark(doubt: CtcDoubt, threshold: Threshold) -> Mark:
+def _mark(doubt: CtcConfidence, threshold: Threshold) -> Mark:
     if doubt.ctc <= threshold.nats:
         return None
     return "CTC support under 1 %" if doubt.support < 0.01 else f"CTC support {100 * doubt.support:.0f} %"
 
 
-def _marks(one: Judged[CtcDoubt], threshold: Threshold) -> list[tuple[Step, Mark]]:
-    doubts = iter(one.doubts or [])
-    return [(step, _mark(next(doubts), threshold) if step.hypothesis else None) for step in one.steps]
+def _marks(one: LabeledWords[CtcConfidence], threshold: Threshold) -> list[tuple[Step, Mark]]:
+    error_signs = iter(one.error_signs or [])
+    return [(step, _mark(next(error_signs), threshold) if step.hypothesis else None) for step in one.steps]
 
 
-def _examples(one: Judged[CtcDoubt], threshold: Threshold, metric: Metric) -> list[tuple[float, str, int, Example]]:
+def _examples(
+    one: LabeledWords[CtcConfidence], threshold: Threshold, metric: Metric
+) -> list[tuple[float, str, int, Example]]:
     """The doubtful units of an utterance, behind what they are sorted by: the most doubtful first."""
     most, space = AROUND[metric], " " if metric == "wer" else ""
     said = [step for step in one.steps if step.hypothesis]
     texts, found = [step.hypothesis for step in said], []
-    for place, (step, doubt) in enumerate(zip(said, one.doubts or [], strict=False)):
+    for place, (step, doubt) in enumerate(zip(said, one.error_signs or [], strict=False)):
         mark = _mark(doubt, threshold)
         if mark is not None:
             before, behind = texts[max(0, place - most) : place], texts[place + 1 : place + 1 + most]

@@ -20,7 +20,7 @@ from hybrid_asr.common.files import atomic_path
 from hybrid_asr.pages.figure_style import LABEL_PT, LEAST_PT, caption, letters, outline, seen, shades, style
 
 DPI = 100
-COLOURS_KEPT = 256  # of the anti-aliased thousands: the file is half as large, and no eye sees it
+COLORS_KEPT = 256  # of the anti-aliased thousands: the file is half as large, and no eye sees it
 WIDTH_IN, LEAST_IN, MOST_IN, ROW_IN = 2.1, 1.8, 3.6, 0.11  # of a panel; its height is that of its rows
 ABOVE_IN, LINE_IN, BELOW_IN, RIGHT_IN = 0.38, 0.16, 0.42, 0.2
 TITLE_LETTERS = 12  # in an inch
@@ -52,7 +52,7 @@ def draw_epoch(found: Diagnosis, epoch: int, path: Path) -> UInt8[np.ndarray, "h
     about = PngImagePlugin.PngInfo()
     about.add_itxt("Title", title)
     with atomic_path(path, folder="expect") as temporary:
-        Image.fromarray(pixels).quantize(COLOURS_KEPT).save(temporary, format="png", pnginfo=about)
+        Image.fromarray(pixels).quantize(COLORS_KEPT).save(temporary, format="png", pnginfo=about)
     return pixels
 
 
@@ -77,11 +77,11 @@ def _render(found: Diagnosis, title: str) -> UInt8[np.ndarray, "height width 3"]
     size = width, ABOVE_IN + LINE_IN * len(lines) + height + BELOW_IN
     figure = Figure(figsize=size, dpi=DPI)
     figure.text(0.08 / size[0], 1 - 0.08 / size[1], "\n".join(lines), ha="left", va="top", fontsize=9)
-    left, colours = 0.0, shades()
+    left, colors = 0.0, shades()
     for panel in panels:
         left += panel.margin
         place = (left / size[0], BELOW_IN / size[1], WIDTH_IN / size[0], height / size[1])
-        _paint(figure.add_axes(place), panel, height, colours)
+        _paint(figure.add_axes(place), panel, height, colors)
         left += WIDTH_IN + RIGHT_IN
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -109,12 +109,10 @@ def row_names(labels: Sequence[str], room: float) -> dict[int, str]:
     return {row: word.strip() for row, word in names.items()}
 
 
-def _paint(axes: Any, panel: _Panel, height: float, colours: dict[str, Any]) -> None:
+def _paint(axes: Any, panel: _Panel, height: float, colors: dict[str, Any]) -> None:
     one, (rows, frames) = panel.one, panel.weights.shape
     room = 72 * height / rows  # points of a row
-    axes.imshow(
-        panel.weights, aspect="auto", interpolation="none", extent=(0, frames * one.frame_s, rows, 0), **colours
-    )
+    axes.imshow(panel.weights, aspect="auto", interpolation="none", extent=(0, frames * one.frame_s, rows, 0), **colors)
     outline(axes, one.spans, one.frame_s, width=min(0.8, 0.12 * room))
     axes.set_xlim(0, one.seconds)
     letters(axes.yaxis, [row + 0.5 for row in panel.names], list(panel.names.values()), room)

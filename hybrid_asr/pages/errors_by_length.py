@@ -15,7 +15,7 @@ LEAST = 10  # utterances in a group
 def rates_by_length(named: Mapping[str, Sequence[UtteranceScore]], metric: Metric) -> Drawing | None:
     """The rate of each decoding, by its name, over the number of words said, with 95 % intervals over utterances.
 
-    Neighbouring lengths are put together until a group has a tenth of the utterances, and at least ten; a point lies at
+    Neighboring lengths are put together until a group has a tenth of the utterances, and at least ten; a point lies at
     the mean length of its group. Characters are counted where they are the metric. None without two groups.
     """
     series = [_series(name, rows, metric) for name, rows in named.items()]
@@ -44,7 +44,7 @@ def _series(name: str, rows: Sequence[UtteranceScore], metric: Metric) -> Series
 
 
 def group_lengths(lengths: np.ndarray) -> list[np.ndarray]:
-    """The places of utterances of neighbouring lengths, the shortest first; empty references are left out.
+    """The places of utterances of neighboring lengths, the shortest first; empty references are left out.
 
     Utterances of one length are never parted; what is left at the end belongs to the last group.
     """

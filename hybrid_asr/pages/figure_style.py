@@ -1,4 +1,4 @@
-"""What all pictures of attention share: colours, fonts, letters on an axis, outlines of the CTC alignment.
+"""What all pictures of attention share: colors, fonts, letters on an axis, outlines of the CTC alignment.
 
 matplotlib is imported where something is drawn, since that takes half a second.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from hybrid_asr.decoding.ctc_align import LabelSpan
 
-COLOURS = ("#ffffff", "#c6dbef", "#4286c6", "#08306b")
+COLORS = ("#ffffff", "#c6dbef", "#4286c6", "#08306b")
 MARK = "#d95f02"  # outlines of the CTC alignment, and the frame of the chosen head
 FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans Thai", "Noto Sans Devanagari", "Noto Sans Arabic")
 LABEL_PT, LEAST_PT = 9.0, 5.0  # the size of a label's text
@@ -30,10 +30,10 @@ def style() -> dict[Any, Any]:
 
 
 def shades() -> dict[str, Any]:
-    """How imshow turns weights into colours, by their square roots: the same in all pictures, so that even is pale."""
+    """How imshow turns weights into colors, by their square roots: the same in all pictures, so that even is pale."""
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
-    return {"cmap": LinearSegmentedColormap.from_list("ours", COLOURS), "norm": PowerNorm(0.5, 0.0, 1.0)}
+    return {"cmap": LinearSegmentedColormap.from_list("ours", COLORS), "norm": PowerNorm(0.5, 0.0, 1.0)}
 
 
 def caption(axes: Any, text: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from hybrid_asr.attention.utterance_view import END, START, Listened
+from hybrid_asr.attention.utterance_view import END, START, UtteranceView
 from hybrid_asr.attention.weights import Of, Weights, over_frequency, over_time
 from hybrid_asr.common.files import atomic_path
 from hybrid_asr.pages.figure_style import MARK, caption, letters, outline, seen, shades, style
@@ -63,12 +63,12 @@ def bands(weights: Weights, layer: int, *, frames: int) -> Float[Tensor, "heads 
 class _Sheet(NamedTuple):
     """What all parts of a picture need."""
 
-    one: Listened
+    one: UtteranceView
     of: Of
     chosen: Place
     heads: dict[Place, Tensor]
     bands: Tensor | None
-    colours: dict[str, Any]  # of `shades`
+    colors: dict[str, Any]  # of `shades`
     small: str  # what the small pictures are
     width: float  # inches
 
@@ -80,7 +80,7 @@ class _Part(NamedTuple):
     height: float
 
 
-def draw(one: Listened, weights: Weights, chosen: Place, path: Path, *, title: str, text: str) -> set[str]:
+def draw(one: UtteranceView, weights: Weights, chosen: Place, path: Path, *, title: str, text: str) -> set[str]:
     """Write the picture to `path`, a .png or .svg; `title` and `text` are lines above it. Raises OSError.
 
     Gives the characters that no font here has: boxes in a .png; a .svg leaves letters to the fonts of who looks at it.
@@ -100,14 +100,14 @@ def draw(one: Listened, weights: Weights, chosen: Place, path: Path, *, title: s
     return {chr(int(match[1])) for match in found if match and form == "png"}
 
 
-def _sheet(one: Listened, weights: Weights, chosen: Place) -> _Sheet:
+def _sheet(one: UtteranceView, weights: Weights, chosen: Place) -> _Sheet:
     heads, below = matrices(weights, frames=one.frames), bands(weights, chosen.layer, frames=one.frames)
     width = 9.0 if weights.of == "labels" else min(max(6.0 + 1.1 * one.seconds, 9.0), 22.0)
     small = "All heads" if len(weights.layers) == weights.there else f"Layer {chosen.layer + 1}, all heads"
     return _Sheet(one, weights.of, chosen, heads, below, shades(), small, width)
 
 
-def figure(one: Listened, weights: Weights, chosen: Place, *, title: str, text: str) -> Any:
+def figure(one: UtteranceView, weights: Weights, chosen: Place, *, title: str, text: str) -> Any:
     """All parts, one below the other, as a figure of matplotlib."""
     from matplotlib.figure import Figure
 
@@ -166,8 +166,8 @@ def _spectrogram(axes: Any, sheet: _Sheet) -> None:
     raw, one = sheet.one.raw, sheet.one
     low, high = np.percentile(raw, [1.0, 99.5])
     extent = (0, len(raw) * one.feature_s, 0, raw.shape[1])
-    greys = {"cmap": "Greys", "vmin": low, "vmax": high}
-    axes.imshow(raw.T, aspect="auto", origin="lower", interpolation="none", extent=extent, **greys)
+    grays = {"cmap": "Grays", "vmin": low, "vmax": high}
+    axes.imshow(raw.T, aspect="auto", origin="lower", interpolation="none", extent=extent, **grays)
     axes.set_ylabel("bin")
     caption(axes, "Log-mel spectrogram")
 
@@ -178,8 +178,8 @@ def _spikes(axes: Any, sheet: _Sheet) -> None:
     names, values = one.spikes
     edges = np.arange(values.shape[1] + 1) * one.frame_s
     for row, (name, curve) in enumerate(zip(names[:-2], values, strict=False)):
-        colour = f"C{row % 8}" if name.strip() else "0.7"
-        axes.fill_between(edges, np.append(curve, curve[-1:]), step="post", color=colour, alpha=0.6, linewidth=0)
+        color = f"C{row % 8}" if name.strip() else "0.7"
+        axes.fill_between(edges, np.append(curve, curve[-1:]), step="post", color=color, alpha=0.6, linewidth=0)
     axes.stairs(values[-2], edges, color="0.45", linestyle=":", linewidth=1.0)
     axes.stairs(values[-1], edges, color=MARK, linestyle="--", linewidth=0.9)
     axes.set_ylim(0, 1.02)
@@ -193,8 +193,8 @@ def _alignment(axes: Any, sheet: _Sheet) -> None:
     assert one.alignment is not None
     for place, (piece, span) in enumerate(zip(one.pieces, one.alignment.spans, strict=True)):
         left, width = span.start * one.frame_s, (span.end - span.start) * one.frame_s
-        colour = "#1c5fa8" if piece.strip() else "0.75"
-        axes.barh(0.85, width, 0.3, left=left, align="center", color=colour, edgecolor="white", linewidth=0.7)
+        color = "#1c5fa8" if piece.strip() else "0.75"
+        axes.barh(0.85, width, 0.3, left=left, align="center", color=color, edgecolor="white", linewidth=0.7)
         axes.text(left + width / 2, (0.5, 0.15)[place % 2], seen(piece), ha="center", va="center", clip_on=False)
     axes.set_ylim(-0.1, 1)
     axes.set_yticks([])
@@ -211,7 +211,7 @@ def _image(axes: Any, sheet: _Sheet, values: Tensor, *, of: Of | Literal["bands"
         aspect="auto",
         interpolation="none",
         extent=(0, end, bottom, 0),
-        **sheet.colours,
+        **sheet.colors,
     )
     if of in ("decoder", "encoder"):
         axes.set_xlim(0, sheet.one.seconds)

@@ -96,12 +96,12 @@ def pack(values: UInt8[np.ndarray, "..."]) -> str:
     return base64.b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 9)).decode()
 
 
-def quantise_root(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
+def quantize_root(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
     """Fractions to bytes by their square roots, so that 0.001 is still seen; (byte / 255)² is within 0.004 of them."""
     return np.rint(255 * np.sqrt(np.clip(values, 0.0, 1.0))).astype(np.uint8)
 
 
-def quantise_range(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
+def quantize_range(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
     """Numbers to bytes between their 1st and 99.5th percentile."""
     low, high = np.percentile(values, [1.0, 99.5])
     return np.rint(255 * np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)).astype(np.uint8)

@@ -50,7 +50,7 @@ def run_page(run: Run, *, depth: Literal["quick", "full"] = "full") -> str:
     known = [] if isinstance(rows, Note) else rows
     values: dict[str, Any] = {
         "name": "/".join(run.folder.resolve().parts[-2:]),
-        "standing": standing.read_standing(run, known),
+        "standing": standing.read_run_status(run, known),
         "rows": rows,
         "cfg": cfg,
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),

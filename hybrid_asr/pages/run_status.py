@@ -10,7 +10,7 @@ from hybrid_asr.training.metrics import read_metrics
 State = Literal["running", "stopped", "failed", "finished", "killed", "unknown", "empty"]
 
 
-class Standing(NamedTuple):
+class RunStatus(NamedTuple):
     """The head of a run's page. Times in seconds; None where nobody wrote it down."""
 
     state: State
@@ -50,7 +50,7 @@ def number(text: str | None) -> float:
         return math.nan
 
 
-def read_standing(run: Run, rows: Rows) -> Standing:
+def read_run_status(run: Run, rows: Rows) -> RunStatus:
     """What status.json says; where it says nothing, what can be told from the other files."""
     found = run.status()
     if found is not None:
@@ -61,11 +61,11 @@ def read_standing(run: Run, rows: Rows) -> Standing:
     why = "status.json is damaged; this is told from the other files." if run.status_file.is_file() else ""
     step = int(rows[-1]["step"]) if rows else None
     state = "finished" if run.model_file.is_file() else "unknown" if run.exists() else "empty"
-    return Standing(state, why, step, None, None, "", {}, [])
+    return RunStatus(state, why, step, None, None, "", {}, [])
 
 
-def _from_status(found: dict[str, Any]) -> Standing:
-    return Standing(
+def _from_status(found: dict[str, Any]) -> RunStatus:
+    return RunStatus(
         state=found["state"],
         message=str(found.get("message", "")),
         step=int(found["step"]),

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from hybrid_asr.attention.utterance_view import END, Listened, bands_of, listen, look_into
+from hybrid_asr.attention.utterance_view import END, UtteranceView, bands_of, view_attention, view_utterance
 from hybrid_asr.attention.weights import Of, attentions, kernels, over_frequency, over_time
 from hybrid_asr.decoding.ctc_align import Alignment
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages.kit import pack, quantise_range, quantise_root
+from hybrid_asr.pages.kit import pack, quantize_range, quantize_root
 from hybrid_asr.scoring.utterances import Metric, UtteranceScore
 
 SHOWN = 4  # utterances
@@ -43,7 +43,7 @@ def picture(bundle: Bundle, samples: np.ndarray, text: str, *, budget: int = BUD
     Attention that takes more than `budget` characters is left out, layer by layer, and a note says so. Raises UserError
     for audio that is too short to be heard.
     """
-    one = listen(bundle, samples, bundle.tokenizer.encode(text))
+    one = view_utterance(bundle, samples, bundle.tokenizer.encode(text))
     shown, notes = _attentions(bundle, one, budget)
     found: dict[str, Any] = {
         "seconds": one.seconds,
@@ -64,7 +64,7 @@ def picture(bundle: Bundle, samples: np.ndarray, text: str, *, budget: int = BUD
     return found
 
 
-def _attentions(bundle: Bundle, one: Listened, budget: int) -> tuple[list[dict[str, Any]], list[str]]:
+def _attentions(bundle: Bundle, one: UtteranceView, budget: int) -> tuple[list[dict[str, Any]], list[str]]:
     """Each kind of attention with the layers that fit, and what must be said of the others."""
     found: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -94,7 +94,7 @@ NAMES = {
 }
 
 
-def _kind(bundle: Bundle, one: Listened, of: Of) -> tuple[list[dict[str, Any]], int]:
+def _kind(bundle: Bundle, one: UtteranceView, of: Of) -> tuple[list[dict[str, Any]], int]:
     """One kind of attention in bytes, the layers that matter most first, and how many layers the model has.
 
     Attention to patches comes twice: from time to time and from band to band.
@@ -102,10 +102,10 @@ def _kind(bundle: Bundle, one: Listened, of: Of) -> tuple[list[dict[str, Any]], 
     bands = bands_of(bundle) if of == "encoder" else 1
     wanted = None if of == "decoder" else _affordable(len(kernels(bundle.model, of)), one, bands, of)
     if of == "decoder":
-        step = look_into(bundle, one._replace(labels=one.labels[:0]), of)
+        step = view_attention(bundle, one._replace(labels=one.labels[:0]), of)
         if sum(values.numel() for values in step.layers.values()) * len(one.pieces) > MOST_WEIGHTS:
             return [], step.there
-    weights = look_into(bundle, one, of, wanted)
+    weights = view_attention(bundle, one, of, wanted)
     layers = {number: weights.layers[number][0] for number in wanted or weights.layers}
     if of == "encoder":
         size = one.frames * bands
@@ -120,7 +120,7 @@ def _kind(bundle: Bundle, one: Listened, of: Of) -> tuple[list[dict[str, Any]], 
     return [_packed(of, layers)] if layers else [], weights.there
 
 
-def _affordable(there: int, one: Listened, bands: int, of: Of) -> list[int]:
+def _affordable(there: int, one: UtteranceView, bands: int, of: Of) -> list[int]:
     """The layers whose weights may be computed: the last, the first, then those between, as many as MOST_WEIGHTS."""
     size = one.frames * bands if of == "encoder" else len(one.pieces) + 1
     order = list(dict.fromkeys([there - 1, 0, *range(1, there - 1)]))
@@ -130,17 +130,17 @@ def _affordable(there: int, one: Listened, bands: int, of: Of) -> list[int]:
 def _packed(of: str, layers: dict[int, Tensor]) -> dict[str, Any]:
     """Layers of (H, rows, columns)."""
     heads, rows, columns = next(iter(layers.values())).shape
-    packed = [{"number": number, "values": pack(quantise_root(one.numpy()))} for number, one in layers.items()]
+    packed = [{"number": number, "values": pack(quantize_root(one.numpy()))} for number, one in layers.items()]
     return {"of": of, "heads": heads, "rows": rows, "columns": columns, "layers": packed}
 
 
-def spectrogram(one: Listened) -> dict[str, Any]:
-    """The features before their normalisation, in bytes, a row a bin, the lowest bin first."""
+def spectrogram(one: UtteranceView) -> dict[str, Any]:
+    """The features before their normalization, in bytes, a row a bin, the lowest bin first."""
     return {
         "frame_s": one.feature_s,
         "frames": one.raw.shape[0],
         "bins": one.raw.shape[1],
-        "values": pack(quantise_range(one.raw.T)),
+        "values": pack(quantize_range(one.raw.T)),
     }
 
 

@@ -39,16 +39,16 @@ def of_audio(run: Run, cfg: RunConfig, shown: Shown) -> dict[str, Any]:
         return {"pictures": sounds, "sounds": sounds, "doubtful": sounds}
     model = attempt(run.bundle)
     if isinstance(model, Note):
-        pictures, doubts, drawn = model, model, []
+        pictures, error_signs, drawn = model, model, []
     else:
         model[0].eval()
         pictures = attempt(lambda: _pictures(model, shown, sounds))
         drawn = [] if isinstance(pictures, Note) else [one["id"] for one in pictures.utterances]
-        doubts = attempt(lambda: _doubtful(cfg, model, shown, sounds.manifest, [*drawn, *shown.listed]))
+        error_signs = attempt(lambda: _doubtful(cfg, model, shown, sounds.manifest, [*drawn, *shown.listed]))
         if not isinstance(pictures, Note):
-            _mark(pictures, {} if isinstance(doubts, Note) else doubts.marks)
+            _mark(pictures, {} if isinstance(error_signs, Note) else error_signs.marks)
     clips = {key: _clip(sounds, key) for key in dict.fromkeys([*drawn, *shown.listed])}
-    return {"pictures": pictures, "sounds": clips, "doubtful": doubts}
+    return {"pictures": pictures, "sounds": clips, "doubtful": error_signs}
 
 
 def _sounds(cfg: RunConfig, set_name: str) -> Sounds:

@@ -1,7 +1,7 @@
 """Edit distance between reference and hypothesis, in words or characters; jiwer finds the alignments.
 
 Before anything is counted both sides are brought to NFC with single spaces (the rules `none@1`), so that two spellings
-of the same characters are no error; case and punctuation count, unless the caller normalises them away.
+of the same characters are no error; case and punctuation count, unless the caller normalizes them away.
 
 **Characters** are Unicode code points.  The space between two words is one of them, as with jiwer and ESPnet, since a
 reader sees a wrong word boundary.  Not so beside a character of a script that is written without spaces (Chinese,
@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple, assert_never
 
 import jiwer
 
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 Unit = Literal["word", "character"]
 Kind = Literal["equal", "substitute", "delete", "insert"]
@@ -71,7 +71,7 @@ class Step(NamedTuple):
 
 def split(text: str, unit: Unit) -> list[str]:
     """The words or the characters of `text` that are counted (see the module)."""
-    text = normalise(text, "none@1")
+    text = normalize(text, "none@1")
     match unit:
         case "word":
             return text.split()

@@ -23,7 +23,7 @@ from hybrid_asr.scoring.utterances import (
     score_speakers,
     score_utterances,
 )
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 _CONFUSIONS_IN_JSON = 100
 _SUSPICIOUS_RATE = 0.5
@@ -173,11 +173,11 @@ def _headline(scores: ErrorReport) -> str:
 
 
 def _spelling_note(scores: ErrorReport) -> str:
-    """A hint where most errors are of case or punctuation: the two sides were normalised by different rules."""
+    """A hint where most errors are of case or punctuation: the two sides were normalized by different rules."""
     if scores.rate < _SUSPICIOUS_RATE:
         return ""
-    references = [normalise(row.reference, "basic@1") for row in scores.rows]
-    hypotheses = [normalise(row.hypothesis, "basic@1") for row in scores.rows]
+    references = [normalize(row.reference, "basic@1") for row in scores.rows]
+    hypotheses = [normalize(row.hypothesis, "basic@1") for row in scores.rows]
     plain = sum(count_all(references, hypotheses, UNITS[scores.metric]), ErrorCounts())
     if plain.rate > scores.rate / 2:
         return ""

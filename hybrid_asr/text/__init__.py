@@ -1,1 +1,1 @@
-"""Text: normalisation and tokenizers."""
+"""Text: normalization and tokenizers."""

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from hybrid_asr.config.schema import config
 from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, written
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 _SPACE = "\u2581"  # sentencepiece writes a space so
 _FOREIGN = "\u2585"  # and stands this for characters it does not know; it is never a unit
@@ -57,7 +57,7 @@ class BpeTokenizer(LabelIds):
 
         Raises TokenizerError, with the nearest size that would do, where the text does not support `size`.
         """
-        lines = [line for line in (normalise(text, "none@1") for text in texts) if line]
+        lines = [line for line in (normalize(text, "none@1") for text in texts) if line]
         if not lines:
             raise TokenizerError("the training text is empty: a tokenizer needs transcripts to learn from")
         _refuse_reserved(lines)
@@ -87,7 +87,7 @@ class BpeTokenizer(LabelIds):
 
     def encode(self, text: str) -> list[int]:
         """The labels of `text`; `unk` for (runs of) characters that `missing` names."""
-        text = normalise(text, "none@1")
+        text = normalize(text, "none@1")
         foreign = set(text) - self._characters
         if foreign:
             text = text.translate({ord(character): _FOREIGN for character in foreign})
@@ -103,7 +103,7 @@ class BpeTokenizer(LabelIds):
 
     def missing(self, text: str) -> set[str]:
         """The characters of `text` that no unit holds."""
-        return set(normalise(text, "none@1")) - self._characters
+        return set(normalize(text, "none@1")) - self._characters
 
     def units(self) -> list[str]:
         """The pieces as sentencepiece writes them, in the order of their labels."""

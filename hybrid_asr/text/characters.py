@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from hybrid_asr.config.schema import config
 from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, written
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 
 @config
@@ -33,14 +33,14 @@ class CharTokenizer(LabelIds):
         """Collect the characters of `texts`, in the order of their code points; TokenizerError if there are none."""
         found: set[str] = set()
         for text in texts:
-            found.update(normalise(text, "none@1"))
+            found.update(normalize(text, "none@1"))
         if not found:
             raise TokenizerError("the training text is empty: a tokenizer needs transcripts to learn from")
         return cls(sorted(found))
 
     def encode(self, text: str) -> list[int]:
         """The label of each character; `unk` for those that `missing` names."""
-        return [self._labels.get(character, self.unk) for character in normalise(text, "none@1")]
+        return [self._labels.get(character, self.unk) for character in normalize(text, "none@1")]
 
     def pieces(self, labels: Iterable[int]) -> list[str]:
         """The text of each label, spaces included; blank, sos and eos stand for no text."""
@@ -52,7 +52,7 @@ class CharTokenizer(LabelIds):
 
     def missing(self, text: str) -> set[str]:
         """The characters of `text` that are no unit."""
-        return set(normalise(text, "none@1")).difference(self._labels)
+        return set(normalize(text, "none@1")).difference(self._labels)
 
     def state(self) -> dict[str, Any]:
         """All that `restore_tokenizer` needs, in plain containers."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 UNKNOWN_TEXT = "\ufffd"  # what an unknown unit is written as: one visible character, which no transcript holds
 
@@ -47,4 +47,4 @@ class LabelIds:
 
 def written(pieces: Iterable[str]) -> str:
     """Join the text of labels to a transcript: composed (NFC), with single spaces."""
-    return normalise("".join(pieces), "none@1")
+    return normalize("".join(pieces), "none@1")

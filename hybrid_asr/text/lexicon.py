@@ -8,7 +8,7 @@ from typing import Literal
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import why_unreadable
-from hybrid_asr.text.normalize import Rules, normalise
+from hybrid_asr.text.normalize import Rules, normalize
 
 Pronunciation = tuple[str, ...]
 Repeats = Literal["refuse", "leave out"]
@@ -46,7 +46,7 @@ class Lexicon:
         found: dict[str, dict[Pronunciation, None]] = {}
         changed: dict[str, dict[Pronunciation, None]] = {}
         for word, several in self.entries.items():
-            spelled = normalise(word, rules)
+            spelled = normalize(word, rules)
             if spelled and " " not in spelled:
                 kept = found if spelled.casefold() == word.casefold() else changed
                 kept.setdefault(spelled, {}).update(dict.fromkeys(several))
@@ -98,7 +98,7 @@ def read_words(path: Path | str, rules: Rules) -> tuple[str, ...]:
 
     Raises LexiconError: no such file, no text, no word.
     """
-    words = (normalise(word, rules) for _, word, _ in _entries(_read(path)))
+    words = (normalize(word, rules) for _, word, _ in _entries(_read(path)))
     found = tuple(dict.fromkeys(word for word in words if word and " " not in word))
     if not found:
         raise LexiconError(f"{path}: holds no word that the rules '{rules}' leave as one; a line is a word")
@@ -108,7 +108,7 @@ def read_words(path: Path | str, rules: Rules) -> tuple[str, ...]:
 def _entries(text: str) -> Iterator[tuple[int, str, Pronunciation]]:
     """Line number, word and phonemes of each line that has a word."""
     for number, line in enumerate(text.split("\n"), 1):
-        word, *phonemes = [*_REMARK.sub("", normalise(line, "none@1")).split(), ""]
+        word, *phonemes = [*_REMARK.sub("", normalize(line, "none@1")).split(), ""]
         variant = _VARIANT.fullmatch(word)
         word = variant[1] if variant else word
         if word and not _NO_WORD.fullmatch(word):

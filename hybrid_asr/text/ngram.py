@@ -21,7 +21,7 @@ from jaxtyping import Float64, Int64
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import why_unreadable
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NO_WORD = -1  # a word that the n-gram gives a probability of 0
@@ -178,7 +178,7 @@ class _Reader:
         fields = line.text.split()
         if len(fields) - order not in ((1,) if highest else (1, 2)):
             raise self._error(line, f"{len(fields)} columns, a {order}-gram has its log probability and {order} words")
-        words = [normalise(word, "none@1") for word in fields[1 : order + 1]]
+        words = [normalize(word, "none@1") for word in fields[1 : order + 1]]
         if order == 1:
             self.words.setdefault(words[0], len(self.words))
         if unknown := [word for word in words if word not in self.words]:

@@ -1,7 +1,7 @@
 """Named, versioned rules that bring transcripts into one spelling before anything learns from or is scored by them.
 
 A rule is frozen once released: a change of what it does is a new number, since a model remembers its rules by name.
-`normalise` is idempotent, and its result is NFC, without whitespace at its ends and with single spaces inside.
+`normalize` is idempotent, and its result is NFC, without whitespace at its ends and with single spaces inside.
 
 - `none@1`     Canonical composition (NFC) and collapsed whitespace, nothing else.
 - `basic@1`    Any language: lower case; only letters, combining marks, numbers and apostrophes inside words remain;
@@ -40,7 +40,7 @@ class TextConfig:
     rules: Rules = "basic@1"
 
 
-def normalise(text: str, rules: Rules) -> str:
+def normalize(text: str, rules: Rules) -> str:
     """Apply the named `rules` (see the module) to one transcript."""
     match rules:
         case "none@1":

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from hybrid_asr.config.schema import config
 from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, Writes, written
 from hybrid_asr.text.lexicon import Lexicon, parse_lexicon
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 
 @config
@@ -35,7 +35,7 @@ class PhonemeTokenizer(LabelIds):
     @classmethod
     def train(cls, texts: Iterable[str], lexicon: Lexicon) -> "PhonemeTokenizer":
         """All of the lexicon, whatever the texts hold. Raises TokenizerError where it has no word of them."""
-        words = {word for text in texts for word in normalise(text, "none@1").split()}
+        words = {word for text in texts for word in normalize(text, "none@1").split()}
         if not words:
             raise TokenizerError("the training text is empty: a tokenizer needs transcripts to learn from")
         if words.isdisjoint(lexicon.entries):
@@ -54,7 +54,7 @@ class PhonemeTokenizer(LabelIds):
     def encode(self, text: str) -> list[int]:
         """The labels of each word's first pronunciation; one `unk` for a word that `missing` names."""
         found: list[int] = []
-        for word in normalise(text, "none@1").split():
+        for word in normalize(text, "none@1").split():
             several = self.lexicon.entries.get(word)
             found += [self.unk] if several is None else [self._labels[phoneme] for phoneme in several[0]]
         return found
@@ -69,7 +69,7 @@ class PhonemeTokenizer(LabelIds):
 
     def missing(self, text: str) -> set[str]:
         """The words of `text` that the lexicon lacks."""
-        return {word for word in normalise(text, "none@1").split() if word not in self.lexicon.entries}
+        return {word for word in normalize(text, "none@1").split() if word not in self.lexicon.entries}
 
     def state(self) -> dict[str, Any]:
         """All that `restore_tokenizer` needs: the lexicon as text."""

@@ -1,6 +1,6 @@
 """Pronunciations of words that a lexicon lacks, from those that it has (after Bisani and Ney, 2008).
 
-Each letter of a word is said as no, one or two phonemes. Which, is learnt by expectation maximisation over all ways to
+Each letter of a word is said as no, one or two phonemes. Which, is learned by expectation maximization over all ways to
 divide the pronunciations; then a word is a sequence of pairs of a letter and its phonemes, and an n-gram of such pairs
 tells how likely each is after those before it.
 """
@@ -16,7 +16,7 @@ from hybrid_asr.text.lexicon import Lexicon, Pronunciation
 from hybrid_asr.text.ngram import Ngram
 
 MOST = 2  # phonemes of a letter: x is K S
-ROUNDS = 5  # of expectation maximisation
+ROUNDS = 5  # of expectation maximization
 BEAM = 30
 Pair = tuple[str, Pronunciation]
 Spoken = tuple[str, Pronunciation]  # a word with one of its pronunciations

@@ -11,7 +11,7 @@ import torch
 
 from hybrid_asr.config.schema import config
 from hybrid_asr.text.labels import UNKNOWN_TEXT, TokenizerError, Writes, written
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 Joins = Literal["characters", "words", "pieces"]
 SPACE = "<space>"
@@ -20,7 +20,7 @@ _WORD_START = "\u2581"  # sentencepiece writes a space so
 
 @config
 class TokenListConfig:
-    """The units of an imported model. They are not learnt from texts: such a model brings them along."""
+    """The units of an imported model. They are not learned from texts: such a model brings them along."""
 
     kind: Literal["token_list"] = "token_list"
     joins: Joins = "characters"
@@ -58,7 +58,7 @@ class TokenListTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The labels of `text`; `unk` for what no token stands for."""
-        return [self._labels.get(token, self.unk) for token in self._tokens(normalise(text, "none@1"))]
+        return [self._labels.get(token, self.unk) for token in self._tokens(normalize(text, "none@1"))]
 
     def pieces(self, labels: Iterable[int]) -> list[str]:
         """The text of each label, with a leading space where it starts a word; blank, sos and eos stand for no text."""
@@ -70,7 +70,7 @@ class TokenListTokenizer:
 
     def missing(self, text: str) -> set[str]:
         """The characters of `text` that no token stands for; of words, those of the unknown ones."""
-        unknown = [token for token in self._tokens(normalise(text, "none@1")) if token not in self._labels]
+        unknown = [token for token in self._tokens(normalize(text, "none@1")) if token not in self._labels]
         return set("".join(unknown).replace(SPACE, " ").replace(_WORD_START, ""))
 
     def state(self) -> dict[str, Any]:

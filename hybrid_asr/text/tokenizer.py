@@ -23,10 +23,10 @@ TokenizerConfig = Annotated[
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Turns a normalised transcript into labels and back.
+    """Turns a normalized transcript into labels and back.
 
     blank = 0, unk = 1, then the units, and sos = eos = size - 1; a `token_list` has the ids of its source.
-    Text is taken and given in NFC with single spaces: decode(encode(text)) is normalise(text, "none@1") wherever
+    Text is taken and given in NFC with single spaces: decode(encode(text)) is normalize(text, "none@1") wherever
     missing(text) is empty. One that `writes` phonemes gives these instead: its words need a lexicon.
     """
 
@@ -62,7 +62,7 @@ class Tokenizer(Protocol):
 def train_tokenizer(
     cfg: TokenizerConfig, texts: Iterable[str], *, rules: Rules = "none@1", root: Path | str = "."
 ) -> Tokenizer:
-    """Learn the units from `texts` (already normalised by the recipe's rules) and from nothing else.
+    """Learn the units from `texts` (already normalized by the recipe's rules) and from nothing else.
 
     Equal texts give an equal tokenizer, in whatever order they come. A lexicon, looked for below `root`, is spelled
     by `rules` as the texts are. Raises TokenizerError where the texts are empty or cannot support the size that is
@@ -82,7 +82,7 @@ def train_tokenizer(
             return PhonemeTokenizer.train(texts, read_lexicon(path).spelled_by(rules))
         case TokenListConfig():
             raise TokenizerError(
-                "tokenizer.kind=token_list is not learnt from texts: choose presets.tokenizer=char or bpe500"
+                "tokenizer.kind=token_list is not learned from texts: choose presets.tokenizer=char or bpe500"
             )
         case _:
             assert_never(cfg)

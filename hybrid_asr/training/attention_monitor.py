@@ -25,7 +25,7 @@ COSTS = ("nats", "nats_shuffled")  # a number each
 BEGINNING = 0.2  # share of the training in which attention need not follow yet
 
 
-class AttentionWatch:
+class AttentionMonitor:
     """Keeps `attention.jsonl`, a line an epoch and utterance with all layers and heads, and pictures; gives the alarm.
 
     A decoder with `fixed` attention looks at one frame by design: it is measured, and neither judged nor drawn, since

@@ -29,7 +29,7 @@ def test_attention_that_moves_on_by_itself_may_do_so_while_it_listens():
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (heads([[0.1, 0.2], [0.0, 0.1]], 0.99), ("layers 1 and 2 are near uniform", "has not learnt to listen")),
+        (heads([[0.1, 0.2], [0.0, 0.1]], 0.99), ("layers 1 and 2 are near uniform", "has not learned to listen")),
         (heads([[0.1, 0.2]], 0.1, 0.2), ("never looked at", "same frames")),
         (heads([[0.1, 0.2], [0.0, 0.1]], [[0.99, 0.95], [0.4, 0.5]]), ("no order", "layer 1 are near uniform")),
         (heads([[0.1, 0.8]], 0.5, marching=0.78, listening=0.14), ("own pace (head 2", "(0.78)", "listening 0.14")),

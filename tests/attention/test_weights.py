@@ -1,4 +1,4 @@
-"""Laws of every attention's weights: real keys alone, no neighbour matters, and they are what the model mixes by."""
+"""Laws of every attention's weights: real keys alone, no neighbor matters, and they are what the model mixes by."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -44,7 +44,7 @@ def kinds() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("encoder", "decoder", "of"), list(kinds()))
-def test_weights_sum_to_one_over_real_keys_and_no_neighbour_matters(encoder, decoder, of):
+def test_weights_sum_to_one_over_real_keys_and_no_neighbor_matters(encoder, decoder, of):
     model, batch = build(encoder, decoder).eval(), speech(FRAMES, LABELS)
     together = looked(model, batch, of)
     for row in range(len(FRAMES)):

@@ -1,4 +1,4 @@
-"""ESPnet's front end and normalisations against its own numbers (made by tools/check_espnet.py); laws of batches."""
+"""ESPnet's front end and normalizations against its own numbers (made by tools/check_espnet.py); laws of batches."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_features_are_espnets_in_number_and_value(name):
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_neighbours_and_what_stands_behind_the_end_change_nothing(name, dtype):
+def test_neighbors_and_what_stands_behind_the_end_change_nothing(name, dtype):
     layer, sounds = front_end(**SETTINGS[name]), [AUDIO[:5000].to(dtype), AUDIO.to(dtype), AUDIO[:1300].to(dtype)]
     together = features(layer, *sounds)
     for row, sound in enumerate(sounds):
@@ -61,7 +61,7 @@ def test_float64_features_are_nearer_to_the_exact_ones():
     close(found, STORED["raw/default"].astype(np.float64))
 
 
-def test_global_normalisation_is_espnets():
+def test_global_normalization_is_espnets():
     layer = front_end(cmvn="global")
     layer.cmvn.mean.copy_(torch.from_numpy(STORED["mean"]))
     layer.cmvn.inverse_std.copy_(1 / torch.from_numpy(STORED["std"]))
@@ -69,12 +69,12 @@ def test_global_normalisation_is_espnets():
 
 
 @pytest.mark.parametrize("scale", ["mean", "mean_and_variance"])
-def test_utterance_normalisation_is_espnets(scale):
+def test_utterance_normalization_is_espnets(scale):
     layer = front_end(cmvn="utterance", cmvn_scale=scale)
     close(features(layer, AUDIO, AUDIO[:3000]).values[0], STORED[f"utterance/{scale}"])
 
 
-def test_statistics_learnt_here_make_mean_0_and_deviation_1():
+def test_statistics_learned_here_make_mean_0_and_deviation_1():
     layer = front_end(cmvn="global")
     statistics = GlobalStatistics(layer.width)
     statistics.add(layer.raw(AUDIO[None], torch.tensor([len(AUDIO)])))

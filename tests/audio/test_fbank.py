@@ -1,4 +1,4 @@
-"""Laws of the features: Kaldi's definition, no influence of padding or neighbours, statistics of the real frames.
+"""Laws of the features: Kaldi's definition, no influence of padding or neighbors, statistics of the real frames.
 
 kaldi_fbank.npz: int16 `samples` (tones, noise, a stretch of silence, an offset) and what kaldi-native-fbank 1.22.5
 gives for them: `wide` (80 bins at 16 kHz) and `narrow` (23 bins at 8 kHz, high_hz -400).
@@ -45,12 +45,12 @@ def published(samples: np.ndarray, cfg: FbankConfig) -> np.ndarray:
         power = np.abs(np.fft.fft(np.concatenate([frame, np.zeros(size - length)]))) ** 2
         row = []
         for bin in range(cfg.bins):
-            left, centre, right = low + bin * step, low + (bin + 1) * step, low + (bin + 2) * step
+            left, center, right = low + bin * step, low + (bin + 1) * step, low + (bin + 2) * step
             energy = 0.0
             for k in range(size // 2):
                 place = mel(k * rate / size)
                 if left < place < right:
-                    weight = (place - left) / (centre - left) if place <= centre else (right - place) / (right - centre)
+                    weight = (place - left) / (center - left) if place <= center else (right - place) / (right - center)
                     energy += weight * power[k]
             row.append(math.log(max(energy, np.finfo(np.float32).eps)))
         rows.append(row)
@@ -64,7 +64,7 @@ def one(frontend: Fbank, samples: np.ndarray, dtype: torch.dtype = torch.float64
 
 
 def raw(**changes: Any) -> Fbank:
-    """A front end that does not normalise."""
+    """A front end that does not normalize."""
     return Fbank(FbankConfig(cmvn="none", **changes))
 
 
@@ -98,7 +98,7 @@ def test_features_are_those_of_kaldi(name, changes):
 
 @pytest.mark.parametrize("cmvn", ["none", "utterance", "global"])
 @pytest.mark.parametrize("scale", ["mean", "mean_and_variance"])
-def test_neither_neighbours_nor_padding_change_an_utterance(cmvn, scale, batch):
+def test_neither_neighbors_nor_padding_change_an_utterance(cmvn, scale, batch):
     audio, sizes = batch
     frontend = Fbank(FbankConfig(cmvn=cmvn, cmvn_scale=scale))
     if cmvn == "global":
@@ -143,12 +143,12 @@ def test_the_utterance_mean_is_0_and_its_deviation_1(batch):
             assert (both.values[row] == 0).all()
             continue
         values = plain_values[row, :frames]
-        centred = values - values.mean(0)
-        assert torch.allclose(mean_only.values[row, :frames], centred, atol=1e-9)
-        assert torch.allclose(both.values[row, :frames], centred / values.std(0, unbiased=False), atol=1e-9)
+        centerd = values - values.mean(0)
+        assert torch.allclose(mean_only.values[row, :frames], centerd, atol=1e-9)
+        assert torch.allclose(both.values[row, :frames], centerd / values.std(0, unbiased=False), atol=1e-9)
 
 
-def test_loudness_does_not_matter_once_normalised(speech):
+def test_loudness_does_not_matter_once_normalized(speech):
     loud = one(Fbank(DEFAULT), speech[16000:32000].astype(np.float64))
     assert torch.allclose(one(Fbank(DEFAULT), speech[16000:32000] / 4), loud, atol=1e-2)
 
@@ -171,9 +171,9 @@ def test_global_statistics_are_those_of_all_frames(batch):
     assert torch.allclose(statistics.std(), frames.std(0, unbiased=False), atol=1e-9)
     frontend.set_global(statistics)
     values = frontend(audio, sizes)
-    normalised = torch.cat([values.values[row, :count] for row, count in enumerate(values.frames.tolist())])
-    assert normalised.mean(0).abs().max() < 1e-5
-    assert (normalised.std(0, unbiased=False) - 1).abs().max() < 1e-5
+    normalized = torch.cat([values.values[row, :count] for row, count in enumerate(values.frames.tolist())])
+    assert normalized.mean(0).abs().max() < 1e-5
+    assert (normalized.std(0, unbiased=False) - 1).abs().max() < 1e-5
 
 
 def test_global_statistics_travel_with_the_model(batch):

@@ -80,7 +80,7 @@ def test_a_segment_is_a_slice_of_the_whole(suffix, rate, speech, tmp_path):
     assert np.abs(io.read(path, start_s=1.5) - whole[24000:]).max() <= tolerance
 
 
-def test_neighbouring_segments_meet(speech, tmp_path):
+def test_neighboring_segments_meet(speech, tmp_path):
     soundfile.write(tmp_path / "a.wav", speech, 44101)  # no common factor with 16000
     times = [0.0, 0.10001, 0.5, 0.73333, 1.2]
     parts = [io.read(tmp_path / "a.wav", start_s=a, duration_s=b - a) for a, b in itertools.pairwise(times)]

@@ -3,7 +3,7 @@
 torchaudio.npz: what torchaudio 2.11.0 gives for made sound, written by `tools/check_torchaudio.py --write-fixture`:
 int16 `samples` and `fbankN` for each configuration of CONFIGS below; `time_widths` and `freq_widths`, how often each
 width of a mask was drawn; noise at 44.1 kHz (`wide`) and what 16 kHz leave of it, noise at 16 kHz (`narrow`) and its
-speeds, by torchaudio's best filter. Its alignments are held to in tests/decoding/test_align.py.
+speeds, by torchaudio's best filter. Its alignments are held to in tests/decoding/test_ctc_align.py.
 """
 
 import sys

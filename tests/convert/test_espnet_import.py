@@ -282,7 +282,7 @@ def test_a_sentencepiece_model_that_lies_elsewhere_can_be_given(tmp_path):
 
 
 def test_a_copied_folder_needs_no_statistics_file(model, tmp_path):
-    """ESPnet's own recogniser reads it first; the weights hold the same numbers."""
+    """ESPnet's own recognizer reads it first; the weights hold the same numbers."""
     shutil.copy(model / "model.pth", tmp_path)
     tree = yaml.safe_load((model / "config.yaml").read_text())
     tree["normalize_conf"]["stats_file"] = "elsewhere/feats_stats.npz"

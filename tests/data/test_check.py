@@ -109,7 +109,7 @@ def test_an_utterance_too_short_for_a_patch_or_a_pyramid_is_named_with_what_the_
         report = check(train, {"valid": valid}, least=least, shortest=0.5, infeasible="warn")
         [_, of_valid] = [warning for warning in report.warnings if "too short for this encoder" in warning]
         assert "1 of 1 utterances of valid are too short for this encoder, of which one frame takes" in of_valid
-        assert f"{valid.path}:1: utterance 'valid-0' lasts 0.40 s; nothing can be recognised in them" in of_valid
+        assert f"{valid.path}:1: utterance 'valid-0' lasts 0.40 s; nothing can be recognized in them" in of_valid
     assert check(train, shortest=0.2).warnings == ()
 
 
@@ -119,7 +119,7 @@ def test_characters_that_the_tokenizer_lacks_are_refused_in_training_and_reporte
         check(bad)
     assert "the tokenizer lacks 'ß' (U+00DF), 'ñ' (U+00F1), in 1 transcripts of train: " in str(caught.value)
     assert f"{bad.path}:2: utterance 'bad-1'" in str(caught.value) and "train a tokenizer" in str(caught.value)
-    assert "can never be recognised" in check(good, {"test": bad}).text()
+    assert "can never be recognized" in check(good, {"test": bad}).text()
     assert "ß" in check(bad, characters="warn").text()
 
 

@@ -20,14 +20,14 @@ from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.data.plan import Part, PlannedUtterance
 from hybrid_asr.data.sampler import Planner, PlanSampler
 from hybrid_asr.text.characters import CharTokenizerConfig
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 from hybrid_asr.text.tokenizer import train_tokenizer
 
 RATE = 16000
 
 
 def dataset_of(manifest: Manifest, *, separator: str = " ") -> SpeechDataset:
-    texts = [normalise(utterance.text, "basic@1") for utterance in manifest]
+    texts = [normalize(utterance.text, "basic@1") for utterance in manifest]
     tokenizer = train_tokenizer(CharTokenizerConfig(), texts)
     return SpeechDataset(manifest, tokenizer=tokenizer, rules="basic@1", rate=RATE, separator=separator)
 

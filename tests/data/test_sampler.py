@@ -69,7 +69,7 @@ def test_no_utterance_is_lost_or_repeated_in_any_epoch() -> None:
         assert everyone(planner.plan(epoch)) == Counter(range(300))
 
 
-def test_speed_and_joining_hang_on_the_utterance_not_on_its_neighbours() -> None:
+def test_speed_and_joining_hang_on_the_utterance_not_on_its_neighbors() -> None:
     durations = an4_like()
     whole = planner_of(durations, join_share=0.0).plan(2)
     fewer = planner_of(durations[:200], join_share=0.0).plan(2)

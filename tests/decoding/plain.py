@@ -14,7 +14,7 @@ from hybrid_asr.models.encoded import Encoded
 
 
 class Prefix(NamedTuple):
-    """A labelling and its CTC state: forward variables before each frame and after the last one, ψ; all logarithms."""
+    """A labeling and its CTC state: forward variables before each frame and after the last one, ψ; all logarithms."""
 
     labels: tuple[int, ...]
     score: float
@@ -36,7 +36,7 @@ def plain_search(
     eos: int,
     blank: int = 0,
 ) -> list[tuple[tuple[int, ...], float]]:
-    """All labellings of one utterance that ended, the best first, with their scores; run to the bound."""
+    """All labelings of one utterance that ended, the best first, with their scores; run to the bound."""
     frames = log_probs.double().numpy()
     silence = np.concatenate([[0.0], frames[:, blank].cumsum()])
     live = [Prefix((), 0.0, 0.0, 0.0, np.full(len(silence), -np.inf), silence)]

@@ -5,11 +5,11 @@ import torch
 
 from hybrid_asr.decoding.ctc_greedy import best_path, ctc_greedy
 from hybrid_asr.decoding.hypothesis import DecodeError
-from tests.decoding.toys import collapse, posteriors
+from tests.decoding.toys import collapse, random_log_probs
 
 
 def test_equals_the_collapsed_argmax_whatever_stands_in_the_padding():
-    log_probs, frames = posteriors(6, 40, 4, seed=0), torch.tensor([40, 1, 17, 33, 2, 40])
+    log_probs, frames = random_log_probs(6, 40, 4, seed=0), torch.tensor([40, 1, 17, 33, 2, 40])
     for row, length in enumerate(frames):
         log_probs[row, length:] = torch.nan
     path = best_path(log_probs, frames, blank=0)
@@ -41,7 +41,7 @@ def test_equal_posteriors_give_the_smallest_label():
 
 
 def test_nan_names_the_utterance():
-    log_probs = posteriors(3, 5, 4, seed=0)
+    log_probs = random_log_probs(3, 5, 4, seed=0)
     log_probs[2, 1, 1] = torch.nan
     with pytest.raises(DecodeError, match=r"utterances \[2\] of the batch"):
         ctc_greedy(best_path(log_probs, torch.tensor([5, 5, 5]), blank=0))

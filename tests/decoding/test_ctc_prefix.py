@@ -3,7 +3,7 @@
 import torch
 
 from hybrid_asr.decoding import ctc_prefix
-from tests.decoding.toys import labellings, log, oracle, posteriors
+from tests.decoding.toys import labelings, log, oracle, random_log_probs
 
 
 def walk(log_probs: torch.Tensor, labels: list[int], frames: int | None = None) -> ctc_prefix.PrefixState:
@@ -32,8 +32,8 @@ def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 
 def test_every_extension_and_end_equals_the_sum_over_all_alignments():
     for seed, (time, vocab) in enumerate([(1, 3), (2, 3), (4, 3), (5, 4)]):
-        log_probs = posteriors(time, vocab, seed=seed)
-        exact = labellings(log_probs)
+        log_probs = random_log_probs(time, vocab, seed=seed)
+        exact = labelings(log_probs)
         for prefix in [(), (1,), (2,), (1, 1), (1, 2), (2, 1, 2), (1, 1, 1), (2, 2, 1)]:
             state = walk(log_probs, list(prefix))
             begins = [
@@ -90,7 +90,7 @@ def test_espnet_batch_with_a_short_row():
 
 
 def test_a_prefix_is_its_end_or_one_of_its_extensions_over_3000_frames():
-    log_probs = posteriors(3000, 20, seed=7, sharp=4.0)
+    log_probs = random_log_probs(3000, 20, seed=7, sharp=4.0)
     log_probs[:, 0] += 6.0  # mostly blank, as trained models are
     log_probs = log_probs.log_softmax(-1)
     state = walk(log_probs, [])
@@ -112,7 +112,7 @@ def test_zero_posteriors_never_give_nan():
         log_probs[torch.rand(5, 3, generator=generator) < 0.4] = -torch.inf
         log_probs[:, 0] = torch.where((log_probs == -torch.inf).all(1), 0.0, log_probs[:, 0])
         log_probs = log_probs.log_softmax(-1)
-        exact = labellings(log_probs)
+        exact = labelings(log_probs)
         for prefix in [(), (1,), (1, 1), (1, 2), (2, 2, 1), (1, 2, 1, 2, 1)]:
             state = walk(log_probs, list(prefix))
             assert not any(value.isnan().any() for value in (state.total, state.in_blank, state.prefix))
@@ -125,8 +125,8 @@ def test_zero_posteriors_never_give_nan():
             assert (scores[~possible] < ctc_prefix.FLOOR / 2).all()
 
 
-def test_padding_and_neighbours_change_nothing():
-    long, short = posteriors(9, 5, seed=1), posteriors(4, 5, seed=2)
+def test_padding_and_neighbors_change_nothing():
+    long, short = random_log_probs(9, 5, seed=1), random_log_probs(4, 5, seed=2)
     padded = torch.full((9, 5), torch.nan, dtype=torch.float64)
     padded[:4] = short
     state = ctc_prefix.start(torch.stack([long, padded]), torch.tensor([9, 4]), 2, blank=0)
@@ -146,7 +146,7 @@ def test_padding_and_neighbours_change_nothing():
 
 def test_padding_far_behind_the_end_changes_nothing():
     """In float32, whose product drops weights far below the largest: none may arise in the padding."""
-    short = posteriors(20, 6, seed=5).float()
+    short = random_log_probs(20, 6, seed=5).float()
     alone = ctc_prefix.start(short[None], torch.tensor([20]), 1, blank=0)
     padded = ctc_prefix.start(torch.cat([short, torch.zeros(400, 6)])[None], torch.tensor([20]), 1, blank=0)
     for label in (1, 2, 2, 4):
@@ -168,7 +168,7 @@ def test_what_was_said_by_the_end_does_not_hide_what_came_before():
 
 def test_float32_posteriors_lose_nothing_that_counts():
     """Of a trained model's kind, over 3,000 frames, deep into the labels."""
-    log_probs = posteriors(3000, 30, seed=9, sharp=4.0)
+    log_probs = random_log_probs(3000, 30, seed=9, sharp=4.0)
     log_probs[:, 0] += 8.0
     log_probs = log_probs.log_softmax(-1)
     wide = ctc_prefix.start(log_probs[None], torch.tensor([3000]), 1, blank=0)

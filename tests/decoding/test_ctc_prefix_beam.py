@@ -7,7 +7,7 @@ import torch
 
 from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig, ctc_prefix_beam
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
-from tests.decoding.toys import labellings, log, posteriors
+from tests.decoding.toys import labelings, log, random_log_probs
 from tools.plain_ctc_prefix_beam import plain_ctc_prefix_beam
 
 
@@ -28,7 +28,7 @@ def peaky(batch: int, time: int, vocab: int, *, seed: int) -> torch.Tensor:
     ("beam", "candidates"), [(1, 1), (1, 0), (3, 2), (5, 0), (10, 10), (30, 4)], ids=lambda number: str(number)
 )
 def test_equals_the_plain_loops(beam: int, candidates: int):
-    for seed, log_probs in ((0, posteriors(3, 40, 12, seed=1, sharp=2.0)), (1, peaky(3, 60, 12, seed=2))):
+    for seed, log_probs in ((0, random_log_probs(3, 40, 12, seed=1, sharp=2.0)), (1, peaky(3, 60, 12, seed=2))):
         frames, never = [log_probs.shape[1], 7, 23 + seed], (11,)
         found = search(log_probs, frames, beam=beam, candidates=candidates, never=never)
         for row, nbest in enumerate(found):
@@ -38,11 +38,11 @@ def test_equals_the_plain_loops(beam: int, candidates: int):
             assert all(one.parts == {"ctc": one.score} and one.ended == "eos" for one in nbest)
 
 
-def test_a_full_beam_gives_the_probability_of_every_labelling():
-    log_probs = posteriors(3, 5, 3, seed=3)
+def test_a_full_beam_gives_the_probability_of_every_labeling():
+    log_probs = random_log_probs(3, 5, 3, seed=3)
     frames = [5, 3, 1]
     for row, nbest in enumerate(search(log_probs, frames, beam=80, candidates=0)):
-        exact = {labels: p for labels, p in labellings(log_probs[row, : frames[row]]).items() if p > 0}
+        exact = {labels: p for labels, p in labelings(log_probs[row, : frames[row]]).items() if p > 0}
         assert {one.labels for one in nbest} == set(exact)
         assert [one.score for one in nbest] == pytest.approx([log(exact[one.labels]) for one in nbest], abs=1e-9)
         assert sum(math.exp(one.score) for one in nbest) == pytest.approx(1.0, abs=1e-9)
@@ -52,7 +52,7 @@ def test_a_prefix_that_leaves_the_beam_and_comes_back_is_one_with_its_children()
     """Its child stays in the beam meanwhile; opened anew, it must be known as the child's parent."""
     often = 0
     for seed in range(30):
-        log_probs = posteriors(1, 12, 4, seed=seed, sharp=1.5)
+        log_probs = random_log_probs(1, 12, 4, seed=seed, sharp=1.5)
         [nbest] = search(log_probs, [12], beam=4, candidates=0)
         assert len({one.labels for one in nbest}) == len(nbest) == 4
         plain = plain_ctc_prefix_beam(log_probs[0], beam=4, candidates=0)
@@ -61,7 +61,7 @@ def test_a_prefix_that_leaves_the_beam_and_comes_back_is_one_with_its_children()
     assert often > 20
 
 
-def test_neighbours_and_what_stands_in_the_padding_change_nothing():
+def test_neighbors_and_what_stands_in_the_padding_change_nothing():
     log_probs, frames = peaky(5, 50, 9, seed=4).float(), [50, 1, 20, 33, 8]
     for row, length in enumerate(frames):
         log_probs[row, length:] = torch.nan if row % 2 else 0.0
@@ -81,13 +81,13 @@ def test_equal_scores_are_in_the_order_of_labels():
 
 
 def test_zeros_are_never_not_nan():
-    log_probs = posteriors(3, 6, 4, seed=5)
+    log_probs = random_log_probs(3, 6, 4, seed=5)
     log_probs[0, 2, 1:] = -torch.inf
     log_probs[1, 3] = -torch.inf
     log_probs[2, :, 0] = -torch.inf
     first, second, third = search(log_probs, [6, 6, 6], beam=500, candidates=0)
     for nbest, row in ((first, 0), (third, 2)):
-        exact = {labels: p for labels, p in labellings(log_probs[row]).items() if p > 0}
+        exact = {labels: p for labels, p in labelings(log_probs[row]).items() if p > 0}
         assert {one.labels: one.score for one in nbest} == pytest.approx({g: log(p) for g, p in exact.items()})
     assert [(one.labels, one.score, one.ended) for one in second] == [((), -math.inf, "cut")]
 
@@ -111,7 +111,7 @@ def test_sure_posteriors_do_not_underflow():
 
 
 def test_nan_names_the_utterances():
-    log_probs = posteriors(3, 6, 4, seed=6)
+    log_probs = random_log_probs(3, 6, 4, seed=6)
     log_probs[1, 2, 3] = torch.nan
     log_probs[2, 5] = torch.nan
     with pytest.raises(DecodeError, match=r"utterances \[1\] of the batch: NaN"):

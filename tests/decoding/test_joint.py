@@ -11,7 +11,16 @@ from hybrid_asr.decoding.hypothesis import DecodeError, Hypothesis
 from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig, best_places
 from hybrid_asr.decoding.scorer import AttentionScorer, CtcPrefixScorer
 from hybrid_asr.models.encoded import Encoded
-from tests.decoding.toys import RecurrentDecoder, Reference, espnet_decoder, labellings, log, oracle, pick, posteriors
+from tests.decoding.toys import (
+    RecurrentDecoder,
+    Reference,
+    espnet_decoder,
+    labelings,
+    log,
+    oracle,
+    pick,
+    random_log_probs,
+)
 
 
 def parts(log_probs: Tensor, decoder: torch.nn.Module, weight: float, *, eos: int) -> list[Part]:
@@ -25,14 +34,14 @@ def parts(log_probs: Tensor, decoder: torch.nn.Module, weight: float, *, eos: in
 
 def toy_batch(lengths: list[int], units: int, *, seed: int, sharp: float = 2.0) -> tuple[Encoded, Tensor]:
     """Random states and posteriors of a batch."""
-    states = posteriors(len(lengths), max(lengths), 4, seed=seed)
-    return Encoded(states, torch.tensor(lengths)), posteriors(
+    states = random_log_probs(len(lengths), max(lengths), 4, seed=seed)
+    return Encoded(states, torch.tensor(lengths)), random_log_probs(
         len(lengths), max(lengths), units, seed=seed + 1, sharp=sharp
     )
 
 
 def alone(encoded: Encoded, log_probs: Tensor, row: int) -> tuple[Encoded, Tensor]:
-    """One utterance without its padding and neighbours."""
+    """One utterance without its padding and neighbors."""
     frames = encoded.frames[row : row + 1]
     return Encoded(encoded.states[row : row + 1, :frames], frames), log_probs[row : row + 1, :frames]
 
@@ -122,7 +131,7 @@ def test_a_full_beam_is_exhaustive_search(weight: float, seed: int):
     units, bound, eos = 4, 3, 3
     encoded, log_probs = toy_batch([3], units, seed=seed)
     decoder = RecurrentDecoder(4, units, seed=seed)
-    exact = labellings(log_probs[0])
+    exact = labelings(log_probs[0])
     every = [g for length in range(bound + 1) for g in itertools.product((1, 2), repeat=length)]
     scores = {}
     for labels in every:
@@ -146,7 +155,7 @@ def test_the_batched_search_equals_a_plain_one_that_never_stops_early(weight: fl
     encoded, log_probs = toy_batch([4, 3, 5, 1], units, seed=20)
     decoder = RecurrentDecoder(4, units, seed=5, sharp=0.7)
     for beam, nbest in ((1, 1), (2, 1), (3, 2), (7, 4)):
-        cfg = SearchConfig(beam=beam, ctc_weight=weight, length_bonus=bonus, normalise=normalise, nbest=nbest)
+        cfg = SearchConfig(beam=beam, ctc_weight=weight, length_bonus=bonus, normalise=normalize, nbest=nbest)
         search = JointSearch(parts(log_probs, decoder, weight, eos=eos), cfg, blank=0, sos=sos, eos=eos)
         found = search(encoded, torch.tensor(bounds))
         for row, bound in enumerate(bounds):
@@ -154,7 +163,7 @@ def test_the_batched_search_equals_a_plain_one_that_never_stops_early(weight: fl
             reference = Reference(one, posterior[0], decoder, blank=0, sos=sos, eos=eos)
             weights = {part.name: part.weight for part in search.parts}
             plain = reference.search(weights, beam=beam, bound=bound, bonus=bonus)
-            assert_same(found[row], greater_of(plain, normalise=normalise)[:nbest])
+            assert_same(found[row], greater_of(plain, normalise=normalize)[:nbest])
 
 
 class Endless(JointSearch):
@@ -180,7 +189,7 @@ def test_stopping_equals_running_to_the_bound(bonus: float, normalise: str):
     decoder = RecurrentDecoder(4, units, seed=6, sharp=1.5)
     decoder.bias[eos] = 3.0
     for weight, nbest in ((0.0, 1), (0.3, 3)):
-        cfg = SearchConfig(beam=4, ctc_weight=weight, length_bonus=bonus, normalise=normalise, nbest=nbest)
+        cfg = SearchConfig(beam=4, ctc_weight=weight, length_bonus=bonus, normalise=normalize, nbest=nbest)
         found, *others = (
             kind(parts(log_probs, decoder, weight, eos=eos), cfg, blank=0, sos=eos, eos=eos)(encoded, bounds)
             for kind in (JointSearch, Endless, Seldom)
@@ -223,7 +232,7 @@ ONE = Encoded(torch.zeros(1, 1, 1), torch.tensor([1]))
 )
 def test_a_late_winner_is_waited_for(begin: list[float], again: float, bonus: float, normalise: str, best: int):
     chain = Chain(begin=begin, after_one=[0.0, again, 0.0, 1 - again], after_two=[0.0] * 4)
-    cfg = SearchConfig(beam=4, ctc_weight=0.0, length_bonus=bonus, normalise=normalise)
+    cfg = SearchConfig(beam=4, ctc_weight=0.0, length_bonus=bonus, normalise=normalize)
     for kind in (JointSearch, Endless):
         [[found]] = kind([Part("chain", chain, 1.0)], cfg, blank=0, sos=3, eos=3)(ONE, torch.tensor([40]))
         assert found.labels == (1,) * best
@@ -248,7 +257,7 @@ def test_a_sure_end_stops_the_search():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
-def test_neighbours_change_nothing(weight: float, dtype: torch.dtype):
+def test_neighbors_change_nothing(weight: float, dtype: torch.dtype):
     units, eos, lengths = 12, 11, [17, 5, 30, 1, 30]
     encoded, log_probs = toy_batch(lengths, units, seed=3)
     encoded, log_probs = Encoded(encoded.states.to(dtype), encoded.frames), log_probs.to(dtype)

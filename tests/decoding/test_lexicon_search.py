@@ -13,7 +13,7 @@ from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.decoding.lexicon import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.trie import build_trie
 from hybrid_asr.text.ngram import Ngram
-from tests.decoding.toys import labellings, log, posteriors
+from tests.decoding.toys import labelings, log, random_log_probs
 
 BORDER = 4
 EXACT = {"beam": 10_000, "threshold": math.inf, "nbest": 10_000}
@@ -55,8 +55,8 @@ def said_by(table: dict, words: tuple[str, ...]) -> float:
 
 
 def exhaustive(spellings, log_probs, *, border=None, table=None, lm_weight=0.0, word_bonus=0.0) -> dict[str, float]:
-    """The score of every word sequence that has a probability, by adding up all paths of all its labellings."""
-    known, found = labellings(log_probs), {}
+    """The score of every word sequence that has a probability, by adding up all paths of all its labelings."""
+    known, found = labelings(log_probs), {}
     for count in range(len(log_probs) + 1):
         for words in itertools.product(spellings, repeat=count):
             labels = [
@@ -78,7 +78,7 @@ def exhaustive(spellings, log_probs, *, border=None, table=None, lm_weight=0.0, 
 @given(LEXICA, st.integers(1, 5), st.booleans(), st.sampled_from([0.0, 0.7, -0.4]), st.integers(0, 10**6))
 def test_with_a_full_beam_it_is_exhaustive_search_with_an_ngram(spellings, time, bordered, bonus, seed) -> None:
     border = BORDER if bordered else None
-    log_probs = posteriors(time, 5, seed=seed, sharp=1.5)
+    log_probs = random_log_probs(time, 5, seed=seed, sharp=1.5)
     ngram, table = bigram(sorted(spellings), seed)
     weights = {"lm_weight": 0.8, "word_bonus": bonus}
     nbest = decode(search(spellings, border=border, ngram=ngram, **weights, **EXACT), log_probs)
@@ -97,7 +97,7 @@ def test_with_a_full_beam_it_is_exhaustive_search_with_an_ngram(spellings, time,
 def test_with_a_full_beam_it_is_exhaustive_search_without_an_ngram(spellings, time, bordered, seed) -> None:
     """Of words that sound alike the first of the lexicon is written, and only it."""
     border = BORDER if bordered else None
-    log_probs = posteriors(time, 5, seed=seed, sharp=1.5)
+    log_probs = random_log_probs(time, 5, seed=seed, sharp=1.5)
     alike: dict = {}
     for word, several in spellings.items():
         alike.setdefault(frozenset(several), word)
@@ -132,9 +132,9 @@ def test_of_a_word_that_begins_another_and_of_homophones() -> None:
 
 
 def test_pronunciations_are_added_up_and_the_labels_are_those_of_the_best() -> None:
-    log_probs = posteriors(4, 5, seed=3)
+    log_probs = random_log_probs(4, 5, seed=3)
     [one] = decode(search({"one": [(1,), (2, 3)]}, nbest=1), log_probs)
-    known = labellings(log_probs)
+    known = labelings(log_probs)
     twice = {word: decode(search({"one": [word]}), log_probs)[0] for word in [(1,), (2, 3)]}
     assert one.text in ("one", "one one")
     best = max(twice.values(), key=lambda found: found.score)
@@ -162,10 +162,10 @@ def test_silence_is_the_empty_text() -> None:
 
 
 @pytest.mark.parametrize("border", [None, BORDER])
-def test_an_utterance_does_not_depend_on_its_neighbours(border) -> None:
+def test_an_utterance_does_not_depend_on_its_neighbors(border) -> None:
     words = {"a": [(1,)], "ab": [(1, 2), (1, 3)], "c": [(3,)], "ca": [(3, 1)], "d": [(3,)]}
     ngram, _ = bigram(sorted(words), 5)
-    log_probs, frames = posteriors(5, 12, 5, seed=9, sharp=2.0), torch.tensor([12, 1, 7, 12, 4])
+    log_probs, frames = random_log_probs(5, 12, 5, seed=9, sharp=2.0), torch.tensor([12, 1, 7, 12, 4])
     found = search(words, border=border, ngram=ngram, beam=7, nbest=4)
     together = found(log_probs, frames)
     for row, count in enumerate(frames.tolist()):
@@ -183,13 +183,13 @@ def test_a_wider_beam_finds_no_worse() -> None:
     }
     ngram, _ = bigram(sorted(words), 2)
     for seed in range(5):
-        log_probs = posteriors(10, 5, seed=seed, sharp=2.0)
+        log_probs = random_log_probs(10, 5, seed=seed, sharp=2.0)
         scores = [decode(search(words, ngram=ngram, beam=beam), log_probs)[0].score for beam in (1, 4, 32, 500)]
         assert scores[-1] >= max(scores) - 1e-9 and scores[-1] > scores[0]
 
 
 def test_nan_is_named_and_what_is_impossible_is_cut() -> None:
-    log_probs = posteriors(2, 3, 5, seed=1)
+    log_probs = random_log_probs(2, 3, 5, seed=1)
     log_probs[1, 2, 0] = math.nan
     found = search({"a": [(1,)]})
     with pytest.raises(DecodeError, match=r"utterances \[1\] of the batch: NaN in the scores"):

@@ -8,7 +8,7 @@ from hybrid_asr.decoding.scorer import AttentionScorer, CtcPrefixScorer
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
 from tests.decoding.plain import plain_search
-from tests.decoding.toys import posteriors
+from tests.decoding.toys import random_log_probs
 
 UNITS, EOS = 15, 14
 
@@ -21,8 +21,8 @@ def test_the_engine_equals_the_search_of_the_papers(weight: float):
     decoder = TransformerDecoder(cfg, 8, UNITS, EOS).double().eval()
     decoder.output.weight *= 4.0
     lengths, bounds, beam = [30, 12, 21], [16, 12, 9], 4
-    encoded = Encoded(posteriors(3, 30, 8, seed=1), torch.tensor(lengths))
-    log_probs = posteriors(3, 30, UNITS, seed=2, sharp=3.0)
+    encoded = Encoded(random_log_probs(3, 30, 8, seed=1), torch.tensor(lengths))
+    log_probs = random_log_probs(3, 30, UNITS, seed=2, sharp=3.0)
     settings = SearchConfig(beam=beam, ctc_weight=weight, nbest=5)
     both = [
         Part("ctc", CtcPrefixScorer(lambda _: log_probs, blank=0, eos=EOS), weight),
@@ -45,7 +45,10 @@ def test_preselected_labels_are_the_attention_decoders_best():
     torch.manual_seed(5)
     cfg = TransformerDecoderConfig(dim=16, layers=1, heads=2, feed_forward=32)
     decoder = TransformerDecoder(cfg, 8, UNITS, EOS).double().eval()
-    encoded, log_probs = Encoded(posteriors(2, 20, 8, seed=1), torch.tensor([20, 20])), posteriors(2, 20, UNITS, seed=2)
+    encoded, log_probs = (
+        Encoded(random_log_probs(2, 20, 8, seed=1), torch.tensor([20, 20])),
+        random_log_probs(2, 20, UNITS, seed=2),
+    )
 
     def run(candidates: int) -> list:
         settings = SearchConfig(beam=3, ctc_weight=0.9, nbest=3, candidates=candidates)

@@ -10,7 +10,7 @@ from hybrid_asr.decoding.hypothesis import DecodeError, Hypothesis, Nbest
 from hybrid_asr.decoding.rescoring import attention_scores, ctc_scores, rerank, rescore
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
-from tests.decoding.toys import labellings, log, posteriors
+from tests.decoding.toys import labelings, log, random_log_probs
 
 UNITS, SOS, WIDTH = 6, 5, 8
 
@@ -26,7 +26,7 @@ def decoder() -> TransformerDecoder:
 
 def utterances(*frames: int) -> tuple[Encoded, torch.Tensor]:
     states = torch.randn(len(frames), max(frames), WIDTH, generator=torch.Generator().manual_seed(0)).double()
-    return Encoded(states, torch.tensor(frames)), posteriors(len(frames), max(frames), UNITS, seed=1, sharp=2.0)
+    return Encoded(states, torch.tensor(frames)), random_log_probs(len(frames), max(frames), UNITS, seed=1, sharp=2.0)
 
 
 def nbests(log_probs: torch.Tensor, frames: torch.Tensor, beam: int) -> list[Nbest]:
@@ -55,9 +55,9 @@ def test_the_attention_part_is_that_of_single_steps(decoder: TransformerDecoder,
 
 
 def test_the_ctc_part_is_exact(monkeypatch):
-    log_probs = posteriors(5, 4, seed=2)
+    log_probs = random_log_probs(5, 4, seed=2)
     log_probs[2, 3] = -torch.inf
-    exact = labellings(log_probs)
+    exact = labelings(log_probs)
     asked = [(), (1,), (1, 1), (2, 1, 3), (3, 3, 3), (1, 2, 1, 2, 1), (1, 1, 1, 1), (3, 2, 3, 1, 2)]
     for together in (2**25, 1):
         monkeypatch.setattr("hybrid_asr.decoding.rescoring.TOGETHER", together)
@@ -99,7 +99,7 @@ def test_ties_go_by_labels_and_impossible_parts_without_weight_do_no_harm():
         rerank([nbest[0]._replace(parts={"ctc": 0.0})], ctc_weight=0.3)
 
 
-def test_neighbours_change_nothing(decoder: TransformerDecoder):
+def test_neighbors_change_nothing(decoder: TransformerDecoder):
     encoded, log_probs = utterances(12, 3, 7)
     settings = {"ctc_weight": 0.3, "blank": 0, "eos": SOS}
     together = rescore(nbests(log_probs, encoded.frames, 6), encoded, log_probs, decoder, **settings)

@@ -7,7 +7,7 @@ from torch import Tensor
 from hybrid_asr.decoding.scorer import AttentionScorer, CtcPrefixScorer, Scorer
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
-from tests.decoding.toys import espnet_decoder, oracle, pick, posteriors
+from tests.decoding.toys import espnet_decoder, oracle, pick, random_log_probs
 
 UNITS, SOS, BEAMS = 12, 11, 3
 
@@ -19,7 +19,7 @@ def transformer(dtype: torch.dtype) -> TransformerDecoder:
 
 
 def from_scratch(decoder: TransformerDecoder, encoded: Encoded, owner: int, labels: list[int]) -> Tensor:
-    """log p of the next label after `labels` of one utterance, without its neighbours and their padding."""
+    """log p of the next label after `labels` of one utterance, without its neighbors and their padding."""
     frames = encoded.frames[owner : owner + 1]
     one = Encoded(encoded.states[owner : owner + 1, : int(frames)], frames)
     return decoder(one, torch.tensor([labels], dtype=torch.int64))[0, -1].log_softmax(-1)
@@ -55,7 +55,7 @@ def test_reordered_cache_equals_running_from_scratch(dtype: torch.dtype, atol: f
 
 
 def test_no_increment_of_ctc_is_positive_and_all_that_can_follow_sums_to_one():
-    log_probs = posteriors(2, 30, UNITS, seed=4, sharp=2.0)
+    log_probs = random_log_probs(2, 30, UNITS, seed=4, sharp=2.0)
     encoded = Encoded(torch.zeros(2, 30, 1), torch.tensor([30, 11]))
     scorer = CtcPrefixScorer(lambda _: log_probs, blank=0, eos=SOS)
     log_probs[:, :, SOS] = -torch.inf  # a trained model never emits the end as a label
@@ -71,7 +71,7 @@ def test_no_increment_of_ctc_is_positive_and_all_that_can_follow_sums_to_one():
 
 
 def test_ctc_gives_nothing_to_what_follows_the_impossible():
-    log_probs = posteriors(1, 2, 4, seed=0)
+    log_probs = random_log_probs(1, 2, 4, seed=0)
     scorer = CtcPrefixScorer(lambda _: log_probs, blank=0, eos=3)
     state = scorer.start(Encoded(torch.zeros(1, 2, 1), torch.tensor([2])), 1)
     for label in (1, 1):  # two equal labels need three frames

@@ -28,19 +28,19 @@ def oracle(name: str) -> tuple[dict[str, Tensor], dict]:
         return tensors, json.loads(str(file["meta"]))
 
 
-def posteriors(*shape: int, seed: int, sharp: float = 1.0) -> Tensor:
-    """Random log posteriors in float64, the last axis normalised."""
+def random_log_probs(*shape: int, seed: int, sharp: float = 1.0) -> Tensor:
+    """Random log posteriors in float64, the last axis normalized."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.randn(*shape, generator=generator, dtype=torch.float64) * sharp).log_softmax(-1)
 
 
 def collapse(path: tuple[int, ...], blank: int = 0) -> tuple[int, ...]:
-    """The labelling that a path of frame labels stands for."""
+    """The labeling that a path of frame labels stands for."""
     return tuple(label for label, _ in itertools.groupby(path) if label != blank)
 
 
-def labellings(log_probs: Tensor, blank: int = 0) -> dict[tuple[int, ...], float]:
-    """The probability of every labelling of one utterance (T, V), by summing over all of its paths."""
+def labelings(log_probs: Tensor, blank: int = 0) -> dict[tuple[int, ...], float]:
+    """The probability of every labeling of one utterance (T, V), by summing over all of its paths."""
     frames = log_probs.exp().tolist()
     found: dict[tuple[int, ...], float] = {}
     for path in itertools.product(range(len(frames[0])), repeat=len(frames)):
@@ -154,7 +154,7 @@ class Reference:
 
     def __init__(self, encoded: Encoded, log_probs: Tensor, decoder: nn.Module, *, blank: int, sos: int, eos: int):
         self.encoded, self.decoder = encoded, decoder
-        self.exact = labellings(log_probs, blank)
+        self.exact = labelings(log_probs, blank)
         self.blank, self.sos, self.eos, self.units = blank, sos, eos, log_probs.shape[-1]
 
     def ctc(self, prefix: tuple[int, ...]) -> float:

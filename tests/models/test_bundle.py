@@ -1,4 +1,4 @@
-"""A model file gives back the same recogniser, or an error that names it; nothing in it is ever run."""
+"""A model file gives back the same recognizer, or an error that names it; nothing in it is ever run."""
 
 import contextlib
 import functools

@@ -48,7 +48,7 @@ def test_the_smallest_input_gives_one_frame_and_stride_more_give_one_more(encode
 @torch.no_grad()
 @pytest.mark.parametrize("mode", ["training", "evaluation"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
-def test_neighbours_and_padding_do_not_change_an_utterance(encoder, mode, dtype, tolerance):
+def test_neighbors_and_padding_do_not_change_an_utterance(encoder, mode, dtype, tolerance):
     model = build_encoder(encoder, FEATURES).to(dtype).train(mode == "training")
     batch = speech(FRAMES, [1] * len(FRAMES), dtype=dtype)
     together = model(batch.features)
@@ -85,7 +85,7 @@ def test_every_real_frame_reaches_the_output_and_no_padded_one_does(encoder):
 
 
 @each_encoder
-def test_an_utterance_too_short_for_a_frame_spoils_neither_its_neighbours_nor_the_gradients(encoder):
+def test_an_utterance_too_short_for_a_frame_spoils_neither_its_neighbors_nor_the_gradients(encoder):
     model = build(encoder)
     batch = speech([23, 5, 0], [2, 2, 1])
     outputs = model(batch.features, batch.labels)

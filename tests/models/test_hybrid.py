@@ -45,7 +45,7 @@ def all_close(ours: list[Tensor], theirs: list[Tensor]) -> None:
 
 @each_pair
 @pytest.mark.parametrize("mode", ["training", "evaluation"])
-def test_neighbours_change_neither_posteriors_nor_logits_nor_losses_nor_gradients(encoder, decoder, mode):
+def test_neighbors_change_neither_posteriors_nor_logits_nor_losses_nor_gradients(encoder, decoder, mode):
     model = build(encoder, decoder).train(mode == "training")
     batch = speech(FRAMES, LABELS)
     together = model(batch.features, batch.labels)

@@ -1,4 +1,4 @@
-"""The recurrent decoder: scheduled sampling, K labellings of an utterance, weights of training, bf16."""
+"""The recurrent decoder: scheduled sampling, K labelings of an utterance, weights of training, bf16."""
 
 import copy
 
@@ -38,7 +38,7 @@ def sampling(rate: float = 1.0, **keys: float) -> LstmDecoder:
 
 @each
 @torch.no_grad()
-def test_labellings_of_an_utterance_are_scored_as_if_each_had_it_alone(cfg):
+def test_labelings_of_an_utterance_are_scored_as_if_each_had_it_alone(cfg):
     decoder, labels = decoder_of(cfg).eval(), texts(6)
     together = decoder(memory(), labels)
     for row in range(6):

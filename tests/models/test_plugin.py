@@ -60,7 +60,7 @@ ENCODERS = {
     "no_import": "cannot be imported: ModuleNotFoundError: No module named 'tests.models.no_such_module'",
     "absent": "cannot be imported: AttributeError:",
     "the_class": "is the class Good; let the entry point name an hybrid_asr.models.plugin.EncoderPlugin",
-    "loose": "would let misspelt options pass; decorate a class with hybrid_asr.config.schema.config",
+    "loose": "would let misspelled options pass; decorate a class with hybrid_asr.config.schema.config",
     "no_module": "build gives a str; it must give a torch.nn.Module",
     "unbuildable": "cannot be built: ZeroDivisionError: nothing by nothing",
     "no_width": "it has no 'width'",
@@ -69,7 +69,7 @@ ENCODERS = {
     "too_long": "output_length is 1 for 0 frames",
     "capped": "'stride' is 3, but output_length is 50 for 148 feature frames and 50 for 3 more, not 51",
     "other_stride": "'stride' is 3, but output_length is 1 for 1 feature frames and 1 for 3 more, not 2",
-    "leaky": "so that results depend on an utterance's neighbours; mask what stands behind the real frames",
+    "leaky": "so that results depend on an utterance's neighbors; mask what stands behind the real frames",
     "narrow": "states are (5, 7, 5) and frames (5,)",
     "bare": "it gives a Tensor; let it give hybrid_asr.models.encoded.Encoded",
     "short": "of 400 feature frames come 50 encoder frames, output_length(400) says 134",
@@ -169,9 +169,9 @@ def test_a_model_whose_plugin_has_other_sizes_now_is_refused(tmp_path):
 @pytest.mark.parametrize("mode", ["training", "evaluation"])
 def test_the_example_s_parts_keep_the_laws_of_ours(mode):
     test_encoder.test_output_length_is_the_number_of_real_output_frames(EXAMPLE)
-    test_encoder.test_neighbours_and_padding_do_not_change_an_utterance(EXAMPLE, mode, torch.float64, 1e-9)
+    test_encoder.test_neighbors_and_padding_do_not_change_an_utterance(EXAMPLE, mode, torch.float64, 1e-9)
     test_encoder.test_more_padding_than_the_longest_needs_changes_nothing(EXAMPLE)
-    test_hybrid.test_neighbours_change_neither_posteriors_nor_logits_nor_losses_nor_gradients(EXAMPLE, EXAMPLE, mode)
+    test_hybrid.test_neighbors_change_neither_posteriors_nor_logits_nor_losses_nor_gradients(EXAMPLE, EXAMPLE, mode)
 
 
 def test_the_example_s_decoder_says_step_by_step_what_it_says_at_once():

@@ -15,7 +15,7 @@ def module() -> ConvolutionModule:
     return ConvolutionModule(DIM, KERNEL).double()
 
 
-def test_it_equals_loops_over_real_neighbours(module):
+def test_it_equals_loops_over_real_neighbors(module):
     lengths, values = [9, 4, 1], torch.randn(3, 9, DIM, dtype=torch.float64)
     output = module(values, valid_mask(torch.tensor(lengths), 9))
     weight, bias = module.depthwise.weight[:, 0], module.depthwise.bias

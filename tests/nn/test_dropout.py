@@ -85,7 +85,7 @@ def test_bytes_are_uniform_and_every_bit_is_fair():
         assert ((bits.double().mean(0) - 0.5).abs() < 5 * deviation).all()
 
 
-def test_neighbouring_values_are_dropped_independently():
+def test_neighboring_values_are_dropped_independently():
     torch.manual_seed(9)
     zero = (Dropout(0.5)(torch.ones(MANY)) == 0).double()
     for distance in (1, 2, 4, 8):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybrid_asr.nn.patches import Patches, PatchNeighbours, PatchPositions
+from hybrid_asr.nn.patches import Patches, PatchNeighbors, PatchPositions
 
 SHAPES = [  # features, size, stride, bins, bin_stride
     (11, 7, 4, 4, 3),  # both overlap, and the last patch reaches above the highest bin
@@ -84,7 +84,7 @@ def test_positions_are_those_of_any_length_and_differ_in_time_and_in_frequency()
     torch.testing.assert_close(short[:, 1] - short[:, 0], (short[:1, 1] - short[:1, 0]).expand(20, -1))
 
 
-def test_positions_in_frequency_are_learnt_and_the_only_ones_where_time_is_turned():
+def test_positions_in_frequency_are_learned_and_the_only_ones_where_time_is_turned():
     positions = PatchPositions(3, 8, time="none")
     [(name, bands)] = positions.named_parameters()
     assert (name, bands.shape) == ("bands", (3, 8))
@@ -93,8 +93,8 @@ def test_positions_in_frequency_are_learnt_and_the_only_ones_where_time_is_turne
     assert bands.grad.tolist() == [[0.0] * 8, [5.0] * 8, [0.0] * 8]
 
 
-def test_neighbours_are_those_around_a_patch_and_no_padding():
-    mixed, grid = PatchNeighbours(4, 5).double(), torch.rand(2, 9, 4, 4, dtype=torch.float64, requires_grad=True)
+def test_neighbors_are_those_around_a_patch_and_no_padding():
+    mixed, grid = PatchNeighbors(4, 5).double(), torch.rand(2, 9, 4, 4, dtype=torch.float64, requires_grad=True)
     valid = torch.arange(9) < torch.tensor([[9], [6]])
     output = mixed(grid, valid)
     [gradient] = torch.autograd.grad(output[:, 4, 1].sum(), grid)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from hybrid_asr.attention.teacher_forcing import teacher_forced
-from hybrid_asr.attention.utterance_view import listen, look_into
+from hybrid_asr.attention.utterance_view import view_attention, view_utterance
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.inference.encode import encode
@@ -95,8 +95,8 @@ def test_the_page_fits_the_screen_and_the_console_is_silent(browser, decoded, wi
         !one.closest('.scroll, pre, .visually-hidden') && one.getBoundingClientRect().right > innerWidth + 1
     ).map((one) => one.outerHTML.slice(0, 80))"""
     assert browser.execute_script(outside) == []
-    colours = "const style = getComputedStyle(document.body); return [style.backgroundColor, style.color]"
-    back, ink = (sum(map(int, re.findall(r"\d+", one)[:3])) for one in browser.execute_script(colours))
+    colors = "const style = getComputedStyle(document.body); return [style.backgroundColor, style.color]"
+    back, ink = (sum(map(int, re.findall(r"\d+", one)[:3])) for one in browser.execute_script(colors))
     assert (back > ink) == (scheme == "light")
     no_complaint(browser)
 
@@ -179,8 +179,8 @@ def test_self_attention_can_be_chosen_and_tells_its_weights(browser, decoded, bu
     assert f"{of.removesuffix('s')}" in label and "layer 1, head 2" in label
     manifest = Manifest.read(tones / "test.jsonl")
     [place] = [place for place, one in enumerate(manifest) if one.id == drawn["id"]]
-    one = listen(bundle, io.read(manifest.audio_path(place), rate=8000), bundle.tokenizer.encode(drawn["text"]))
-    weights = look_into(bundle, one, of).layers[0][0, 1]
+    one = view_utterance(bundle, io.read(manifest.audio_path(place), rate=8000), bundle.tokenizer.encode(drawn["text"]))
+    weights = view_attention(bundle, one, of).layers[0][0, 1]
     canvas = browser.find_element(By.ID, "picture")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
     bottom, found = canvas.size["height"], 0
@@ -208,7 +208,7 @@ def test_texts_can_be_read_against_their_background(browser, decoded, scheme):
     show(browser, decoded, scheme=scheme)
     pairs = browser.execute_script("""
         const solid = (one) => { for (let at = one; at; at = at.parentElement) {
-            const colour = getComputedStyle(at).backgroundColor; if (!/, 0\\)$/.test(colour)) return colour; } return 'rgb(255, 255, 255)'; };
+            const color = getComputedStyle(at).backgroundColor; if (!/, 0\\)$/.test(color)) return color; } return 'rgb(255, 255, 255)'; };
         return [...document.querySelectorAll('main *, header *, nav *')]
             .filter((one) => !one.closest('svg, canvas, select, audio') && [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
             .map((one) => [getComputedStyle(one).color, solid(one), one.className || one.tagName])""")  # noqa: E501
@@ -222,8 +222,8 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def luminance(colour: str) -> float:
-    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+def luminance(color: str) -> float:
+    parts = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
@@ -276,7 +276,7 @@ def test_doubtful_words_are_seen_and_heard_of_and_stay_texts(browser, copy, tone
         assert re.sub(r" \(doubtful: CTC support [^)]*\)", "", whole) == one["text"]
     in_the_list = browser.find_elements(By.CSS_SELECTOR, "ol.worst .doubt")
     line = "return [...document.querySelectorAll('.doubt')].map((one) => getComputedStyle(one).textDecorationStyle)"
-    assert len(in_the_list) >= len(rows) and set(browser.execute_script(line)) == {"wavy"}, "also without colours"
+    assert len(in_the_list) >= len(rows) and set(browser.execute_script(line)) == {"wavy"}, "also without colors"
     assert not browser.find_elements(By.TAG_NAME, "i")
     sounds = browser.find_elements(By.CSS_SELECTOR, "#errors td audio")
     assert sounds and all(one.get_attribute("src").startswith("data:audio/") for one in sounds)

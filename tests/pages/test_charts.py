@@ -62,24 +62,24 @@ def test_what_is_no_number_is_left_out_and_counted():
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_line_of_a_chart_has_a_colour_and_dashes_of_its_own_that_are_seen(scheme):
+def test_every_line_of_a_chart_has_a_color_and_dashes_of_its_own_that_are_seen(scheme):
     """A contrast of 3 to the paper, as WCAG 2.1 AA wants of graphics."""
     style = (Path(charts.__file__).parent / "templates/style.css").read_text()
     light, dark = style.split("@media (prefers-color-scheme: dark)", 1)
     part = light if scheme == "light" else dark
-    colours = [re.search(rf"--c{number}: (#\w{{6}})", part)[1] for number in range(LINES)]
+    colors = [re.search(rf"--c{number}: (#\w{{6}})", part)[1] for number in range(LINES)]
     sheet = re.search(r"--sheet: (#\w{6})", part)[1]
     dashes = [
         re.search(rf"\.line\.c{number} \{{[^}}]*?(stroke-dasharray: [^;]*)?; \}}", style)[1] for number in range(LINES)
     ]
-    assert len(set(colours)) == len(set(dashes)) == LINES and dashes.count(None) == 1
-    for colour in colours:
-        low, high = sorted(map(luminance, (colour, sheet)))
+    assert len(set(colors)) == len(set(dashes)) == LINES and dashes.count(None) == 1
+    for color in colors:
+        low, high = sorted(map(luminance, (color, sheet)))
         assert (high + 0.05) / (low + 0.05) >= 3
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+def luminance(color: str) -> float:
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
@@ -87,4 +87,4 @@ def luminance(colour: str) -> float:
 def test_lines_of_one_chart_differ():
     x = np.arange(3.0)
     drawn = draw(Chart("", "", [Series(str(number), x, x) for number in range(LINES)]))
-    assert drawn is not None and [line.colour for line in drawn.lines] == list(range(LINES))
+    assert drawn is not None and [line.color for line in drawn.lines] == list(range(LINES))

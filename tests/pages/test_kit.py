@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.pages.kit import Note, attempt, duration, number, pack, percent, quantise_range, quantise_root, render
+from hybrid_asr.pages.kit import Note, attempt, duration, number, pack, percent, quantize_range, quantize_root, render
 
 
 def test_what_fails_stands_in_the_place_of_its_part():
@@ -30,12 +30,12 @@ def test_what_fails_stands_in_the_place_of_its_part():
 
 def test_bytes_come_back_and_fractions_within_four_thousandths():
     values = np.linspace(0, 1, 1001).reshape(7, 11, 13)
-    bytes_ = quantise_root(values)
+    bytes_ = quantize_root(values)
     unpacked = np.frombuffer(zlib.decompress(base64.b64decode(pack(bytes_))), np.uint8).reshape(bytes_.shape)
     assert (unpacked == bytes_).all()
     assert np.abs((unpacked / 255) ** 2 - values).max() < 0.004
-    assert (np.diff(quantise_range(np.arange(200.0)).astype(int)) >= 0).all()
-    assert set(quantise_range(np.zeros(5)).tolist()) == {0}
+    assert (np.diff(quantize_range(np.arange(200.0)).astype(int)) >= 0).all()
+    assert set(quantize_range(np.zeros(5)).tolist()) == {0}
 
 
 def test_only_the_pages_own_script_may_run_and_nothing_may_be_loaded():

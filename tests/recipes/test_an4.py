@@ -213,7 +213,7 @@ def test_a_broken_download_goes_on_where_it_stopped(an4, server, archive, tmp_pa
     assert "an4" not in left(tmp_path)
     assert len(an4.prepare(None, tmp_path)["test"]) == 130
     assert server.asked == [None, "bytes=300000-"]
-    assert server.sent == len(archive), "no byte travelled twice"
+    assert server.sent == len(archive), "no byte traveled twice"
     assert left(tmp_path) == ["an4"]
 
 

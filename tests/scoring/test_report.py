@@ -11,7 +11,7 @@ from hybrid_asr.scoring.compare import compare
 from hybrid_asr.scoring.report import report
 from hybrid_asr.scoring.text_report import alignment, width
 from hybrid_asr.scoring.utterances import Confusion, Scored, ScoringError
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 
 ITEMS = [
     Scored("u1", "one two three", "one too three", "ann"),
@@ -122,7 +122,7 @@ def test_text_shows_rates_speakers_confusions_and_alignments() -> None:
 
 
 def test_a_difference_of_spelling_only_is_pointed_out() -> None:
-    items = [Scored(str(i), "Hello, World!", normalise("Hello, World!", "upper@1")) for i in range(3)]
+    items = [Scored(str(i), "Hello, World!", normalize("Hello, World!", "upper@1")) for i in range(3)]
     assert "Note: without case and punctuation the WER is 0.00 %" in report(items).text()
     assert "Note:" not in report([Scored("a", "one two", "three four")]).text()
 

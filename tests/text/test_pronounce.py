@@ -1,4 +1,4 @@
-"""Guessed pronunciations: a spelling with rules is learnt to the letter, from words that were never divided."""
+"""Guessed pronunciations: a spelling with rules is learned to the letter, from words that were never divided."""
 
 import itertools
 import math
@@ -21,7 +21,7 @@ WORDS = ["".join(letters) for size in (1, 2, 3) for letters in itertools.product
 KNOWN = Lexicon({word: (said(word),) for word in WORDS if said(word)})
 
 
-def test_rules_that_were_never_shown_are_learnt() -> None:
+def test_rules_that_were_never_shown_are_learned() -> None:
     pronouncer = fit(KNOWN, order=3)
     for word in ("taxo", "hoth", "oxax", "tahat", "xaxt"):
         assert pronouncer.guess(word) == said(word), word

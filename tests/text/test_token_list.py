@@ -85,6 +85,6 @@ def test_a_damaged_list_is_refused(change, message):
         restore_tokenizer(characters().state() | change)
 
 
-def test_it_is_not_learnt_from_texts():
-    with pytest.raises(TokenizerError, match="is not learnt from texts: choose"):
+def test_it_is_not_learned_from_texts():
+    with pytest.raises(TokenizerError, match="is not learned from texts: choose"):
         train_tokenizer(parse(TokenizerConfig, {"kind": "token_list"}), TEXTS)

@@ -16,7 +16,7 @@ from hybrid_asr.config.schema import ConfigError, parse
 from hybrid_asr.text.bpe import BpeTokenizer, BpeTokenizerConfig
 from hybrid_asr.text.characters import CharTokenizer, CharTokenizerConfig
 from hybrid_asr.text.labels import UNKNOWN_TEXT, TokenizerError
-from hybrid_asr.text.normalize import normalise
+from hybrid_asr.text.normalize import normalize
 from hybrid_asr.text.tokenizer import Tokenizer, TokenizerConfig, restore_tokenizer, train_tokenizer
 
 # Always the same examples, and a loaded machine is no failure.
@@ -56,7 +56,7 @@ def test_round_trip_of_training_text(case: tuple[Tokenizer, list[str]]) -> None:
     tokenizer, texts = case
     for text in texts:
         assert tokenizer.missing(text) == set()
-        assert tokenizer.decode(tokenizer.encode(text)) == normalise(text, "none@1")
+        assert tokenizer.decode(tokenizer.encode(text)) == normalize(text, "none@1")
     assert tokenizer.encode("") == [] and tokenizer.decode([]) == ""
 
 
@@ -69,7 +69,7 @@ def test_round_trip_of_any_text_from_the_same_characters(kind: str, corpus: str)
     @examples(max_examples=100)
     @given(text=st.text(alphabet=alphabet))
     def holds(text: str) -> None:
-        expected = normalise(text, "none@1")
+        expected = normalize(text, "none@1")
         if not tokenizer.missing(text):  # e + accent may compose to a letter that was never seen
             assert tokenizer.decode(tokenizer.encode(text)) == expected
 
@@ -87,7 +87,7 @@ def test_unknown_characters_are_seen_and_said(kind: str, text: str) -> None:
     decoded = tokenizer.decode(labels)
     assert (UNKNOWN_TEXT in decoded) == bool(missing)
     assert tokenizer.decode(tokenizer.encode(decoded)) == decoded
-    kept = [character for character in normalise(text, "none@1") if character not in missing]
+    kept = [character for character in normalize(text, "none@1") if character not in missing]
     assert "".join(kept).replace(" ", "") == decoded.replace(UNKNOWN_TEXT, "").replace(" ", "")
 
 

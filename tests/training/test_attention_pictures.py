@@ -11,7 +11,7 @@ from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
 from hybrid_asr.nn.rnn_attention import FixedConfig
 from hybrid_asr.pages.epoch_figure import draw_epoch
 from hybrid_asr.run.folder import Run
-from hybrid_asr.training.attention_monitor import AttentionWatch
+from hybrid_asr.training.attention_monitor import AttentionMonitor
 from hybrid_asr.training.attention_pictures import AttentionPictures, find_pictures
 from tests.tones import rows, train
 
@@ -102,7 +102,7 @@ def test_short_and_long_utterances_are_drawn_but_not_what_looks_at_one_frame_by_
 
     def chosen(decoder):
         file = drawn / "attention.jsonl"
-        return AttentionWatch(cfg.trainer, decoder, file, manifest, pictures=pictures(drawn), alarms=print).drawn
+        return AttentionMonitor(cfg.trainer, decoder, file, manifest, pictures=pictures(drawn), alarms=print).drawn
 
     seconds = manifest.durations[chosen(cfg.model.decoder)]
     assert list(seconds) == [manifest.durations.min(), manifest.durations.max()]

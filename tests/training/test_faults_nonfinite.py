@@ -204,7 +204,7 @@ def test_divergence_is_told_once_and_noise_is_not():
 
 
 def test_a_diverging_training_names_the_last_good_checkpoint(tones, tmp_path, capsys):
-    """The learning rate rises until nothing is learnt any more, and gradients are not bounded."""
+    """The learning rate rises until nothing is learned any more, and gradients are not bounded."""
     run = tmp_path / "run"
     watched = ("trainer.epochs=6", "trainer.divergence_rows=3", "trainer.divergence_factor=1.5")
     assert train(tones, run, *watched, "optim.lr=3.0", "optim.warmup=150", "optim.clip=1000.0") == 0

@@ -52,7 +52,7 @@ def test_only_matrices_decay():
         torch.testing.assert_close(weight.detach(), before[name] * kept, msg=name)
 
 
-def test_every_trained_weight_is_optimised_once():
+def test_every_trained_weight_is_optimized_once():
     module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5))
     module[0].requires_grad_(False)
     optimizer = build_optimizer(OptimConfig(schedule="constant", lr=1.0, warmup=0), module)

@@ -48,7 +48,7 @@ def stop(tones, run, name, *more):
 
 
 def assert_equal_runs(run, whole):
-    """The same metrics, byte for byte, the same weights and the same state of the optimiser."""
+    """The same metrics, byte for byte, the same weights and the same state of the optimizer."""
     for name in ("metrics.csv", "attention.jsonl"):
         assert (run / name).read_bytes() == (whole / name).read_bytes()
     states = [torch.load(place / "checkpoints/last.ckpt", weights_only=True) for place in (run, whole)]

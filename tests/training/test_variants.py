@@ -1,4 +1,4 @@
-"""Every kind of model, tokenizer, normalisation and precision, and every recipe: from audio to a decoded set."""
+"""Every kind of model, tokenizer, normalization and precision, and every recipe: from audio to a decoded set."""
 
 import json
 import math

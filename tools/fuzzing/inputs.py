@@ -115,7 +115,7 @@ def write_m4a(path: Path, samples: np.ndarray) -> None:
 
 
 def write_run(folder: Path, tokenizer: CharTokenizerConfig | BpeTokenizerConfig) -> None:
-    """A run whose model has learnt nothing: configuration, model, checkpoints, metrics, a decoding."""
+    """A run whose model has learned nothing: configuration, model, checkpoints, metrics, a decoding."""
     run = Run(folder)
     cfg = compose(folder.parent / "recipe.yaml").parse(RunConfig)
     run.write_config(cfg)

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hybrid_asr.config.schema import config
 from hybrid_asr.common.masks import valid_mask
+from hybrid_asr.config.schema import config
 from hybrid_asr.models.decoder import StepOutput
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.plugin import DecoderPlugin
@@ -45,9 +45,11 @@ class GruDecoder(nn.Module):
     def forward(self, encoded: Encoded, labels: Tensor) -> Tensor:
         """Logits (N, L + 1, V) of every label and of the end, given those before; row n is of utterance n // K."""
         state = self.start(encoded, len(labels) // len(encoded.frames))
-        heard, _ = self.gru(self.embedding(nn.functional.pad(labels, (1, 0), value=self.sos)))  # (N, L + 1, D)
-        utterances, steps = len(encoded.frames), heard.shape[1]
-        logits, _ = self._look(heard.reshape(utterances, -1, heard.shape[2]), state)  # (B, K (L + 1), V)
+        encoded_batch, _ = self.gru(self.embedding(nn.functional.pad(labels, (1, 0), value=self.sos)))  # (N, L + 1, D)
+        utterances, steps = len(encoded.frames), encoded_batch.shape[1]
+        logits, _ = self._look(
+            encoded_batch.reshape(utterances, -1, encoded_batch.shape[2]), state
+        )  # (B, K (L + 1), V)
         return logits.reshape(-1, steps, logits.shape[2])
 
     def start(self, encoded: Encoded, beams: int) -> GruState:

@@ -170,7 +170,7 @@ class Hearing {
     canvas.style.width = `${at.width}px`;
     canvas.style.height = `${at.height}px`;
     const style = getComputedStyle(document.documentElement);
-    this.colour = (name) => style.getPropertyValue(`--${name}`).trim();
+    this.color = (name) => style.getPropertyValue(`--${name}`).trim();
     this.map = MAPS[this.dark.matches ? "dark" : "light"];
     const context = (this.context = canvas.getContext("2d"));
     context.scale(ratio, ratio);
@@ -186,15 +186,15 @@ class Hearing {
 
   x(seconds) { return GUTTER + seconds * this.at.scale; }
 
-  text(words, x, y, colour = "soft", align = "left") {
-    Object.assign(this.context, { fillStyle: this.colour(colour), textAlign: align });
+  text(words, x, y, color = "soft", align = "left") {
+    Object.assign(this.context, { fillStyle: this.color(color), textAlign: align });
     this.context.fillText(words, x, y);
   }
 
   title(words, box) { this.text(words, GUTTER, box.y - TITLE / 2, "ink"); }
 
   frame(box) {
-    this.context.strokeStyle = this.colour("line");
+    this.context.strokeStyle = this.color("line");
     this.context.lineWidth = 1;
     this.context.strokeRect(box.x - 0.5, box.y - 0.5, box.width + 1, box.height + 1);
   }
@@ -227,15 +227,15 @@ class Hearing {
     for (let row = 0; row < names.length - 2; row++) {
       trace(row);
       const wordEnd = !names[row].trim(); // a space stands back behind what was said
-      context.fillStyle = this.colour(wordEnd ? "soft" : `c${[0, 2, 3][row % 3]}`);
+      context.fillStyle = this.color(wordEnd ? "soft" : `c${[0, 2, 3][row % 3]}`);
       context.globalAlpha = wordEnd ? 0.3 : 0.75;
       context.fill();
       context.globalAlpha = 1;
     }
     context.lineWidth = 1.25;
-    [["soft", [1.5, 2.5]], ["bad", [5, 3]]].forEach(([colour, dash], place) => {
+    [["soft", [1.5, 2.5]], ["bad", [5, 3]]].forEach(([color, dash], place) => {
       trace(names.length - 2 + place);
-      context.strokeStyle = this.colour(colour);
+      context.strokeStyle = this.color(color);
       context.setLineDash(dash);
       context.stroke();
     });
@@ -247,7 +247,7 @@ class Hearing {
     this.title("Forced alignment (CTC)", box);
     one.spans.forEach(([start, end], place) => {
       const left = this.x(start * one.frame_s), right = this.x(end * one.frame_s);
-      context.fillStyle = this.colour("c0");
+      context.fillStyle = this.color("c0");
       context.globalAlpha = one.pieces[place].trim() ? 0.9 : 0.3;
       context.fillRect(left, box.y + 1, Math.max(right - left - 1, 1), 8);
       context.globalAlpha = 1;
@@ -270,7 +270,7 @@ class Hearing {
     }
     if (!TIMED.has(of)) this.nameColumns(box);
     if (of !== "decoder") return;
-    context.strokeStyle = this.colour("c1");
+    context.strokeStyle = this.color("c1");
     (one.spans || []).forEach(([start, end], row) => {
       context.strokeRect(this.x(start * one.frame_s) + 0.5, box.y + row * at.row + 0.5, Math.max((end - start) * one.frame_s * at.scale - 1, 2), at.row - 1);
     });
@@ -299,7 +299,7 @@ class Hearing {
   drawAxis() {
     const { one, at, context } = this;
     const step = [0.1, 0.2, 0.5, 1, 2, 5].find((candidate) => candidate * at.scale >= 48) || 10;
-    context.strokeStyle = this.colour("soft");
+    context.strokeStyle = this.color("soft");
     context.beginPath();
     for (let tick = 0; tick * step <= one.seconds + 1e-9; tick++) {
       const x = this.x(tick * step);

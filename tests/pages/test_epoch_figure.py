@@ -11,7 +11,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.ctc_align import LabelSpan
 from hybrid_asr.pages.epoch_figure import draw_epoch, row_names
 
-DARKEST = (8, 48, 107)  # the colour of a weight of 1
+DARKEST = (8, 48, 107)  # the color of a weight of 1
 
 
 def diagnosis(sizes=(12,), *, name="u", piece="x", leading=1, spans=()) -> Diagnosis:
@@ -30,7 +30,7 @@ def diagnosis(sizes=(12,), *, name="u", piece="x", leading=1, spans=()) -> Diagn
 
 
 def dark(pixels: np.ndarray) -> np.ndarray:
-    """Rows and columns of the pixels of full weight, up to the rounding of colours."""
+    """Rows and columns of the pixels of full weight, up to the rounding of colors."""
     return np.argwhere((np.abs(pixels.astype(int) - DARKEST) <= 2).all(-1))
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hybrid_asr.attention.confidence import ctc_doubts
-from hybrid_asr.attention.confidence_errors import judge, spread
+from hybrid_asr.attention.confidence import ctc_confidence
+from hybrid_asr.attention.confidence_errors import label_words, spread
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
@@ -19,7 +19,7 @@ def rows_of(manifest: Manifest) -> list[Scored]:
 
 
 def judged(bundle, manifest, rows, **options) -> dict:
-    return {one.id: one for one in judge(bundle, manifest, rows, ctc_doubts, **options)}
+    return {one.id: one for one in label_words(bundle, manifest, rows, ctc_confidence, **options)}
 
 
 def write(path: Path, lines: list[dict]) -> Manifest:
@@ -38,7 +38,7 @@ def test_an_utterance_that_is_a_part_of_a_file_is_heard_there(bundle, tones, tmp
     ]
     cut = judged(bundle, write(tmp_path / "cut.jsonl", lines), rows_of(whole))
     for key, one in judged(bundle, whole, rows_of(whole)).items():
-        mine, its = ([word.ctc for word in each.doubts] for each in (one, cut[key]))
+        mine, its = ([word.ctc for word in each.error_signs] for each in (one, cut[key]))
         assert its == pytest.approx(mine, abs=0.02), "16 bits of the file apart"
 
 
@@ -48,7 +48,11 @@ def test_what_was_written_is_wrong_or_right_and_what_was_left_out_is_neither(bun
     rows = [Scored(names[0], "a b c", "a c"), Scored(names[1], "a b", "a d b"), Scored(names[2], "a b", "c b")]
     found = judged(bundle, manifest, rows)
     assert [found[name].wrong for name in names] == [[False, False], [False, True, False], [True, False]]
-    assert [[word.text for word in found[name].doubts] for name in names] == [["a", "c"], ["a", "d", "b"], ["c", "b"]]
+    assert [[word.text for word in found[name].error_signs] for name in names] == [
+        ["a", "c"],
+        ["a", "d", "b"],
+        ["c", "b"],
+    ]
 
 
 def test_what_cannot_be_judged_does_not_hide_the_others(bundle, tones, tmp_path):
@@ -64,7 +68,7 @@ def test_what_cannot_be_judged_does_not_hide_the_others(bundle, tones, tmp_path)
     told = []
     found = judged(bundle, manifest, rows, bad=lambda place, error: told.append((place, str(error))))
     unknown = {lines[0]["id"], lines[2]["id"]}
-    assert {key for key, one in found.items() if one.doubts is None} == unknown
+    assert {key for key, one in found.items() if one.error_signs is None} == unknown
     assert found.keys() == {line["id"] for line in lines} - {lines[1]["id"], lines[3]["id"]}
     [(place, why)] = told
     assert place == 1 and "gone.wav" in why

@@ -16,7 +16,7 @@ from tests.tones import lexicon_of, train, words
 
 @pytest.fixture(scope="module")
 def run(tones, tmp_path_factory):
-    """A run that has learnt the tones as phonemes; nobody writes to it."""
+    """A run that has learned the tones as phonemes; nobody writes to it."""
     folder = tmp_path_factory.mktemp("phonemes")
     (folder / "lexicon.txt").write_text(lexicon_of(tones, "train", "valid", "test"))
     settings = ["presets.tokenizer=phoneme", f"tokenizer.lexicon={folder / 'lexicon.txt'}", "loss.ctc_weight=1.0"]
@@ -58,14 +58,14 @@ def test_transcripts_are_words_with_times_and_greedily_phonemes(run, tones) -> N
 
 def test_words_and_phonemes_are_aligned(run, tones) -> None:
     entry = Manifest.read(tones / "valid.jsonl")[0]
-    recogniser = load(run)
-    aligned = recogniser.align(tones / entry.audio, entry.text)
+    recognizer = load(run)
+    aligned = recognizer.align(tones / entry.audio, entry.text)
     assert [word.text for word in aligned.spans] == entry.text.split()
-    phonemes = recogniser.align(tones / entry.audio, entry.text, units="labels")
+    phonemes = recognizer.align(tones / entry.audio, entry.text, units="labels")
     said = "".join(one.text for one in phonemes.spans).split()
     assert "".join(said) == entry.text.replace(" ", "|").upper() + "|" and len(said) == len(entry.text.replace(" ", ""))
     with pytest.raises(ValueError, match=r"the model cannot write 'xyz'; its lexicon lacks them"):
-        recogniser.align(tones / entry.audio, "xyz")
+        recognizer.align(tones / entry.audio, "xyz")
 
 
 def test_the_page_is_made(run, tmp_path) -> None:

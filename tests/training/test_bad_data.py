@@ -53,7 +53,7 @@ def test_evaluation_reads_a_segment_at_its_place(bundle, tones, tmp_path):
     assert len({item.text for item in found}) == 4
 
 
-def test_references_are_normalised_by_the_models_rules(bundle, tones, tmp_path):
+def test_references_are_normalized_by_the_models_rules(bundle, tones, tmp_path):
     """Else an error rate would count the case and punctuation that training took away."""
     entry = json.loads((tones / "test.jsonl").read_text().splitlines()[0])
     entry |= {"audio": str(tones / entry["audio"]), "text": "Ab,  Cd!"}

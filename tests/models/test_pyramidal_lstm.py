@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from hybrid_asr.audio.features import Features
 from hybrid_asr.config.schema import ConfigError, parse
 from hybrid_asr.models.encoder import EncoderConfig
-from hybrid_asr.models.pyramidal_lstm import Listener, ListenerConfig
+from hybrid_asr.models.pyramidal_lstm import PyramidalLstm, PyramidalLstmConfig
 from hybrid_asr.nn.subsampling import join_frames
 from tests.models.tiny import FEATURES, close, tiny
 
 
-def listener(joins, **changes) -> Listener:
+def listener(joins, **changes) -> PyramidalLstm:
     torch.manual_seed(0)
-    return Listener(tiny(ListenerConfig, cells=2, joins=tuple(joins), **changes), FEATURES).double().eval()
+    return PyramidalLstm(tiny(PyramidalLstmConfig, cells=2, joins=tuple(joins), **changes), FEATURES).double().eval()
 
 
 @settings(max_examples=40)

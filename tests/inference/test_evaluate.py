@@ -14,8 +14,8 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.joint import SearchConfig
 from hybrid_asr.inference.build import decoder_for, wider
-from hybrid_asr.inference.encode import hear, pad_audio
-from hybrid_asr.inference.evaluate import decode_heard, evaluate, gather
+from hybrid_asr.inference.encode import encode_batch, pad_audio
+from hybrid_asr.inference.evaluate import decode_best, evaluate, gather
 from hybrid_asr.inference.presets import load_decoder
 from hybrid_asr.run.config import set_paths
 from hybrid_asr.run.folder import Run
@@ -69,15 +69,15 @@ def test_every_rank_takes_its_share(bundle, tones):
 
 
 def test_audio_too_short_to_be_heard_is_empty_and_counted_as_cut(bundle):
-    heard = np.random.default_rng(1).normal(0, 0.1, 8000).astype(np.float32)
+    encoded_batch = np.random.default_rng(1).normal(0, 0.1, 8000).astype(np.float32)
     device = torch.device("cpu")
     for name in ("ctc_greedy", "joint"):
         search = decoder(bundle, name)
-        tiny, normal = decode_heard(search, hear(bundle, [heard[:100], heard], device), 2)
+        tiny, normal = decode_best(search, encode_batch(bundle, [encoded_batch[:100], encoded_batch], device), 2)
         assert (tiny.labels, tiny.ended) == ((), "cut")
-        [alone] = decode_heard(search, hear(bundle, [heard], device), 1)
+        [alone] = decode_best(search, encode_batch(bundle, [encoded_batch], device), 1)
         assert normal.labels == alone.labels
-        assert decode_heard(search, hear(bundle, [heard[:100]], device), 1) == [tiny]
+        assert decode_best(search, encode_batch(bundle, [encoded_batch[:100]], device), 1) == [tiny]
 
 
 def test_padding_is_zeros_to_the_right():

@@ -11,7 +11,7 @@ import torch
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.pages.epoch_figure import draw_epoch
 from hybrid_asr.run.folder import Run
-from hybrid_asr.training.attention_monitor import AttentionWatch, _heads, read_rows
+from hybrid_asr.training.attention_monitor import AttentionMonitor, _heads, read_rows
 from hybrid_asr.training.attention_pictures import AttentionPictures
 from tests.tones import train
 
@@ -47,7 +47,7 @@ def test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_t
     cfg = Run(alarmed).read_config()
     manifest = Manifest.read(tones / "valid.jsonl")
     pictures = AttentionPictures(tmp_path / "attention", draw=draw_epoch, show=print, steps_per_epoch=7)
-    watch = AttentionWatch(cfg.trainer, cfg.model.decoder, file, manifest, pictures=pictures, alarms=told.append)
+    watch = AttentionMonitor(cfg.trainer, cfg.model.decoder, file, manifest, pictures=pictures, alarms=told.append)
     watch.continue_from(5)
     assert {row["epoch"] for row in read_rows(file)} == {1, 2, 3, 4, 5}
     assert told == Run(alarmed).status()["alarms"]
@@ -85,5 +85,5 @@ def test_a_set_without_an_utterance_short_enough_is_told_of(alarmed, tmp_path, c
     (tmp_path / "valid.jsonl").write_text(json.dumps(line) + "\n")
     cfg, manifest = Run(alarmed).read_config(), Manifest.read(tmp_path / "valid.jsonl")
     pictures = AttentionPictures(tmp_path / "attention", draw=draw_epoch, show=print, steps_per_epoch=7)
-    AttentionWatch(cfg.trainer, cfg.model.decoder, tmp_path / "a", manifest, pictures=pictures, alarms=print)
+    AttentionMonitor(cfg.trainer, cfg.model.decoder, tmp_path / "a", manifest, pictures=pictures, alarms=print)
     assert "no validation utterance is at most 20 s long: attention is neither" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from hybrid_asr.inference.evaluate import evaluate_all
 from hybrid_asr.inference.presets import load_decoder
 from hybrid_asr.run.folder import Run
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow

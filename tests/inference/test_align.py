@@ -13,14 +13,14 @@ from hybrid_asr.cli import main
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.inference.align import Aligned, told
 from hybrid_asr.inference.words import Word
-from hybrid_asr.recognizer import Recogniser
+from hybrid_asr.recognizer import Recognizer
 from tests.tones import LETTER_S, RATE, sound
 
 TEXT = "bad cafe fed a be dad"
 
 
 @pytest.fixture(scope="module")
-def recogniser(trained) -> Recogniser:
+def recognizer(trained) -> Recognizer:
     return load(trained)
 
 
@@ -31,9 +31,9 @@ def spoken(tmp_path_factory) -> Path:
     return path
 
 
-def test_words_and_labels_stand_where_they_were_said(recogniser: Recogniser, spoken: Path):
+def test_words_and_labels_stand_where_they_were_said(recognizer: Recognizer, spoken: Path):
     for units, texts in (("words", TEXT.split()), ("labels", list(TEXT))):
-        aligned = recogniser.align(spoken, "BAD, cafe:  fed a be dad!", units=units)
+        aligned = recognizer.align(spoken, "BAD, cafe:  fed a be dad!", units=units)
         assert [one.text for one in aligned.spans] == texts, "spelled by the model's rules"
         assert aligned.text == TEXT
         assert aligned.score < 0
@@ -47,26 +47,26 @@ def test_words_and_labels_stand_where_they_were_said(recogniser: Recogniser, spo
             place += len(one.text)
 
 
-def test_audio_in_pieces_is_aligned_alike(recogniser: Recogniser, spoken: Path, monkeypatch):
-    once = recogniser.align(spoken, TEXT, units="labels")
+def test_audio_in_pieces_is_aligned_alike(recognizer: Recognizer, spoken: Path, monkeypatch):
+    once = recognizer.align(spoken, TEXT, units="labels")
     monkeypatch.setattr("hybrid_asr.inference.align.posteriors_in_pieces", _in_small_pieces)
-    found = recogniser.align(spoken, TEXT, units="labels")
+    found = recognizer.align(spoken, TEXT, units="labels")
     assert [one.text for one in found.spans] == [one.text for one in once.spans]
     assert np.allclose([one.start_s for one in found.spans], [one.start_s for one in once.spans], atol=0.081)
 
 
 def _in_small_pieces(bundle, samples, device):
-    from hybrid_asr.inference.long_form import posteriors_in_pieces
+    from hybrid_asr.inference.long_form import log_probs_in_pieces
 
-    return posteriors_in_pieces(bundle, samples, device, piece_s=1.0, context_s=0.5)
+    return log_probs_in_pieces(bundle, samples, device, piece_s=1.0, context_s=0.5)
 
 
-def test_the_command_line_says_the_same(trained, recogniser: Recogniser, spoken: Path, tmp_path: Path, capsys):
+def test_the_command_line_says_the_same(trained, recognizer: Recognizer, spoken: Path, tmp_path: Path, capsys):
     capsys.readouterr()
     (tmp_path / "text.txt").write_text("bad cafe\nfed a be\n\ndad\n")
     for words in (["--text", TEXT], ["--text-file", str(tmp_path / "text.txt")]):
         assert main(["align", str(trained), str(spoken), *words]) == 0
-        assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(recogniser.align(spoken, TEXT).to_json()))
+        assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(recognizer.align(spoken, TEXT).to_json()))
     assert main(["align", str(trained), str(spoken), "--text", TEXT, "--units", "labels", "--format", "ctm"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert {tuple(row[:2]) for row in rows} == {("the_file", "1")}
@@ -92,13 +92,13 @@ def test_a_textgrid_has_no_gaps():
         ("abcdef " * 40, r"the text needs 2\d\d frames \(2\d\d labels, .*\), the audio has \d\d; is it the text of"),
     ],
 )
-def test_a_text_that_does_not_fit_is_refused(recogniser: Recogniser, spoken: Path, text: str, message: str):
+def test_a_text_that_does_not_fit_is_refused(recognizer: Recognizer, spoken: Path, text: str, message: str):
     with pytest.raises(UserError, match=message):
-        recogniser.align(spoken, text)
+        recognizer.align(spoken, text)
 
 
 def test_what_is_no_text_and_no_sound_is_refused(
-    trained, recogniser, spoken: Path, tmp_path: Path, capsys, monkeypatch
+    trained, recognizer, spoken: Path, tmp_path: Path, capsys, monkeypatch
 ):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     for file, message in (("gone.txt", "gone.txt: "), ("latin.txt", "latin.txt: not UTF-8 at byte 3")):
@@ -106,7 +106,7 @@ def test_what_is_no_text_and_no_sound_is_refused(
         assert message in capsys.readouterr().err
     soundfile.write(tmp_path / "click.wav", np.full(80, 0.1, np.float32), RATE)
     with pytest.raises(UserError, match=r"click.wav: 0\.010 s of audio are too short"):
-        recogniser.align(tmp_path / "click.wav", "a")
-    monkeypatch.setattr(recogniser.bundle.model, "ctc", None)
+        recognizer.align(tmp_path / "click.wav", "a")
+    monkeypatch.setattr(recognizer.bundle.model, "ctc", None)
     with pytest.raises(UserError, match="no CTC head"):
-        recogniser.align(spoken, TEXT)
+        recognizer.align(spoken, TEXT)

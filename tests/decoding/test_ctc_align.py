@@ -9,13 +9,13 @@ import torch
 
 from hybrid_asr.decoding.ctc_align import ctc_align
 from hybrid_asr.decoding.hypothesis import DecodeError
-from tests.decoding.toys import collapse, posteriors
+from tests.decoding.toys import collapse, random_log_probs
 
 LABELS = [[], [1], [1, 1], [1, 2], [2, 1, 2], [1, 1, 2], [3, 3, 3]]
 
 
 def best_of_all(log_probs: torch.Tensor, labels: tuple[int, ...]) -> tuple[float, tuple[int, ...]] | None:
-    """The best path of frame labels for a labelling, blank 0."""
+    """The best path of frame labels for a labeling, blank 0."""
     frames = log_probs.tolist()
     paths = (path for path in itertools.product(range(len(frames[0])), repeat=len(frames)) if collapse(path) == labels)
     scored = [(sum(frame[unit] for frame, unit in zip(frames, path, strict=True)), path) for path in paths]
@@ -38,7 +38,7 @@ def way(request, monkeypatch) -> str:
 
 def test_equals_the_best_of_all_paths(way):
     for time in (1, 2, 3, 5):
-        log_probs = posteriors(len(LABELS), time + 2, 4, seed=time)
+        log_probs = random_log_probs(len(LABELS), time + 2, 4, seed=time)
         log_probs[:, time:] = torch.nan  # padding
         labels, lengths = padded(LABELS)
         found = ctc_align(log_probs, torch.full((len(LABELS),), time), labels, lengths, blank=0)
@@ -56,8 +56,8 @@ def test_equals_the_best_of_all_paths(way):
             assert [span.confidence for span in alignment.spans] == pytest.approx(means, abs=1e-9)
 
 
-def test_neighbours_change_nothing(way):
-    log_probs, frames = posteriors(4, 60, 9, seed=2, sharp=3.0), torch.tensor([60, 21, 40, 7])
+def test_neighbors_change_nothing(way):
+    log_probs, frames = random_log_probs(4, 60, 9, seed=2, sharp=3.0), torch.tensor([60, 21, 40, 7])
     generator = torch.Generator().manual_seed(0)
     labels = [torch.randint(1, 9, (n,), generator=generator).tolist() for n in (20, 6, 0, 3)]
     together = ctc_align(log_probs, frames, *padded(labels), blank=0)
@@ -70,8 +70,8 @@ def test_neighbours_change_nothing(way):
         assert [span.label for span in alone[0].spans] == wanted
 
 
-def test_impossible_is_none_and_harms_no_neighbour(way):
-    log_probs = posteriors(4, 3, 4, seed=5)
+def test_impossible_is_none_and_harms_no_neighbor(way):
+    log_probs = random_log_probs(4, 3, 4, seed=5)
     log_probs[2, :, 2] = -torch.inf
     frames = torch.tensor([3, 3, 3, 0])
     found = ctc_align(log_probs, frames, *padded([[1, 1, 1], [1, 1], [2], []]), blank=0)
@@ -82,7 +82,7 @@ def test_impossible_is_none_and_harms_no_neighbour(way):
 @pytest.mark.parametrize("length", [1, 40, 99, 120])
 def test_blocks_change_nothing(length: int, monkeypatch):
     """However many labels stand there for the frames, to the last bit; with repeats, and with ties."""
-    log_probs, frames = (posteriors(3, 130, 5, seed=length) * 2).round() / 2, torch.tensor([130, 125, 130])
+    log_probs, frames = (random_log_probs(3, 130, 5, seed=length) * 2).round() / 2, torch.tensor([130, 125, 130])
     generator = torch.Generator().manual_seed(length)
     rows = [torch.randint(1, 5, (n,), generator=generator) for n in (length, max(1, length // 3), length)]
     rows[2][:] = torch.arange(length) % 4 + 1  # no repeats: 120 labels have a path in 130 frames
@@ -97,14 +97,14 @@ def test_blocks_change_nothing(length: int, monkeypatch):
 
 
 def test_nan_names_the_utterance():
-    log_probs = posteriors(3, 6, 4, seed=5)
+    log_probs = random_log_probs(3, 6, 4, seed=5)
     log_probs[1, 2] = torch.nan
     with pytest.raises(DecodeError, match=r"utterances \[1\] of the batch: NaN"):
         ctc_align(log_probs, torch.tensor([6, 6, 6]), *padded([[1, 2], [1, 2], [3]]), blank=0)
 
 
 def test_another_blank():
-    log_probs = posteriors(1, 4, 3, seed=6)
+    log_probs = random_log_probs(1, 4, 3, seed=6)
     swapped = log_probs[..., [2, 0, 1]]  # blank 0 → 1, 1 → 2, 2 → 0
     [first] = ctc_align(log_probs, torch.tensor([4]), torch.tensor([[1, 2]]), torch.tensor([2]), blank=0)
     [second] = ctc_align(swapped, torch.tensor([4]), torch.tensor([[2, 0]]), torch.tensor([2]), blank=1)

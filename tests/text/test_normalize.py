@@ -1,4 +1,4 @@
-"""Laws of the normalisation rules, and what each is for."""
+"""Laws of the normalization rules, and what each is for."""
 
 import unicodedata
 from functools import partial
@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hybrid_asr.config.schema import ConfigError, parse
-from hybrid_asr.text.normalize import RULES, Rules, TextConfig, normalise
+from hybrid_asr.text.normalize import RULES, Rules, TextConfig, normalize
 
 # Always the same examples, and a loaded machine is no failure.
 examples = partial(settings, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,8 +20,8 @@ TEXTS = st.one_of(st.text(), TRICKY)
 @examples(max_examples=300)
 @given(text=TEXTS)
 def test_idempotent_composed_and_collapsed(rules: Rules, text: str) -> None:
-    once = normalise(text, rules)
-    assert normalise(once, rules) == once
+    once = normalize(text, rules)
+    assert normalize(once, rules) == once
     assert unicodedata.is_normalized("NFC", once)
     assert once == " ".join(once.split())
 
@@ -30,19 +30,19 @@ def test_idempotent_composed_and_collapsed(rules: Rules, text: str) -> None:
 @examples(max_examples=200)
 @given(text=TEXTS)
 def test_canonically_equal_texts_become_the_same(rules: Rules, text: str) -> None:
-    assert normalise(unicodedata.normalize("NFD", text), rules) == normalise(text, rules)
+    assert normalize(unicodedata.normalize("NFD", text), rules) == normalize(text, rules)
 
 
 @examples(max_examples=200)
 @given(text=TEXTS)
 def test_none_changes_no_visible_character(text: str) -> None:
-    assert normalise(text, "none@1").split() == unicodedata.normalize("NFC", text).split()
+    assert normalize(text, "none@1").split() == unicodedata.normalize("NFC", text).split()
 
 
 @examples(max_examples=200)
 @given(text=TEXTS)
 def test_basic_leaves_only_words(text: str) -> None:
-    for character in normalise(text, "basic@1"):
+    for character in normalize(text, "basic@1"):
         assert character in " '\u200c\u200d" or unicodedata.category(character)[0] in "LMN"
 
 
@@ -68,12 +68,12 @@ def test_basic_leaves_only_words(text: str) -> None:
     ],
 )
 def test_examples(text: str, rules: Rules, expected: str) -> None:
-    assert normalise(text, rules) == expected
+    assert normalize(text, rules) == expected
 
 
 def test_upper_is_basic_in_upper_case() -> None:
     text = "The “quick” brown fox's—jump, 2 times."
-    assert normalise(text, "upper@1") == normalise(text, "basic@1").upper()
+    assert normalize(text, "upper@1") == normalize(text, "basic@1").upper()
 
 
 def test_unknown_rules_are_refused_with_the_nearest() -> None:

@@ -55,18 +55,18 @@ def test_words_that_nobody_said_are_marked_in_every_place_and_counted(planted):
     run, places = planted
     text = (run / "report.html").read_text()
     page = read(run)
-    heard, marked = clear(run), 0
-    assert len(heard) >= 4
+    encoded_batch, marked = clear(run), 0
+    assert len(encoded_batch) >= 4
     for one in page.json["pictures"]:
         found = re.findall(r"\S+", "".join(f"<{part}>" if mark else part for part, mark in one["written"]))
         assert "".join(part for part, _ in one["written"]) == one["text"]
         where = {place for place, word in enumerate(found) if word.startswith("<")}
-        assert where >= places[one["id"]] and (where == places[one["id"]] or one["id"] not in heard)
+        assert where >= places[one["id"]] and (where == places[one["id"]] or one["id"] not in encoded_batch)
     for item in re.findall(r"<li>.*?</li>", text[text.index('<ol class="worst">') :], re.DOTALL):
         name = re.search(r"<strong>(.*?)</strong>", item)
         columns = re.findall(r'<span class="column (?:equal|substitute)">.*', item)
         where = {place for place, column in enumerate(columns) if 'class="doubt"' in column}
-        assert where >= places[name[1]] and (where == places[name[1]] or name[1] not in heard)
+        assert where >= places[name[1]] and (where == places[name[1]] or name[1] not in encoded_batch)
         assert all("(doubtful: CTC support " in columns[place] for place in where), "also for those who do not see it"
         marked += len(where)
     counts = re.search(

@@ -15,7 +15,7 @@ from hybrid_asr.audio import io
 from hybrid_asr.cli import main
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.decoding.hypothesis import nan_error
-from hybrid_asr.inference.encode import hear
+from hybrid_asr.inference.encode import encode_batch
 from hybrid_asr.inference.long_form import states_in_pieces
 from hybrid_asr.recognizer import expand
 from tests.tones import LETTER_S, sound
@@ -45,11 +45,11 @@ def test_most_is_understood(greedy, paths, entries):
 
 @pytest.mark.parametrize("decoder", ["ctc_greedy", "joint"])
 def test_files_together_are_files_one_by_one(trained, paths, decoder):
-    recogniser = load(trained, decoder=decoder)
-    together = recogniser.transcribe(paths)
+    recognizer = load(trained, decoder=decoder)
+    together = recognizer.transcribe(paths)
     assert [transcript.path for transcript in together] == paths
     for path, one in zip(paths, together, strict=True):
-        [alone] = recogniser.transcribe(path)
+        [alone] = recognizer.transcribe(path)
         assert alone.text == one.text
         assert alone.score == pytest.approx(one.score, abs=1e-4)
         assert [word.text for word in alone.words] == [word.text for word in one.words]
@@ -62,16 +62,16 @@ class Deaf:
     def __init__(self, decoder, state):
         self.decoder, self.state = decoder, state
 
-    def decode(self, encoded, posteriors=None):
+    def decode(self, encoded, log_probs=None):
         bad = [row for row, states in enumerate(encoded.states) if torch.allclose(states[0], self.state, atol=1e-4)]
         if bad:
             raise nan_error(bad)
-        return self.decoder.decode(encoded, posteriors)
+        return self.decoder.decode(encoded, log_probs)
 
 
 def test_a_file_that_cannot_be_decoded_is_named_and_the_others_are_transcribed(greedy, paths, monkeypatch):
     wanted = [one.text for one in greedy.transcribe(paths)]
-    first = hear(greedy.bundle, [io.read(paths[0], rate=8000)], greedy.device).encoded.states[0, 0]
+    first = encode_batch(greedy.bundle, [io.read(paths[0], rate=8000)], greedy.device).encoded.states[0, 0]
     monkeypatch.setattr(greedy, "decoder", Deaf(greedy.decoder, first))
     told = []
     found = list(greedy.stream(paths, bad=lambda path, error: told.append((str(path), str(error)))))
@@ -154,7 +154,7 @@ def test_the_command_line_says_the_same(trained, paths, capsys):
 @pytest.fixture
 def long_file(tmp_path, monkeypatch):
     """A file that is too long for a search, where 2 s are the most."""
-    for module in ("encoding", "recogniser"):
+    for module in ("encoding", "recognizer"):
         monkeypatch.setattr(f"hybrid_asr.{module}.LONGEST_S", 2.0)
     small = partial(states_in_pieces, piece_s=1.0, context_s=0.5)
     monkeypatch.setattr("hybrid_asr.inference.encode.states_in_pieces", small)
@@ -166,13 +166,13 @@ LONG = "bad cafe fed a be dad faced a cab ace bed fade"
 
 
 def test_greedy_decoding_takes_any_length(trained, paths, long_file):
-    recogniser = load(trained, decoder="ctc_greedy")
-    [transcript] = recogniser.transcribe(long_file)
+    recognizer = load(trained, decoder="ctc_greedy")
+    [transcript] = recognizer.transcribe(long_file)
     assert transcript.text == LONG
     assert [word.text for word in transcript.words] == LONG.split()
     place = LONG.index("fade") * LETTER_S
     assert place - 0.1 <= transcript.words[-1].start_s <= place + LETTER_S + 0.1
-    assert [one.text for one in recogniser.transcribe([paths[0], long_file])][1] == LONG
+    assert [one.text for one in recognizer.transcribe([paths[0], long_file])][1] == LONG
 
 
 def test_a_search_refuses_what_is_too_long_for_it_and_the_others_go_on(trained, paths, long_file, capsys):

@@ -32,7 +32,7 @@ def bundle(trained) -> Bundle:
     return Run(trained).bundle()[0]
 
 
-def test_the_label_between_words_is_learnt_from_the_tokenizer() -> None:
+def test_the_label_between_words_is_learned_from_the_tokenizer() -> None:
     letters = CharTokenizer.train(TEXTS)
     assert letters.pieces([border_label(letters, ["cat", "a"])]) == [" "]
     assert border_label(CharTokenizer.train(["ab", "c"]), ["ab", "cc"]) is None, "it has no space"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.memory import free_bytes
-from hybrid_asr.inference.batching import SHARE, Cost, OutOfMemory, Room, in_pieces, ran_out
+from hybrid_asr.inference.batching import SHARE, Batching, Cost, OutOfMemory, is_out_of_memory, split_on_failure
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,7 @@ def test_every_row_is_done_once_or_named_once(count, fits, bad):
 
     done = {}
     failed = named.__setitem__
-    for rows, found in in_pieces(range(count), work, failed=failed, ran_out_with=sizes.append):
+    for rows, found in split_on_failure(range(count), work, failed=failed, ran_out_with=sizes.append):
         done |= dict(zip(rows, found, strict=True))
     assert done == {row: row * row for row in range(count) if row not in bad}
     assert list(done) == sorted(done), "in their order"
@@ -44,16 +44,16 @@ def test_every_row_is_done_once_or_named_once(count, fits, bad):
 
 def test_what_fails_alone_for_lack_of_memory_is_told_so():
     named = {}
-    assert list(in_pieces([7], lambda rows: impossible(), failed=named.__setitem__)) == []
+    assert list(split_on_failure([7], lambda rows: impossible(), failed=named.__setitem__)) == []
     assert isinstance(named[7], OutOfMemory)
     assert "decode.beam" in str(named[7])
 
 
 def test_other_errors_are_not_hidden():
     with pytest.raises(ZeroDivisionError):
-        list(in_pieces([1, 2], lambda rows: 1 / 0, failed=lambda *_: None))
+        list(split_on_failure([1, 2], lambda rows: 1 / 0, failed=lambda *_: None))
     with pytest.raises(RuntimeError, match="size"):
-        list(in_pieces([1, 2], lambda rows: torch.ones(2) @ torch.ones(3), failed=lambda *_: None))
+        list(split_on_failure([1, 2], lambda rows: torch.ones(2) @ torch.ones(3), failed=lambda *_: None))
 
 
 def test_nothing_of_a_failed_attempt_is_kept_while_it_is_done_again():
@@ -68,24 +68,24 @@ def test_nothing_of_a_failed_attempt_is_kept_while_it_is_done_again():
             impossible()
         return len(rows)
 
-    assert [found for _, found in in_pieces(range(4), work, failed=lambda *_: None)] == [1] * 4
+    assert [found for _, found in split_on_failure(range(4), work, failed=lambda *_: None)] == [1] * 4
     assert len(kept) == 7
 
 
 def test_only_lack_of_memory_is_taken_for_it():
     for error in (MemoryError(), torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("std::bad_alloc")):
-        assert ran_out(error)
-    assert not ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    assert not ran_out(ValueError("out of memory"))
+        assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_out_of_memory(ValueError("out of memory"))
     with pytest.raises(RuntimeError) as caught:
         impossible()
-    assert ran_out(caught.value)
+    assert is_out_of_memory(caught.value)
 
 
 @given(st.lists(st.floats(0.1, 30.0), min_size=1, max_size=60), st.floats(0.1, 200.0))
 def test_batches_hold_every_utterance_once_the_longest_first_within_the_limit(seconds, most):
     durations = np.array(seconds)
-    room = Room(CPU, Cost(1.0, 1.0), most)
+    room = Batching(CPU, Cost(1.0, 1.0), most)
     batches = list(room.batches(durations))
     assert sorted(place for batch in batches for place in batch) == list(range(len(seconds)))
     longest = [durations[batch].max() for batch in batches]
@@ -96,7 +96,7 @@ def test_batches_hold_every_utterance_once_the_longest_first_within_the_limit(se
 def test_batches_follow_what_the_ones_before_took():
     durations = np.full(1000, 10.0)
     free = SHARE * free_bytes(CPU)
-    room = Room(CPU, Cost(free / 200, 0.0), 1e9)  # 20 utterances fit, by the estimate
+    room = Batching(CPU, Cost(free / 200, 0.0), 1e9)  # 20 utterances fit, by the estimate
     batches = room.batches(durations)
     assert 15 <= len(next(batches)) <= 25
     room.learn(20, 200.0, int(free / 2))  # they took half of it
@@ -104,5 +104,5 @@ def test_batches_follow_what_the_ones_before_took():
     room.learn(20, 200.0, int(free * 2))
     assert 7 <= len(next(batches)) <= 13
     room.learn(20, 200.0, 1)
-    room.too_much(80.0)
+    room.note_out_of_memory(80.0)
     assert len(next(batches)) == 4, "half of what was too much, whatever was measured"

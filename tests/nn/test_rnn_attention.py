@@ -67,7 +67,7 @@ def test_weights_sum_to_one_over_real_frames_and_are_zero_elsewhere(cfg):
 
 @each_kind
 @torch.no_grad()
-def test_neither_padding_nor_neighbours_nor_other_hypotheses_change_a_context(cfg):
+def test_neither_padding_nor_neighbors_nor_other_hypotheses_change_a_context(cfg):
     attention = attention_of(cfg)
     together, _ = attention(queries(2), attention.memory(*frames(padding=50.0)), previous(attention, 2))
     states, lengths = frames()

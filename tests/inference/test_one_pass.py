@@ -14,7 +14,7 @@ from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.decoder import Decoder
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
-from hybrid_asr.inference.batching import Room, expected_cost, refuse_wide_beams
+from hybrid_asr.inference.batching import Batching, expected_cost, refuse_wide_beams
 from hybrid_asr.inference.build import DecodeConfig, decoder_for, job_for, jobs_of_values
 from hybrid_asr.inference.evaluate import Job, evaluate, evaluate_all
 from hybrid_asr.inference.presets import load_decoder
@@ -53,13 +53,13 @@ class Strict:
         self.inner, self.rows, self.frames = inner, rows, frames
         self.sizes: list[int] = []
 
-    def decode(self, encoded: Encoded, *posteriors: torch.Tensor | None) -> list[Nbest]:
+    def decode(self, encoded: Encoded, *log_probs: torch.Tensor | None) -> list[Nbest]:
         self.sizes.append(len(encoded.frames))
         if self.frames in encoded.frames.tolist():
             raise DecodeError("this one is bad")
         if len(encoded.frames) > self.rows:
             torch.empty(1 << 60)  # what no machine has
-        return self.inner.decode(encoded, *posteriors)
+        return self.inner.decode(encoded, *log_probs)
 
 
 def test_every_utterance_is_encoded_once_for_all_decoders(bundle, manifest):
@@ -104,7 +104,7 @@ def test_a_batch_that_does_not_fit_is_cut_and_the_texts_are_the_same(bundle, man
     both = {name: job for name, job in jobs(bundle).items() if name in ("ctc_greedy", "joint")}
     whole = evaluate_all(bundle, both, manifest, device=CPU, batches=[list(range(8))])
     tight = {name: Job(Strict(job.decoder, 3)) for name, job in both.items()}
-    room = Room.of(CPU, expected_cost(bundle, [load_decoder(name, bundle.config) for name in both]))
+    room = Batching.of(CPU, expected_cost(bundle, [load_decoder(name, bundle.config) for name in both]))
     found = evaluate_all(bundle, tight, manifest, device=CPU, room=room)
     for name in both:
         assert [item.text for item in found[name].items] == [item.text for item in whole[name].items]
@@ -117,7 +117,7 @@ def test_a_batch_that_does_not_fit_is_cut_and_the_texts_are_the_same(bundle, man
 def test_the_peak_of_a_search_is_known_where_the_largest_batch_is_not_its_own(bundle, manifest):
     greedy, second = (decoder_for(bundle, load_decoder("ctc_greedy", bundle.config)) for _ in range(2))
     second_longest = float(np.sort(manifest.durations)[-2])
-    room = Room.of(CPU, expected_cost(bundle, [load_decoder("ctc_greedy", bundle.config)]))
+    room = Batching.of(CPU, expected_cost(bundle, [load_decoder("ctc_greedy", bundle.config)]))
     both = {"any": Job(greedy), "short": Job(second, longest_s=second_longest)}
     by_length = np.argsort(-manifest.durations).tolist()
     batches = [[place] for place in by_length]
@@ -188,7 +188,7 @@ def test_nothing_is_decoded_in_training_mode(bundle, manifest):
 
 
 def test_presets_are_those_of_the_folder():
-    assert sorted(path.stem for path in (Path(__file__).parents[1] / "conf/decode").glob("*.yaml")) == PRESETS
+    assert sorted(path.stem for path in (Path(__file__).parents[2] / "conf/decode").glob("*.yaml")) == PRESETS
 
 
 def test_rescoring_with_many_weights_searches_once_and_is_each_of_them(bundle, manifest):

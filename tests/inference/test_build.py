@@ -111,7 +111,7 @@ def build_preset(path: Path, heads: Heads) -> Decoder:
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_every_preset_decodes_and_neighbours_change_nothing(path: Path, heads: Heads):
+def test_every_preset_decodes_and_neighbors_change_nothing(path: Path, heads: Heads):
     decoder = build_preset(path, heads)
     assert isinstance(decoder, Decoder)
     batch = encoded(30, 1, 12, 30)
