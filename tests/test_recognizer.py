@@ -154,7 +154,7 @@ def test_the_command_line_says_the_same(trained, paths, capsys):
 @pytest.fixture
 def long_file(tmp_path, monkeypatch):
     """A file that is too long for a search, where 2 s are the most."""
-    for module in ("encoding", "recognizer"):
+    for module in ("inference.encode", "decoding.settings"):
         monkeypatch.setattr(f"hybrid_asr.{module}.LONGEST_S", 2.0)
     small = partial(states_in_pieces, piece_s=1.0, context_s=0.5)
     monkeypatch.setattr("hybrid_asr.inference.encode.states_in_pieces", small)

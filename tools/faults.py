@@ -1,4 +1,4 @@
-"""The faults that `break_it.py` plants, each with a test that must turn red; tests/tools/test_break_it.py keeps them true.
+"""The faults that `break_it.py` plants, each with a test that must turn red; test_break_it.py keeps them true.
 
 Every fault leaves code that runs and looks right: the kind of mistake that costs a point of error rate, or makes a
 result too good, and that nobody sees.

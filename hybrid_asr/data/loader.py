@@ -72,7 +72,7 @@ def build_loader(
     if workers == 0:
         return DataLoader(dataset, batch_size=None, sampler=stream, pin_memory=pin_memory, generator=own)
     context = _Context()
-    context.set_forkserver_preload(["hybrid_asr.data.dataset"])
+    context.set_forkserver_preload(["hybrid_asr.data.loader"])
     loader = _Loader(
         _Guarded(dataset),
         batch_size=None,

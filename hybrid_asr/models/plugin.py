@@ -17,7 +17,7 @@ from pydantic import Field
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import config, is_config, parse, suggest
 
-ENCODERS, DECODERS = "hybrid_asr.encoders", "hybrid_asr.inference.presets"
+ENCODERS, DECODERS = "hybrid_asr.encoders", "hybrid_asr.decoders"
 
 
 class PluginError(UserError):
@@ -45,7 +45,7 @@ class EncoderPlugin(NamedTuple):
 
 
 class DecoderPlugin(NamedTuple):
-    """What an entry point of the group `hybrid_asr.inference.presets` names.
+    """What an entry point of the group `hybrid_asr.decoders` names.
 
     `build(cfg, memory_dim=, units=, sos=)` gives a decoder (a Module with all of the Protocol
     `hybrid_asr.models.decoder.Decoder`) for an encoder's width, a number of units and the label that stands before all.

@@ -9,7 +9,7 @@ import pytest
 SCRIPT = """
 import resource, sys
 import torch
-from hybrid_asr.memory import keep_freed_memory
+from hybrid_asr.common.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 model = torch.nn.Sequential(*(layer for _ in range(4) for layer in (torch.nn.Linear(64, 64), torch.nn.ReLU())))
@@ -37,7 +37,7 @@ def test_a_training_step_uses_the_memory_of_the_one_before():
 CHILD = """
 import resource
 import torch
-from hybrid_asr.memory import free_bytes, held, measured
+from hybrid_asr.common.memory import free_bytes, held, measured
 device = torch.device("cpu")
 most = 256 << 20
 before = held(device)

@@ -17,9 +17,11 @@ import json, os, sys
 import torch, torch.distributed as dist
 from hybrid_asr.audio.augment import AugmentConfig
 from hybrid_asr.data.check import label_counts
-from hybrid_asr.data.dataset import SpeechDataset, build_loader
+from hybrid_asr.data.dataset import SpeechDataset
+from hybrid_asr.data.loader import build_loader
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.data.sampler import DataConfig, Planner, PlanSampler, evaluation_batches
+from hybrid_asr.data.config import DataConfig
+from hybrid_asr.data.sampler import Planner, PlanSampler, evaluation_batches
 from hybrid_asr.text.characters import CharTokenizerConfig
 from hybrid_asr.text.tokenizer import train_tokenizer
 
@@ -94,7 +96,8 @@ def test_two_processes_share_the_same_batches_and_evaluate_every_utterance_once(
 
 KILLED = """
 import os, signal, sys
-from hybrid_asr.data.dataset import SpeechDataset, build_loader
+from hybrid_asr.data.dataset import SpeechDataset
+from hybrid_asr.data.loader import build_loader
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.plan import Part, PlannedUtterance
 from hybrid_asr.text.characters import CharTokenizer

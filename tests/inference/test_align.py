@@ -49,7 +49,7 @@ def test_words_and_labels_stand_where_they_were_said(recognizer: Recognizer, spo
 
 def test_audio_in_pieces_is_aligned_alike(recognizer: Recognizer, spoken: Path, monkeypatch):
     once = recognizer.align(spoken, TEXT, units="labels")
-    monkeypatch.setattr("hybrid_asr.inference.align.posteriors_in_pieces", _in_small_pieces)
+    monkeypatch.setattr("hybrid_asr.inference.align.log_probs_in_pieces", _in_small_pieces)
     found = recognizer.align(spoken, TEXT, units="labels")
     assert [one.text for one in found.spans] == [one.text for one in once.spans]
     assert np.allclose([one.start_s for one in found.spans], [one.start_s for one in once.spans], atol=0.081)

@@ -1,5 +1,6 @@
 """Decoders as users choose them: presets, what a model can serve, the bound on length, and real modules end to end."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 

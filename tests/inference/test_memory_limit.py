@@ -16,12 +16,12 @@ import json, re, resource, sys
 from pathlib import Path
 import torch
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.decoders import load_decoder
-from hybrid_asr.evaluation import job_for
-from hybrid_asr.memory import keep_freed_memory
-from hybrid_asr.one_pass import evaluate_all
-from hybrid_asr.room import Cost, Room
-from hybrid_asr.run import Run
+from hybrid_asr.inference.presets import load_decoder
+from hybrid_asr.inference.build import job_for
+from hybrid_asr.common.memory import keep_freed_memory
+from hybrid_asr.inference.evaluate import evaluate_all
+from hybrid_asr.inference.batching import Batching, Cost
+from hybrid_asr.run.folder import Run
 
 run, data, room_mb = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 torch.set_num_threads(1)
@@ -38,7 +38,7 @@ evaluate_all(bundle, jobs, manifest, device=device, batches=[[0]])
 if room_mb:
     size = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
     resource.setrlimit(resource.RLIMIT_AS, (size + (room_mb << 20), hard))
-room = Room(device, Cost(1e-9, 0.0), 1e9)  # an estimate so wrong that all go into one batch
+room = Batching(device, Cost(1e-9, 0.0), 1e9)  # an estimate so wrong that all go into one batch
 found = evaluate_all(bundle, jobs, manifest, device=device, room=room)
 texts = {name: [item.text for item in one.items] for name, one in found.items()}
 failed = [one.reason for each in found.values() for one in each.failed]

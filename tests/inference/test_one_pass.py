@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import hybrid_asr.evaluation
+import hybrid_asr.inference.batching
 import numpy as np
 import pytest
 import torch
@@ -211,7 +211,7 @@ def test_rescoring_with_many_weights_searches_once_and_is_each_of_them(bundle, m
 
 
 def test_a_beam_that_one_utterance_has_no_memory_for_is_refused_with_what_would_fit(bundle, monkeypatch):
-    monkeypatch.setattr(hybrid_asr.inference.build, "free_bytes", lambda device: 1 << 20)
+    monkeypatch.setattr(hybrid_asr.inference.batching, "free_bytes", lambda device: 1 << 20)
     wide, narrow = (load_decoder("joint", bundle.config, [f"decode.beam={beam}"]) for beam in (10_000, 10))
     refuse_wide_beams(bundle, {"joint": narrow}, CPU)
     with pytest.raises(UserError, match=r"joint: decode.beam=10000 takes about .* take a beam of at most \d+$") as told:

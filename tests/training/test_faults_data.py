@@ -3,7 +3,7 @@
 import os
 import signal
 
-import hybrid_asr.validation
+import hybrid_asr.commands.validation
 import pytest
 import torch
 

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 
-import hybrid_asr.train
-import hybrid_asr.validation
+import hybrid_asr.commands.train
+import hybrid_asr.commands.validation
 import pytest
 import torch
 
