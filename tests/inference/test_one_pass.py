@@ -4,11 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import hybrid_asr.inference.batching
 import numpy as np
 import pytest
 import torch
 
+import hybrid_asr.inference.batching
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest

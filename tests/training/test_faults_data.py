@@ -3,10 +3,10 @@
 import os
 import signal
 
-import hybrid_asr.commands.validation
 import pytest
 import torch
 
+import hybrid_asr.commands.validation
 from hybrid_asr.data.check import label_counts
 from hybrid_asr.data.dataset import SpeechDataset
 from hybrid_asr.data.loader import WorkerError, build_loader

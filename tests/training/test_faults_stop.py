@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 
-import hybrid_asr.commands.train
-import hybrid_asr.commands.validation
 import pytest
 import torch
 
+import hybrid_asr.commands.train
+import hybrid_asr.commands.validation
 from hybrid_asr.cli import main
 from hybrid_asr.models.bundle import read_torch
 from hybrid_asr.run.folder import Run
