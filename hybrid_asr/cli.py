@@ -241,35 +241,17 @@ def _decode(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    import json
+    from hybrid_asr.commands.score import score
 
-    from hybrid_asr.scoring.files import score_files
-
-    report = score_files(options.reference, options.hypothesis, options.against, metric=options.metric)
-    print(json.dumps(report.to_json(), indent=2, ensure_ascii=False) if options.format == "json" else report.text())
+    score(options.reference, options.hypothesis, against=options.against, metric=options.metric, form=options.format)
 
 
 def _transcribe(options: argparse.Namespace) -> int:
-    """One bad file does not keep the others from being transcribed; the exit status tells of it."""
-    import json
+    from hybrid_asr.commands.transcribe import transcribe
 
-    from hybrid_asr.recognizer import expand, load
-
-    several = len(expand(options.paths)) > 1
-    recognizer = load(options.folder, decoder=options.decoder)
-    status = OK
-
-    def bad(path: Path, error: UserError) -> None:
-        nonlocal status
-        status = USER_MISTAKE
-        print(f"hybrid-asr transcribe: {error}", file=sys.stderr, flush=True)
-
-    for transcript in recognizer.stream(options.paths, bad=None if options.debug else bad):
-        if options.format == "json":
-            print(json.dumps(transcript.to_json(), ensure_ascii=False), flush=True)
-        else:
-            print(f"{transcript.path}\t{transcript.text}" if several else transcript.text, flush=True)
-    return status
+    return transcribe(
+        options.folder, options.paths, decoder=options.decoder, form=options.format, stop_at_error=options.debug
+    )
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -289,12 +271,16 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _align(options: argparse.Namespace) -> None:
-    from hybrid_asr.inference.align import read_text, told
-    from hybrid_asr.recognizer import load
+    from hybrid_asr.commands.align import align
 
-    text = read_text(options.text_file) if options.text is None else options.text
-    aligned = load(options.folder).align(options.audio, text, units=options.units)
-    print(told(aligned, options.format), end="")
+    align(
+        options.folder,
+        options.audio,
+        text=options.text,
+        text_file=options.text_file,
+        units=options.units,
+        form=options.format,
+    )
 
 
 def _show(options: argparse.Namespace) -> None:

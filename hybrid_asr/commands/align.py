@@ -1,0 +1,14 @@
+"""`hybrid-asr align`: when each word, or label, of a known text was said in an audio file."""
+
+from pathlib import Path
+
+from hybrid_asr.inference.align import Format, Unit, read_text, told
+from hybrid_asr.recognizer import load
+
+
+def align(run: Path, audio: Path, *, text: str | None, text_file: Path | None, units: Unit, form: Format) -> None:
+    """Print the alignment of `audio` with `text`, or with what stands in `text_file` (UTF-8)."""
+    if text is None:
+        assert text_file is not None, "the command line wants one of them"
+        text = read_text(text_file)
+    print(told(load(run).align(audio, text, units=units), form), end="")
