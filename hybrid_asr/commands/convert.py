@@ -1,4 +1,4 @@
-"""`hybrid-asr import` and `export`: models of other toolkits become runs of ours, and runs become their models."""
+"""`hybrid-asr import` and `export`: converts other toolkits' models to runs of ours, and back."""
 
 import hashlib
 import json
@@ -33,11 +33,11 @@ def import_espnet(
     for override in overrides:
         if override.partition(".")[0] not in ("data", "decode", "presets", "trainer", "text"):
             raise ConvertError(f"'{override}': the model decides this; data, decode, trainer and text can be set")
-    found = read_config(config)
-    share = found.sections["loss"]["ctc_weight"]
-    using = {"optim": "cosine", "trainer": "auto", "decode": _decoder(share)}
-    cfg = amend(found.sections | {"data": DATA}, overrides, source=str(config), using=using).parse(RunConfig)
-    bundle = build_bundle(plain(cfg), tokenizer_of(found, config, bpemodel), model)
+    espnet = read_config(config)
+    ctc_weight = espnet.sections["loss"]["ctc_weight"]
+    using = {"optim": "cosine", "trainer": "auto", "decode": _decoder(ctc_weight)}
+    cfg = amend(espnet.sections | {"data": DATA}, overrides, source=str(config), using=using).parse(RunConfig)
+    bundle = build_bundle(plain(cfg), tokenizer_of(espnet, config, bpemodel), model)
     bundle.save(run.model_file)
     origin = {"toolkit": "espnet", "config": str(config), "model": str(model), "sha256": _digest(model)}
     write_text(run.origin_file, json.dumps(origin | {"weights": weights_digest(bundle)}, indent=1) + "\n")
@@ -56,9 +56,9 @@ def export_espnet(run: Path, to: Path, *, checkpoint: str = "average") -> None:
     export_bundle(bundle, to, wrote=f"hybrid-asr {__version__}")
 
 
-def _decoder(share: float) -> str:
-    """The preset of a model that was trained with this weight of CTC."""
-    return "joint" if 0 < share < 1 else "ctc_greedy" if share else "attention"
+def _decoder(ctc_weight: float) -> str:
+    """The decoder preset that fits a model trained with this CTC weight."""
+    return "joint" if 0 < ctc_weight < 1 else "ctc_greedy" if ctc_weight else "attention"
 
 
 def _digest(path: Path) -> str:

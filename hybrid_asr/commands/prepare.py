@@ -1,4 +1,4 @@
-"""`hybrid-asr prepare`: a corpus, a table or a Kaldi folder becomes manifests, all of them or none."""
+"""`hybrid-asr prepare`: writes the manifests of a corpus, a table or a Kaldi data folder, all of them or none."""
 
 import dataclasses
 import importlib.util
@@ -21,14 +21,14 @@ def prepare(corpus: str, *, source: Path | None = None, to: Path | None = None) 
 
     `corpus` is a recipe's name, `table:FILE` or `kaldi:DIR`. Returns their folder.
     """
-    kind, colon, place = corpus.partition(":")
+    kind, colon, location = corpus.partition(":")
     if colon and kind not in ("table", "kaldi"):
         raise UserError(f"{corpus}: write CORPUS, table:FILE or kaldi:DIR")
     if colon and source is not None:
-        raise UserError(f"--source: {corpus} names its place already; leave --source out")
-    to = to or Path("data") / (Path(place).resolve().stem if colon else corpus)
+        raise UserError(f"--source: {corpus} names its source already; leave --source out")
+    to = to or Path("data") / (Path(location).resolve().stem if colon else corpus)
     if colon:
-        sets = (read_table if kind == "table" else read_kaldi)(Path(place))
+        sets = (read_table if kind == "table" else read_kaldi)(Path(location))
     else:
         sets = _recipe(corpus).prepare(source, to)
     to.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def prepare(corpus: str, *, source: Path | None = None, to: Path | None = None) 
 
 
 def _recipe(corpus: str) -> ModuleType:
-    """Load a corpus's only code by its path: nothing else knows a recipe."""
+    """Load `recipes/<corpus>/prepare.py` by its path: no other code imports a recipe."""
     path = find_corpus(corpus)
     spec = importlib.util.spec_from_file_location(f"hybrid_asr_recipe_{corpus}", path)
     assert spec is not None and spec.loader is not None
@@ -53,7 +53,7 @@ def _recipe(corpus: str) -> ModuleType:
 
 
 def _relative(utterance: Utterance, to: Path) -> Utterance:
-    """A manifest's audio is relative to it where it lies below it, so that the folder can be moved; else absolute."""
+    """With a path relative to the manifest for audio below its folder, so that this can be moved; else absolute."""
     path = Path(utterance.audio) if os.path.isabs(utterance.audio) else to / utterance.audio
     path, folder = path.absolute(), to.absolute()
     return dataclasses.replace(utterance, audio=str(path.relative_to(folder) if path.is_relative_to(folder) else path))
