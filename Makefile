@@ -13,7 +13,7 @@ RUN := runs/spoken/conformer_s
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs
 
-.PHONY: help demo test test-slow check format wheel peers check-torchaudio check-espnet clean
+.PHONY: help demo test test-slow break check format wheel peers check-torchaudio check-espnet clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -25,10 +25,13 @@ demo: $(INSTALLED) ## A corpus that the machine speaks itself: prepare, train, d
 	$(BIN)/hybrid-asr decode $(RUN) --sets test --decoders ctc_greedy,attention,joint
 
 test: $(INSTALLED) ## The tests (some minutes on 2 cores)
-	$(PYTEST) -n $(WORKERS) -m "not slow"
+	$(PYTEST) -n $(WORKERS) -m "not slow" --durations=10
 
 test-slow: $(INSTALLED) ## The tests that `make test` leaves out
 	$(PYTEST) -m slow
+
+break: $(INSTALLED) ## Plant faults, of packages that changed since SINCE=REV or all: is each caught by a test?
+	$(BIN)/python tests/faults/run.py --workers $(WORKERS) $(if $(SINCE),--since $(SINCE)) $(if $(ONLY),--only $(ONLY))
 
 check: $(INSTALLED) ## Format, lint, types, and the direction of imports
 	$(BIN)/ruff format --check $(CODE)
