@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from espnet2.bin.asr_inference import Speech2Text  # pyright: ignore[reportMissingImports]
 
-from hybrid_asr.audio import io
 from hybrid_asr.commands.convert import export_espnet, import_espnet
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.joint import SearchConfig
@@ -92,7 +91,7 @@ def compare(name: str, run: Path, theirs: Path, args: argparse.Namespace) -> Ite
     bundle = Run(run).bundle()[0].eval()
     manifest = Manifest.read(args.data)
     rate = bundle.frontend.rate
-    speech = [read(manifest, index, rate) for index in range(min(args.first or len(manifest), len(manifest)))]
+    speech = [manifest.read_audio(index, rate) for index in range(min(args.first or len(manifest), len(manifest)))]
     with contextlib.redirect_stdout(text_io.StringIO()):
         espnet = Speech2Text(
             str(theirs / "config.yaml"),
@@ -120,11 +119,6 @@ def compare(name: str, run: Path, theirs: Path, args: argparse.Namespace) -> Ite
     yield Row(f"{name}: equal n-best lists of {len(same)}", sum(same), len(same), "least")
     apart = [score_difference(one.nbest, other.nbest) for one, other in zip(here, there, strict=True)]
     yield Row(f"{name}: scores of equal hypotheses, largest difference", max(apart), CLOSE, "most")
-
-
-def read(manifest: Manifest, index: int, rate: int) -> np.ndarray:
-    utterance = manifest[index]
-    return io.read(manifest.audio_path(index), rate=rate, start_s=utterance.start_s, duration_s=utterance.duration_s)
 
 
 @torch.no_grad()

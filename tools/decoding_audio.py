@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 from decoding_work import NbestTexts
 
-from hybrid_asr.audio import io
 from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.joint import SearchConfig
@@ -34,12 +32,6 @@ class PyramidalLstm(Protocol):
         ...
 
 
-def samples_of(manifest: Manifest, place: int, rate: int) -> np.ndarray:
-    """An utterance's audio."""
-    utterance = manifest[place]
-    return io.read(manifest.audio_path(place), rate=rate, start_s=utterance.start_s, duration_s=utterance.duration_s)
-
-
 class EspnetListener:
     """ESPnet's Speech2Text, one utterance at a time, all else as it comes."""
 
@@ -58,7 +50,7 @@ class EspnetListener:
     def view_utterance(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
         said = {}
         for place in places:
-            text, *_, hypothesis = self.model(samples_of(self.manifest, place, 16000))[0]
+            text, *_, hypothesis = self.model(self.manifest.read_audio(place, 16000))[0]
             said[place] = [(text.split(), float(hypothesis.score))]
         return said
 

@@ -130,8 +130,7 @@ def speech(manifest: Manifest, rate: int, seconds: float) -> tuple[np.ndarray, s
     """Whole utterances of the set, from the first on and again, as long as they fit; and what they say."""
     parts, texts, total, place = [], [], 0.0, 0
     while total + (utterance := manifest[place % len(manifest)]).duration_s <= seconds:
-        path = manifest.audio_path(place % len(manifest))
-        parts.append(io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=rate))
+        parts.append(manifest.read_audio(place % len(manifest), rate))
         texts.append(utterance.text)
         total += utterance.duration_s
         place += 1

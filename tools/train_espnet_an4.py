@@ -24,7 +24,6 @@ from espnet2.bin.asr_inference import Speech2Text  # pyright: ignore[reportMissi
 from espnet2.tasks.asr import ASRTask  # pyright: ignore[reportMissingImports]
 from espnet2.utils.yaml_no_alias_safe_dump import yaml_no_alias_safe_dump  # pyright: ignore[reportMissingImports]
 
-from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
 
 RATE = 16000
@@ -94,7 +93,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     manifest = Manifest.read(args.train)
     tokens = token_list([utterance.text for utterance in manifest])
-    audio = [torch.from_numpy(read(manifest, index)) for index in range(len(manifest))]
+    audio = [torch.from_numpy(manifest.read_audio(index, RATE)) for index in range(len(manifest))]
     ids = {token: index for index, token in enumerate(tokens)}
     labels = [torch.tensor([ids[c if c != " " else "<space>"] for c in one.text.upper()]) for one in manifest]
     config = write_config(args.out, tokens, audio)
@@ -102,12 +101,6 @@ def main() -> None:
     print(f"{len(audio)} utterances, {len(tokens)} tokens, {sum(p.numel() for p in model.parameters()):,} parameters")
     train(model, list(zip(audio, labels, strict=True)), args)
     recognize(args.out, Manifest.read(args.valid))
-
-
-def read(manifest: Manifest, index: int) -> np.ndarray:
-    """Samples of an utterance at 16 kHz."""
-    utterance = manifest[index]
-    return io.read(manifest.audio_path(index), rate=RATE, start_s=utterance.start_s, duration_s=utterance.duration_s)
 
 
 def token_list(texts: list[str]) -> list[str]:
@@ -186,7 +179,7 @@ def recognize(out: Path, manifest: Manifest) -> None:
     """Print what ESPnet's own recognizer makes of five utterances, beside their texts."""
     recognizer = Speech2Text(str(out / "config.yaml"), str(out / "model.pth"), beam_size=10, ctc_weight=0.3)
     for index in range(min(5, len(manifest))):
-        print(manifest[index].text, "|", recognizer(read(manifest, index))[0][0])
+        print(manifest[index].text, "|", recognizer(manifest.read_audio(index, RATE))[0][0])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from torch import Tensor
 from hybrid_asr.attention.alarms import PER_HEAD, Heads, listening
 from hybrid_asr.attention.measures import Measures, measure
 from hybrid_asr.attention.teacher_forcing import label_nats, teacher_forced
-from hybrid_asr.audio import io
 from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.ctc_align import Alignment, LabelSpan, ctc_align
@@ -131,7 +130,7 @@ def diagnose(
 def _diagnose_batch(
     bundle: Bundle, manifest: Manifest, places: Sequence[int], device: torch.device, keep: Sequence[int]
 ) -> Diagnosis | None:
-    audio = [_read(bundle, manifest, place) for place in places]
+    audio = [manifest.read_audio(place, bundle.frontend.rate) for place in places]
     encoded_batch = encode_batch(bundle, audio, device)
     decoder = bundle.model.decoder
     if decoder is None or encoded_batch.encoded is None:
@@ -175,12 +174,6 @@ def shuffled_frames(encoded: Encoded, seed: int) -> Encoded:
     for row, frames in zip(order, encoded.frames.tolist(), strict=True):
         row[:frames] = torch.randperm(frames, generator=torch.Generator().manual_seed(seed))
     return encoded._replace(states=encoded.states.take_along_dim(order[..., None].to(encoded.states.device), 1))
-
-
-def _read(bundle: Bundle, manifest: Manifest, place: int) -> np.ndarray:
-    utterance = manifest[place]
-    path, rate = manifest.audio_path(place), bundle.frontend.rate
-    return io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=rate)
 
 
 def ctc_places(

@@ -132,10 +132,8 @@ def find_spoken(model: Path, item: str, bundle: Bundle) -> Spoken:
             continue
         for place, utterance in enumerate(manifest):
             if utterance.id == item:
-                path = manifest.audio_path(place)
-                _refuse_long(item, utterance.duration_s, str(path), utterance.start_s)
-                samples = io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=rate)
-                return Spoken(item, samples, normalize(utterance.text, bundle.text.rules))
+                _refuse_long(item, utterance.duration_s, str(manifest.audio_path(place)), utterance.start_s)
+                return Spoken(item, manifest.read_audio(place, rate), normalize(utterance.text, bundle.text.rules))
             known.append(utterance.id)
     raise AttentionError("\n".join([f"{item}: {_nowhere(item, known)}", *problems]))
 

@@ -130,10 +130,8 @@ class SpeechDataset(Dataset[Batch]):
         return np.concatenate([io.change_speed(piece, row.speed, self.rate) for piece in pieces]), row.weight
 
     def _read(self, index: int) -> Float32[np.ndarray, " samples"]:
-        utterance = self.manifest[index]
-        path = self.manifest.path.parent / utterance.audio
         try:
-            return io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=self.rate)
+            return self.manifest.read_audio(index, self.rate)
         except io.AudioError as error:
             raise ManifestError(f"{self.manifest.where(index)}: {error}") from error
 

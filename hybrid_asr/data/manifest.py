@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
-from jaxtyping import Float64, UInt64
+from jaxtyping import Float32, Float64, UInt64
 
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
@@ -169,6 +169,12 @@ class Manifest:
     def audio_path(self, index: SupportsIndex) -> Path:
         """Where the audio of utterance `index` lies."""
         return self.path.parent / self[index].audio
+
+    def read_audio(self, index: SupportsIndex, rate: int) -> Float32[np.ndarray, " samples"]:
+        """The samples of utterance `index` at `rate` Hz, full scale 1. Raises AudioError that names its file."""
+        utterance = self[index]
+        path = self.path.parent / utterance.audio
+        return io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=rate)
 
     def where(self, index: SupportsIndex) -> str:
         """File, line and id of utterance `index`, for messages."""

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.check import least_seconds
 from hybrid_asr.data.manifest import Manifest
@@ -90,10 +89,8 @@ def read_ahead(
     """
 
     def read(index: int) -> np.ndarray | UserError:
-        utterance = manifest[index]
         try:
-            path = manifest.audio_path(index)
-            return io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=rate)
+            return manifest.read_audio(index, rate)
         except MemoryError:
             return OutOfMemory("no memory is left to read it")
         except UserError as error:

@@ -9,7 +9,6 @@ import soundfile
 import soxr
 from jaxtyping import Float32
 
-from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
 
 RATE = 16000
@@ -42,9 +41,7 @@ class Sounds:
 
     def read(self, key: str, rate: int) -> Float32[np.ndarray, " samples"]:
         """The samples of an utterance. Raises UserError that names a bad file."""
-        utterance = self.manifest[self._places[key]]
-        path = self.manifest.audio_path(self._places[key])
-        return io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=rate)
+        return self.manifest.read_audio(self._places[key], rate)
 
     def clip(self, key: str) -> Clip:
         """An utterance to be played, as mp3, which every browser knows; mono, at most 16 kHz."""
