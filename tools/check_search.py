@@ -86,7 +86,7 @@ def error_rate(bundle: Bundle, manifest: Manifest, found: list[Nbest]) -> float:
         Scored(one.id, normalize(one.text, bundle.text.rules), bundle.tokenizer.decode(nbest[0].labels), one.speaker)
         for one, nbest in zip(manifest, found, strict=True)
     ]
-    return 100 * report(rows, metric="wer").to_json()["wer"]
+    return 100 * report(rows, metric="wer").wer.value
 
 
 def plainly(bundle: Bundle, settings: SearchConfig, encoded: list[Encoded]) -> list[Nbest]:

@@ -15,11 +15,12 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.inference.build import DecodeConfig
 from hybrid_asr.inference.presets import ALL, choose_decoders, chosen_for
 from hybrid_asr.models.bundle import read_torch
-from hybrid_asr.pages.decodings import Damaged, Decoding, Rate, find_decodings, read_utterances
+from hybrid_asr.pages.decodings import Damaged, Decoding, find_decodings, read_utterances
 from hybrid_asr.pages.errors_by_length import rates_by_length
 from hybrid_asr.pages.model_comparison import Compared, Corpus
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
+from hybrid_asr.scoring.intervals import Interval, Rate
 
 BUDGET = 30.0  # minutes of one core that a model may take: fifteen of two
 Row = dict[str, Any]
@@ -120,8 +121,9 @@ def rates(run: Run, corpus: str, name: str, complain: Callable[[str], None]) -> 
             complain(f"{run.folder}/decode/{one.set_name}/{one.decoder}: {one.why}; decode it again")
             continue
         fitting = [title for title, (kind, settings) in asked.items() if _fits(one, kind, settings, weights)]
+        wer = one.report.scores.wer
         for title in fitting:
-            found[f"{one.set_name}_wer"].setdefault(title, [one.wer.value, *(one.wer.ci95 or (None, None))])
+            found[f"{one.set_name}_wer"].setdefault(title, [wer.value, *(wer.ci95 or (None, None))])
         if one.decoder in asked and not fitting:
             complain(f"{one.folder}: not what the recipe asks for, or of other weights; decode the set again")
     return found
@@ -129,8 +131,7 @@ def rates(run: Run, corpus: str, name: str, complain: Callable[[str], None]) -> 
 
 def _fits(one: Decoding, kind: str, settings: DecodeConfig, weights: str) -> bool:
     """Whether a decoding is by this decoder with these settings and weights; the n-best may be any."""
-    used = json.loads((one.folder / "report.json").read_text(encoding="utf-8"))["decoder"]
-    same = used | {"nbest": 1} == plain(settings) | {"nbest": 1}
+    same = one.report.decoder | {"nbest": 1} == plain(settings) | {"nbest": 1}
     return one.decoder.partition("-")[0] == kind and same and one.weights == weights
 
 
@@ -184,7 +185,7 @@ def for_page(corpus: str, rows: Sequence[Row]) -> Corpus | None:
             minutes=time_spent(row),
             epochs=row["epochs"],
             rates={
-                name: Rate(rate[0], None if rate[1] is None else (rate[1], rate[2]))
+                name: Rate(rate[0], None if rate[1] is None else Interval(rate[1], rate[2]))
                 for name, rate in row["test_wer"].items()
             },
             control=lowest(controls.get(row["recipe"])),

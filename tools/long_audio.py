@@ -152,7 +152,7 @@ def count_steps() -> Callable[[], int]:
 
 def wer(reference: str, hypothesis: str) -> float | None:
     """In per cent; None of silence."""
-    return 100 * report([Scored("all", reference, hypothesis, None)], metric="wer").wer if reference else None
+    return 100 * report([Scored("all", reference, hypothesis, None)], metric="wer").wer.value if reference else None
 
 
 def peak_mb() -> float:

@@ -19,6 +19,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import write_text
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.inference.report import DecodingReport
 from hybrid_asr.models.bundle import read_torch
 from hybrid_asr.run.config import deciding, signature
 from hybrid_asr.run.folder import Run
@@ -86,7 +87,7 @@ def describe(run: Run) -> dict[str, Any]:
 
 def rates(place: Path, unseen_by: Run | None) -> dict[str, Any]:
     """The rates of a decoding; with a run also those of the sentences that do not stand in its training set."""
-    found = json.loads((place / "report.json").read_text(encoding="utf-8"))
+    content = DecodingReport.read(place).to_json()
     kept = (
         "wer",
         "wer_ci95",
@@ -101,7 +102,7 @@ def rates(place: Path, unseen_by: Run | None) -> dict[str, Any]:
         "empty",
         "rtf",
     )
-    row = {"decoder": found["decoder"]} | {name: found[name] for name in kept}
+    row = {"decoder": content["decoder"]} | {name: content[name] for name in kept}
     if unseen_by is not None:
         row["unseen_sentences"] = unseen(place, unseen_by)
     return row

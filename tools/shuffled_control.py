@@ -21,7 +21,7 @@ def main() -> None:
     random.Random(1).shuffle(shuffled)
     for name, texts in (("its own references", references), ("shuffled references", shuffled)):
         scores = report([Scored(row["id"], text, row["text"]) for row, text in zip(rows, texts, strict=True)])
-        print(f"{name}: WER {scores.wer:.2%}")
+        print(f"{name}: WER {scores.wer.value:.2%}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.inference.encode import encode_batch, read_ahead
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.scoring.align import Step, Unit, align
-from hybrid_asr.scoring.utterances import Scored, UtteranceScore
+from hybrid_asr.scoring.scores import Scored, UtteranceScore
 
 D = TypeVar("D")  # what is said of a word: CtcDoubt or Doubt
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -22,6 +22,13 @@ from hybrid_asr.inference.build import (
     refuse_unsupported,
     wider,
 )
+from hybrid_asr.inference.decoding_folder import (
+    earlier_report,
+    file_digest,
+    score_items,
+    signatures,
+    write_decoding,
+)
 from hybrid_asr.inference.evaluate import Evaluation, Job, evaluate_all
 from hybrid_asr.inference.presets import (
     ALL,
@@ -35,21 +42,14 @@ from hybrid_asr.inference.presets import (
     swept,
     with_nbest,
 )
-from hybrid_asr.inference.report import (
-    earlier_report,
-    file_digest,
-    score_items,
-    signatures,
-    table,
-    usage,
-    write_decoding,
-)
-from hybrid_asr.inference.sweep import Curve, Purpose, Sweep, Value, curve_file, earlier_rows, parse_sweep, row_of
+from hybrid_asr.inference.report import DecodingReport, DecodingStatistics, Signatures
+from hybrid_asr.inference.report_table import table
+from hybrid_asr.inference.sweep import Curve, Purpose, Sweep, SweepRow, Value, curve_file, earlier_rows, parse_sweep
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.run.config import RunConfig, deciding, set_paths
 from hybrid_asr.run.folder import Run
-from hybrid_asr.scoring.utterances import Metric
+from hybrid_asr.scoring.scores import Metric
 
 TOLD = 20  # utterances that failed
 SearchErrors = Literal["auto", "on", "off"]
@@ -65,7 +65,7 @@ def decode_run(
     sweep: str | None = None,
     sweep_on: str = "valid",
     search_errors: SearchErrors = "auto",
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, DecodingReport]:
     """Decode `sets` with `decoders` (`all`: every preset that the model serves), each set in one pass.
 
     `sweep`, such as `decode.ctc_weight=0:1:0.1`, first runs the decoders that know the key with each value on
@@ -149,7 +149,7 @@ class _Work:
                     values[wanted.values[0]], self.bundle.model, self.bundle.tokenizer.writes, scored=True
                 )
             label = self._label(name, chosen[name], foreign)
-            signs = {value: self._sign(one, manifest)["decoding"] for value, one in served.items()}
+            signs = {value: self._sign(one, manifest).decoding for value, one in served.items()}
             rows = earlier_rows(curve_file(self.run.folder, on, label, wanted.key), signs)
             begun.append(_Begun(name, label, served, signs, rows))
         jobs = {
@@ -163,8 +163,9 @@ class _Work:
             for value, settings in one.served.items():
                 done = found.get(f"{one.name} {wanted.setting(value)}")
                 if done is not None and done.items:
-                    report = score_items(done.items, self.metric).to_json() | usage(done, settings, self.metric)
-                    one.rows[value] = row_of(value, one.signs[value], report)
+                    scores = score_items(done.items, self.metric)
+                    statistics = DecodingStatistics.of(done, settings, self.metric)
+                    one.rows[value] = SweepRow.of(value, one.signs[value], scores, statistics)
         return [
             Curve(
                 set_name=on,
@@ -182,12 +183,12 @@ class _Work:
 
     def decode(
         self, paths: Mapping[str, Path], chosen: Mapping[str, DecodeConfig], curves: Sequence[Curve]
-    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
+    ) -> tuple[dict[str, DecodingReport], dict[str, dict[str, str]]]:
         """Decode all sets with all decoders, and with the best value of each curve.
 
         Gives the reports by `<set>/<label>`, and of each curve's decoder the label by set.
         """
-        reports: dict[str, dict[str, Any]] = {}
+        reports: dict[str, DecodingReport] = {}
         applied: dict[str, dict[str, str]] = {curve.decoder: {} for curve in curves}
         for set_name, path in paths.items():
             manifest, foreign = self._manifest(set_name, path)
@@ -202,11 +203,11 @@ class _Work:
 
     def _decode_set(
         self, set_name: str, manifest: Manifest, wishes: Mapping[str, DecodeConfig]
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, DecodingReport]:
         """One pass for what has no valid report yet."""
         place = self.run.folder / "decode" / set_name
         wishes = {label: with_nbest(settings, self.nbest) for label, settings in wishes.items()}
-        reports: dict[str, dict[str, Any]] = {}
+        reports: dict[str, DecodingReport] = {}
         for label, settings in wishes.items():
             look = self.search_errors and wider(settings) is not None
             nbest = plain(settings).get("nbest", 1)
@@ -264,7 +265,7 @@ class _Work:
             return name
         return f"{name}-{digest([plain(settings), self.checkpoint, *foreign])[:8]}"
 
-    def _sign(self, settings: DecodeConfig, manifest: Manifest) -> dict[str, str]:
+    def _sign(self, settings: DecodeConfig, manifest: Manifest) -> Signatures:
         files = files_read(self.bundle, settings)
         read = [file_digest(path) for path in files if path.is_file()]
         return signatures(settings, self.weights, [manifest.digest, self.bundle.text.rules, self.metric, *read])
@@ -277,7 +278,7 @@ class _Begun(NamedTuple):
     label: str
     served: dict[Value, DecodeConfig]
     signs: dict[Value, str]
-    rows: dict[Value, dict[str, Any]]
+    rows: dict[Value, SweepRow]
 
     def missing(self) -> dict[Value, DecodeConfig]:
         """The values that have no row yet."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from hybrid_asr.scoring.files import score_files
-from hybrid_asr.scoring.utterances import Metric
+from hybrid_asr.scoring.scores import Metric
 
 
 def score(

@@ -4,9 +4,9 @@ from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import Planner
 from hybrid_asr.inference.build import decoder_for, refuse_unsupported
+from hybrid_asr.inference.decoding_folder import score_items
 from hybrid_asr.inference.evaluate import evaluate, gather
 from hybrid_asr.inference.presets import load_decoder, valid_decoder
-from hybrid_asr.inference.report import score_items
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.training.attention_monitor import AttentionMonitor
@@ -43,7 +43,8 @@ class Validation:
             ranks=trainer.world_size,
         )
         report, plan = score_items(gather(mine).items, self.cfg.metric), self.planner.plan(epoch - 1).statistics
-        say(f"epoch {epoch}: valid WER {report.wer:.2%}, CER {report.cer:.2%} ({self.name}); plan: {plan.text()}")
-        rates = {f"valid.{self.name}.{rate}": getattr(report, rate) for rate in ("wer", "cer", "ser")}
+        wer, cer = report.wer.value, report.cer.value
+        say(f"epoch {epoch}: valid WER {wer:.2%}, CER {cer:.2%} ({self.name}); plan: {plan.text()}")
+        rates = {f"valid.{self.name}.{name}": rate.value for name, rate in report.rates.items()}
         looks = self.watch.look(self.bundle, module.device, epoch) if is_first() else {}
         return rates | looks | plan.row()

@@ -1,190 +1,215 @@
-"""What a decoding leaves in decode/<set>/<decoder>/: hypotheses, a report that vouches for them, and the one table."""
+"""The report of a decoding, which writes and reads report.json: error rates, time, memory, and what is odd."""
 
-import hashlib
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from hybrid_asr import __version__
-from hybrid_asr.common.files import remove_unfinished, why_unreadable, write_text
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.compose import digest
 from hybrid_asr.config.schema import plain
 from hybrid_asr.inference.build import DecodeConfig
 from hybrid_asr.inference.evaluate import Decoded, Evaluation
 from hybrid_asr.scoring.oracle import oracle
 from hybrid_asr.scoring.repetitions import loops
-from hybrid_asr.scoring.report import ErrorReport, Scored, report
-from hybrid_asr.scoring.utterances import UNITS, Metric
+from hybrid_asr.scoring.report import SetScore
+from hybrid_asr.scoring.scores import UNITS, Metric
 
-_LARGEST = 1 << 30  # bytes of a report
-_FORM = 2  # of the report; another form is decoded again
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+T = TypeVar("T")
 
 
-def signatures(settings: DecodeConfig, weights: str, data: Sequence[Any]) -> dict[str, str]:
-    """What a decoding depends on. Not on how many texts are kept of each utterance: the best is the same."""
-    deciding = {key: value for key, value in plain(settings).items() if key != "nbest"}
-    return {"decoding": digest([deciding, weights, *data, __version__, _FORM]), "weights": weights}
+class Signatures(NamedTuple):
+    """Digests of what a decoding depends on: all of it, and the model's weights alone."""
+
+    decoding: str
+    weights: str
 
 
-def score_items(items: Sequence[Decoded], metric: Metric) -> ErrorReport:
-    """Error rates of decoded utterances."""
-    return report([Scored(item.id, item.reference, item.text, item.speaker) for item in items], metric=metric)
+class Failure(NamedTuple):
+    """An utterance that could not be decoded."""
+
+    id: str
+    reason: str
 
 
-def earlier_report(
-    place: Path, signatures: Mapping[str, str], *, nbest: int = 1, search_errors: bool = False
-) -> dict[str, Any] | None:
-    """The report of an earlier decoding with the same settings, model and data, if both files are as written.
+class ReportError(UserError):
+    """A decoding without a report that can be read; `why` is the message without the folder."""
 
-    It must hold as many texts of each utterance, and search errors if they are asked for. One with utterances that
-    failed is none: what they failed for may be mended.
+    def __init__(self, folder: Path, why: str) -> None:
+        self.why = why
+        super().__init__(f"{folder}: {why}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingStatistics:
+    """What a decoding took, and what is odd about its hypotheses; None is what a report of former versions lacks.
+
+    `decode_s` are the seconds of features, encoder and search, `encode_s` those without the search, which decoders of
+    one pass share. `looping` counts hypotheses that repeat themselves as their reference does not; `search_errors`
+    utterances of which twice the beam finds a better hypothesis, None where that was not tried. `oracle_wer` and
+    `oracle_cer` are the error rates of the best text of each n-best; where one text was kept, its own.
     """
-    if any(
-        why_unreadable(place / name, largest=_LARGEST) for name in ("report.json", "hypotheses.jsonl", "report.txt")
-    ):
-        return None
-    try:
-        found = json.loads((place / "report.json").read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or found.get("signatures") != signatures:
-            return None
-        as_written = found.get("digest") == digest({key: value for key, value in found.items() if key != "digest"})
-    except (ValueError, RecursionError):  # not JSON, or a number that JSON does not have
-        return None
-    if not as_written:
-        print(f"{place}/report.json: is not as it was written, decoded again", file=sys.stderr)
-        return None
-    if not {"failed", "nbest", "search_errors"} <= found.keys():  # of an earlier version
-        return None
-    if found["failed"] or found["nbest"] < nbest or (search_errors and found["search_errors"] is None):
-        return None
-    whole = found.get("hypotheses_sha256") == file_digest(place / "hypotheses.jsonl")
-    if not whole:
-        print(f"{place}/hypotheses.jsonl: does not match its report, decoded again", file=sys.stderr)
-    return found if whole else None
+
+    audio_s: float
+    decode_s: float
+    encode_s: float | None
+    peak_bytes: int | None  # the most memory during the search, model included
+    cut: int
+    looping: int | None
+    search_errors: int | None
+    failed: tuple[Failure, ...]
+    nbest: int
+    oracle_wer: float | None
+    oracle_cer: float | None
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, settings: DecodeConfig, metric: Metric) -> "DecodingStatistics":
+        """Those of an evaluation with at least one utterance; loops are of words or characters as `metric` says."""
+        items = evaluation.items
+        missed = [item.missed for item in items if item.missed is not None]
+        return cls(
+            audio_s=sum(item.audio_s for item in items),
+            decode_s=evaluation.decode_s,
+            encode_s=evaluation.encode_s,
+            peak_bytes=evaluation.peak,
+            cut=sum(item.ended == "cut" for item in items),
+            looping=sum(loops(item.reference, item.text, UNITS[metric]) for item in items),
+            search_errors=sum(missed) if missed else None,
+            failed=tuple(Failure(failed.id, failed.reason) for failed in evaluation.failed),
+            nbest=plain(settings).get("nbest", 1),
+            oracle_wer=_oracle_rate(items, "wer"),
+            oracle_cer=_oracle_rate(items, "cer"),
+        )
+
+    @property
+    def rtf(self) -> float:
+        """The real-time factor: seconds of features, encoder and search for a second of audio."""
+        return self.decode_s / self.audio_s
+
+    @property
+    def encode_rtf(self) -> float | None:
+        """The real-time factor of features and encoder."""
+        return None if self.encode_s is None else self.encode_s / self.audio_s
+
+    @property
+    def search_s(self) -> float | None:
+        """Seconds of the search alone."""
+        return None if self.encode_s is None else self.decode_s - self.encode_s
+
+    @property
+    def search_rtf(self) -> float | None:
+        """The real-time factor of the search alone."""
+        return None if self.search_s is None else self.search_s / self.audio_s
+
+    def oracle(self, metric: Metric) -> float | None:
+        """The oracle rate of a metric."""
+        return self.oracle_wer if metric == "wer" else self.oracle_cer
+
+    def to_json(self) -> dict[str, Any]:
+        """Its keys in report.json."""
+        return {
+            "audio_s": self.audio_s,
+            "decode_s": self.decode_s,
+            "rtf": self.rtf,
+            "encode_s": self.encode_s,
+            "encode_rtf": self.encode_rtf,
+            "search_s": self.search_s,
+            "search_rtf": self.search_rtf,
+            "peak_bytes": self.peak_bytes,
+            "cut": self.cut,
+            "looping": self.looping,
+            "search_errors": self.search_errors,
+            "failed": [failure._asdict() for failure in self.failed],
+            "nbest": self.nbest,
+            "oracle_wer": self.oracle_wer,
+            "oracle_cer": self.oracle_cer,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "DecodingStatistics":
+        """What `to_json` wrote. Raises LookupError, TypeError or ValueError where that is damaged."""
+        audio_s = float(data["audio_s"])
+        if not audio_s > 0:
+            raise ValueError(f"{audio_s} seconds of audio")
+        return cls(
+            audio_s=audio_s,
+            decode_s=float(data["decode_s"]),
+            encode_s=_optional(float, data.get("encode_s")),
+            peak_bytes=_optional(int, data.get("peak_bytes")),
+            cut=int(data["cut"]),
+            looping=_optional(int, data.get("looping")),
+            search_errors=_optional(int, data.get("search_errors")),
+            failed=tuple(Failure(str(one["id"]), str(one["reason"])) for one in data.get("failed", [])),
+            nbest=int(data.get("nbest", 1)),
+            oracle_wer=_optional(float, data.get("oracle_wer")),
+            oracle_cer=_optional(float, data.get("oracle_cer")),
+        )
 
 
-def write_decoding(
-    place: Path, found: Evaluation, settings: DecodeConfig, signatures: Mapping[str, str], metric: Metric
-) -> dict[str, Any]:
-    """Write hypotheses, then the report that vouches for them. Returns the report; there must be an utterance."""
-    scores = score_items(found.items, metric)
-    content = scores.to_json() | usage(found, settings, metric)
-    content |= {"decoder": plain(settings), "signatures": dict(signatures)}
-    (place / "report.json").unlink(missing_ok=True)
-    remove_unfinished(place)
-    write_text(place / "hypotheses.jsonl", "".join(hypothesis_line(item) for item in found.items))
-    content["hypotheses_sha256"] = file_digest(place / "hypotheses.jsonl")
-    content["digest"] = digest(content)
-    write_text(place / "report.txt", f"{_failed_note(found)}{scores.text()}\n")
-    write_text(place / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    return content
+@dataclass(frozen=True, kw_only=True)
+class DecodingReport:
+    """What report.json says: error rates, statistics, the decoder's settings, and what vouches for all of it."""
+
+    scores: SetScore
+    statistics: DecodingStatistics
+    decoder: dict[str, Any]  # its settings in plain containers
+    signatures: Signatures
+    hypotheses_sha256: str  # of hypotheses.jsonl
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of report.json; its `digest` is that of all other keys."""
+        content = self.scores.to_json() | self.statistics.to_json()
+        content |= {"decoder": self.decoder, "signatures": self.signatures._asdict()}
+        content["hypotheses_sha256"] = self.hypotheses_sha256
+        return content | {"digest": digest(content)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "DecodingReport":
+        """What `to_json` wrote, by this version or a former one; the digest is not looked at.
+
+        Raises LookupError, TypeError, ValueError or AttributeError where that is damaged.
+        """
+        return cls(
+            scores=SetScore.from_json(data),
+            statistics=DecodingStatistics.from_json(data),
+            decoder={str(name): value for name, value in data["decoder"].items()},
+            signatures=Signatures(str(data["signatures"].get("decoding")), str(data["signatures"]["weights"])),
+            hypotheses_sha256=str(data.get("hypotheses_sha256")),
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> "DecodingReport":
+        """The report of a decoding's folder. Raises ReportError where there is none, or a damaged one."""
+        try:
+            return cls.from_json(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            why = "no report.json, this decoding has not ended"
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            why = f"report.json is damaged ({_cause(error)}); remove {folder.name}/ and decode again"
+        raise ReportError(folder, why)
 
 
-def _failed_note(found: Evaluation) -> str:
-    """What the rates are not of."""
-    if not found.failed:
-        return ""
-    lines = [f"  {one.id}: {one.reason}" for one in found.failed]
-    total = len(found.failed) + len(found.items)
-    head = f"{len(found.failed)} of {total} utterances could not be decoded; the rates are of the rest:"
-    return "\n".join([head, *lines]) + "\n\n"
-
-
-def hypothesis_line(item: Decoded) -> str:
-    """One line of hypotheses.jsonl."""
-    row = {"id": item.id, "reference": item.reference, "text": item.text, "score": item.score, "parts": item.parts}
-    if item.speaker is not None:
-        row["speaker"] = item.speaker
-    row["ended"] = item.ended
-    if item.missed is not None:
-        row["search_error"] = item.missed
-    if item.nbest:
-        row["nbest"] = [one._asdict() for one in item.nbest]
-    return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def usage(found: Evaluation, settings: DecodeConfig, metric: Metric) -> dict[str, Any]:
-    """Time, memory and oddities.
-
-    `decode_s` and `rtf` are those of features, encoder and search; `encode_…` those without the search, which decoders
-    of one pass share, `search_…` the rest. `looping` counts hypotheses that repeat themselves as their reference does
-    not; `search_errors` utterances of which twice the beam finds a better hypothesis, null where nobody looked.
-    """
-    audio_s = sum(item.audio_s for item in found.items)
-    search_s = found.decode_s - found.encode_s
-    looked = [item.missed for item in found.items if item.missed is not None]
-    unit = UNITS[metric]
-    return {
-        "audio_s": audio_s,
-        "decode_s": found.decode_s,
-        "rtf": found.decode_s / audio_s,
-        "encode_s": found.encode_s,
-        "encode_rtf": found.encode_s / audio_s,
-        "search_s": search_s,
-        "search_rtf": search_s / audio_s,
-        "peak_bytes": found.peak,
-        "cut": sum(item.ended == "cut" for item in found.items),
-        "empty": sum(not item.text for item in found.items),
-        "looping": sum(loops(item.reference, item.text, unit) for item in found.items),
-        "search_errors": sum(looked) if looked else None,
-        "failed": [{"id": one.id, "reason": one.reason} for one in found.failed],
-        "nbest": plain(settings).get("nbest", 1),
-        **_oracle(found.items),
-    }
-
-
-def _oracle(items: Sequence[Decoded]) -> dict[str, float]:
-    """The error rates of the best text of each n-best; where one text was kept, its own."""
+def _oracle_rate(items: Sequence[Decoded], metric: Metric) -> float:
     references = [item.reference for item in items]
-    texts = [[one.text for one in item.nbest] or [item.text] for item in items]
-    return {f"oracle_{name}": oracle(references, texts, unit).rate for name, unit in UNITS.items()}
+    texts = [[alternative.text for alternative in item.nbest] or [item.text] for item in items]
+    return oracle(references, texts, UNITS[metric]).rate
 
 
-def table(reports: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line a decoding, for people; less than 160 columns where names have fewer than 30 characters."""
-    width = max(map(len, reports))
-    rates = "  ".join(f"{name + ' %':>6} {'95 %':^11}" for name in ("WER", "CER", "SER"))
-    odd = f"{'cut':>4} {'empty':>5} {'loop':>4} {'fail':>4}"
-    head = f"{'':{width}}  {rates}  {'sub':>5} {'del':>5} {'ins':>5}  {'oracle':>6} {'missed':>6}"
-    lines = [f"{head}  {odd}  {'RTF':>7} {'peak MB':>7}"]
-    lines += [f"{name:{width}}  {_cells(found)}" for name, found in reports.items()]
-    return "\n".join([*lines, *_notes(reports)])
+def _optional(convert: Callable[[Any], T], value: Any) -> T | None:
+    return None if value is None else convert(value)
 
 
-def _cells(found: Mapping[str, Any]) -> str:
-    rates = "  ".join(f"{100 * found[name]:6.2f} {_interval(found[f'{name}_ci95'])}" for name in ("wer", "cer", "ser"))
-    edits = f"{found['substitutions']:5} {found['deletions']:5} {found['insertions']:5}"
-    best = f"{100 * found['oracle_' + found['metric']]:6.2f} {_or_dash(found['search_errors']):>6}"
-    odd = f"{found['cut']:4} {found['empty']:5} {found['looping']:4} {len(found['failed']):4}"
-    peak = found["peak_bytes"]
-    memory = _or_dash(None if peak is None else round(peak / 1e6))
-    return f"{rates}  {edits}  {best}  {odd}  {found['search_rtf']:7.4f} {memory:>7}"
-
-
-def _interval(pair: Sequence[float] | None) -> str:
-    return f"{'–':^11}" if pair is None else f"{100 * pair[0]:5.1f}–{100 * pair[1]:<5.1f}"
-
-
-def _or_dash(value: int | None) -> str:
-    return "–" if value is None else str(value)
-
-
-def _notes(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What the columns do not say themselves."""
-    shares = sorted({f"{found['encode_rtf']:.4f}" for found in reports.values()})
-    span = shares[0] if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
-    notes = [f"RTF: of the search alone; features and encoder take {span}, once for all decoders of a pass."]
-    kept = {found["nbest"] for found in reports.values()}
-    if kept != {1}:
-        notes.append(f"oracle: the error rate of the best of up to {max(kept)} texts of each utterance.")
-    if any(found["search_errors"] is not None for found in reports.values()):
-        notes.append("missed: utterances of which twice the beam finds a hypothesis with a better score.")
-    return notes
+def _cause(error: Exception) -> str:
+    """What is wrong with a report, in words."""
+    match error:
+        case json.JSONDecodeError():
+            return f"line {error.lineno}: {error.msg}"
+        case UnicodeDecodeError():
+            return f"byte {error.start} is not UTF-8"
+        case OSError():
+            return str(error.strerror)
+        case KeyError():
+            return f"the key {error} is missing"
+        case _:
+            return "a value in it is of another type"

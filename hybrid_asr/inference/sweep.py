@@ -15,7 +15,10 @@ from typing import Any, Literal, NamedTuple
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import why_unreadable, write_text
 from hybrid_asr.config.compose import digest
-from hybrid_asr.scoring.utterances import Metric
+from hybrid_asr.inference.report import DecodingStatistics
+from hybrid_asr.scoring.intervals import Rate
+from hybrid_asr.scoring.report import SetScore
+from hybrid_asr.scoring.scores import Metric
 
 MOST = 200  # values
 _LARGEST = 1 << 26  # bytes of a file
@@ -61,9 +64,89 @@ def _range(wanted: str) -> list[Decimal]:
     return [first + place * step for place in range(int((last - first) / step) + 1)]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepRow:
+    """What one value gave: error rates, oddities and times as in a decoding's report, and how many utterances failed.
+
+    `signature` is that of the decoding: what it depends on. The rates have intervals over utterances alone.
+    """
+
+    value: Value
+    signature: str
+    wer: Rate
+    cer: Rate
+    ser: Rate
+    cut: int
+    empty: int
+    looping: int
+    search_s: float
+    search_rtf: float
+    audio_s: float
+    failed: int
+
+    @classmethod
+    def of(cls, value: Value, signature: str, scores: SetScore, statistics: DecodingStatistics) -> "SweepRow":
+        """The row of a value, from what its decoding gave."""
+        looping, search_s, search_rtf = statistics.looping, statistics.search_s, statistics.search_rtf
+        assert looping is not None and search_s is not None and search_rtf is not None, "they are of this version"
+        return cls(
+            value=value,
+            signature=signature,
+            wer=dataclasses.replace(scores.wer, ci95_speakers=None),
+            cer=dataclasses.replace(scores.cer, ci95_speakers=None),
+            ser=dataclasses.replace(scores.ser, ci95_speakers=None),
+            cut=statistics.cut,
+            empty=scores.empty,
+            looping=looping,
+            search_s=search_s,
+            search_rtf=search_rtf,
+            audio_s=statistics.audio_s,
+            failed=len(statistics.failed),
+        )
+
+    def rate(self, metric: Metric) -> Rate:
+        """The rate of a metric."""
+        return self.wer if metric == "wer" else self.cer
+
+    def to_json(self) -> dict[str, Any]:
+        """Its keys in a curve's file."""
+        rates = self.wer.to_json("wer", speakers=False) | self.cer.to_json("cer", speakers=False)
+        rates |= self.ser.to_json("ser", speakers=False)
+        return {
+            "value": self.value,
+            "signature": self.signature,
+            **rates,
+            "cut": self.cut,
+            "empty": self.empty,
+            "looping": self.looping,
+            "search_s": self.search_s,
+            "search_rtf": self.search_rtf,
+            "audio_s": self.audio_s,
+            "failed": self.failed,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "SweepRow":
+        """What `to_json` wrote. Raises LookupError, TypeError or ValueError where that is damaged."""
+        return cls(
+            value=data["value"],
+            signature=data["signature"],
+            wer=Rate.from_json(data, "wer", speakers=False),
+            cer=Rate.from_json(data, "cer", speakers=False),
+            ser=Rate.from_json(data, "ser", speakers=False),
+            cut=int(data["cut"]),
+            empty=int(data["empty"]),
+            looping=int(data["looping"]),
+            search_s=float(data["search_s"]),
+            search_rtf=float(data["search_rtf"]),
+            audio_s=float(data["audio_s"]),
+            failed=int(data["failed"]),
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """A sweep of one decoder on one set. A row holds `value`, `signature` and what a report says in numbers."""
+    """A sweep of one decoder on one set."""
 
     set_name: str
     decoder: str  # the preset
@@ -72,7 +155,7 @@ class Curve:
     metric: Metric
     own: Value
     purpose: Purpose
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[SweepRow, ...]
     weights: str
     applied: dict[str, str] = dataclasses.field(default_factory=dict)  # set -> folder of the chosen value's decoding
 
@@ -82,14 +165,14 @@ class Curve:
 
         None where the curve is not for selection, or failures spoil every value.
         """
-        whole = [row for row in self.rows if not row["failed"]]
+        whole = [row for row in self.rows if not row.failed]
         if not whole or self.purpose != "selection":
             return None
 
-        def order(row: Mapping[str, Any]) -> tuple[float, float, Value]:
-            return row[self.metric], round(abs(row["value"] - self.own), 9), row["value"]
+        def order(row: SweepRow) -> tuple[float, float, Value]:
+            return row.rate(self.metric).value, round(abs(row.value - self.own), 9), row.value
 
-        return min(whole, key=order)["value"]
+        return min(whole, key=order).value
 
     def path(self, run: Path) -> Path:
         """Where it is kept."""
@@ -97,7 +180,8 @@ class Curve:
 
     def write(self, run: Path) -> None:
         """Keep it in the run."""
-        content = {"form": FORM, **dataclasses.asdict(self), "rows": list(self.rows), "best": self.best}
+        rows = [row.to_json() for row in self.rows]
+        content = {"form": FORM, **dataclasses.asdict(self), "rows": rows, "best": self.best}
         content["digest"] = digest(content)
         write_text(self.path(run), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
@@ -112,24 +196,13 @@ class Curve:
         lines += [self._line(row) for row in self.rows]
         return "\n".join(lines)
 
-    def _line(self, row: Mapping[str, Any]) -> str:
-        low, high = row[f"{self.metric}_ci95"] or (math.nan, math.nan)
-        rate = f"{100 * row[self.metric]:6.2f} {100 * low:5.1f}–{100 * high:<5.1f}"
-        odd = f"{row['cut']:4} {row['empty']:5} {row['looping']:4} {row['failed']:4}"
-        marks = ["best"] * (row["value"] == self.best) + ["its own"] * (row["value"] == self.own)
-        return f"{row['value']:>10g}  {rate}  {odd}  {row['search_rtf']:7.4f}  {', '.join(marks)}".rstrip()
-
-
-NUMBERS = (
-    *("wer", "wer_ci95", "cer", "cer_ci95", "ser", "ser_ci95", "cut", "empty", "looping"),
-    *("search_s", "search_rtf", "audio_s"),
-)
-
-
-def row_of(value: Value, signature: str, report: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of a value, from its report."""
-    numbers = {name: report[name] for name in NUMBERS}
-    return {"value": value, "signature": signature, **numbers, "failed": len(report["failed"])}
+    def _line(self, row: SweepRow) -> str:
+        rate = row.rate(self.metric)
+        low, high = rate.ci95 or (math.nan, math.nan)
+        cells = f"{100 * rate.value:6.2f} {100 * low:5.1f}–{100 * high:<5.1f}"
+        odd = f"{row.cut:4} {row.empty:5} {row.looping:4} {row.failed:4}"
+        marks = ["best"] * (row.value == self.best) + ["its own"] * (row.value == self.own)
+        return f"{row.value:>10g}  {cells}  {odd}  {row.search_rtf:7.4f}  {', '.join(marks)}".rstrip()
 
 
 def curve_file(run: Path, set_name: str, label: str, key: str) -> Path:
@@ -137,30 +210,28 @@ def curve_file(run: Path, set_name: str, label: str, key: str) -> Path:
     return run / "decode" / set_name / f"sweep-{label}-{key}.json"
 
 
-def earlier_rows(path: Path, wanted: Mapping[Value, str]) -> dict[Value, dict[str, Any]]:
+def earlier_rows(path: Path, wanted: Mapping[Value, str]) -> dict[Value, SweepRow]:
     """The rows of an earlier sweep that still hold: `wanted` has the signature of each value."""
     if why_unreadable(path, largest=_LARGEST):
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        whole = found["form"] == FORM and found["digest"] == digest({k: v for k, v in found.items() if k != "digest"})
-        rows = {row["value"]: row for row in found["rows"]} if whole else {}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        as_written = content.pop("digest") == digest(content)
+        rows = [SweepRow.from_json(row) for row in content["rows"]] if as_written and content["form"] == FORM else []
+        by_value = {row.value: row for row in rows}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # damaged: it is made anew
         return {}
-    return {value: rows[value] for value, sign in wanted.items() if value in rows and _holds(rows[value], sign)}
-
-
-def _holds(row: Mapping[str, Any], signature: str) -> bool:
-    return row["signature"] == signature and not row["failed"]
+    known = {value: by_value[value] for value in wanted if value in by_value}
+    return {value: row for value, row in known.items() if row.signature == wanted[value] and not row.failed}
 
 
 def read_curve(path: Path) -> Curve:
     """What `Curve.write` wrote. Raises UserError where that is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found.pop("form") != FORM or found.pop("digest") is None:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("form") != FORM or content.pop("digest") is None:
             raise ValueError
-        found.pop("best")
-        return Curve(**found | {"rows": tuple(found["rows"])})
+        content.pop("best")
+        return Curve(**content | {"rows": tuple(SweepRow.from_json(row) for row in content["rows"])})
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path}: damaged; remove it and repeat the sweep") from None

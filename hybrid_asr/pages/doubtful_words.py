@@ -16,7 +16,7 @@ from hybrid_asr.pages.decodings import Damaged, Decoding, read_utterances
 from hybrid_asr.run.config import RunConfig, set_paths
 from hybrid_asr.scoring.align import Step
 from hybrid_asr.scoring.ranking import Area, area_under_curve, best_cut
-from hybrid_asr.scoring.utterances import UNITS, Metric, UtteranceScore
+from hybrid_asr.scoring.scores import UNITS, Metric, UtteranceScore
 
 MOST = 150  # utterances of a set that are looked at
 LONGEST_S = 40.0  # of one

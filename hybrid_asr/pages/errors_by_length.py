@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hybrid_asr.pages.charts import Chart, Drawing, Series, draw
-from hybrid_asr.scoring.significance import rate_intervals
-from hybrid_asr.scoring.utterances import Metric, UtteranceScore
+from hybrid_asr.scoring.intervals import rate_intervals
+from hybrid_asr.scoring.scores import Metric, UtteranceScore
 
 GROUPS = 10  # of lengths, at most
 LEAST = 10  # utterances in a group

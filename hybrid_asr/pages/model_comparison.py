@@ -7,8 +7,8 @@ from typing import NamedTuple
 from hybrid_asr import __version__
 from hybrid_asr.common.environment import environment
 from hybrid_asr.pages.charts import Drawing
-from hybrid_asr.pages.decodings import Rate
 from hybrid_asr.pages.kit import render
+from hybrid_asr.scoring.intervals import Rate
 
 
 class Compared(NamedTuple):

@@ -25,9 +25,10 @@ def find_sweeps(run: Run) -> list[Shown | Note]:
 
 def show(curve: Curve) -> Shown:
     """Draw a sweep: the rate with its intervals, the best value and the recipe's own."""
-    x = np.array([float(row["value"]) for row in curve.rows])
-    rates = 100 * np.array([float(row[curve.metric]) for row in curve.rows])
-    pairs = [row[f"{curve.metric}_ci95"] or (row[curve.metric],) * 2 for row in curve.rows]
+    x = np.array([float(row.value) for row in curve.rows])
+    wanted = [row.rate(curve.metric) for row in curve.rows]
+    rates = 100 * np.array([rate.value for rate in wanted])
+    pairs = [rate.ci95 or (rate.value, rate.value) for rate in wanted]
     low, high = 100 * np.array(pairs, dtype=float).reshape(-1, 2).T
     metric = curve.metric.upper()
     marked = {curve.own: f"own, {curve.own:g}"}

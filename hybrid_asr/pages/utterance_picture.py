@@ -14,7 +14,7 @@ from hybrid_asr.attention.weights import Of, attentions, kernels, over_frequency
 from hybrid_asr.decoding.ctc_align import Alignment
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.kit import pack, quantize_range, quantize_root
-from hybrid_asr.scoring.utterances import Metric, UtteranceScore
+from hybrid_asr.scoring.scores import Metric, UtteranceScore
 
 SHOWN = 4  # utterances
 LONGEST_S = 20.0  # a longer one would be too fine to see, and too large for the page

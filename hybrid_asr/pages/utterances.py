@@ -13,7 +13,7 @@ from hybrid_asr.pages.audio_clips import Clip, Sounds
 from hybrid_asr.pages.kit import Note, attempt
 from hybrid_asr.run.config import RunConfig, set_paths
 from hybrid_asr.run.folder import Run
-from hybrid_asr.scoring.utterances import UtteranceScore
+from hybrid_asr.scoring.scores import UtteranceScore
 
 
 class Shown(NamedTuple):

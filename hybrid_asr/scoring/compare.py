@@ -8,8 +8,8 @@ import numpy as np
 from hybrid_asr.scoring import text_report as printed
 from hybrid_asr.scoring.align import split
 from hybrid_asr.scoring.report import ErrorReport, speakers_of
+from hybrid_asr.scoring.scores import UNITS, ScoringError
 from hybrid_asr.scoring.significance import PairedDifference, paired_bootstrap
-from hybrid_asr.scoring.utterances import UNITS, ScoringError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,12 @@ class Comparison:
             **{f"p_bootstrap{name}": pair.p_bootstrap for name, pair in pairs.items()},
             "better": self.better,
             "worse": self.worse,
-            "against": {"wer": other.wer, "cer": other.cer, "ser": other.ser, "empty": other.empty},
+            "against": {
+                "wer": other.wer.value,
+                "cer": other.cer.value,
+                "ser": other.ser.value,
+                "empty": other.empty,
+            },
             **self.report.to_json(),
         }
 
@@ -41,7 +46,7 @@ class Comparison:
         """The comparison for people, then the system's own report."""
         metric = self.report.metric.upper()
         lines = [
-            f"{metric} {printed.percent(self.report.rate)} against {printed.percent(self.against.rate)}",
+            f"{metric} {printed.percent(self.report.rate.value)} against {printed.percent(self.against.rate.value)}",
             _difference_line("over utterances", self.over_utterances),
             *(
                 [_difference_line(f"over {len(self.report.speakers)} speakers", self.over_speakers)]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from hybrid_asr.common.files import RepeatedKey, once, why_unreadable
 from hybrid_asr.scoring.compare import Comparison, compare
 from hybrid_asr.scoring.report import ErrorReport, report
-from hybrid_asr.scoring.utterances import Metric, Scored, ScoringError
+from hybrid_asr.scoring.scores import Metric, Scored, ScoringError
 
 _TRN = re.compile(r"^(?P<text>.*?)\s*\((?P<id>[^\s()]+)\)$")
 _EXAMPLE = '{"id": "...", "text": "..."}'

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from hybrid_asr.scoring.significance import SEED, Interval
+from hybrid_asr.scoring.intervals import SEED, Interval
 
 RESAMPLES = 2000
 

@@ -1,7 +1,7 @@
 """The error report of a set: rates with their 95 % intervals, and where the errors are."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,17 +9,19 @@ import numpy as np
 
 from hybrid_asr.scoring import text_report as printed
 from hybrid_asr.scoring.align import ErrorCounts, count_all
-from hybrid_asr.scoring.significance import Interval, rate_intervals
-from hybrid_asr.scoring.utterances import (
+from hybrid_asr.scoring.intervals import Rate, rate_intervals
+from hybrid_asr.scoring.scores import (
     UNITS,
     Confusion,
     Metric,
     Scored,
     ScoringError,
     SpeakerScore,
+    TextErrors,
+    UtteranceErrors,
     UtteranceScore,
     confusions,
-    count_keys,
+    counts_from_json,
     score_speakers,
     score_utterances,
 )
@@ -30,35 +32,30 @@ _SUSPICIOUS_RATE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorReport:
-    """Error rates of a set, as fractions.
+class SetScore(TextErrors):
+    """The error rates of a set and the counts behind them, as report.json keeps them.
 
-    `*_ci95` comes from the bootstrap over utterances, `*_ci95_speakers` from that over speakers, where all are known;
-    None where there are fewer than two.  `metric` decides what makes a sentence wrong (`ser`) and the units of
-    `confusions`.
+    `metric` decides what makes a sentence wrong (`ser`) and the units of `confusions`.
     """
 
     metric: Metric
-    wer: float
-    wer_ci95: Interval | None
-    wer_ci95_speakers: Interval | None
-    cer: float
-    cer_ci95: Interval | None
-    cer_ci95_speakers: Interval | None
-    ser: float
-    ser_ci95: Interval | None
-    ser_ci95_speakers: Interval | None
-    words: ErrorCounts
-    characters: ErrorCounts
+    wer: Rate
+    cer: Rate
+    ser: Rate
     empty: int  # hypotheses without a character
     speakers: tuple[SpeakerScore, ...]  # the highest rate of `metric` first
     confusions: tuple[Confusion, ...]  # the most frequent first
-    rows: tuple[UtteranceScore, ...]  # in the order in which they were given
+    rows: tuple[UtteranceErrors, ...]  # in the order in which they were given
 
     @property
-    def rate(self) -> float:
+    def rate(self) -> Rate:
         """The rate of the chosen metric."""
         return self.wer if self.metric == "wer" else self.cer
+
+    @property
+    def rates(self) -> dict[str, Rate]:
+        """All rates by their names: `wer`, `cer`, `ser`."""
+        return {"wer": self.wer, "cer": self.cer, "ser": self.ser}
 
     @property
     def utterances(self) -> int:
@@ -69,22 +66,48 @@ class ErrorReport:
         """Plain containers for `json.dumps`; rates are fractions, intervals [low, high] or null."""
         return {
             "metric": self.metric,
-            "wer": self.wer,
-            "wer_ci95": _pair(self.wer_ci95),
-            "wer_ci95_speakers": _pair(self.wer_ci95_speakers),
-            "cer": self.cer,
-            "cer_ci95": _pair(self.cer_ci95),
-            "cer_ci95_speakers": _pair(self.cer_ci95_speakers),
-            "ser": self.ser,
-            "ser_ci95": _pair(self.ser_ci95),
-            "ser_ci95_speakers": _pair(self.ser_ci95_speakers),
-            **count_keys(self.words, self.characters),
+            **_keys(self.rates),
+            **self.counts_to_json(),
             "utterances": self.utterances,
             "empty": self.empty,
             "confusions": [item._asdict() for item in self.confusions[:_CONFUSIONS_IN_JSON]],
             "per_speaker": [item.to_json() for item in self.speakers],
             "per_utterance": [row.to_json() for row in self.rows],
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "SetScore":
+        """What `to_json` wrote; intervals that a report of former versions lacks are computed from its counts.
+
+        Raises LookupError, TypeError, ValueError or AttributeError where that is damaged.
+        """
+        metric: Metric = "cer" if data["metric"] == "cer" else "wer"
+        rows = tuple(UtteranceErrors.from_json(row) for row in data["per_utterance"])
+        if not rows:
+            raise ValueError("no utterance")
+        if "cer_ci95" not in data:
+            data = {**_keys(compute_rates(rows, metric)), **data}
+        wer, cer, ser = (Rate.from_json(data, name) for name in ("wer", "cer", "ser"))
+        words, characters = counts_from_json(data)
+        return SetScore(
+            metric=metric,
+            wer=wer,
+            cer=cer,
+            ser=ser,
+            words=words,
+            characters=characters,
+            empty=int(data["empty"]),
+            speakers=tuple(SpeakerScore.from_json(item) for item in data["per_speaker"]),
+            confusions=tuple(Confusion(*(item[name] for name in Confusion._fields)) for item in data["confusions"]),
+            rows=rows,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorReport(SetScore):
+    """The error rates of a set, with the texts of its utterances."""
+
+    rows: tuple[UtteranceScore, ...]  # in the order in which they were given
 
     def text(self, *, aligned: int = 10) -> str:
         """The report for people, with the alignments of the `aligned` utterances that have the most errors."""
@@ -109,20 +132,12 @@ def report(items: Sequence[Scored], *, metric: Metric = "wer") -> ErrorReport:
     if not words.reference:
         raise ScoringError(f"none of the {len(rows)} references has a word: no rate can be given; check the references")
     characters = sum((row.characters for row in rows), ErrorCounts())
-    wrong = [row.counts(metric).errors > 0 for row in rows]
-    wer, cer, ser = _intervals(rows, wrong, by_speaker=False)
-    wer_speakers, cer_speakers, ser_speakers = _intervals(rows, wrong, by_speaker=True)
+    by_name = compute_rates(rows, metric)
     return ErrorReport(
         metric=metric,
-        wer=words.rate,
-        wer_ci95=wer,
-        wer_ci95_speakers=wer_speakers,
-        cer=characters.rate,
-        cer_ci95=cer,
-        cer_ci95_speakers=cer_speakers,
-        ser=sum(wrong) / len(rows),
-        ser_ci95=ser,
-        ser_ci95_speakers=ser_speakers,
+        wer=by_name["wer"],
+        cer=by_name["cer"],
+        ser=by_name["ser"],
         words=words,
         characters=characters,
         empty=sum(not row.hypothesis.strip() for row in rows),
@@ -132,10 +147,35 @@ def report(items: Sequence[Scored], *, metric: Metric = "wer") -> ErrorReport:
     )
 
 
-def speakers_of(rows: Sequence[UtteranceScore]) -> list[str] | None:
+def speakers_of(rows: Sequence[UtteranceErrors]) -> list[str] | None:
     """The speaker of each utterance, if all are known."""
     known = [row.speaker for row in rows if row.speaker is not None]
     return known if len(known) == len(rows) else None
+
+
+def compute_rates(rows: Sequence[UtteranceErrors], metric: Metric) -> dict[str, Rate]:
+    """Word, character and sentence error rate (`wer`, `cer`, `ser`) with their intervals.
+
+    A sentence is wrong that has an error in the units of `metric`.
+    """
+    wrong = [row.counts(metric).errors > 0 for row in rows]
+    errors = np.array([[row.words.errors, row.characters.errors, bad] for row, bad in zip(rows, wrong, strict=True)])
+    reference = np.array([[row.words.reference, row.characters.reference, 1] for row in rows])
+    speakers = speakers_of(rows)
+    over_utterances = rate_intervals(errors, reference) or [None] * 3
+    over_speakers = (rate_intervals(errors, reference, groups=speakers) if speakers else None) or [None] * 3
+    values = [
+        sum((row.words for row in rows), ErrorCounts()).rate,
+        sum((row.characters for row in rows), ErrorCounts()).rate,
+        sum(wrong) / len(rows),
+    ]
+    columns = zip(values, over_utterances, over_speakers, strict=True)
+    return {name: Rate(*column) for name, column in zip(("wer", "cer", "ser"), columns, strict=True)}
+
+
+def _keys(by_name: Mapping[str, Rate]) -> dict[str, Any]:
+    """The keys of several rates."""
+    return {key: value for name, rate in by_name.items() for key, value in rate.to_json(name).items()}
 
 
 def _check(items: Sequence[Scored]) -> None:
@@ -146,25 +186,15 @@ def _check(items: Sequence[Scored]) -> None:
         raise ScoringError(f"utterance '{repeated[0]}' stands more than once; every id must be unique")
 
 
-def _intervals(rows: Sequence[UtteranceScore], wrong: Sequence[bool], *, by_speaker: bool) -> Sequence[Interval | None]:
-    """The intervals of word, character and sentence error rate."""
-    groups = speakers_of(rows) if by_speaker else None
-    if by_speaker and groups is None:
-        return [None] * 3
-    errors = np.array([[row.words.errors, row.characters.errors, bad] for row, bad in zip(rows, wrong, strict=True)])
-    reference = np.array([[row.words.reference, row.characters.reference, 1] for row in rows])
-    return rate_intervals(errors, reference, groups=groups) or [None] * 3
-
-
 def _headline(scores: ErrorReport) -> str:
     """The rates and the numbers behind them."""
-    counts, unit = (scores.words, "word") if scores.metric == "wer" else (scores.characters, "character")
+    counts, unit = scores.counts(scores.metric), UNITS[scores.metric]
     number = len(scores.speakers)
     return "\n".join(
         [
-            printed.rate_line("WER", scores.wer, scores.wer_ci95, scores.wer_ci95_speakers, speakers=number),
-            printed.rate_line("CER", scores.cer, scores.cer_ci95, scores.cer_ci95_speakers, speakers=number),
-            printed.rate_line("SER", scores.ser, scores.ser_ci95, scores.ser_ci95_speakers, speakers=number),
+            printed.rate_line("WER", scores.wer, speakers=number),
+            printed.rate_line("CER", scores.cer, speakers=number),
+            printed.rate_line("SER", scores.ser, speakers=number),
             f"{printed.counted(counts.reference, unit)}: {printed.counted(counts.substitutions, 'substitution')}, "
             f"{printed.counted(counts.deletions, 'deletion')}, {printed.counted(counts.insertions, 'insertion')}; "
             f"{printed.counted(scores.utterances, 'utterance')}, {scores.empty} with an empty hypothesis",
@@ -174,18 +204,14 @@ def _headline(scores: ErrorReport) -> str:
 
 def _spelling_note(scores: ErrorReport) -> str:
     """A hint where most errors are of case or punctuation: the two sides were normalized by different rules."""
-    if scores.rate < _SUSPICIOUS_RATE:
+    if scores.rate.value < _SUSPICIOUS_RATE:
         return ""
     references = [normalize(row.reference, "basic@1") for row in scores.rows]
     hypotheses = [normalize(row.hypothesis, "basic@1") for row in scores.rows]
     plain = sum(count_all(references, hypotheses, UNITS[scores.metric]), ErrorCounts())
-    if plain.rate > scores.rate / 2:
+    if plain.rate > scores.rate.value / 2:
         return ""
     return (
         f"Note: without case and punctuation the {scores.metric.upper()} is {printed.percent(plain.rate)}; "
         "bring both sides into one spelling before you compare"
     )
-
-
-def _pair(interval: Interval | None) -> list[float] | None:
-    return list(interval) if interval else None

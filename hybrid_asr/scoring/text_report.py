@@ -4,8 +4,8 @@ import unicodedata
 from collections.abc import Sequence
 
 from hybrid_asr.scoring.align import Step, Unit, align
-from hybrid_asr.scoring.significance import Interval
-from hybrid_asr.scoring.utterances import UNITS, Confusion, Metric, SpeakerScore, UtteranceScore
+from hybrid_asr.scoring.intervals import Interval, Rate
+from hybrid_asr.scoring.scores import UNITS, Confusion, Metric, SpeakerScore, UtteranceScore
 
 MARKS = {"equal": "", "substitute": "S", "delete": "D", "insert": "I"}
 ABSENT = "*"
@@ -21,11 +21,11 @@ def interval(ci95: Interval) -> str:
     return f"[{100 * ci95.low:.2f}, {100 * ci95.high:.2f}]"
 
 
-def rate_line(name: str, rate: float, ci95: Interval | None, ci95_speakers: Interval | None, *, speakers: int) -> str:
-    """One rate with its intervals, where there are any."""
-    over_utterances = f"  95 % interval {interval(ci95)}" if ci95 else "  too few utterances for an interval"
-    over_speakers = f", over {speakers} speakers {interval(ci95_speakers)}" if ci95_speakers else ""
-    return f"{name}  {percent(rate)}{over_utterances}{over_speakers}"
+def rate_line(name: str, rate: Rate, *, speakers: int) -> str:
+    """One rate with its intervals, where there are any; `speakers` is their number."""
+    over_utterances = f"  95 % interval {interval(rate.ci95)}" if rate.ci95 else "  too few utterances for an interval"
+    over_speakers = f", over {speakers} speakers {interval(rate.ci95_speakers)}" if rate.ci95_speakers else ""
+    return f"{name}  {percent(rate.value)}{over_utterances}{over_speakers}"
 
 
 def counted(number: int, noun: str) -> str:

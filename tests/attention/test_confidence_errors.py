@@ -11,7 +11,7 @@ from hybrid_asr.attention.confidence_errors import label_words, spread
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.scoring.utterances import Scored
+from hybrid_asr.scoring.scores import Scored
 
 
 def rows_of(manifest: Manifest) -> list[Scored]:

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.inference.sweep import Curve, Sweep, earlier_rows, parse_sweep, read_curve
+from hybrid_asr.inference.sweep import Curve, Sweep, SweepRow, earlier_rows, parse_sweep, read_curve
+from hybrid_asr.scoring.intervals import Interval, Rate
 
 
 @pytest.mark.parametrize(
@@ -38,9 +39,11 @@ def test_what_is_no_sweep_is_told_with_how_to_write_one(text):
         parse_sweep(text)
 
 
-def row(value, wer, *, failed=0, signature="s"):
-    numbers = {"wer": wer, "wer_ci95": [0.0, 1.0], "cut": 0, "empty": 0, "looping": 0, "search_rtf": 0.1}
-    return {"value": value, "signature": signature, "failed": failed, **numbers}
+def row(value, wer, *, failed=0, signature="s") -> SweepRow:
+    rate = Rate(wer, Interval(0.0, 1.0))
+    counts = {"cut": 0, "empty": 0, "looping": 0, "failed": failed}
+    times = {"search_s": 0.2, "search_rtf": 0.1, "audio_s": 2.0}
+    return SweepRow(value=value, signature=signature, wer=rate, cer=rate, ser=rate, **counts, **times)
 
 
 def curve(*rows, own=0.5, purpose="selection") -> Curve:

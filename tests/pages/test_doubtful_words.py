@@ -17,7 +17,7 @@ from hybrid_asr.pages.doubtful_words import USUAL, Threshold, find_doubtful, fin
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.align import Step
-from hybrid_asr.scoring.utterances import Scored, score_utterances
+from hybrid_asr.scoring.scores import Scored, score_utterances
 from tests.pages.reading import read
 
 OTHER = str.maketrans("abcdef", "defabc")

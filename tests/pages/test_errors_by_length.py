@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from hybrid_asr.pages.errors_by_length import GROUPS, LEAST, group_lengths, rates_by_length
-from hybrid_asr.scoring.utterances import Scored, score_utterances
+from hybrid_asr.scoring.scores import Scored, score_utterances
 
 
 def test_groups_part_the_utterances_by_length():

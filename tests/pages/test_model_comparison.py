@@ -3,8 +3,8 @@
 import numpy as np
 
 from hybrid_asr.pages.charts import Chart, Series, draw
-from hybrid_asr.pages.decodings import Rate
 from hybrid_asr.pages.model_comparison import Compared, Corpus, comparison_page
+from hybrid_asr.scoring.intervals import Interval, Rate
 from tests.pages.reading import Reader
 
 HYBRID = Compared(
@@ -13,7 +13,7 @@ HYBRID = Compared(
     parameters=2_740_000,
     minutes="~29.5",
     epochs=60,
-    rates={"attention": Rate(0.12, (0.1, 0.14)), "joint": Rate(0.07, (0.05, 0.09))},
+    rates={"attention": Rate(0.12, Interval(0.1, 0.14)), "joint": Rate(0.07, Interval(0.05, 0.09))},
     control=0.97,
     speed={2: 100.0, 20: 80.0},
 )

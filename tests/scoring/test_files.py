@@ -8,7 +8,7 @@ import pytest
 from hybrid_asr.scoring.compare import Comparison
 from hybrid_asr.scoring.files import Line, read_hypotheses, read_references, score_files
 from hybrid_asr.scoring.report import ErrorReport
-from hybrid_asr.scoring.utterances import ScoringError
+from hybrid_asr.scoring.scores import ScoringError
 
 TEXTS = {"a-1": "one two three", "a-2": "four (or five)", "b-1": "", "b-2": "今天 天气\u2028好"}
 
@@ -36,7 +36,7 @@ def test_formats_mix_and_the_order_does_not_matter(tmp_path: Path) -> None:
     hyp = written(tmp_path / "hyp", "".join(f"{text} ({key})\n" for key, text in reversed(TEXTS.items())))
     scores = score_files(ref, hyp)
     assert isinstance(scores, ErrorReport)
-    assert scores.wer == 0 and scores.utterances == 4
+    assert scores.wer.value == 0 and scores.utterances == 4
     assert [item.speaker for item in scores.speakers] == ["a", "b"]
 
 
@@ -52,7 +52,7 @@ def test_our_own_hypotheses(tmp_path: Path) -> None:
     assert isinstance(scores, ErrorReport)
     assert scores.rows[0].reference == "one six"  # its own reference plays no part
     itself = score_files(own, own)
-    assert isinstance(itself, ErrorReport) and itself.wer == 0.5
+    assert isinstance(itself, ErrorReport) and itself.wer.value == 0.5
 
 
 def test_against_another_system(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_metric_of_choice(tmp_path: Path) -> None:
     ref = written(tmp_path / "ref", "a 今天 天气\nb 你好\n")
     hyp = written(tmp_path / "hyp", "a 今天天汽\nb 你好\n")
     scores = score_files(ref, hyp, metric="cer")
-    assert isinstance(scores, ErrorReport) and scores.rate == 1 / 6
+    assert isinstance(scores, ErrorReport) and scores.rate.value == 1 / 6
 
 
 def test_missing_ids_are_counted_and_named(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from hybrid_asr.scoring.align import ErrorCounts, align
 from hybrid_asr.scoring.compare import compare
-from hybrid_asr.scoring.report import report
+from hybrid_asr.scoring.intervals import Rate
+from hybrid_asr.scoring.report import SetScore, report
+from hybrid_asr.scoring.scores import Confusion, Scored, ScoringError
 from hybrid_asr.scoring.text_report import alignment, width
-from hybrid_asr.scoring.utterances import Confusion, Scored, ScoringError
 from hybrid_asr.text.normalize import normalize
 
 ITEMS = [
@@ -26,14 +27,14 @@ BETTER = [item._replace(hypothesis=item.reference) for item in ITEMS]
 def test_rates_by_hand() -> None:
     scores = report(ITEMS)
     assert scores.words == ErrorCounts(2, 1, 1, 10)
-    assert scores.wer == scores.rate == 0.4
+    assert scores.wer.value == scores.rate.value == 0.4
     assert scores.characters == ErrorCounts(2, 3, 5, 13 + 9 + 7 + 3 + 11)
-    assert scores.cer == 10 / 43
-    assert scores.ser == 0.6
+    assert scores.cer.value == 10 / 43
+    assert scores.ser.value == 0.6
     assert (scores.utterances, scores.empty) == (5, 1)
-    for rate, interval in ((scores.wer, scores.wer_ci95), (scores.cer, scores.cer_ci95), (scores.ser, scores.ser_ci95)):
-        assert interval is not None and interval.low <= rate <= interval.high
-    assert scores.wer_ci95_speakers is not None and scores.wer_ci95_speakers != scores.wer_ci95
+    for rate in (scores.wer, scores.cer, scores.ser):
+        assert rate.ci95 is not None and rate.ci95.low <= rate.value <= rate.ci95.high
+    assert scores.wer.ci95_speakers is not None and scores.wer.ci95_speakers != scores.wer.ci95
 
 
 def test_sums_of_utterances_and_of_speakers_are_the_set() -> None:
@@ -68,18 +69,33 @@ def test_json_has_the_names_that_scripts_rely_on() -> None:
     assert data["per_speaker"][0]["wer"] == 1.0
 
 
+@pytest.mark.parametrize("metric", ["wer", "cer"])
+def test_the_score_of_a_set_reads_itself_and_its_intervals_are_computed_where_they_are_missing(metric) -> None:
+    scores = report(ITEMS, metric=metric)
+    data = json.loads(json.dumps(scores.to_json()))
+    again = SetScore.from_json(data)
+    assert again.to_json() == data and again.rate == scores.rate and again.utterances == 5
+    assert SetScore.from_json({key: value for key, value in data.items() if "ci95" not in key}) == again
+    for key in data.keys() - {"utterances", "cer_ci95"}:
+        with pytest.raises(LookupError):
+            SetScore.from_json({name: value for name, value in data.items() if name != key})
+    for damage in ({"wer": None}, {"wer_ci95": 1}, {"confusions": [1]}, {"per_speaker": 3}, {"per_utterance": []}):
+        with pytest.raises((LookupError, TypeError, ValueError)):
+            SetScore.from_json(data | damage)
+
+
 def test_cer_as_the_metric_of_a_language_without_spaces() -> None:
     items = [Scored("a", "今天天气", "今天 天汽"), Scored("b", "你好", "你 好")]
     scores = report(items, metric="cer")
-    assert scores.rate == scores.cer == 1 / 6
-    assert scores.ser == 0.5  # the second differs in a space only, which is no character here
+    assert scores.rate.value == scores.cer.value == 1 / 6
+    assert scores.ser.value == 0.5  # the second differs in a space only, which is no character here
     assert scores.confusions == (Confusion("气", "汽", 1),)
     assert "6 characters: 1 substitution," in scores.text()
 
 
 def test_one_utterance_has_a_rate_but_no_interval() -> None:
     scores = report([Scored("a", "one two", "one", "ann")])
-    assert (scores.wer, scores.wer_ci95, scores.wer_ci95_speakers) == (0.5, None, None)
+    assert scores.wer == Rate(0.5, None, None)
     assert scores.to_json()["wer_ci95"] is None
     assert "too few utterances for an interval" in scores.text()
 
@@ -87,13 +103,13 @@ def test_one_utterance_has_a_rate_but_no_interval() -> None:
 def test_unknown_speakers_mean_no_interval_over_speakers() -> None:
     items = [*ITEMS, Scored("u6", "nine", "nine")]
     scores = report(items)
-    assert scores.wer_ci95 is not None and scores.wer_ci95_speakers is None
+    assert scores.wer.ci95 is not None and scores.wer.ci95_speakers is None
     assert len(scores.speakers) == 3
 
 
 def test_an_empty_reference_counts_its_insertions() -> None:
     scores = report([Scored("a", "", "noise"), Scored("b", "one two", "one two")])
-    assert scores.wer == 0.5
+    assert scores.wer.value == 0.5
     json.dumps(scores.to_json(), allow_nan=False)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hybrid_asr.scoring.significance import Interval, paired_bootstrap, rate_intervals
+from hybrid_asr.scoring.intervals import Interval, rate_intervals
+from hybrid_asr.scoring.significance import paired_bootstrap
 
 
 def simulated(random: np.random.Generator, utterances: int, rate: float) -> tuple[np.ndarray, np.ndarray]:

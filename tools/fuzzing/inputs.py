@@ -20,7 +20,9 @@ from hybrid_asr.config.files import to_yaml
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.tables import read_kaldi, read_table
-from hybrid_asr.inference.report import earlier_report, file_digest, table
+from hybrid_asr.inference.decoding_folder import earlier_report, file_digest
+from hybrid_asr.inference.report import Signatures
+from hybrid_asr.inference.report_table import table
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.recognizer import load
 from hybrid_asr.run.config import RunConfig
@@ -36,7 +38,7 @@ from hybrid_asr.training.metrics import read_metrics
 RATE = 16000
 AGAIN = "done again"  # what becomes of a report that is not as it was written, and of a training without a state
 TEXTS = ["hello world", "good morning to all", "né à paris", "twenty two", "hello again", "good night"]
-SIGNATURES = {"decoding": "0" * 64, "weights": "1" * 64}
+SIGNATURES = Signatures(decoding="0" * 64, weights="1" * 64)
 RECIPE = """# a recipe
 presets: {features: fbank80, tokenizer: char, model: conformer_s, optim: fuzzed, trainer: cpu, decode: joint}
 data:
@@ -141,7 +143,7 @@ def write_run(folder: Path, tokenizer: CharTokenizerConfig | BpeTokenizerConfig)
     place.mkdir(parents=True)
     scores = report([Scored(f"u{n}", text, text[:-2], "ann") for n, text in enumerate(TEXTS)])
     usage = {"audio_s": 9.0, "decode_s": 1.0, "rtf": 0.11, "cut": 0, "empty": 0}
-    content = scores.to_json() | usage | {"decoder": plain(cfg.decode), "signatures": SIGNATURES}
+    content = scores.to_json() | usage | {"decoder": plain(cfg.decode), "signatures": SIGNATURES._asdict()}
     (place / "hypotheses.jsonl").write_text('{"id": "u0", "reference": "a", "text": "a"}\n')
     (place / "report.txt").write_text(scores.text())
     content["hypotheses_sha256"] = file_digest(place / "hypotheses.jsonl")

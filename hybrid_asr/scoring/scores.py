@@ -1,0 +1,166 @@
+"""What an error report is made of: the errors of each utterance and speaker, and what was confused with what."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.scoring.align import ErrorCounts, Unit, align_all, count_all
+
+Metric = Literal["wer", "cer"]
+UNITS: dict[Metric, Unit] = {"wer": "word", "cer": "character"}
+
+
+class ScoringError(UserError):
+    """References and hypotheses that cannot be scored against each other."""
+
+
+class Scored(NamedTuple):
+    """One utterance to score."""
+
+    id: str
+    reference: str
+    hypothesis: str
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextErrors:
+    """Error counts in words and in characters."""
+
+    words: ErrorCounts
+    characters: ErrorCounts
+
+    def counts(self, metric: Metric) -> ErrorCounts:
+        """Words for `wer`, characters for `cer`."""
+        return self.words if metric == "wer" else self.characters
+
+    def counts_to_json(self) -> dict[str, int]:
+        """The counts under the names that they have in every JSON file of ours."""
+        return {
+            "substitutions": self.words.substitutions,
+            "deletions": self.words.deletions,
+            "insertions": self.words.insertions,
+            "reference_words": self.words.reference,
+            "character_substitutions": self.characters.substitutions,
+            "character_deletions": self.characters.deletions,
+            "character_insertions": self.characters.insertions,
+            "reference_characters": self.characters.reference,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class UtteranceErrors(TextErrors):
+    """The errors of one utterance without its texts, as report.json keeps them."""
+
+    id: str
+    speaker: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Its counts."""
+        return {"id": self.id, "speaker": self.speaker, **self.counts_to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "UtteranceErrors":
+        """What `to_json` wrote. Raises LookupError, TypeError or ValueError where that is damaged."""
+        words, characters = counts_from_json(data)
+        return UtteranceErrors(id=data["id"], speaker=data["speaker"], words=words, characters=characters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UtteranceScore(UtteranceErrors):
+    """The errors of one utterance, with its texts."""
+
+    reference: str
+    hypothesis: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakerScore(TextErrors):
+    """The errors of one speaker."""
+
+    speaker: str
+    utterances: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Its counts and both rates."""
+        rates = {"wer": self.words.rate, "cer": self.characters.rate}
+        return {"speaker": self.speaker, "utterances": self.utterances, **rates, **self.counts_to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "SpeakerScore":
+        """What `to_json` wrote. Raises LookupError, TypeError or ValueError where that is damaged."""
+        words, characters = counts_from_json(data)
+        return cls(speaker=str(data["speaker"]), utterances=int(data["utterances"]), words=words, characters=characters)
+
+
+class Confusion(NamedTuple):
+    """A unit of the reference and what was written in its place; "" where a side has none (deletion, insertion)."""
+
+    reference: str
+    hypothesis: str
+    count: int
+
+
+def score_utterances(items: Sequence[Scored]) -> tuple[UtteranceScore, ...]:
+    """Count the errors of each item in words and in characters."""
+    references, hypotheses = [item.reference for item in items], [item.hypothesis for item in items]
+    counts = zip(
+        items, count_all(references, hypotheses, "word"), count_all(references, hypotheses, "character"), strict=True
+    )
+    return tuple(
+        UtteranceScore(
+            id=item.id,
+            speaker=item.speaker,
+            reference=item.reference,
+            hypothesis=item.hypothesis,
+            words=words,
+            characters=characters,
+        )
+        for item, words, characters in counts
+    )
+
+
+def score_speakers(rows: Sequence[UtteranceScore], metric: Metric) -> tuple[SpeakerScore, ...]:
+    """Add up the utterances of each speaker that is known; the worst speaker first."""
+    members: dict[str, list[UtteranceScore]] = {}
+    for row in rows:
+        if row.speaker is not None:
+            members.setdefault(row.speaker, []).append(row)
+    speakers = [
+        SpeakerScore(
+            speaker=speaker,
+            utterances=len(own),
+            words=sum((row.words for row in own), ErrorCounts()),
+            characters=sum((row.characters for row in own), ErrorCounts()),
+        )
+        for speaker, own in members.items()
+    ]
+    return tuple(sorted(speakers, key=lambda item: (-item.counts(metric).rate, item.speaker)))
+
+
+def confusions(rows: Sequence[UtteranceScore], metric: Metric) -> tuple[Confusion, ...]:
+    """Every kind of error with its number, the most frequent first."""
+    wrong = [row for row in rows if row.counts(metric).errors]
+    aligned = align_all([row.reference for row in wrong], [row.hypothesis for row in wrong], UNITS[metric])
+    times = Counter((step.reference, step.hypothesis) for steps in aligned for step in steps if step.kind != "equal")
+    ordered = sorted(times.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(Confusion(reference, hypothesis, count) for (reference, hypothesis), count in ordered)
+
+
+def counts_from_json(data: Mapping[str, Any]) -> tuple[ErrorCounts, ErrorCounts]:
+    """Words and characters of what `TextErrors.counts_to_json` wrote.
+
+    Raises LookupError, TypeError or ValueError where that is damaged.
+    """
+    words, characters = (
+        ErrorCounts(
+            int(data[f"{prefix}substitutions"]),
+            int(data[f"{prefix}deletions"]),
+            int(data[f"{prefix}insertions"]),
+            int(data[f"reference_{unit}"]),
+        )
+        for prefix, unit in (("", "words"), ("character_", "characters"))
+    )
+    return words, characters
