@@ -23,7 +23,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.conformer import ConformerConfig
 from hybrid_asr.models.hybrid import ModelConfig, build_model
 from hybrid_asr.models.transformer_decoder import TransformerDecoderConfig
-from hybrid_asr.nn import dropout, linear
+from hybrid_asr.nn import cpu, onednn
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.text.tokenizer import train_tokenizer
 from hybrid_asr.training.module import batch_loss
@@ -52,12 +52,12 @@ class Variant:
         if self.keep_memory:
             keep_freed_memory()
         if not self.onednn:
-            mock.patch.object(linear, "onednn_is_faster", lambda: False).start()
+            mock.patch.object(onednn, "onednn_is_faster", lambda: False).start()
         if not self.byte_masks:
-            mock.patch.object(dropout.Dropout, "forward", _torch_dropout).start()
+            mock.patch.object(cpu.Dropout, "forward", _torch_dropout).start()
 
 
-def _torch_dropout(self: dropout.Dropout, values: Tensor) -> Tensor:
+def _torch_dropout(self: cpu.Dropout, values: Tensor) -> Tensor:
     return nn.functional.dropout(values, self.p, self.training)
 
 
@@ -204,7 +204,7 @@ class SmallStep:
 
 def flops(step: LargeStep, batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> int:
     """Floating-point operations of a step's matrix products and convolutions, forward and backward."""
-    with mock.patch.object(linear, "onednn_is_faster", lambda: False), FlopCounterMode(display=False) as counter:
+    with mock.patch.object(onednn, "onednn_is_faster", lambda: False), FlopCounterMode(display=False) as counter:
         step.train_step(*batch)
     return counter.get_total_flops()
 
@@ -216,7 +216,7 @@ def products_per_second(*, realtime: bool) -> dict[str, float]:
     half = left.bfloat16(), right.bfloat16()
     ways: dict[str, Callable[[], Tensor]] = {
         "MKL": lambda: left @ right.t(),
-        "oneDNN": lambda: linear._product(left, right),
+        "oneDNN": lambda: onednn.linear(left, right),
         "oneDNN in bf16": lambda: half[0] @ half[1].t(),
     }
     seconds = {name: [timed(way, realtime=realtime)[0] for _ in range(18)][3:] for name, way in ways.items()}

@@ -12,7 +12,7 @@ from hybrid_asr.config.schema import config
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.nn.attention import SelfAttention
 from hybrid_asr.nn.convolution import ConvolutionModule
-from hybrid_asr.nn.dropout import Dropout
+from hybrid_asr.nn.cpu import Dropout
 from hybrid_asr.nn.feed_forward import Activation, FeedForward
 from hybrid_asr.nn.positions import Rotation
 from hybrid_asr.nn.relative_attention import RelativeSelfAttention, distances

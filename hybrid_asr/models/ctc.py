@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.nn.linear import Linear
+from hybrid_asr.nn.cpu import Linear
 
 
 class CtcHead(nn.Module):

@@ -12,9 +12,7 @@ from torch.nn import functional as F
 from hybrid_asr.config.schema import config
 from hybrid_asr.models.decoder_step import StepOutput
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.nn.dropout import Dropout
-from hybrid_asr.nn.linear import Linear
-from hybrid_asr.nn.loop import LoopLinear
+from hybrid_asr.nn.cpu import Dropout, Linear, LoopLinear
 from hybrid_asr.nn.progress import Scheduled
 from hybrid_asr.nn.recurrent import begin_gates, lstm_cell
 from hybrid_asr.nn.rnn_attention import AttentionConfig, Memory, build_attention

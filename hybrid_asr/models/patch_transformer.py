@@ -12,8 +12,7 @@ from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer import TransformerLayer, TransformerSizes
-from hybrid_asr.nn.dropout import Dropout
-from hybrid_asr.nn.linear import Linear
+from hybrid_asr.nn.cpu import Dropout, Linear
 from hybrid_asr.nn.patches import Patches, PatchNeighbors, PatchPositions
 from hybrid_asr.nn.positions import Rotation
 

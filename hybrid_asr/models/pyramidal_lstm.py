@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from hybrid_asr.audio.features import Features
 from hybrid_asr.config.schema import config
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.nn.dropout import Dropout
-from hybrid_asr.nn.linear import Linear
+from hybrid_asr.nn.cpu import Dropout, Linear
 from hybrid_asr.nn.recurrent import BidirectionalLstm
 from hybrid_asr.nn.subsampling import ConvSubsampling, JoinedInput, join_frames, joined_length
 

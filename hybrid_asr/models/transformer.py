@@ -11,7 +11,7 @@ from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.nn.attention import SelfAttention
-from hybrid_asr.nn.dropout import Dropout
+from hybrid_asr.nn.cpu import Dropout
 from hybrid_asr.nn.feed_forward import FeedForward
 from hybrid_asr.nn.positions import Rotation, sinusoids
 from hybrid_asr.nn.subsampling import build_subsampling

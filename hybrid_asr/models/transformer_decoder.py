@@ -13,10 +13,9 @@ from hybrid_asr.config.schema import config
 from hybrid_asr.models.decoder_step import StepOutput
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.nn.attention import CrossAttention, KeysValues, SelfAttention, attention_weights
-from hybrid_asr.nn.dropout import Dropout
+from hybrid_asr.nn.cpu import Dropout, Linear
 from hybrid_asr.nn.feed_forward import FeedForward
 from hybrid_asr.nn.kv_cache import LabelCache
-from hybrid_asr.nn.linear import Linear
 from hybrid_asr.nn.positions import sinusoids_at
 
 

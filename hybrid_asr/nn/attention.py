@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hybrid_asr.nn.linear import Linear
+from hybrid_asr.nn.cpu import Linear
 from hybrid_asr.nn.positions import Rotation
 
 Heads = Float[Tensor, "batch heads time width"]

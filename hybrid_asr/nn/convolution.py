@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybrid_asr.nn.cpu import Linear
 from hybrid_asr.nn.feed_forward import ACTIVATIONS, Activation
-from hybrid_asr.nn.linear import Linear
 
 
 class ConvolutionModule(nn.Module):

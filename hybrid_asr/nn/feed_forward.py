@@ -5,8 +5,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hybrid_asr.nn.dropout import Dropout
-from hybrid_asr.nn.linear import Linear
+from hybrid_asr.nn.cpu import Dropout, Linear
 
 Activation = Literal["relu", "silu", "tanh", "hardtanh", "selu"]
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh, "hardtanh": nn.Hardtanh, "selu": nn.SELU}

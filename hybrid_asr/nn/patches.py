@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hybrid_asr.nn.linear import Linear
+from hybrid_asr.nn.cpu import Linear
 from hybrid_asr.nn.positions import sinusoids
 
 

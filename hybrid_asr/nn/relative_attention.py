@@ -12,8 +12,7 @@ from hybrid_asr.nn.attention import (
     join_heads,
     split_heads,
 )
-from hybrid_asr.nn.dropout import Dropout
-from hybrid_asr.nn.linear import Linear
+from hybrid_asr.nn.cpu import Dropout, Linear
 from hybrid_asr.nn.positions import sinusoids_at
 
 

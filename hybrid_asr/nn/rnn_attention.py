@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
 from hybrid_asr.nn.attention import join_heads, split_heads
-from hybrid_asr.nn.linear import Linear
+from hybrid_asr.nn.cpu import Linear
 
 Positive = Annotated[int, Field(gt=0)]
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.masks import valid_mask
-from hybrid_asr.nn.linear import Linear
+from hybrid_asr.nn.cpu import Linear
 
 Length = TypeVar("Length", int, Tensor)
 

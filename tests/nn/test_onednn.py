@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from hybrid_asr.nn import linear
-from hybrid_asr.nn.linear import Linear, onednn_is_faster
+from hybrid_asr.nn import onednn
+from hybrid_asr.nn.cpu import Linear
+from hybrid_asr.nn.onednn import onednn_is_faster
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs a torch with oneDNN")
 SIZES = [(400, 60, 200), (400, 200, 60), (400, 130, 130)]  # rows, inputs, outputs: both ways round
@@ -16,7 +17,7 @@ SIZES = [(400, 60, 200), (400, 200, 60), (400, 130, 130)]  # rows, inputs, outpu
 
 @pytest.fixture(params=["onednn", "torch"])
 def library(request, monkeypatch) -> str:
-    monkeypatch.setattr(linear, "onednn_is_faster", lambda: request.param == "onednn")
+    monkeypatch.setattr(onednn, "onednn_is_faster", lambda: request.param == "onednn")
     return request.param
 
 
@@ -54,7 +55,7 @@ def test_frozen_weights_and_first_layers_get_no_gradient(library):
 
 
 def test_what_onednn_does_not_serve_goes_torchs_way(monkeypatch):
-    monkeypatch.setattr(linear, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(onednn, "onednn_is_faster", lambda: True)
     layer, values = Linear(200, 200), torch.randn(400, 200)
     assert used(layer(values[:2])) == "torch"  # small
     assert used(layer.double()(values.double())) == "torch"
