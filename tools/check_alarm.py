@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hybrid_asr.attention.alarms import describe_chaos
-from hybrid_asr.attention.diagnosis import LONGEST_S, choose, diagnose, shuffled_frames
+from hybrid_asr.attention.alarms import describe_problem
+from hybrid_asr.attention.diagnosis import LONGEST_S, choose_utterances, diagnose, shuffled_frames
 from hybrid_asr.attention.measures import Measures
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
@@ -64,7 +64,9 @@ def choose_draws(manifest: Manifest, count: int, draws: int) -> list[list[int]]:
     """The utterances that a training looks at, then others by chance."""
     short = np.flatnonzero(manifest.durations <= LONGEST_S).tolist()
     chance = random.Random(1)
-    return [choose(manifest, count)] + [chance.sample(short, min(count, len(short))) for _ in range(draws - 1)]
+    return [choose_utterances(manifest, count)] + [
+        chance.sample(short, min(count, len(short))) for _ in range(draws - 1)
+    ]
 
 
 def label_words(name: str, bundle: Bundle, manifest: Manifest, draws: list[list[int]], *, expected: bool) -> int:
@@ -76,7 +78,7 @@ def label_words(name: str, bundle: Bundle, manifest: Manifest, draws: list[list[
         assert found is not None, "there is a decoder, and audio of more than a frame"
         row = found.row()
         numbers.append([row.get(f"attention.{shown}", np.nan) for shown in SHOWN])
-        alarms += describe_chaos(found.heads()) is not None
+        alarms += describe_problem(found.heads()) is not None
     table = np.array(numbers)
     means = " ".join(f"{value:14.3f}" for value in table.mean(0))
     print(f"{name:44} {alarms}/{len(draws):<5} {means}   {table[:, -1].min():.3f} {table[:, -1].max():.3f}", flush=True)

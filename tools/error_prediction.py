@@ -25,7 +25,7 @@ from hybrid_asr.attention.confidence_errors import label_words
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages.doubtful_words import USUAL
+from hybrid_asr.pages.low_confidence import USUAL
 from hybrid_asr.run.config import set_paths
 from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.align import Unit

@@ -61,7 +61,7 @@ def listening(nats: float, shuffled: float) -> float:
 PER_HEAD = ("monotonicity", "marching", "entropy", "coverage")  # of Heads: a table each
 
 
-def describe_chaos(heads: Heads) -> str | None:
+def describe_problem(heads: Heads) -> str | None:
     """What is wrong with attention of which no head follows the speech; None where one does, or nobody can tell."""
     layer, head = heads.leading()
     best = float(heads.monotonicity[layer, head])
@@ -108,7 +108,7 @@ class AttentionAlarm:
 
     def add(self, epoch: int, heads: Heads) -> str | None:
         """Take an epoch; what is to be told, once until a head follows again."""
-        problem = describe_chaos(heads)
+        problem = describe_problem(heads)
         if problem is None:
             self.lost, self.told = [], False
             return None

@@ -85,7 +85,7 @@ def _judged(row: Scored | UtteranceScore, error_signs: list[D] | None, unit: Uni
     return LabeledWords(row.id, steps, error_signs)
 
 
-def spread(manifest: Manifest, ids: Sequence[str], *, most: int, longest_s: float, seconds: float) -> list[str]:
+def choose_evenly(manifest: Manifest, ids: Sequence[str], *, most: int, longest_s: float, seconds: float) -> list[str]:
     """Some of the utterances `ids`, evenly over the manifest and always the same.
 
     At most `most` of them, none longer than `longest_s`, and about `seconds` of audio together.

@@ -27,7 +27,7 @@ TOGETHER = 8  # of them
 SHUFFLES = 2  # of the frames, to tell a decoder that listens from one whose attention only moves on
 
 
-class Watched(NamedTuple):
+class KeptWeights(NamedTuple):
     """The weights in one utterance, on the host; `spans` is its CTC alignment, empty where there is none."""
 
     id: str
@@ -49,7 +49,7 @@ class Diagnosis(NamedTuple):
     measures: Measures
     nats: Float[Tensor, " batch"]
     nats_shuffled: Float[Tensor, " batch"]
-    watched: list[Watched]
+    kept_weights: list[KeptWeights]
 
     def heads(self) -> Heads:
         """What the alarm looks at."""
@@ -87,12 +87,12 @@ def _number(value: float) -> float | None:
     return round(value, 4) if np.isfinite(value) else None
 
 
-def choose(manifest: Manifest, count: int) -> list[int]:
+def choose_utterances(manifest: Manifest, count: int) -> list[int]:
     """Utterances to look at, evenly from the shortest to the longest of at most 20 s; always the same."""
-    return sorted(evenly(manifest, np.flatnonzero(manifest.durations <= LONGEST_S), count))
+    return sorted(spread_by_length(manifest, np.flatnonzero(manifest.durations <= LONGEST_S), count))
 
 
-def evenly(manifest: Manifest, places: Sequence[int] | Int[np.ndarray, " places"], count: int) -> list[int]:
+def spread_by_length(manifest: Manifest, places: Sequence[int] | Int[np.ndarray, " places"], count: int) -> list[int]:
     """At most `count` of the utterances at `places`, evenly from the shortest to the longest."""
     order = np.array(places, dtype=int)
     order = order[np.argsort(manifest.durations[order], kind="stable")]
@@ -123,7 +123,7 @@ def diagnose(
         measures,
         torch.cat([part.nats for part in found]),
         torch.cat([part.nats_shuffled for part in found]),
-        sorted((one for part in found for one in part.watched), key=lambda one: one.seconds),
+        sorted((one for part in found for one in part.kept_weights), key=lambda one: one.seconds),
     )
 
 
@@ -144,7 +144,7 @@ def _diagnose_batch(
         aligned = ctc_align(encoded_batch.log_probs, frames, labels, sizes, blank=bundle.tokenizer.blank)
     states = [encoded_batch.encoded, *(shuffled_frames(encoded_batch.encoded, seed) for seed in range(SHUFFLES))]
     weights, *others = (teacher_forced(decoder, one, labels, sos=bundle.tokenizer.sos) for one in states)
-    middles = ctc_places(aligned, labels)
+    middles = ctc_middles(aligned, labels)
     measures = measure(weights, sizes + 1, frames, places=middles, frame_s=bundle.frame_s, shuffled=others)
 
     def cost(encoded: Encoded) -> Float[Tensor, " batch"]:
@@ -152,8 +152,8 @@ def _diagnose_batch(
         return (nats * valid_mask(sizes, labels.shape[1])).sum(1) / sizes
 
     nats, *shuffled = (cost(one).cpu() for one in states)
-    watched = [
-        Watched(
+    kept_weights = [
+        KeptWeights(
             id=utterances[row].id,
             seconds=len(audio[place]) / bundle.frontend.rate,
             frame_s=bundle.frame_s,
@@ -165,7 +165,7 @@ def _diagnose_batch(
         if places[place] in keep
     ]
     ids = [one.id for one in utterances]
-    return Diagnosis(ids, measures, nats, torch.stack(shuffled).mean(0), watched)
+    return Diagnosis(ids, measures, nats, torch.stack(shuffled).mean(0), kept_weights)
 
 
 def shuffled_frames(encoded: Encoded, seed: int) -> Encoded:
@@ -176,7 +176,7 @@ def shuffled_frames(encoded: Encoded, seed: int) -> Encoded:
     return encoded._replace(states=encoded.states.take_along_dim(order[..., None].to(encoded.states.device), 1))
 
 
-def ctc_places(
+def ctc_middles(
     aligned: Sequence[Alignment | None], labels: Int[Tensor, "batch labels"]
 ) -> Float[Tensor, "batch labels"]:
     """The middle of each label in the CTC alignment, in encoder frames; NaN where there is none."""

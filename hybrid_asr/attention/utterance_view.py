@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hybrid_asr.attention.weights import HasBands, Of, Weights, look
+from hybrid_asr.attention.weights import AttentionKind, HasBands, Weights, compute_weights
 from hybrid_asr.audio.features import Features
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.decoding.ctc_align import Alignment, ctc_align
@@ -93,10 +93,14 @@ def view_utterance(bundle: Bundle, samples: np.ndarray, labels: Sequence[int]) -
     )
 
 
-def view_attention(bundle: Bundle, one: UtteranceView, of: Of, layers: Sequence[int] | None = None) -> Weights:
+def view_attention(
+    bundle: Bundle, one: UtteranceView, of: AttentionKind, layers: Sequence[int] | None = None
+) -> Weights:
     """The weights of one kind of attention in this utterance; batch of one, on the host."""
     labels = one.labels[None].to(one.encoded.states.device)
-    found = look(bundle.model, one.features, one.encoded, labels, sos=bundle.tokenizer.sos, of=of, layers=layers)
+    found = compute_weights(
+        bundle.model, one.features, one.encoded, labels, sos=bundle.tokenizer.sos, of=of, layers=layers
+    )
     return found._replace(layers={number: weights.float().cpu() for number, weights in found.layers.items()})
 
 

@@ -20,7 +20,7 @@ from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.hybrid import HybridModel
 from hybrid_asr.nn.attention import CrossAttention, ScaledDotProduct
 
-Of = Literal["decoder", "encoder", "labels"]
+AttentionKind = Literal["decoder", "encoder", "labels"]
 """The decoder's view of the audio, the encoder's self-attention, the decoder's view of the labels before."""
 
 
@@ -37,14 +37,14 @@ class Weights(NamedTuple):
     A query that is padding, and a row behind the end of a text, mean nothing.
     """
 
-    of: Of
+    of: AttentionKind
     layers: dict[int, Float[Tensor, "batch heads queries keys"]]  # those that were asked for, by number, the first is 0
     there: int  # layers of this kind that the model has
     bands: int  # keys of one time step
 
 
 @contextlib.contextmanager
-def watching(
+def record_weights(
     modules: Collection[ScaledDotProduct], passes: Collection[int] | None = None
 ) -> Iterator[list[Tensor | None]]:
     """While the block runs, each pass through one of `modules` leaves its weights (B, H, Q, K) in the list, in order.
@@ -54,18 +54,18 @@ def watching(
     """
     seen: list[Tensor | None] = []
 
-    def look(module: ScaledDotProduct, arguments: tuple, keywords: dict, _: Tensor) -> None:
+    def compute_weights(module: ScaledDotProduct, arguments: tuple, keywords: dict, _: Tensor) -> None:
         wanted = passes is None or len(seen) in passes
         with torch.no_grad():
             seen.append(module.weights(*arguments, **keywords) if wanted else None)
 
     with contextlib.ExitStack() as hooks:
         for module in modules:
-            hooks.callback(module.register_forward_hook(look, with_kwargs=True).remove)
+            hooks.callback(module.register_forward_hook(compute_weights, with_kwargs=True).remove)
         yield seen
 
 
-def kernels(model: HybridModel, of: Literal["encoder", "labels"]) -> list[ScaledDotProduct]:
+def self_attention_modules(model: HybridModel, of: Literal["encoder", "labels"]) -> list[ScaledDotProduct]:
     """The modules that compute self-attention in the encoder, or over the labels in the decoder."""
     part = model.encoder if of == "encoder" else model.decoder
     if not isinstance(part, nn.Module):
@@ -74,22 +74,22 @@ def kernels(model: HybridModel, of: Literal["encoder", "labels"]) -> list[Scaled
     return [one for one in part.modules() if isinstance(one, ScaledDotProduct) and id(one) not in across]
 
 
-def attentions(model: HybridModel) -> list[Of]:
+def attention_kinds(model: HybridModel) -> list[AttentionKind]:
     """The kinds of attention that a model has."""
-    found: list[Of] = [] if model.decoder is None else ["decoder"]
+    found: list[AttentionKind] = [] if model.decoder is None else ["decoder"]
     own: tuple[Literal["encoder", "labels"], ...] = ("encoder", "labels")
-    return [*found, *(of for of in own if kernels(model, of))]
+    return [*found, *(of for of in own if self_attention_modules(model, of))]
 
 
 @torch.no_grad()
-def look(
+def compute_weights(
     model: HybridModel,
     features: Features,
     encoded: Encoded,
     labels: Int[Tensor, "batch labels"],
     *,
     sos: int,
-    of: Of,
+    of: AttentionKind,
     layers: Collection[int] | None = None,
 ) -> Weights:
     """The weights of one kind of attention while the decoder writes `labels`, of some layers or of all.
@@ -98,13 +98,13 @@ def look(
     must have this kind (see `attentions`); layers that it does not have are left out.
     """
     assert not model.training, "dropout would act: call eval() first"
-    assert of in attentions(model), f"the model has no attention of the kind '{of}'"
+    assert of in attention_kinds(model), f"the model has no attention of the kind '{of}'"
     if of == "decoder":
         assert model.decoder is not None
         rows = teacher_forced(model.decoder, encoded, labels, sos=sos)
         wanted = [number for number in range(rows.shape[1]) if layers is None or number in layers]
         return Weights(of, {number: rows[:, number] for number in wanted}, rows.shape[1], 1)
-    with watching(kernels(model, of), layers) as seen:
+    with record_weights(self_attention_modules(model, of), layers) as seen:
         if of == "encoder":
             model.encode(features)
         elif model.decoder is not None:

@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from hybrid_asr.attention.diagnosis import ctc_places
+from hybrid_asr.attention.diagnosis import ctc_middles
 from hybrid_asr.attention.measures import distances
 from hybrid_asr.attention.utterance_view import UtteranceView, bands_of, refuse_short, view_attention, view_utterance
-from hybrid_asr.attention.weights import Of, Weights, attentions, kernels
+from hybrid_asr.attention.weights import AttentionKind, Weights, attention_kinds, self_attention_modules
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest, ManifestError
@@ -19,7 +19,7 @@ from hybrid_asr.inference.align import spelled_labels
 from hybrid_asr.inference.encode import encode_batch
 from hybrid_asr.inference.evaluate import decode_best
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages.heat_map import FORMATS, TITLES, Place, draw, matrices
+from hybrid_asr.pages.attention_heat_map import FORMATS, TITLES, HeadIndex, draw, head_weights
 from hybrid_asr.recognizer import AUDIO_SUFFIXES, Recognizer, load
 from hybrid_asr.run.config import set_paths
 from hybrid_asr.run.folder import Run
@@ -64,7 +64,7 @@ def show_attention(
     model: Path,
     item: str,
     *,
-    of: Of | None = None,
+    of: AttentionKind | None = None,
     text: str | None = None,
     source: Source = "decoder",
     layer: int | None = None,
@@ -95,9 +95,9 @@ def show_attention(
     return Picture(path, [f"{path}: {lacking}"] if strange else [])
 
 
-def choose_kind(bundle: Bundle, of: Of | None) -> Of:
+def choose_kind(bundle: Bundle, of: AttentionKind | None) -> AttentionKind:
     """The kind of attention that is asked for, the decoder's if none is. Raises AttentionError that tells of others."""
-    there = attentions(bundle.model)
+    there = attention_kinds(bundle.model)
     if of is None:
         of = "decoder"
     if of in there:
@@ -156,7 +156,7 @@ def _refuse_long(name: str, seconds: float, path: str, start_s: float = 0.0) -> 
         )
 
 
-def refuse_large(bundle: Bundle, spoken: Spoken, of: Of) -> None:
+def refuse_large(bundle: Bundle, spoken: Spoken, of: AttentionKind) -> None:
     """Raise UserError for audio of no encoder frame, or of too many for attention of each to each."""
     refuse_short(bundle, spoken.samples, spoken.name)
     keys = bundle.model.output_length(bundle.frontend.frames(len(spoken.samples))) * bands_of(bundle)
@@ -190,20 +190,20 @@ def write(recognizer: Recognizer, spoken: Spoken, text: str | None, source: Sour
     return Written(labels, given, "the reference" if text is None else "text as it was given")
 
 
-def _layers(bundle: Bundle, one: UtteranceView, of: Of, layer: int | None) -> list[int] | None:
+def _layers(bundle: Bundle, one: UtteranceView, of: AttentionKind, layer: int | None) -> list[int] | None:
     """The layers that are drawn: all, or where they are too much the chosen one, the last if none is."""
     if of == "decoder":
         return None
-    there = len(kernels(bundle.model, of))
+    there = len(self_attention_modules(bundle.model, of))
     size = one.frames * bands_of(bundle) if of == "encoder" else len(one.labels) + 1
     return None if there * size**2 <= MOST_WEIGHTS else [there - 1 if layer is None else layer - 1]
 
 
-def choose_head(one: UtteranceView, weights: Weights, layer: int | None, head: int | None) -> tuple[Place, str]:
+def choose_head(one: UtteranceView, weights: Weights, layer: int | None, head: int | None) -> tuple[HeadIndex, str]:
     """The head that is drawn large, and why it is, where it was not given. Raises AttentionError."""
     if layer is not None and not 1 <= layer <= weights.there:
         raise AttentionError(f"--layer {layer}: there are layers 1 to {weights.there}")
-    found = matrices(weights, frames=one.frames)
+    found = head_weights(weights, frames=one.frames)
     heads = 1 + max(place.head for place in found)
     if head is not None and not 1 <= head <= heads:
         raise AttentionError(f"--head {head}: there are heads 1 to {heads}")
@@ -223,7 +223,7 @@ def choose_head(one: UtteranceView, weights: Weights, layer: int | None, head: i
 
 def from_alignment(one: UtteranceView, weights: torch.Tensor) -> float:
     """The mean distance, in frames, of a weight from the middle of its label's CTC span."""
-    middles = ctc_places([one.alignment], one.labels[None])
+    middles = ctc_middles([one.alignment], one.labels[None])
     return float(distances(weights[None, None, None].double(), middles, ~middles.isnan()).mean())
 
 

@@ -27,7 +27,7 @@ from hybrid_asr.data.sampler import Planner
 from hybrid_asr.inference.encode import pad_audio, read_ahead, shortest_audio
 from hybrid_asr.inference.presets import ALL
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages.epoch_figure import draw_epoch
+from hybrid_asr.pages.epoch_heat_map import draw_epoch
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.run.config import RunConfig, signature
 from hybrid_asr.run.folder import Run, RunError, default_folder

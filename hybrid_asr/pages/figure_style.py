@@ -15,7 +15,7 @@ FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans Thai", "Noto
 LABEL_PT, LEAST_PT = 9.0, 5.0  # the size of a label's text
 
 
-def style() -> dict[Any, Any]:
+def matplotlib_style() -> dict[Any, Any]:
     """Settings of matplotlib, for `rc_context` around everything that draws."""
     from matplotlib import font_manager
 
@@ -29,7 +29,7 @@ def style() -> dict[Any, Any]:
     }
 
 
-def shades() -> dict[str, Any]:
+def color_scale() -> dict[str, Any]:
     """How imshow turns weights into colors, by their square roots: the same in all pictures, so that even is pale."""
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
@@ -41,14 +41,14 @@ def caption(axes: Any, text: str) -> None:
     axes.set_title(text, loc="left", fontsize=8, pad=3)
 
 
-def letters(axis: Any, places: Sequence[float], pieces: Sequence[str], points: float) -> None:
+def label_axis(axis: Any, places: Sequence[float], pieces: Sequence[str], points: float) -> None:
     """A label at each place where it does not touch the one before; `points` are those of one unit of the axis."""
     kept: list[int] = []
     for number, place in enumerate(places):
         if not kept or (place - places[kept[-1]]) * points >= LEAST_PT + 1:
             kept.append(number)
     gaps = [(places[after] - places[before]) * points for before, after in itertools.pairwise(kept)]
-    axis.set_ticks([places[number] for number in kept], [seen(pieces[number]) for number in kept])
+    axis.set_ticks([places[number] for number in kept], [display_label(pieces[number]) for number in kept])
     axis.set_tick_params(labelsize=min(LABEL_PT, max(LEAST_PT, 0.9 * min(gaps, default=LABEL_PT))), length=2)
 
 
@@ -63,6 +63,6 @@ def outline(axes: Any, spans: Sequence[LabelSpan], frame_s: float, *, width: flo
     axes.add_collection(PatchCollection(boxes, facecolor="none", edgecolor=MARK, linewidth=width))
 
 
-def seen(piece: str) -> str:
+def display_label(piece: str) -> str:
     """A label as one can see it: a space is a bracket that lies, nothing is ∅."""
     return piece.replace(" ", "␣") or "∅"

@@ -66,7 +66,7 @@ def run_page(run: Run, *, depth: Literal["quick", "full"] = "full") -> str:
     clips = {} if isinstance(values["sounds"], Note) else values["sounds"]
     return render(
         "run.html",
-        scripts=("hearing.js",),
+        scripts=("attention_viewer.js",),
         uris={key: clip.uri for key, clip in clips.items() if clip.uri},
         most_confusions=decodings.CONFUSIONS,
         most_speakers=decodings.SPEAKERS,

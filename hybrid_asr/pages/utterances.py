@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages import decodings
-from hybrid_asr.pages import doubtful_words as doubtful
-from hybrid_asr.pages import utterance_picture as hearing
+from hybrid_asr.pages import attention_viewer, decodings, low_confidence
 from hybrid_asr.pages.audio_clips import Clip, Sounds
 from hybrid_asr.pages.kit import Note, attempt
 from hybrid_asr.run.config import RunConfig, set_paths
@@ -62,18 +60,18 @@ def _clip(sounds: Sounds, key: str) -> Clip:
 
 def _doubtful(
     cfg: RunConfig, model: tuple[Bundle, str], shown: Shown, manifest: Manifest, keys: Sequence[str]
-) -> doubtful.Doubtful:
+) -> low_confidence.LowConfidence:
     """The marks of some of the set's utterances and of those that the page shows."""
     bundle, weights = model
-    doubtful.refuse_one_head(bundle)
-    threshold = doubtful.find_threshold(cfg, bundle, weights, shown.chosen, shown.table)
-    return doubtful.find_doubtful(bundle, threshold, manifest, shown.rows, shown.chosen.metric, shown=keys)
+    low_confidence.refuse_one_head(bundle)
+    threshold = low_confidence.find_threshold(cfg, bundle, weights, shown.chosen, shown.table)
+    return low_confidence.find_low_confidence(bundle, threshold, manifest, shown.rows, shown.chosen.metric, shown=keys)
 
 
-def _mark(pictures: Pictures, marks: doubtful.Marks) -> None:
+def _mark(pictures: Pictures, marks: low_confidence.Marks) -> None:
     """Cut the texts of the pictures into what is doubtful and what is not."""
     for one in pictures.utterances:
-        one["written"] = doubtful.segments(one["text"], marks.get(one["id"], []))
+        one["written"] = low_confidence.segments(one["text"], marks.get(one["id"], []))
 
 
 def _pictures(model: tuple[Bundle, str], shown: Shown, sounds: Sounds) -> Pictures:
@@ -87,13 +85,15 @@ def _pictures(model: tuple[Bundle, str], shown: Shown, sounds: Sounds) -> Pictur
         )
     by_id = {row.id: row for row in rows}
     seconds = {key: sounds.seconds(key) for key in by_id if sounds.has(key)}
-    found, left = [], hearing.BUDGET
-    keys = hearing.choose_utterances(rows, seconds, chosen.metric)
+    found, left = [], attention_viewer.BUDGET
+    keys = attention_viewer.choose_utterances(rows, seconds, chosen.metric)
     for place, key in enumerate(keys):
         row, counts = by_id[key], by_id[key].counts(chosen.metric)
         share = left // (len(keys) - place)  # what one leaves, the others may take
         try:
-            drawn = hearing.picture(bundle, sounds.read(key, bundle.frontend.rate), row.hypothesis, budget=share)
+            drawn = attention_viewer.picture(
+                bundle, sounds.read(key, bundle.frontend.rate), row.hypothesis, budget=share
+            )
         except UserError as error:
             notes.append(str(error))
             continue
@@ -101,5 +101,7 @@ def _pictures(model: tuple[Bundle, str], shown: Shown, sounds: Sounds) -> Pictur
         found.append(title | drawn)
         left -= sum(len(layer["values"]) for kind in drawn["attentions"] for layer in kind["layers"])
     if not found:
-        raise UserError(notes[-1] if notes else f"no utterance of at most {hearing.LONGEST_S:g} s has a text to draw")
+        raise UserError(
+            notes[-1] if notes else f"no utterance of at most {attention_viewer.LONGEST_S:g} s has a text to draw"
+        )
     return Pictures(found, notes)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hybrid_asr.attention.alarms import PER_HEAD, AttentionAlarm, Heads, listening
-from hybrid_asr.attention.diagnosis import LONGEST_S, Diagnosis, choose, diagnose, evenly
+from hybrid_asr.attention.diagnosis import LONGEST_S, Diagnosis, choose_utterances, diagnose, spread_by_length
 from hybrid_asr.common.files import write_text
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
@@ -44,10 +44,10 @@ class AttentionMonitor:
     ):
         self.file, self.manifest, self.pictures, self.alarms = file, manifest, pictures, alarms
         self.judged = not (isinstance(decoder, LstmDecoderConfig) and isinstance(decoder.attention, FixedConfig))
-        self.places = choose(manifest, cfg.attention_utterances)
+        self.places = choose_utterances(manifest, cfg.attention_utterances)
         if cfg.attention_utterances and not self.places:
             say(f"no validation utterance is at most {LONGEST_S:g} s long: attention is neither measured nor drawn")
-        self.drawn = evenly(manifest, self.places, cfg.attention_pictures) if self.judged else []
+        self.drawn = spread_by_length(manifest, self.places, cfg.attention_pictures) if self.judged else []
         self.alarm = AttentionAlarm(cfg.attention_patience)
         self.from_epoch = math.ceil(BEGINNING * cfg.epochs)
 

@@ -39,7 +39,7 @@ class AttentionPictures:
 
     def add(self, found: Diagnosis, epoch: int) -> None:
         """Draw the utterances whose weights were kept, if any."""
-        if not found.watched:
+        if not found.kept_weights:
             return
         try:
             self.folder.mkdir(exist_ok=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hybrid_asr.attention.alarms import AttentionAlarm, Heads, describe_chaos
+from hybrid_asr.attention.alarms import AttentionAlarm, Heads, describe_problem
 
 
 def heads(monotonicity, entropy, coverage=0.7, *, marching=0.1, listening=0.6) -> Heads:
@@ -16,14 +16,14 @@ GOOD = heads([[0.1, 0.2], [0.3, 0.9]], 0.5)
 
 
 def test_one_head_that_follows_is_enough():
-    assert describe_chaos(GOOD) is None
+    assert describe_problem(GOOD) is None
 
 
 def test_attention_that_moves_on_by_itself_may_do_so_while_it_listens():
     marching = {"marching": [[0.8, 0.7]], "monotonicity": [[0.9, 0.7]], "entropy": 0.5}
-    assert describe_chaos(heads(**marching, listening=0.6)) is None
-    assert describe_chaos(heads(**marching, listening=np.nan)) is None, "nobody can tell"
-    assert describe_chaos(heads([[0.9, 0.7]], 0.5, marching=[[0.2, 0.9]], listening=0.0)) is None, "found by content"
+    assert describe_problem(heads(**marching, listening=0.6)) is None
+    assert describe_problem(heads(**marching, listening=np.nan)) is None, "nobody can tell"
+    assert describe_problem(heads([[0.9, 0.7]], 0.5, marching=[[0.2, 0.9]], listening=0.0)) is None, "found by content"
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,12 @@ def test_attention_that_moves_on_by_itself_may_do_so_while_it_listens():
     ],
 )
 def test_what_is_seen_is_told_with_causes_and_remedies(found, words):
-    told = describe_chaos(found)
+    told = describe_problem(found)
     assert told is not None and all(word in told for word in (*words, "Likely:", "Try:"))
 
 
 def test_attention_that_nobody_can_judge_is_no_alarm():
-    assert describe_chaos(heads([[np.nan, np.nan]], 0.5)) is None
+    assert describe_problem(heads([[np.nan, np.nan]], 0.5)) is None
 
 
 def test_the_alarm_waits_and_is_given_once_until_a_head_follows_again():

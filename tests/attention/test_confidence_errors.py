@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hybrid_asr.attention.confidence import ctc_confidence
-from hybrid_asr.attention.confidence_errors import label_words, spread
+from hybrid_asr.attention.confidence_errors import choose_evenly, label_words
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
@@ -85,9 +85,11 @@ def test_a_choice_is_even_always_the_same_and_within_its_limits(tmp_path):
     ]
     manifest = write(tmp_path / "m.jsonl", lines)
     names = [line["id"] for line in lines]
-    chosen = spread(manifest, names[::-1], most=30, longest_s=40.0, seconds=1000.0)
+    chosen = choose_evenly(manifest, names[::-1], most=30, longest_s=40.0, seconds=1000.0)
     places = [int(name[1:]) for name in chosen]
     assert len(chosen) == 30 and places[0] == 0 and places[-1] == 199 and all(place % 10 != 3 for place in places)
-    assert max(np.diff(places)) <= 9 and chosen == spread(manifest, names, most=30, longest_s=40.0, seconds=1000.0)
-    assert len(spread(manifest, names, most=30, longest_s=40.0, seconds=48.0)) == 12
-    assert spread(manifest, ["gone", "u13"], most=30, longest_s=40.0, seconds=48.0) == []
+    assert max(np.diff(places)) <= 9 and chosen == choose_evenly(
+        manifest, names, most=30, longest_s=40.0, seconds=1000.0
+    )
+    assert len(choose_evenly(manifest, names, most=30, longest_s=40.0, seconds=48.0)) == 12
+    assert choose_evenly(manifest, ["gone", "u13"], most=30, longest_s=40.0, seconds=48.0) == []

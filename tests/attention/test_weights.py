@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from hybrid_asr.attention.teacher_forcing import teacher_forced
-from hybrid_asr.attention.weights import Of, attentions, kernels, look, over_frequency, over_time, watching
+from hybrid_asr.attention.weights import (
+    AttentionKind,
+    attention_kinds,
+    compute_weights,
+    over_frequency,
+    over_time,
+    record_weights,
+    self_attention_modules,
+)
 from hybrid_asr.models.hybrid import HybridModel
 from hybrid_asr.models.transformer import TransformerConfig
 from hybrid_asr.models.transformer_decoder import TransformerDecoderConfig
@@ -18,13 +26,13 @@ from tests.models.tiny import DECODERS, ENCODERS, SOS, Speech, build, close, eac
 FRAMES, LABELS = [60, 23, 41], [4, 2, 6]
 
 
-def looked(model: HybridModel, batch: Speech, of: Of) -> dict[int, Tensor]:
+def looked(model: HybridModel, batch: Speech, of: AttentionKind) -> dict[int, Tensor]:
     with torch.no_grad():
         encoded = model.encode(batch.features)
-    return look(model, batch.features, encoded, batch.labels, sos=SOS, of=of).layers
+    return compute_weights(model, batch.features, encoded, batch.labels, sos=SOS, of=of).layers
 
 
-def real(model: HybridModel, batch: Speech, row: int, of: Of, size: int) -> tuple[int, int]:
+def real(model: HybridModel, batch: Speech, row: int, of: AttentionKind, size: int) -> tuple[int, int]:
     """How many queries and keys of an utterance are real, of `size` keys in the batch."""
     frames = [model.output_length(int(one)) for one in batch.features.frames]
     steps = frames[row] * size // max(frames)  # patches are several of a time step
@@ -35,10 +43,10 @@ def real(model: HybridModel, batch: Speech, row: int, of: Of, size: int) -> tupl
 def kinds() -> Iterator[Any]:
     """Each encoder's own attention with one decoder, and what each decoder has with one encoder."""
     for encoder in ENCODERS:
-        if "encoder" in attentions(build(encoder)):
+        if "encoder" in attention_kinds(build(encoder)):
             yield pytest.param(encoder, DECODERS[0], "encoder", id=f"{kind(encoder)}-encoder")
     for decoder in DECODERS:
-        for of in attentions(build(decoder=decoder)):
+        for of in attention_kinds(build(decoder=decoder)):
             if of != "encoder":
                 yield pytest.param(ENCODERS[0], decoder, of, id=f"{kind(decoder)}-{of}")
 
@@ -84,10 +92,10 @@ def test_weights_times_values_are_what_every_attention_gives(encoder):
 def test_training_uses_the_weights_that_are_shown(encoder):
     """The forward of training, seen by a hook while the gradient is computed, against those of an evaluation."""
     model, batch = build(encoder), speech(FRAMES, LABELS)
-    with watching(kernels(model, "encoder")) as seen:
+    with record_weights(self_attention_modules(model, "encoder")) as seen:
         model(batch.features, batch.labels).logits.sum().backward()
     if not seen:
-        assert "encoder" not in attentions(model)
+        assert "encoder" not in attention_kinds(model)
         return
     shown = looked(model.eval(), batch, "encoder")
     assert len(seen) == len(shown) > 1
@@ -100,7 +108,7 @@ def test_the_decoders_weights_are_those_of_all_steps_at_once():
     model, batch = build(decoder=tiny(TransformerDecoderConfig)).eval(), speech(FRAMES, LABELS)
     across = [one.kernel for one in model.decoder.modules() if isinstance(one, CrossAttention)]
     encoded = model.encode(batch.features)
-    with watching(across) as seen:
+    with record_weights(across) as seen:
         model.decoder(encoded, batch.labels)
     close(teacher_forced(model.decoder, encoded, batch.labels, sos=SOS), torch.stack(seen, 1))
     for layer, weights in looked(model, batch, "decoder").items():
@@ -119,9 +127,9 @@ def test_looking_changes_nothing_and_leaves_no_hook():
     model, batch = build().eval(), speech(FRAMES, LABELS)
     before = model(batch.features, batch.labels)
     names = list(model.state_dict())
-    for of in attentions(model):
+    for of in attention_kinds(model):
         looked(model, batch, of)
-    with pytest.raises(ZeroDivisionError), watching(kernels(model, "encoder")):
+    with pytest.raises(ZeroDivisionError), record_weights(self_attention_modules(model, "encoder")):
         raise ZeroDivisionError
     assert not any(one._forward_hooks for one in model.modules())
     after = model(batch.features, batch.labels)
@@ -134,16 +142,16 @@ def test_only_the_layers_that_are_asked_for_are_kept():
     model, batch = build().eval(), speech(FRAMES, LABELS)
     with torch.no_grad():
         encoded = model.encode(batch.features)
-    for of in attentions(model):
-        whole = look(model, batch.features, encoded, batch.labels, sos=SOS, of=of)
-        some = look(model, batch.features, encoded, batch.labels, sos=SOS, of=of, layers=[1, 7])
+    for of in attention_kinds(model):
+        whole = compute_weights(model, batch.features, encoded, batch.labels, sos=SOS, of=of)
+        some = compute_weights(model, batch.features, encoded, batch.labels, sos=SOS, of=of, layers=[1, 7])
         assert whole.there == some.there == 2 and list(whole.layers) == [0, 1] and list(some.layers) == [1]
         assert torch.equal(whole.layers[1], some.layers[1])
 
 
 def test_a_model_tells_which_kinds_it_has():
-    assert attentions(build(ctc_weight=1.0)) == ["encoder"]
-    assert attentions(build(tiny(TransformerConfig), ctc_weight=0.3)) == ["decoder", "encoder", "labels"]
+    assert attention_kinds(build(ctc_weight=1.0)) == ["encoder"]
+    assert attention_kinds(build(tiny(TransformerConfig), ctc_weight=0.3)) == ["decoder", "encoder", "labels"]
 
 
 def test_patches_are_summed_over_time_and_over_frequency():

@@ -89,13 +89,13 @@ def test_a_sound_file_and_a_model_file_do_too_and_the_picture_has_a_name(trained
 def test_the_head_that_is_chosen_is_the_nearest_to_the_alignment(bundle, trained, tones, capsys):
     from hybrid_asr.attention.utterance_view import view_attention, view_utterance
     from hybrid_asr.audio.io import read
-    from hybrid_asr.pages.heat_map import matrices
+    from hybrid_asr.pages.attention_heat_map import head_weights
 
     *_, title, below = drawn(capsys, trained, tones / "test/00.wav", "--to", "a.svg")
     one = view_utterance(
         bundle, read(tones / "test/00.wav", rate=RATE), bundle.tokenizer.encode(below.split(": ", 1)[1])
     )
-    heads = matrices(view_attention(bundle, one, "decoder"), frames=one.frames)
+    heads = head_weights(view_attention(bundle, one, "decoder"), frames=one.frames)
     far = {}
     for place, weights in heads.items():
         rows = [

@@ -149,7 +149,9 @@ def test_a_run_that_has_barely_begun_has_a_useful_page(copy):
     assert "metrics.csv holds no numbers yet" in page.sections["curves"]
     assert "Nothing has been decoded yet" in page.sections["decoders"]
     assert f"hybrid-asr decode {copy} --sets valid,test --decoders all" in page.sections["decoders"]
-    assert all("as soon as a set has been decoded" in page.sections[name] for name in ("hearing", "errors", "speakers"))
+    assert all(
+        "as soon as a set has been decoded" in page.sections[name] for name in ("attention", "errors", "speakers")
+    )
     assert "ctc_weight: 0.5" in page.sections["setup"]
 
 
@@ -188,17 +190,17 @@ def test_without_its_audio_the_texts_are_there(copy, tones, tmp_path):
     shutil.rmtree(moved / "test")
     page = again(copy, "full")
     assert "sounds" not in page.json and "pictures" not in page.json
-    assert "test/0" in page.sections["hearing"] and "test/0" in page.sections["errors"]
+    assert "test/0" in page.sections["attention"] and "test/0" in page.sections["errors"]
     assert "lowest WER" in page.sections["decoders"]
     (moved / "test.jsonl").unlink()
     assert "hybrid-asr prepare" in again(copy, "full").sections["errors"]
 
 
 def test_other_weights_than_those_of_the_decoding_are_told(copy):
-    assert "The model has changed" not in read(copy).sections["hearing"]
+    assert "The model has changed" not in read(copy).sections["attention"]
     report = copy / "decode/test/joint/report.json"
     edit(report, signatures=json.loads(report.read_text())["signatures"] | {"weights": "0" * 64})
-    assert "The model has changed" in again(copy, "full").sections["hearing"]
+    assert "The model has changed" in again(copy, "full").sections["attention"]
 
 
 def test_intervals_that_a_report_lacks_are_computed(copy):
@@ -224,7 +226,7 @@ def test_a_quick_page_has_neither_pictures_nor_sound(copy):
     refresh(Run(copy), depth="quick")
     page = read(copy)
     assert not page.json
-    assert all("when the training has ended" in page.sections[name] for name in ("hearing", "errors"))
+    assert all("when the training has ended" in page.sections[name] for name in ("attention", "errors"))
     assert "lowest WER" in page.sections["decoders"]
 
 

@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.pages.epoch_figure import draw_epoch
+from hybrid_asr.pages.epoch_heat_map import draw_epoch
 from hybrid_asr.run.folder import Run
 from hybrid_asr.training.attention_monitor import AttentionMonitor, _heads, read_rows
 from hybrid_asr.training.attention_pictures import AttentionPictures

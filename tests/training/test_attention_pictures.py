@@ -9,7 +9,7 @@ from PIL import Image
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
 from hybrid_asr.nn.rnn_attention import FixedConfig
-from hybrid_asr.pages.epoch_figure import draw_epoch
+from hybrid_asr.pages.epoch_heat_map import draw_epoch
 from hybrid_asr.run.folder import Run
 from hybrid_asr.training.attention_monitor import AttentionMonitor
 from hybrid_asr.training.attention_pictures import AttentionPictures, find_pictures

@@ -9,7 +9,7 @@ from hybrid_asr.cli import main
 from hybrid_asr.commands.show_batch import replay
 from hybrid_asr.losses import LossConfig
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages.utterance_picture import picture
+from hybrid_asr.pages.attention_viewer import picture
 from hybrid_asr.run.folder import Run
 from hybrid_asr.text.characters import CharTokenizer
 from hybrid_asr.training.initial_weights import InitConfig, take_weights

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from hybrid_asr.attention.diagnosis import Diagnosis, Watched, choose, diagnose, evenly
+from hybrid_asr.attention.diagnosis import Diagnosis, KeptWeights, choose_utterances, diagnose, spread_by_length
 from hybrid_asr.attention.measures import measure
 from hybrid_asr.attention.utterance_view import END
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.ctc_align import LabelSpan
-from hybrid_asr.pages.epoch_figure import draw_epoch, row_names
+from hybrid_asr.pages.epoch_heat_map import draw_epoch, row_names
 
 DARKEST = (8, 48, 107)  # the color of a weight of 1
 
 
 def diagnosis(sizes=(12,), *, name="u", piece="x", leading=1, spans=()) -> Diagnosis:
     """Two heads of one layer: the leading one goes from left to right, the other one back."""
-    watched, measures = [], None
+    kept_weights, measures = [], None
     for size in sizes:
         forward = torch.eye(size)
         heads = [forward.flip(1), forward.flip(1)]
@@ -24,9 +24,9 @@ def diagnosis(sizes=(12,), *, name="u", piece="x", leading=1, spans=()) -> Diagn
         weights = torch.stack(heads)[None]
         length = torch.tensor([size])
         measures = measure(weights[None], length, length)
-        watched.append(Watched(name, 0.04 * size, 0.04, [piece] * (size - 1), spans, weights.numpy()))
+        kept_weights.append(KeptWeights(name, 0.04 * size, 0.04, [piece] * (size - 1), spans, weights.numpy()))
     nats = torch.ones(len(sizes))
-    return Diagnosis([name] * len(sizes), measures, nats, 2 * nats, watched)
+    return Diagnosis([name] * len(sizes), measures, nats, 2 * nats, kept_weights)
 
 
 def dark(pixels: np.ndarray) -> np.ndarray:
@@ -77,11 +77,11 @@ def test_letters_without_a_font_and_signs_of_mathematics_are_no_trouble(tmp_path
 
 def test_a_real_model_s_utterances_are_kept_from_short_to_long_with_all_their_weights(bundle, tones):
     manifest = Manifest.read(tones / "valid.jsonl")
-    places = choose(manifest, 8)
-    found = diagnose(bundle, manifest, places, torch.device("cpu"), keep=evenly(manifest, places, 3))
-    assert [one.seconds for one in found.watched] == sorted(one.seconds for one in found.watched)
+    places = choose_utterances(manifest, 8)
+    found = diagnose(bundle, manifest, places, torch.device("cpu"), keep=spread_by_length(manifest, places, 3))
+    assert [one.seconds for one in found.kept_weights] == sorted(one.seconds for one in found.kept_weights)
     texts = {one.id: one.text for one in manifest}
-    for one in found.watched:
+    for one in found.kept_weights:
         assert "".join(one.pieces) == texts[one.id]
         assert one.weights.shape[2] == len(one.pieces) + 1 and len(one.spans) == len(one.pieces)
         assert one.weights.sum(-1) == pytest.approx(1.0, abs=1e-4)

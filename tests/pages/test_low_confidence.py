@@ -13,7 +13,14 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.decodings import find_decodings
-from hybrid_asr.pages.doubtful_words import USUAL, Threshold, find_doubtful, find_threshold, refuse_one_head, segments
+from hybrid_asr.pages.low_confidence import (
+    USUAL,
+    Threshold,
+    find_low_confidence,
+    find_threshold,
+    refuse_one_head,
+    segments,
+)
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.align import Step
@@ -113,13 +120,13 @@ def test_the_threshold_comes_from_the_validation_set_of_the_same_decoder_and_wei
 def test_numbers_are_of_an_even_choice_and_what_is_shown_is_marked_besides(bundle, tones, monkeypatch):
     manifest = Manifest.read(tones / "train.jsonl")
     rows = score_utterances([Scored(one.id, one.text, one.text.translate(OTHER)) for one in manifest])
-    monkeypatch.setattr("hybrid_asr.pages.doubtful_words.MOST", 5)
+    monkeypatch.setattr("hybrid_asr.pages.low_confidence.MOST", 5)
     usual = Threshold(USUAL["wer"], "for the test")
-    found = find_doubtful(bundle, usual, manifest, rows, "wer", shown=[manifest[3].id, "gone"])
+    found = find_low_confidence(bundle, usual, manifest, rows, "wer", shown=[manifest[3].id, "gone"])
     names = [one.id for one in manifest]
     assert found.utterances == 5 and found.marks.keys() >= {names[0], names[3], names[-1]} and len(found.marks) == 6
     assert found.area is None and found.words == found.wrong >= found.marked == found.caught, "nothing to tell apart"
-    letters = find_doubtful(bundle, usual, manifest, rows, "cer", shown=[])
+    letters = find_low_confidence(bundle, usual, manifest, rows, "cer", shown=[])
     steps = [step for one in letters.marks.values() for step, _ in one if step.hypothesis]
     assert letters.words == len(steps) and all(len(step.hypothesis) == 1 for step in steps)
 

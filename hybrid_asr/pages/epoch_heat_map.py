@@ -14,10 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from hybrid_asr.attention.diagnosis import Diagnosis, Watched
+from hybrid_asr.attention.diagnosis import Diagnosis, KeptWeights
 from hybrid_asr.attention.utterance_view import END
 from hybrid_asr.common.files import atomic_path
-from hybrid_asr.pages.figure_style import LABEL_PT, LEAST_PT, caption, letters, outline, seen, shades, style
+from hybrid_asr.pages.figure_style import (
+    LABEL_PT,
+    LEAST_PT,
+    caption,
+    color_scale,
+    display_label,
+    label_axis,
+    matplotlib_style,
+    outline,
+)
 
 DPI = 100
 COLORS_KEPT = 256  # of the anti-aliased thousands: the file is half as large, and no eye sees it
@@ -31,7 +40,7 @@ UNITS = {"ctc_distance_s": "s from CTC"}
 class _Panel(NamedTuple):
     """One utterance, the names of its rows, and the inches that these take on its left."""
 
-    one: Watched
+    one: KeptWeights
     weights: Float[np.ndarray, "rows time"]
     names: dict[int, str]
     margin: float
@@ -46,7 +55,7 @@ def draw_epoch(found: Diagnosis, epoch: int, path: Path) -> UInt8[np.ndarray, "h
     from PIL import Image, PngImagePlugin
 
     title = describe(found, epoch)
-    with matplotlib.rc_context(style()), warnings.catch_warnings():
+    with matplotlib.rc_context(matplotlib_style()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter that no font here has is a box
         pixels = _render(found, title)
     about = PngImagePlugin.PngInfo()
@@ -70,14 +79,14 @@ def _render(found: Diagnosis, title: str) -> UInt8[np.ndarray, "height width 3"]
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    height = min(max(ROW_IN * max(one.weights.shape[2] for one in found.watched), LEAST_IN), MOST_IN)
-    panels = [_panel(one, found.heads().leading(), height) for one in found.watched]
+    height = min(max(ROW_IN * max(one.weights.shape[2] for one in found.kept_weights), LEAST_IN), MOST_IN)
+    panels = [_panel(one, found.heads().leading(), height) for one in found.kept_weights]
     width = sum(panel.margin + WIDTH_IN + RIGHT_IN for panel in panels)
     lines = textwrap.wrap(title, int(TITLE_LETTERS * width))
     size = width, ABOVE_IN + LINE_IN * len(lines) + height + BELOW_IN
     figure = Figure(figsize=size, dpi=DPI)
     figure.text(0.08 / size[0], 1 - 0.08 / size[1], "\n".join(lines), ha="left", va="top", fontsize=9)
-    left, colors = 0.0, shades()
+    left, colors = 0.0, color_scale()
     for panel in panels:
         left += panel.margin
         place = (left / size[0], BELOW_IN / size[1], WIDTH_IN / size[0], height / size[1])
@@ -88,10 +97,10 @@ def _render(found: Diagnosis, title: str) -> UInt8[np.ndarray, "height width 3"]
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _panel(one: Watched, leading: tuple[int, int], height: float) -> _Panel:
+def _panel(one: KeptWeights, leading: tuple[int, int], height: float) -> _Panel:
     names = row_names(one.pieces, 72 * height / (len(one.pieces) + 1))
     fitted = {text: _fitted(text, NAME_IN, LABEL_PT) for text in set(names.values())}
-    margin = 0.17 + max(_inches(seen(text), LABEL_PT) for text in fitted.values())
+    margin = 0.17 + max(_inches(display_label(text), LABEL_PT) for text in fitted.values())
     return _Panel(one, one.weights[leading], {row: fitted[text] for row, text in names.items()}, margin)
 
 
@@ -115,7 +124,7 @@ def _paint(axes: Any, panel: _Panel, height: float, colors: dict[str, Any]) -> N
     axes.imshow(panel.weights, aspect="auto", interpolation="none", extent=(0, frames * one.frame_s, rows, 0), **colors)
     outline(axes, one.spans, one.frame_s, width=min(0.8, 0.12 * room))
     axes.set_xlim(0, one.seconds)
-    letters(axes.yaxis, [row + 0.5 for row in panel.names], list(panel.names.values()), room)
+    label_axis(axes.yaxis, [row + 0.5 for row in panel.names], list(panel.names.values()), room)
     axes.locator_params(axis="x", nbins=6)
     axes.tick_params(axis="x", labelsize=7, length=2)
     axes.set_xlabel("time (s)", fontsize=7, labelpad=1)
@@ -125,7 +134,7 @@ def _paint(axes: Any, panel: _Panel, height: float, colors: dict[str, Any]) -> N
 def _fitted(text: str, inches: float, points: float) -> str:
     """As much of a text as is no wider than that."""
     kept = text
-    while kept and _inches(seen(kept), points) > inches:
+    while kept and _inches(display_label(kept), points) > inches:
         text = text[: min(len(text) - 1, 60)]
         kept = f"{text}…"
     return kept

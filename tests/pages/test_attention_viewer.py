@@ -15,7 +15,7 @@ from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.inference.encode import encode
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages.utterance_picture import SHOWN, choose_utterances, picture
+from hybrid_asr.pages.attention_viewer import SHOWN, choose_utterances, picture
 from hybrid_asr.scoring.scores import Scored, score_utterances
 from tests.tones import LETTER_S
 

@@ -15,15 +15,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hybrid_asr.attention.utterance_view import END, START, UtteranceView
-from hybrid_asr.attention.weights import Of, Weights, over_frequency, over_time
+from hybrid_asr.attention.weights import AttentionKind, Weights, over_frequency, over_time
 from hybrid_asr.common.files import atomic_path
-from hybrid_asr.pages.figure_style import MARK, caption, letters, outline, seen, shades, style
+from hybrid_asr.pages.figure_style import (
+    MARK,
+    caption,
+    color_scale,
+    display_label,
+    label_axis,
+    matplotlib_style,
+    outline,
+)
 
 FORMATS = (".png", ".svg")
 ROW_IN, LEAST_ROW_IN = 0.19, 0.088  # the height of a row of the large picture, in inches; the least that has a name
 LARGE_IN, LARGEST_IN = 9.0, 18.0  # the height to which rows are high, and to which all have names
 CELLS = 8  # small pictures side by side
-TITLES: dict[Of | Literal["bands"], str] = {
+TITLES: dict[AttentionKind | Literal["bands"], str] = {
     "decoder": "Decoder cross-attention",
     "encoder": "Encoder self-attention",
     "labels": "Decoder self-attention over the labels",
@@ -31,7 +39,7 @@ TITLES: dict[Of | Literal["bands"], str] = {
 }
 
 
-class Place(NamedTuple):
+class HeadIndex(NamedTuple):
     """One head, counted from 0."""
 
     layer: int
@@ -41,14 +49,14 @@ class Place(NamedTuple):
         return f"layer {self.layer + 1}, head {self.head + 1}"
 
 
-def matrices(weights: Weights, *, frames: int) -> dict[Place, Float[Tensor, "rows columns"]]:
+def head_weights(weights: Weights, *, frames: int) -> dict[HeadIndex, Float[Tensor, "rows columns"]]:
     """What is drawn of each head of the only utterance; that of patches is summed up over their bands of frequency."""
     found = {}
     for layer, values in weights.layers.items():
         real = values[0] if weights.of == "labels" else values[0, ..., : frames * weights.bands]
         if weights.of == "encoder":
             real = over_time(real[:, : real.shape[2]], weights.bands)
-        found |= {Place(layer, head): one for head, one in enumerate(real)}
+        found |= {HeadIndex(layer, head): one for head, one in enumerate(real)}
     return found
 
 
@@ -64,9 +72,9 @@ class _Sheet(NamedTuple):
     """What all parts of a picture need."""
 
     one: UtteranceView
-    of: Of
-    chosen: Place
-    heads: dict[Place, Tensor]
+    of: AttentionKind
+    chosen: HeadIndex
+    heads: dict[HeadIndex, Tensor]
     bands: Tensor | None
     colors: dict[str, Any]  # of `shades`
     small: str  # what the small pictures are
@@ -80,7 +88,7 @@ class _Part(NamedTuple):
     height: float
 
 
-def draw(one: UtteranceView, weights: Weights, chosen: Place, path: Path, *, title: str, text: str) -> set[str]:
+def draw(one: UtteranceView, weights: Weights, chosen: HeadIndex, path: Path, *, title: str, text: str) -> set[str]:
     """Write the picture to `path`, a .png or .svg; `title` and `text` are lines above it. Raises OSError.
 
     Gives the characters that no font here has: boxes in a .png; a .svg leaves letters to the fonts of who looks at it.
@@ -90,7 +98,7 @@ def draw(one: UtteranceView, weights: Weights, chosen: Place, path: Path, *, tit
     form = path.suffix.lower().removeprefix(".")
     about = {"Title": title, "Description": text} | ({"Date": None} if form == "svg" else {})
     with (
-        matplotlib.rc_context(style()),
+        matplotlib.rc_context(matplotlib_style()),
         atomic_path(path) as temporary,
         warnings.catch_warnings(record=True) as told,
     ):
@@ -100,14 +108,14 @@ def draw(one: UtteranceView, weights: Weights, chosen: Place, path: Path, *, tit
     return {chr(int(match[1])) for match in found if match and form == "png"}
 
 
-def _sheet(one: UtteranceView, weights: Weights, chosen: Place) -> _Sheet:
-    heads, below = matrices(weights, frames=one.frames), bands(weights, chosen.layer, frames=one.frames)
+def _sheet(one: UtteranceView, weights: Weights, chosen: HeadIndex) -> _Sheet:
+    heads, below = head_weights(weights, frames=one.frames), bands(weights, chosen.layer, frames=one.frames)
     width = 9.0 if weights.of == "labels" else min(max(6.0 + 1.1 * one.seconds, 9.0), 22.0)
     small = "All heads" if len(weights.layers) == weights.there else f"Layer {chosen.layer + 1}, all heads"
-    return _Sheet(one, weights.of, chosen, heads, below, shades(), small, width)
+    return _Sheet(one, weights.of, chosen, heads, below, color_scale(), small, width)
 
 
-def figure(one: UtteranceView, weights: Weights, chosen: Place, *, title: str, text: str) -> Any:
+def figure(one: UtteranceView, weights: Weights, chosen: HeadIndex, *, title: str, text: str) -> Any:
     """All parts, one below the other, as a figure of matplotlib."""
     from matplotlib.figure import Figure
 
@@ -116,7 +124,7 @@ def figure(one: UtteranceView, weights: Weights, chosen: Place, *, title: str, t
     if len(sheet.heads) > 1:
         parts.append(_small(sheet, sheet.heads))
     if sheet.bands is not None:
-        below = {Place(sheet.chosen.layer, head): one for head, one in enumerate(sheet.bands)}
+        below = {HeadIndex(sheet.chosen.layer, head): one for head, one in enumerate(sheet.bands)}
         parts.append(_small(sheet, below, of="bands"))
     heading = "\n".join([title, *textwrap.wrap(text, round(sheet.width * 12))])
     room = 0.1 + 0.17 * (1 + heading.count("\n"))
@@ -195,13 +203,15 @@ def _alignment(axes: Any, sheet: _Sheet) -> None:
         left, width = span.start * one.frame_s, (span.end - span.start) * one.frame_s
         color = "#1c5fa8" if piece.strip() else "0.75"
         axes.barh(0.85, width, 0.3, left=left, align="center", color=color, edgecolor="white", linewidth=0.7)
-        axes.text(left + width / 2, (0.5, 0.15)[place % 2], seen(piece), ha="center", va="center", clip_on=False)
+        axes.text(
+            left + width / 2, (0.5, 0.15)[place % 2], display_label(piece), ha="center", va="center", clip_on=False
+        )
     axes.set_ylim(-0.1, 1)
     axes.set_yticks([])
     caption(axes, "CTC alignment of the text")
 
 
-def _image(axes: Any, sheet: _Sheet, values: Tensor, *, of: Of | Literal["bands"]) -> Any:
+def _image(axes: Any, sheet: _Sheet, values: Tensor, *, of: AttentionKind | Literal["bands"]) -> Any:
     """The weights: columns over time in seconds where they are frames, else over their numbers."""
     rows, columns = values.shape
     end = columns * sheet.one.frame_s * sheet.one.frames / columns if of in ("decoder", "encoder") else columns
@@ -226,7 +236,7 @@ def _name_axes(axes: Any, sheet: _Sheet, height: float) -> None:
     caption(axes, f"{TITLES[sheet.of]}: {sheet.chosen}")
     match sheet.of:
         case "decoder":
-            letters(axes.yaxis, [row + 0.5 for row in range(len(written))], written, 72 * height / len(written))
+            label_axis(axes.yaxis, [row + 0.5 for row in range(len(written))], written, 72 * height / len(written))
             axes.set_ylabel("label that is written")
             axes.set_xlabel("time (s)")
             if one.alignment is not None:
@@ -237,14 +247,14 @@ def _name_axes(axes: Any, sheet: _Sheet, height: float) -> None:
             seconds = axes.secondary_yaxis("right") if spans else axes
             seconds.set_ylabel("time of the frame that looks (s)")
             if spans:
-                letters(axes.yaxis, middles, one.pieces, 72 * height / one.seconds)
+                label_axis(axes.yaxis, middles, one.pieces, 72 * height / one.seconds)
                 axes.set_ylabel("what CTC hears there")
             axes.set_xlabel("time of the frame that is looked at (s)")
         case "labels":
             read = [START, *one.pieces]
             room = 72 * height / len(written)
-            letters(axes.yaxis, [row + 0.5 for row in range(len(written))], written, room)
-            letters(
+            label_axis(axes.yaxis, [row + 0.5 for row in range(len(written))], written, room)
+            label_axis(
                 axes.xaxis, [row + 0.5 for row in range(len(read))], read, 72 * (sheet.width - 1.5) / len(read) / 1.2
             )
             axes.tick_params(axis="x", rotation=90 if max(map(len, one.pieces), default=1) > 1 else 0)
@@ -254,7 +264,9 @@ def _name_axes(axes: Any, sheet: _Sheet, height: float) -> None:
             assert_never(sheet.of)
 
 
-def _small(sheet: _Sheet, heads: dict[Place, Tensor], *, of: Of | Literal["bands"] | None = None) -> _Part:
+def _small(
+    sheet: _Sheet, heads: dict[HeadIndex, Tensor], *, of: AttentionKind | Literal["bands"] | None = None
+) -> _Part:
     """All heads, a layer a line where its heads fit into one; the chosen one is framed."""
     of = of or sheet.of
     columns = min(CELLS, 1 + max(place.head for place in heads))
@@ -284,7 +296,7 @@ def _small(sheet: _Sheet, heads: dict[Place, Tensor], *, of: Of | Literal["bands
     return _Part(fill, 0.35 + lines * (size + 0.15))
 
 
-def _mark(axes: Any, place: Place, *, chosen: bool) -> None:
+def _mark(axes: Any, place: HeadIndex, *, chosen: bool) -> None:
     axes.set_title(str(place), fontsize=7, pad=2, fontweight="bold" if chosen else "normal")
     if chosen:
         for side in axes.spines.values():

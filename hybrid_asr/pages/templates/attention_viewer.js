@@ -58,7 +58,7 @@ function raster(context, bytes, columns, rows, box, map, flip) {
   context.drawImage(small, box.x, box.y, box.width, box.height);
 }
 
-class Hearing {
+class AttentionViewer {
   constructor(utterances, uris) {
     this.utterances = utterances;
     this.uris = uris;
@@ -86,8 +86,8 @@ class Hearing {
     this.one = one;
     byId("said").textContent = one.reference;
     byId("written").replaceChildren(...one.written.map(([text, mark]) => (mark ? doubtful(text, mark) : document.createTextNode(text))));
-    byId("hearing-notes").replaceChildren(...one.notes.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
-    byId("hearing-notes").hidden = !one.notes.length;
+    byId("attention-notes").replaceChildren(...one.notes.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+    byId("attention-notes").hidden = !one.notes.length;
     const uri = this.uris[one.id];
     this.player.hidden = !uri;
     if (uri) this.player.src = uri; else this.player.removeAttribute("src");
@@ -359,4 +359,4 @@ class Hearing {
 
 const uris = sounds();
 const utterances = stored("pictures");
-if (utterances) new Hearing(utterances, uris);
+if (utterances) new AttentionViewer(utterances, uris);

@@ -17,7 +17,7 @@ from matplotlib.image import imread
 from hybrid_asr.attention.utterance_view import END, START, UtteranceView, view_attention, view_utterance
 from hybrid_asr.attention.weights import Weights
 from hybrid_asr.audio.io import read
-from hybrid_asr.pages.heat_map import Place, draw, figure, matrices
+from hybrid_asr.pages.attention_heat_map import HeadIndex, draw, figure, head_weights
 
 TEXT = "bad cafe"
 
@@ -61,7 +61,7 @@ def one(bundle, tones) -> UtteranceView:
 @pytest.mark.parametrize("of", ["decoder", "encoder", "labels"])
 def test_every_head_is_drawn_and_the_chosen_one_large_with_its_labels(bundle, one, tmp_path, of):
     weights = view_attention(bundle, one, of)
-    heads, chosen = matrices(weights, frames=one.frames), Place(0, 1)
+    heads, chosen = head_weights(weights, frames=one.frames), HeadIndex(0, 1)
     draw(one, weights, chosen, tmp_path / "x.svg", title="A title with $5 and $6", text="what <is> said")
     svg = Svg(tmp_path / "x.svg")
     assert "A title with $5 and $6" in svg.texts and "what <is> said" in svg.texts
@@ -78,7 +78,7 @@ def test_every_head_is_drawn_and_the_chosen_one_large_with_its_labels(bundle, on
 
 @pytest.mark.parametrize("of", ["decoder", "encoder"])
 def test_all_parts_share_one_axis_in_seconds(bundle, one, tmp_path, of):
-    draw(one, view_attention(bundle, one, of), Place(0, 0), tmp_path / "x.svg", title="", text="")
+    draw(one, view_attention(bundle, one, of), HeadIndex(0, 0), tmp_path / "x.svg", title="", text="")
     svg = Svg(tmp_path / "x.svg")
     image = svg.images[0]
     second = image.step / one.frame_s  # how far a second is
@@ -95,7 +95,7 @@ def test_all_parts_share_one_axis_in_seconds(bundle, one, tmp_path, of):
 
 @pytest.mark.parametrize("of", ["decoder", "encoder", "labels"])
 def test_no_text_is_cut_off(bundle, one, of):
-    drawn = figure(one, view_attention(bundle, one, of), Place(0, 0), title="a title", text="word " * 200)
+    drawn = figure(one, view_attention(bundle, one, of), HeadIndex(0, 0), title="a title", text="word " * 200)
     canvas = FigureCanvasAgg(drawn)
     canvas.draw()
     parts = [part for part in drawn.findobj(Axes) if part.get_visible()]
@@ -111,7 +111,7 @@ def test_attention_to_patches_is_drawn_from_time_to_time_and_from_band_to_band(o
     size = one.frames * bands
     generator = torch.Generator().manual_seed(0)
     weights = torch.rand(1, heads, size, size, generator=generator).softmax(-1)
-    draw(one, Weights("encoder", {0: weights}, 1, bands), Place(0, 1), tmp_path / "x.svg", title="", text="")
+    draw(one, Weights("encoder", {0: weights}, 1, bands), HeadIndex(0, 1), tmp_path / "x.svg", title="", text="")
     shapes = [image.darkness.shape for image in Svg(tmp_path / "x.svg").images]
     assert shapes == [(one.frames, one.frames)] * (1 + heads) + [(bands, bands)] * heads
 
@@ -119,15 +119,17 @@ def test_attention_to_patches_is_drawn_from_time_to_time_and_from_band_to_band(o
 def test_the_same_picture_is_the_same_file(bundle, one, tmp_path):
     weights = view_attention(bundle, one, "decoder")
     for name in ("a.svg", "b.svg"):
-        draw(one, weights, Place(0, 0), tmp_path / name, title="t", text="x")
+        draw(one, weights, HeadIndex(0, 0), tmp_path / name, title="t", text="x")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
 def test_every_label_of_a_long_text_has_its_name_and_a_letter_without_a_font_is_told(bundle, one, tmp_path):
     text = ("fed a cab " * 12).strip()
     long = view_utterance(bundle, np.zeros(5 * 8000, np.float32), bundle.tokenizer.encode(text))
-    assert not draw(long, view_attention(bundle, long, "decoder"), Place(0, 0), tmp_path / "x.svg", title="", text="漢")
+    assert not draw(
+        long, view_attention(bundle, long, "decoder"), HeadIndex(0, 0), tmp_path / "x.svg", title="", text="漢"
+    )
     named = [label for label in Svg(tmp_path / "x.svg").texts if label in {*"fedcab␣", END}]
     assert named[-len(text) - 1 :] == [*text.replace(" ", "␣"), END]
     weights = view_attention(bundle, one, "decoder")
-    assert draw(one, weights, Place(0, 0), tmp_path / "x.png", title="", text="a \U0002a6a5") == {"\U0002a6a5"}
+    assert draw(one, weights, HeadIndex(0, 0), tmp_path / "x.png", title="", text="a \U0002a6a5") == {"\U0002a6a5"}

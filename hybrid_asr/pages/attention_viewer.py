@@ -10,7 +10,13 @@ import numpy as np
 from torch import Tensor
 
 from hybrid_asr.attention.utterance_view import END, UtteranceView, bands_of, view_attention, view_utterance
-from hybrid_asr.attention.weights import Of, attentions, kernels, over_frequency, over_time
+from hybrid_asr.attention.weights import (
+    AttentionKind,
+    attention_kinds,
+    over_frequency,
+    over_time,
+    self_attention_modules,
+)
 from hybrid_asr.decoding.ctc_align import Alignment
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.kit import pack, quantize_range, quantize_root
@@ -69,7 +75,7 @@ def _attentions(bundle: Bundle, one: UtteranceView, budget: int) -> tuple[list[d
     found: list[dict[str, Any]] = []
     notes: list[str] = []
     for of in ("decoder", "labels", "encoder"):  # the most telling one goes first, while there is room
-        if of not in attentions(bundle.model):
+        if of not in attention_kinds(bundle.model):
             continue
         kinds, there = _kind(bundle, one, of)
         for kind in kinds:
@@ -94,13 +100,13 @@ NAMES = {
 }
 
 
-def _kind(bundle: Bundle, one: UtteranceView, of: Of) -> tuple[list[dict[str, Any]], int]:
+def _kind(bundle: Bundle, one: UtteranceView, of: AttentionKind) -> tuple[list[dict[str, Any]], int]:
     """One kind of attention in bytes, the layers that matter most first, and how many layers the model has.
 
     Attention to patches comes twice: from time to time and from band to band.
     """
     bands = bands_of(bundle) if of == "encoder" else 1
-    wanted = None if of == "decoder" else _affordable(len(kernels(bundle.model, of)), one, bands, of)
+    wanted = None if of == "decoder" else _affordable(len(self_attention_modules(bundle.model, of)), one, bands, of)
     if of == "decoder":
         step = view_attention(bundle, one._replace(labels=one.labels[:0]), of)
         if sum(values.numel() for values in step.layers.values()) * len(one.pieces) > MOST_WEIGHTS:
@@ -120,7 +126,7 @@ def _kind(bundle: Bundle, one: UtteranceView, of: Of) -> tuple[list[dict[str, An
     return [_packed(of, layers)] if layers else [], weights.there
 
 
-def _affordable(there: int, one: UtteranceView, bands: int, of: Of) -> list[int]:
+def _affordable(there: int, one: UtteranceView, bands: int, of: AttentionKind) -> list[int]:
     """The layers whose weights may be computed: the last, the first, then those between, as many as MOST_WEIGHTS."""
     size = one.frames * bands if of == "encoder" else len(one.pieces) + 1
     order = list(dict.fromkeys([there - 1, 0, *range(1, there - 1)]))

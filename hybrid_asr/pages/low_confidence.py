@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hybrid_asr.attention.confidence import CtcConfidence, ctc_confidence
-from hybrid_asr.attention.confidence_errors import LabeledWords, label_words, spread
+from hybrid_asr.attention.confidence_errors import LabeledWords, choose_evenly, label_words
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
@@ -48,7 +48,7 @@ class Example(NamedTuple):
     behind: str
 
 
-class Doubtful(NamedTuple):
+class LowConfidence(NamedTuple):
     """The marks of each utterance, step by step of its alignment, and what they are worth.
 
     The numbers of units are those of an even choice from the set: utterances that are shown because they have errors
@@ -120,10 +120,10 @@ def _pass(_: int, __: UserError) -> None:
 
 
 def _spread(manifest: Manifest, rows: Sequence[UtteranceScore]) -> set[str]:
-    return set(spread(manifest, [row.id for row in rows], most=MOST, longest_s=LONGEST_S, seconds=SECONDS))
+    return set(choose_evenly(manifest, [row.id for row in rows], most=MOST, longest_s=LONGEST_S, seconds=SECONDS))
 
 
-def find_doubtful(
+def find_low_confidence(
     bundle: Bundle,
     threshold: Threshold,
     manifest: Manifest,
@@ -131,7 +131,7 @@ def find_doubtful(
     metric: Metric,
     *,
     shown: Sequence[str],
-) -> Doubtful:
+) -> LowConfidence:
     """Mark the units of a decoding: in an even choice of its utterances, and in those that are `shown`."""
     sample, unread = _spread(manifest, rows), list[str]()
     wanted = {one.id for one in manifest if one.id in {*sample, *shown} and one.duration_s <= LONGEST_S}
@@ -144,7 +144,7 @@ def find_doubtful(
     numbers, wrong, names = _words(judged)
     marked = numbers > threshold.nats
     examples = sorted(pair for one in seen for pair in _examples(one, threshold, metric))
-    return Doubtful(
+    return LowConfidence(
         threshold=threshold,
         marks={one.id: _marks(one, threshold) for one in seen if one.error_signs is not None},
         examples=[example for *_, example in examples[:LISTED]],
