@@ -1,0 +1,159 @@
+"""Every command that README, docs/ and the recipes' READMEs print works as printed, in a folder where models are tiny.
+
+`conf/` and `recipes/` of the current folder win over the packaged ones, so a copy with small models, one epoch and a
+small corpus lets the printed command run in seconds. Each document starts from what the README's own commands leave.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hybrid_asr.cli import main
+from tests.documents import DOCUMENTS, ROOT, Command, blocks, commands
+
+EXEMPT = {  # by their beginning: why they are not run
+    "python3 -m venv": "installs packages",
+    "pip install": "installs packages",
+    "hybrid-asr prepare an4": "downloads, or needs the corpus; tests/recipes/test_an4.py prepares a small one",
+    "hybrid-asr import espnet": "needs a model of ESPnet; tests/convert imports small ones",
+    "hybrid-asr decode runs/theirs": "needs the model imported before it",
+    "hybrid-asr export espnet": "needs a model made for ESPnet; tests/convert exports small ones",
+    "python tools/": "tools train for hours, or compare with other toolkits; tests/tools has their tests",
+}
+SMALL = {"dim": 32, "layers": 2, "heads": 2, "feed_forward": 64, "channels": 8, "cells": 16, "embedding": 16}
+SIZES = {"train": 12, "valid": 2, "test": 3, "lengths": 2}
+README = "README.md"
+OTHERS = [document for document in DOCUMENTS if document != README and commands(document)]
+
+
+def smaller(tree: object) -> object:
+    """A model's preset with small numbers."""
+    if not isinstance(tree, dict):
+        return tree
+    return {
+        key: SMALL[key] if key in SMALL and isinstance(value, int) else smaller(value) for key, value in tree.items()
+    }
+
+
+def shrink(file: Path) -> None:
+    """Rewrite a copied preset or recipe: small models, narrow beams, one epoch, no pictures."""
+    tree = yaml.safe_load(file.read_text())
+    if file.parent.name == "model":
+        tree = smaller(tree)
+    elif file.parent.name == "trainer":
+        tree |= {"epochs": 1, "attention_utterances": 1, "average_count": 1, "threads": 1, "attention_pictures": 0}
+    elif file.parent.name == "decode":
+        tree |= {"beam": 3} if "beam" in tree else {}
+    elif "trainer" in tree:
+        tree["trainer"] |= {"epochs": 1, "average_count": 1, "valid_every": 1}
+    file.write_text(yaml.safe_dump(tree, sort_keys=False))
+
+
+def write_readers_files(folder: Path) -> None:
+    """What a reader of README has: a table, a Kaldi folder, a recipe `mine.yaml`; audio is that of `spoken`."""
+    names = [f"train-{number:04d}" for number in range(SIZES["train"])]
+    rows = [f"data/spoken/audio/{name}.wav,hello number {number}" for number, name in enumerate(names)]
+    (folder / "my.csv").write_text("\n".join(["audio,text", *rows]) + "\n")
+    (folder / "my_kaldi").mkdir()
+    (folder / "my_kaldi/wav.scp").write_text(
+        "".join(f"{name} {folder / 'data/spoken/audio' / name}.wav\n" for name in names)
+    )
+    (folder / "my_kaldi/text").write_text("".join(f"{name} hello kaldi {name[-1]}\n" for name in names))
+    [recipe] = [block.lines for block in blocks(README) if block.language == "yaml"]
+    (folder / "mine.yaml").write_text("\n".join(recipe) + "\n")
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory) -> Path:
+    """A folder with small copies of `conf/` and `recipes/` and the reader's own files, before any command."""
+    if importlib.util.find_spec("espeakng_loader") is None:
+        pytest.skip("needs eSpeak NG: pip install 'hybrid-asr[demo]'")
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("conf", "recipes"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for section in ("conf/model", "conf/trainer", "conf/decode", "recipes/*"):
+        for file in folder.glob(f"{section}/*.yaml"):
+            shrink(file)
+    prepare = folder / "recipes/spoken/prepare.py"
+    source = prepare.read_text()
+    prepare.write_text(re.sub(r"^SIZES = .*$", f"SIZES = {SIZES}", source, count=1, flags=re.M))
+    assert prepare.read_text() != source
+    write_readers_files(folder)
+    return folder
+
+
+def execute(command: Command) -> None:
+    """Run one printed command in the current folder: ours in this process, others by the shell."""
+    if command.text.startswith(tuple(EXEMPT)):
+        return
+    words = shlex.split(command.text, comments=True)
+    if words[0] == "hybrid-asr" and not {"|", ">"} & set(words):
+        assert main(words[1:]) == 0, f"{command.where}: {command.text}"
+        return
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(["bash", "-ec", command.text], env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, f"{command.where}: {command.text}\n{done.stdout}{done.stderr}"
+
+
+@pytest.fixture(scope="session")
+def after_readme(start) -> Path:
+    """The folder after all commands of README, in their order."""
+    before = Path.cwd()
+    os.chdir(start)
+    try:
+        for command in commands(README):
+            execute(command)
+    finally:
+        os.chdir(before)
+    return start
+
+
+def test_the_readme_works_as_printed(after_readme, monkeypatch, capsys):
+    monkeypatch.chdir(after_readme)
+    assert len(Path("data/spoken/test.jsonl").read_text().splitlines()) == SIZES["test"]
+    for run in ("runs/spoken/conformer_s", "runs/mine"):
+        assert json.loads(Path(run, "status.json").read_text())["state"] == "finished"
+        assert "<html" in Path(run, "report.html").read_text()
+    decoded = {path.name for path in Path("runs/spoken/conformer_s/decode/test").iterdir()}
+    assert {"ctc_greedy", "ctc_prefix_beam", "rescoring", "attention", "ctc_beam", "joint"} <= decoded
+    assert Path("attention.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_commands_are_found_and_exemptions_are_used():
+    printed = [command.text for document in DOCUMENTS for command in commands(document)]
+    assert sum(text.startswith("hybrid-asr ") for text in printed) > 30
+    for beginning in EXEMPT:
+        assert any(text.startswith(beginning) for text in printed), f"exempt, and nowhere printed: {beginning}"
+
+
+def an4_of_spoken(folder: Path) -> None:
+    """Manifests and a lexicon of AN4's shape at its path, with the audio of `spoken`."""
+    (folder / "data/an4").mkdir()
+    words = set()
+    for name in ("train", "valid", "test"):
+        lines = [json.loads(line) for line in (folder / f"data/spoken/{name}.jsonl").read_text().splitlines()]
+        for line in lines:
+            line |= {"audio": str(folder / "data/spoken" / line["audio"]), "text": line["text"].upper()}
+            words |= set(line["text"].split())
+        (folder / f"data/an4/{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "data/an4/lexicon.txt").write_text("".join(f"{word}  {' '.join(word)}\n" for word in sorted(words)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", OTHERS)
+def test_the_commands_of_the_other_pages_work_as_printed(document, after_readme, tmp_path, monkeypatch):
+    folder = shutil.copytree(after_readme, tmp_path / "reader")
+    an4_of_spoken(folder)
+    monkeypatch.chdir(folder)
+    for command in commands(document):
+        execute(command)
