@@ -23,7 +23,7 @@ class GruEncoderConfig:
 
 
 class GruEncoder(nn.Module):
-    """Whole groups of four frames side by side, a linear layer, a GRU that hears no future: padding cannot matter."""
+    """Stacks groups of four frames; a linear layer and a causal GRU, so that padding on the right cannot matter."""
 
     def __init__(self, cfg: GruEncoderConfig, features: int):
         super().__init__()
@@ -32,10 +32,11 @@ class GruEncoder(nn.Module):
         self.gru = nn.GRU(cfg.dim, cfg.dim, cfg.layers, batch_first=True)
 
     def output_length(self, frames: int) -> int:
-        """Whole groups; what is left at the end is not heard."""
+        """Whole groups; the frames left at the end are dropped."""
         return frames // GROUP
 
     def forward(self, features: Features) -> Encoded:
+        """States (B, T', D) of features (B, T, F)."""
         size = max(1, features.values.shape[1] // GROUP) * GROUP  # one group at least, if only of padding
         values = F.pad(features.values, (0, 0, 0, size - features.values.shape[1]))  # or cut, where that is negative
         groups = values.unflatten(1, (-1, GROUP)).flatten(2)  # (B, T', 4 F)
