@@ -9,7 +9,7 @@ from hybrid_asr.scoring import text_report as printed
 from hybrid_asr.scoring.align import split
 from hybrid_asr.scoring.report import ErrorReport, speakers_of
 from hybrid_asr.scoring.scores import UNITS, ScoringError
-from hybrid_asr.scoring.significance import PairedDifference, paired_bootstrap
+from hybrid_asr.scoring.significance import PairedDifference, paired_test
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +24,17 @@ class Comparison:
     worse: int
 
     def to_json(self) -> dict[str, Any]:
-        """The report's keys, and `difference`, `ci95`, `p_bootstrap` in the metric of the report; the other's rates."""
+        """The report's keys, and `difference`, `ci95`, `p_bootstrap` in the metric of the report; the other's rates.
+
+        `test` says what the p is of: with few utterances it is that of exact sign flips, under the same key.
+        """
         other = self.against
-        pairs = {"": self.over_utterances, "_speakers": self.over_speakers or PairedDifference(0.0, None, None)}
+        pairs = {"": self.over_utterances, "_speakers": self.over_speakers}
         return {
             "difference": self.over_utterances.difference,
-            **{f"ci95{name}": list(pair.ci95) if pair.ci95 else None for name, pair in pairs.items()},
-            **{f"p_bootstrap{name}": pair.p_bootstrap for name, pair in pairs.items()},
+            **{f"ci95{name}": list(pair.ci95) if pair and pair.ci95 else None for name, pair in pairs.items()},
+            **{f"p_bootstrap{name}": pair.p if pair else None for name, pair in pairs.items()},
+            **{f"test{name}": pair.test if pair else None for name, pair in pairs.items()},
             "better": self.better,
             "worse": self.worse,
             "against": {
@@ -60,7 +64,7 @@ class Comparison:
 
 
 def compare(report: ErrorReport, against: ErrorReport) -> Comparison:
-    """Compare two reports in the metric of the first by the paired bootstrap.
+    """Compare two reports in the metric of the first, over utterances and, where all are known, over speakers.
 
     Raises ScoringError where they do not cover the same utterances with the same references.
     """
@@ -74,24 +78,27 @@ def compare(report: ErrorReport, against: ErrorReport) -> Comparison:
     for row in report.rows:
         if split(row.reference, unit) != split(others[row.id].reference, unit):
             raise ScoringError(f"the two systems were scored against different references of utterance '{row.id}'")
-    mine = np.array([row.counts(report.metric).errors for row in report.rows])
-    theirs = np.array([others[row.id].counts(report.metric).errors for row in report.rows])
+    errors = np.array([row.counts(report.metric).errors for row in report.rows])
+    other_errors = np.array([others[row.id].counts(report.metric).errors for row in report.rows])
     reference = np.array([row.counts(report.metric).reference for row in report.rows])
     speakers = speakers_of(report.rows)
     return Comparison(
         report=report,
         against=against,
-        over_utterances=paired_bootstrap(mine, theirs, reference),
-        over_speakers=paired_bootstrap(mine, theirs, reference, groups=speakers) if speakers else None,
-        better=int((mine < theirs).sum()),
-        worse=int((mine > theirs).sum()),
+        over_utterances=paired_test(errors, other_errors, reference),
+        over_speakers=paired_test(errors, other_errors, reference, groups=speakers) if speakers else None,
+        better=int((errors < other_errors).sum()),
+        worse=int((errors > other_errors).sum()),
     )
 
 
-def _difference_line(name: str, pair: PairedDifference) -> str:
-    if pair.ci95 is None:
-        return f"difference {printed.percent(pair.difference)}, too few for an interval {name}"
-    return (
-        f"difference {printed.percent(pair.difference)} absolute, 95 % interval {name} {printed.interval(pair.ci95)}, "
-        f"p = {pair.p_bootstrap:.4f}"
+def _difference_line(units: str, pair: PairedDifference) -> str:
+    if pair.p is None:
+        return f"difference {printed.percent(pair.difference)}, too few for an interval {units}"
+    interval = (
+        f"95 % interval {units} {printed.interval(pair.ci95)}"
+        if pair.ci95
+        else f"no interval {units}, which all differ alike"
     )
+    note = " by exact sign flips, since they are few" if pair.test == "sign flips" else ""
+    return f"difference {printed.percent(pair.difference)} absolute, {interval}, p = {pair.p:.4f}{note}"

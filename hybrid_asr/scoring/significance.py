@@ -1,7 +1,13 @@
-"""Whether two systems differ on the same utterances: the paired bootstrap (Bisani and Ney, 2004)."""
+"""Whether two systems differ on the same utterances: the paired bootstrap, and exact sign flips where there are few.
+
+Units are utterances, or speakers where all are known: the errors of one speaker's utterances are correlated. From 20
+units on both systems are resampled together (Bisani and Ney, 2004). Below, the bootstrap is far too sure (of two
+utterances that differ alike every resample says the same): there the two systems' errors are exchanged in all 2^n ways
+(Fisher, 1935), so that two utterances can say no more than p = 0.5.
+"""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -16,16 +22,25 @@ from hybrid_asr.scoring.intervals import (
     resampled_sums,
 )
 
+FEWEST = 20  # units for the bootstrap's p
+
+Test = Literal["bootstrap", "sign flips"]
+
 
 class PairedDifference(NamedTuple):
-    """The rate of one system minus that of another on the same utterances; below 0 the first is better."""
+    """The rate of one system minus that of another on the same utterances; below 0 the first is better.
+
+    `ci95` is None with fewer than two units, and where fewer than 20 all differ by the same number of errors, or by the
+    same rate: their spread is unknown. `p` is two-sided, None with fewer than two units.
+    """
 
     difference: float
-    ci95: Interval | None  # None: fewer than two units to resample
-    p_bootstrap: float | None  # two-sided
+    ci95: Interval | None
+    p: float | None
+    test: Test  # that `p` is of
 
 
-def paired_bootstrap(
+def paired_test(
     errors: Int[np.ndarray, " utterances"],
     other_errors: Int[np.ndarray, " utterances"],
     reference: Int[np.ndarray, " utterances"],
@@ -34,16 +49,34 @@ def paired_bootstrap(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> PairedDifference:
-    """Compare two systems on the same utterances: both are resampled together, so what is hard for both cancels.
+    """Compare two systems on the same utterances, or groups of them: what is hard for both cancels.
 
-    `p_bootstrap` is twice the share of resamples on the far side of 0, ties included, with 1 added to both counts
-    (Davison and Hinkley, 1997), at most 1: it is below 0.05 where the interval excludes 0.
+    The `p` of the bootstrap is twice the share of resamples on the far side of 0, ties included, with 1 added to both
+    counts (Davison and Hinkley, 1997), at most 1: it is below 0.05 where the interval excludes 0.
     """
     totals = group_totals(np.stack([errors - other_errors, reference], axis=1), groups)
     difference = float(totals[:, 0].sum() / totals[:, 1].sum())
+    test: Test = "sign flips" if len(totals) < FEWEST else "bootstrap"
     if len(totals) < 2:
-        return PairedDifference(difference, None, None)
+        return PairedDifference(difference, None, None, test)
     sums = resampled_sums(totals, resamples, seed)
     drawn = resampled_rates(sums[:, 0], sums[:, 1])
+    interval = percentile_interval(drawn)
+    if test == "sign flips":
+        alike = np.ptp(totals[:, 0]) == 0 or interval.low == interval.high
+        return PairedDifference(difference, None if alike else interval, sign_flip_p(totals[:, 0]), test)
     tail = int(min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)))
-    return PairedDifference(difference, percentile_interval(drawn), min(1.0, 2 * (1 + tail) / (1 + len(drawn))))
+    return PairedDifference(difference, interval, min(1.0, 2 * (1 + tail) / (1 + len(drawn))), test)
+
+
+def sign_flip_p(differences: Int[np.ndarray, " units"]) -> float:
+    """The exact two-sided p of a sum of paired differences, of which each might as well have the other sign.
+
+    It is the share of all 2^n choices of signs whose sum is at least as far from 0 as that of `differences`, which is
+    one of them; ties count. For at most 25 units.
+    """
+    assert len(differences) <= 25, "2^n sums are held at once"
+    sums = np.zeros(1, dtype=np.int64)
+    for size in differences:
+        sums = np.concatenate([sums + size, sums - size])
+    return float(np.mean(np.abs(sums) >= abs(differences.sum())))

@@ -161,13 +161,31 @@ def test_comparison_of_two_systems() -> None:
     assert data["ci95"][0] <= 0.4 <= data["ci95"][1] and 0 < data["p_bootstrap"] <= 1
     assert data["ci95_speakers"] is not None
     assert "WER 40.00 % against 0.00 %\ndifference 40.00 % absolute" in pair.text()
+    assert (data["test"], data["p_bootstrap"]) == ("sign flips", 0.25), "three of five utterances differ"
+    assert "p = 0.2500 by exact sign flips, since they are few" in pair.text()
     assert compare(better, scores).over_utterances.difference == -0.4
+
+
+def test_two_utterances_that_differ_alike_say_little() -> None:
+    items = [Scored("u1", "one two three", "one two"), Scored("u2", "four five six seven", "four five six")]
+    pair = compare(report(items), report([item._replace(hypothesis=item.reference) for item in items]))
+    text = pair.text()
+    assert "28.57 % absolute, no interval over utterances, which all differ alike, p = 0.5000 by exact" in text
+    data = pair.to_json()
+    assert (data["ci95"], data["p_bootstrap"], data["test"], data["test_speakers"]) == (None, 0.5, "sign flips", None)
+
+
+def test_twenty_utterances_are_compared_by_the_bootstrap_as_ever() -> None:
+    """The numbers of version 0.1.0."""
+    items = [Scored(f"u{n}", "one two three", "one two" if n % 3 else "one two three") for n in range(20)]
+    data = compare(report(items), report([item._replace(hypothesis=item.reference) for item in items])).to_json()
+    assert (data["test"], data["ci95"], data["p_bootstrap"]) == ("bootstrap", [0.15, 0.2833333333333333], 2 / 10_001)
 
 
 def test_comparison_with_itself_and_in_another_order() -> None:
     scores = report(ITEMS)
     same = compare(scores, report(ITEMS[::-1]))
-    assert same.over_utterances == (0.0, (0.0, 0.0), 1.0) == same.over_speakers
+    assert same.over_utterances == (0.0, None, 1.0, "sign flips") == same.over_speakers
     assert (same.better, same.worse) == (0, 0)
 
 
