@@ -1,19 +1,19 @@
-"""A corpus that the machine speaks itself: no download, and byte-identical on every run.
+"""A corpus synthesized with eSpeak NG: no download, and byte-identical on every run.
 
-A small grammar writes the sentences, eSpeak NG (the wheel `espeakng-loader`, in the extra `demo`) says them. What keeps
-the test honest:
+A small grammar writes the sentences, eSpeak NG (the wheel `espeakng-loader`, in the extra `demo`) reads them. What
+keeps the test honest:
 
 - a voice is an English accent with one of eSpeak's ordinary variants, such as `en-us+f1`. The variant makes the vocal
   tract and the pitch, so whole variants are held out: no voice of `valid` or `test` has a sibling in `train`;
-- a digest of a sentence's text decides which set may say it: the sets share no sentence, short ones included;
+- a hash of a sentence's text decides which set it belongs to: the sets share no sentence, short ones included;
 - every fifth name is spelled in `test` and `lengths` alone.
 
-`lengths` is what `test` might have been, by the same voices, with as many utterances of each number of words: error
-rates over the length of an utterance need long ones, which the grammar seldom writes.
+`lengths` is like `test`, with the same voices, and has as many utterances of each number of words: error rates over
+the length of an utterance need long ones, which the grammar seldom writes.
 
-What eSpeak puts out depends on all that its process has said before, and on the clock for breathy voices. The
-utterances are therefore dealt to SHARDS fresh child processes (this file, run as a program), each with a fixed sequence
-and a fixed seed; how many run at once changes no byte.
+eSpeak's output depends on all that its process has synthesized before, and on the clock for breathy voices. The
+utterances are therefore split into SHARDS fresh child processes (this file, run as a program), each with a fixed
+sequence and a fixed seed; how many run at once changes no byte.
 """
 
 import ctypes
@@ -162,15 +162,17 @@ class Spoken(NamedTuple):
 
     @property
     def text(self) -> str:
+        """The transcript."""
         return self.words.lower()
 
     @property
     def audio(self) -> str:
+        """The path of the audio, relative to the corpus."""
         return f"audio/{self.id}.wav"
 
 
 def prepare(source: Path | None, to: Path) -> dict[str, list[Utterance]]:
-    """Speak the sets train, valid, test and lengths into `to/audio`; the audio paths are relative to `to`.
+    """Synthesize the sets train, valid, test and lengths into `to/audio`; the audio paths are relative to `to`.
 
     Raises UserError for a `source`, since there is nothing to read, and where eSpeak NG is not installed.
     """
@@ -180,7 +182,7 @@ def prepare(source: Path | None, to: Path) -> dict[str, list[Utterance]]:
 
 
 def generate(to: Path, *, seed: int, sizes: dict[str, int]) -> dict[str, list[Utterance]]:
-    """Speak `sizes` utterances a set; if that fails, nothing of it stays and an older corpus is untouched."""
+    """Synthesize `sizes` utterances a set; if that fails, nothing of it stays and an older corpus is untouched."""
     espeak_paths()
     sets = plan(seed=seed, sizes=sizes)
     to.mkdir(parents=True, exist_ok=True)
@@ -204,11 +206,11 @@ def _utterance(spoken: Spoken, to: Path) -> Utterance:
     )
 
 
-# What is said
+# The sentences
 
 
 def plan(*, seed: int, sizes: dict[str, int]) -> dict[str, list[Spoken]]:
-    """Say what is spoken in each set, by whom and how; no sentence comes twice in `valid` or in `test`.
+    """The sentences, voices and prosody of each set; no sentence comes twice in `valid` or in `test`.
 
     In `lengths` the utterances have 1 to MAX_WORDS words in turn.
     """
@@ -271,12 +273,12 @@ def _expand(rule: str, rules: dict[str, list[list[str]]], rng: random.Random) ->
 
 
 def home(words: str) -> str:
-    """Name the one set that may say this sentence: a property of its text alone, so that rare and common ones mix."""
+    """The one set that this sentence belongs to: a property of its text alone, so that rare and common ones mix."""
     tenth = int(hashlib.sha256(words.lower().encode()).hexdigest(), 16) % 10
     return "train" if words in ALWAYS_TRAINED else next(name for name, part in TENTHS.items() if tenth in part)
 
 
-# How it is said
+# The audio
 
 
 def espeak_paths() -> tuple[str, str]:
@@ -309,7 +311,9 @@ def _run_child(utterances: list[Spoken], folder: Path, seed: int) -> None:
     )
     if child.returncode != 0:
         reason = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
-        raise UserError(f"eSpeak NG could not speak the corpus: {reason}; reinstall it: pip install 'hybrid-asr[demo]'")
+        raise UserError(
+            f"eSpeak NG could not synthesize the corpus: {reason}; reinstall it: pip install 'hybrid-asr[demo]'"
+        )
 
 
 class Espeak:
@@ -347,7 +351,7 @@ class Espeak:
         text = " ".join(words).encode() + b"\0"
         self._pieces.clear()
         if self._library.espeak_Synth(text, len(text), 0, 1, 0, self._UTF8, None, None) != 0 or not self._pieces:
-            raise UserError(f"eSpeak NG said nothing for {spoken.words!r}")
+            raise UserError(f"eSpeak NG gave no audio for {spoken.words!r}")
         return np.concatenate(self._pieces)
 
 
@@ -363,7 +367,7 @@ def record(samples: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarr
 
 
 def main(folder: Path, seed: int) -> None:
-    """Speak the utterances of standard input: the whole life of a child process."""
+    """Synthesize the utterances of standard input: all that a child process does."""
     espeak = Espeak()
     for spoken in [Spoken(*fields) for fields in json.load(sys.stdin)]:
         rng = np.random.default_rng([seed, *spoken.id.encode()])
