@@ -1,6 +1,6 @@
 """The joint loss: CTC and attention in nats per utterance, then one interpolation.
 
-Axes: B utterances, T frames, L labels, V units.
+Axes: B utterances, T frames, L labels, V vocabulary.
 """
 
 from typing import Annotated, NamedTuple
@@ -79,7 +79,7 @@ def ctc_feasible(
 
 
 def ctc_loss(
-    log_probs: Float[Tensor, "batch time units"],
+    log_probs: Float[Tensor, "batch time vocab"],
     frames: Int[Tensor, " batch"],
     labels: Int[Tensor, "batch labels"],
     label_lengths: Int[Tensor, " batch"],
@@ -96,7 +96,7 @@ def ctc_loss(
 
 
 def attention_loss(
-    logits: Float[Tensor, "batch steps units"],
+    logits: Float[Tensor, "batch steps vocab"],
     labels: Int[Tensor, "batch labels"],
     label_lengths: Int[Tensor, " batch"],
     *,
@@ -105,7 +105,7 @@ def attention_loss(
 ) -> Float[Tensor, " batch"]:
     """Cross entropy of each label and of the end, summed over an utterance, in nats.
 
-    The targets are smoothed over all units (Szegedy et al., 2016).
+    The targets are smoothed over the whole vocabulary (Szegedy et al., 2016).
     """
     targets = F.pad(labels, (0, 1))  # (B, L + 1), the end comes after the last label
     steps = torch.arange(targets.shape[1], device=labels.device)

@@ -21,7 +21,7 @@ from hybrid_asr.losses import (
 )
 from tests.decoding.toys import labelings, random_log_probs
 
-UNITS = 4
+VOCAB_SIZE = 4
 
 
 def padded(texts: list[tuple[int, ...]], filler: int = 0) -> tuple[Tensor, Tensor]:
@@ -34,7 +34,7 @@ def padded(texts: list[tuple[int, ...]], filler: int = 0) -> tuple[Tensor, Tenso
 @pytest.mark.parametrize(("blank", "units"), [(0, (1, 2)), (3, (0, 2))])
 def test_ctc_is_the_sum_over_all_alignments(blank: int, units: tuple[int, int]):
     texts = [text for length in range(4) for text in itertools.product(units, repeat=length)]
-    log_probs = random_log_probs(len(texts), 5, UNITS, seed=0, sharp=2.0)
+    log_probs = random_log_probs(len(texts), 5, VOCAB_SIZE, seed=0, sharp=2.0)
     frames = torch.tensor([5, 4, 3] * len(texts))[: len(texts)]
     labels, lengths = padded(texts, filler=units[1])  # what stands behind the labels must not matter
     nats = ctc_loss(log_probs, frames, labels, lengths, blank=blank)
@@ -71,7 +71,7 @@ def test_no_labels_at_all_need_no_frames():
 
 
 def test_what_ctc_cannot_align_has_no_loss_and_no_gradient_and_is_flagged():
-    logits = torch.randn(3, 4, UNITS, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    logits = torch.randn(3, 4, VOCAB_SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     logits.requires_grad_()
     labels, lengths = padded([(1, 1, 1), (1, 2, 1), (2, 2)])
     frames = torch.tensor([4, 4, 0])
@@ -100,31 +100,31 @@ def test_the_gradient_of_ctc_is_the_derivative_and_zero_on_padding():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
 def test_attention_loss_equals_a_loop_over_the_labels_and_the_end(smoothing: float):
-    eos, texts = UNITS - 1, [(1, 2, 2), (2,), (), (1, 1, 1)]
+    eos, texts = VOCAB_SIZE - 1, [(1, 2, 2), (2,), (), (1, 1, 1)]
     labels, lengths = padded(texts, filler=1)
-    logits = torch.randn(4, 4, UNITS, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    logits = torch.randn(4, 4, VOCAB_SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     nats = attention_loss(logits, labels, lengths, eos=eos, smoothing=smoothing)
     for row, text in enumerate(texts):
         total = 0.0
         for step, label in enumerate([*text, eos]):
             log_norm = math.log(sum(math.exp(value) for value in logits[row, step].tolist()))
             for unit, value in enumerate(logits[row, step].tolist()):
-                target = smoothing / UNITS + (1 - smoothing) * (unit == label)
+                target = smoothing / VOCAB_SIZE + (1 - smoothing) * (unit == label)
                 total -= target * (value - log_norm)
         assert nats[row].item() == pytest.approx(total, abs=1e-12)
 
 
 def test_the_end_counts_once_and_steps_behind_it_do_not():
     labels, lengths = padded([(1, 2), ()])
-    logits = torch.zeros(2, 3, UNITS, requires_grad=True)
-    nats = attention_loss(logits, labels, lengths, eos=UNITS - 1, smoothing=0.0)
-    assert nats.tolist() == pytest.approx([3 * math.log(UNITS), math.log(UNITS)])
+    logits = torch.zeros(2, 3, VOCAB_SIZE, requires_grad=True)
+    nats = attention_loss(logits, labels, lengths, eos=VOCAB_SIZE - 1, smoothing=0.0)
+    assert nats.tolist() == pytest.approx([3 * math.log(VOCAB_SIZE), math.log(VOCAB_SIZE)])
     [gradient] = torch.autograd.grad(nats.sum(), logits)
     assert (gradient != 0).any(-1).tolist() == [[True, True, True], [True, False, False]]
 
 
 def test_attention_loss_of_half_precision_logits_is_float32():
-    logits = torch.randn(1, 2, UNITS, generator=torch.Generator().manual_seed(4)).bfloat16()
+    logits = torch.randn(1, 2, VOCAB_SIZE, generator=torch.Generator().manual_seed(4)).bfloat16()
     nats = attention_loss(logits, torch.tensor([[1]]), torch.tensor([1]), eos=3, smoothing=0.1)
     exact = attention_loss(logits.double(), torch.tensor([[1]]), torch.tensor([1]), eos=3, smoothing=0.1)
     assert nats.dtype == torch.float32

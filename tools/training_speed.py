@@ -61,7 +61,7 @@ def _noise(bundle: Bundle, seconds: int) -> Batch:
         ids=tuple(str(row) for row in range(rows)),
         audio=0.1 * torch.randn(rows, samples),
         samples=torch.full((rows,), samples),
-        labels=torch.randint(2, bundle.tokenizer.size - 1, (rows, labels)),
+        labels=torch.randint(2, bundle.tokenizer.vocab_size - 1, (rows, labels)),
         label_lengths=torch.full((rows,), labels),
         weights=torch.ones(rows),
         divisor=float(rows * (labels + 1)),

@@ -118,7 +118,7 @@ class LargeStep:
         self.model = build_model(
             ModelConfig(encoder=encoder, decoder=decoder),
             features=sizes.features,
-            units=sizes.units,
+            vocab_size=sizes.units,
             sos=sizes.units - 1,
             ctc_weight=sizes.ctc_weight,
         ).train()
@@ -195,7 +195,9 @@ class SmallStep:
             rows = max(1, int(self.cfg.data.batch_seconds / longest))
             samples = (rate * longest * (1 - 0.1 * torch.rand(rows, generator=generator))).long()
             lengths = (samples / rate * 7).long().clamp(min=1)
-            labels = torch.randint(2, self.bundle.tokenizer.size - 1, (rows, int(lengths.max())), generator=generator)
+            labels = torch.randint(
+                2, self.bundle.tokenizer.vocab_size - 1, (rows, int(lengths.max())), generator=generator
+            )
             audio = 0.1 * torch.randn(rows, int(samples.max()), generator=generator)
             weights, divisor = torch.ones(rows), float((lengths + 1).sum())
             ids = tuple(str(row) for row in range(rows))

@@ -260,7 +260,7 @@ class Training:
     def _announce(self, module: SpeechModule, total: int) -> None:
         size = sum(weight.numel() for weight in self.bundle.model.parameters())
         say(
-            f"model: {size:,} parameters, {self.bundle.tokenizer.size} units; "
+            f"model: {size:,} parameters, {self.bundle.tokenizer.vocab_size} units; "
             f"augmentation: {describe(self.cfg.augment)}"
         )
         say(f"first epoch: {self.planner.plan(0).statistics.text()}")

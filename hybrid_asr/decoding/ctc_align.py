@@ -4,8 +4,8 @@ The best path (Viterbi) in float64, of any length in bounded memory: where the m
 the scores before every 1,024th frame are kept, and each block is run again, the last one first, over those labels only
 that lead to the end which is known by then.
 
-Axes: B utterances, T frames, V units, L labels of an utterance, W of them in a window, S = 2L + 1 states: state 2i is
-the blank before label i (2L the one behind the last), state 2i + 1 is label i.
+Axes: B utterances, T frames, V vocabulary, L labels of an utterance, W of them in a window, S = 2L + 1 states: state 2i
+is the blank before label i (2L the one after the last), state 2i + 1 is label i.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Attention rescoring: the attention decoder ranks what CTC prefix beam search has found (Zhang et al., 2020).
 
-Axes: B utterances, K labelings of each, T frames, L labels, V units.
+Axes: B utterances, K labelings of each, T frames, L labels, V vocabulary.
 """
 
 import math
@@ -53,7 +53,7 @@ def rescore(
 
     The CTC part counts all alignments, not only those that the beam has seen. Raises DecodeError on NaN.
     """
-    attention = attention_scores(decoder, encoded, _labels(nbests), eos=eos, units=log_probs.shape[2])
+    attention = attention_scores(decoder, encoded, _labels(nbests), eos=eos, vocab_size=log_probs.shape[2])
     if bad := [place for place, scores in enumerate(attention) if any(map(math.isnan, scores))]:
         raise nan_error(bad)
     ranked = []
@@ -82,7 +82,12 @@ def rerank(nbest: Nbest, *, ctc_weight: float) -> Nbest:
 
 
 def attention_scores(
-    decoder: AttentionDecoder, encoded: Encoded, labels: Sequence[Sequence[tuple[int, ...]]], *, eos: int, units: int
+    decoder: AttentionDecoder,
+    encoded: Encoded,
+    labels: Sequence[Sequence[tuple[int, ...]]],
+    *,
+    eos: int,
+    vocab_size: int,
 ) -> list[list[float]]:
     """Log probabilities of whole labelings, the end included, under the attention decoder (teacher forcing).
 
@@ -91,7 +96,7 @@ def attention_scores(
     scores: list[list[float]] = [[] for _ in labels]
     beams = max(map(len, labels))
     lengths = [max(map(len, some)) for some in labels]
-    for places in _groups(lengths, most=max(1, TOGETHER // (beams * units))):
+    for places in _groups(lengths, most=max(1, TOGETHER // (beams * vocab_size))):
         rows = [one for place in places for one in [*labels[place], *[()] * (beams - len(labels[place]))]]
         part = Encoded(encoded.states[places], encoded.frames[places])
         found = _teacher_forced(decoder, part, rows, eos).view(len(places), beams).tolist()

@@ -144,9 +144,9 @@ def expected_cost(bundle: Bundle, settings: Sequence[DecoderSettings]) -> Cost:
     of hypotheses times labels.
     """
     frames = 1 / bundle.frame_s
-    units, width = bundle.tokenizer.size, bundle.model.encoder.width
+    vocab_size, width = bundle.tokenizer.vocab_size, bundle.model.encoder.width
     beam = 2 * max(plain(one).get("beam", 1) for one in settings)
-    return Cost(frames * (64 * 4 * width + 24 * units + 96 * beam), 64.0 * beam * units)
+    return Cost(frames * (64 * 4 * width + 24 * vocab_size + 96 * beam), 64.0 * beam * vocab_size)
 
 
 def refuse_wide_beams(bundle: Bundle, settings: Mapping[str, DecoderSettings], device: torch.device) -> None:
@@ -158,8 +158,9 @@ def refuse_wide_beams(bundle: Bundle, settings: Mapping[str, DecoderSettings], d
     for name, one in settings.items():
         needed = expected_cost(bundle, [one]).per_row
         if needed > free:
-            beam, units = plain(one)["beam"], bundle.tokenizer.size
+            beam, vocab_size = plain(one)["beam"], bundle.tokenizer.vocab_size
             raise UserError(
-                f"{name}: decode.beam={beam} takes about {needed / 1e9:.1f} GB for one utterance with {units} units, "
-                f"{free / 1e9:.1f} GB are free; take a beam of at most {max(1, int(beam * free / needed))}"
+                f"{name}: decode.beam={beam} takes about {needed / 1e9:.1f} GB for one utterance "
+                f"and a vocabulary of {vocab_size}, {free / 1e9:.1f} GB are free; "
+                f"take a beam of at most {max(1, int(beam * free / needed))}"
             )

@@ -16,7 +16,6 @@ from hybrid_asr.common.files import MISSING, atomic_path, why_unreadable
 from hybrid_asr.config.schema import parse
 from hybrid_asr.models.file_checks import cause, check_archive, check_description, check_finite
 from hybrid_asr.models.hybrid import HybridModel, ModelConfig, build_model
-from hybrid_asr.models.patch_transformer import PatchTransformerConfig, check_patches
 from hybrid_asr.models.plugin import PluginError
 from hybrid_asr.text.normalize import TextConfig
 from hybrid_asr.text.tokenizer import Tokenizer, restore_tokenizer
@@ -47,12 +46,11 @@ class Bundle:
         """Build front end and model with fresh weights from torch's default generator."""
         frontend = build_features(parse(FeaturesConfig, config["features"], where="config.features"))
         sizes = parse(ModelConfig, config["model"], where="config.model")
-        if isinstance(sizes.encoder, PatchTransformerConfig):
-            check_patches(sizes.encoder, frontend.seconds_per_frame, frontend.width)
+        sizes.encoder.check_features(frontend.seconds_per_frame, frontend.width)
         model = build_model(
             sizes,
             features=frontend.width,
-            units=tokenizer.size,
+            vocab_size=tokenizer.vocab_size,
             sos=tokenizer.sos,
             ctc_weight=config["loss"]["ctc_weight"],
         )

@@ -10,6 +10,7 @@ from hybrid_asr.audio.features import Features
 from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
 from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.models.settings import EncoderSettings
 from hybrid_asr.nn.attention import SelfAttention
 from hybrid_asr.nn.convolution import ConvolutionModule
 from hybrid_asr.nn.cpu import Dropout
@@ -20,7 +21,7 @@ from hybrid_asr.nn.subsampling import build_subsampling
 
 
 @config
-class ConformerConfig:
+class ConformerConfig(EncoderSettings):
     """Sizes of a Conformer; `channels` are those of the convolutional front end, `kernel` is in frames of 40 ms.
 
     `positions`: `rotary` (fast) or `relative`, as in the original. `norm`, of the convolution module: `layer`, or

@@ -1,4 +1,4 @@
-"""The CTC head.  Axes: B utterances, T' encoder frames, D width, V units."""
+"""The CTC head.  Axes: B utterances, T' encoder frames, D width, V vocabulary."""
 
 import torch
 from jaxtyping import Float
@@ -9,13 +9,13 @@ from hybrid_asr.nn.cpu import Linear
 
 
 class CtcHead(nn.Module):
-    """A linear layer and a log-softmax over the units, blank among them (Graves et al., 2006)."""
+    """A linear layer and a log-softmax over the vocabulary, blank included (Graves et al., 2006)."""
 
-    def __init__(self, width: int, units: int):
+    def __init__(self, width: int, vocab_size: int):
         super().__init__()
-        self.project = Linear(width, units)
+        self.project = Linear(width, vocab_size)
 
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch time units"]:
+    def forward(self, encoded: Encoded) -> Float[Tensor, "batch time vocab"]:
         """Log probabilities of every frame, in float32 at least."""
         logits = self.project(encoded.states)
         return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)

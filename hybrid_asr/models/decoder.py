@@ -1,4 +1,4 @@
-"""The attention decoders one can choose from, and how one is built.  Axes: N hypotheses, V units."""
+"""The attention decoders one can choose from, and how one is built.  Axes: N hypotheses, V vocabulary."""
 
 from typing import Annotated, Any, Literal, Protocol, TypeVar, assert_never, runtime_checkable
 
@@ -42,19 +42,19 @@ class AttendingDecoder(Decoder[Any], Protocol):
     def attended(self, encoded: Encoded, labels: Tensor) -> tuple[Tensor, Float[Tensor, "rows heads steps time"]]: ...
 
 
-def build_decoder(cfg: DecoderConfig, *, memory_dim: int, units: int, sos: int) -> Decoder[Any]:
-    """Build the decoder for an encoder's width and a tokenizer's units; a plugin's is tried, see `contract`.
+def build_decoder(cfg: DecoderConfig, *, memory_dim: int, vocab_size: int, sos: int) -> Decoder[Any]:
+    """Build the decoder for an encoder's width and a tokenizer's vocabulary; a plugin's decoder is tried out.
 
     Raises PluginError and ConfigError.
     """
     match cfg:
         case TransformerDecoderConfig():
-            return TransformerDecoder(cfg, memory_dim, units, sos)
+            return TransformerDecoder(cfg, memory_dim, vocab_size, sos)
         case LstmDecoderConfig():
-            return LstmDecoder(cfg, memory_dim, units, sos)
+            return LstmDecoder(cfg, memory_dim, vocab_size, sos)
         case PluginConfig():
-            decoder, label = build_plugin(DecoderPlugin, cfg, memory_dim=memory_dim, units=units, sos=sos)
-            check_decoder(decoder, memory_dim=memory_dim, units=units, sos=sos, label=label)
+            decoder, label = build_plugin(DecoderPlugin, cfg, memory_dim=memory_dim, vocab_size=vocab_size, sos=sos)
+            check_decoder(decoder, memory_dim=memory_dim, vocab_size=vocab_size, sos=sos, label=label)
             return decoder
         case _:
             assert_never(cfg)

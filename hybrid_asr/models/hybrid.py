@@ -1,4 +1,4 @@
-"""One encoder, a CTC head and an attention decoder.  Axes: B utterances, T' encoder frames, L labels, V units."""
+"""One encoder, a CTC head and an attention decoder.  Axes: B utterances, T' encoder frames, L labels, V vocabulary."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -23,8 +23,8 @@ class ModelConfig:
 class Outputs(NamedTuple):
     """What training needs; a part that the model lacks is None."""
 
-    ctc_log_probs: Float[Tensor, "batch time units"] | None
-    logits: Float[Tensor, "batch steps units"] | None
+    ctc_log_probs: Float[Tensor, "batch time vocab"] | None
+    logits: Float[Tensor, "batch steps vocab"] | None
     frames: Int[Tensor, " batch"]
     attention: Float[Tensor, "batch heads steps time"] | None = None  # where it was asked for
 
@@ -63,9 +63,11 @@ class HybridModel(nn.Module):
         return Outputs(ctc, logits, encoded.frames)
 
 
-def build_model(cfg: ModelConfig, *, features: int, units: int, sos: int, ctc_weight: float) -> HybridModel:
+def build_model(cfg: ModelConfig, *, features: int, vocab_size: int, sos: int, ctc_weight: float) -> HybridModel:
     """Build a model for a feature width and a tokenizer: no decoder at `ctc_weight` 1, no CTC head at 0."""
     encoder = build_encoder(cfg.encoder, features)
-    ctc = CtcHead(encoder.width, units) if ctc_weight > 0 else None
-    decoder = build_decoder(cfg.decoder, memory_dim=encoder.width, units=units, sos=sos) if ctc_weight < 1 else None
+    ctc = CtcHead(encoder.width, vocab_size) if ctc_weight > 0 else None
+    decoder = (
+        build_decoder(cfg.decoder, memory_dim=encoder.width, vocab_size=vocab_size, sos=sos) if ctc_weight < 1 else None
+    )
     return HybridModel(encoder, ctc, decoder)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from hybrid_asr.config.schema import config
 from hybrid_asr.models.decoder_step import StepOutput
 from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.models.settings import AttentionSettings
 from hybrid_asr.nn.cpu import Dropout, Linear, LoopLinear
 from hybrid_asr.nn.progress import Scheduled
 from hybrid_asr.nn.recurrent import begin_gates, lstm_cell
@@ -44,7 +45,7 @@ class SamplingConfig:
 
 
 @config
-class LstmDecoderConfig:
+class LstmDecoderConfig(AttentionSettings):
     """Sizes of a recurrent decoder: `dim` cells in each of `layers`, labels embedded in `embedding` dimensions."""
 
     kind: Literal["lstm"] = "lstm"
@@ -54,6 +55,16 @@ class LstmDecoderConfig:
     layers: Annotated[int, Field(gt=0, le=100)] = 1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     sampling: SamplingConfig = SamplingConfig()
+
+    @property
+    def learns_attention(self) -> bool:
+        """All kinds but `fixed` do."""
+        return self.attention.kind != "fixed"
+
+    @property
+    def can_be_guided(self) -> bool:
+        """Wherever attention is learned."""
+        return self.learns_attention
 
 
 class LstmState(NamedTuple):
@@ -80,10 +91,10 @@ class LstmDecoder(Scheduled):
     state; both give the distribution of the label.
     """
 
-    def __init__(self, cfg: LstmDecoderConfig, memory_dim: int, units: int, sos: int):
+    def __init__(self, cfg: LstmDecoderConfig, memory_dim: int, vocab_size: int, sos: int):
         super().__init__()
         self.dim, self.sos, self.sampling = cfg.dim, sos, cfg.sampling
-        self.embedding = nn.Embedding(units, cfg.embedding)
+        self.embedding = nn.Embedding(vocab_size, cfg.embedding)
         self.attention = build_attention(cfg.attention, query_dim=cfg.dim, memory_dim=memory_dim)
         context = self.attention.width
         self.label = Linear(cfg.embedding, 4 * cfg.dim)  # of the gates' inputs what does not wait for other steps
@@ -94,9 +105,9 @@ class LstmDecoder(Scheduled):
             begin_gates(layer.weight[:, :width], layer.weight[:, width:], bias, forget=slice(cfg.dim, 2 * cfg.dim))
         self.dropout = Dropout(cfg.dropout)
         self.merge = Linear(cfg.dim + context, cfg.dim)
-        self.output = Linear(cfg.dim, units)
+        self.output = Linear(cfg.dim, vocab_size)
 
-    def forward(self, encoded: Encoded, labels: Int[Tensor, "rows labels"]) -> Float[Tensor, "rows labels+1 units"]:
+    def forward(self, encoded: Encoded, labels: Int[Tensor, "rows labels"]) -> Float[Tensor, "rows labels+1 vocab"]:
         """Logits of every label and of the end, given the true labels before; padding, to the right, is not seen.
 
         There may be K labelings of each utterance: row n belongs to utterance n // K. In training, scheduled sampling
@@ -106,7 +117,7 @@ class LstmDecoder(Scheduled):
 
     def attended(
         self, encoded: Encoded, labels: Int[Tensor, "rows labels"]
-    ) -> tuple[Float[Tensor, "rows labels+1 units"], Float[Tensor, "rows heads labels+1 time"]]:
+    ) -> tuple[Float[Tensor, "rows labels+1 vocab"], Float[Tensor, "rows heads labels+1 time"]]:
         """The same, and the attention weights of every step."""
         states = self._said(encoded, labels)
         weights = torch.stack([state.weights for state in states], dim=3)  # (U, H, K, L + 1, T')
@@ -189,7 +200,7 @@ class LstmDecoder(Scheduled):
             below, given = new, 0.0
         return LstmState(state.memory, tuple(hidden), tuple(cell), context, weights)
 
-    def _logits(self, states: list[LstmState]) -> Float[Tensor, "utterances hyps steps units"]:
+    def _logits(self, states: list[LstmState]) -> Float[Tensor, "utterances hyps steps vocab"]:
         """The distribution that each state and its context give, for all steps at once."""
         seen = torch.stack([torch.cat([state.hidden[-1], state.context], dim=-1) for state in states], dim=2)
         return self.output(self.dropout(self.merge(self.dropout(seen)).tanh()))

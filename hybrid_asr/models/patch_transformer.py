@@ -52,6 +52,22 @@ class PatchTransformerConfig(TransformerSizes):
                     f"stride_{what} {stride} must be at most patch_{what} {size}: {what} between patches would be lost"
                 )
 
+    def check_features(self, seconds_per_frame: float, features: int) -> None:
+        """Raise UserError if time steps are more than 80 ms apart, or a patch is higher than the spectrogram."""
+        if self.patch_bins > features:
+            raise UserError(
+                f"model.encoder.patch_bins: {self.patch_bins} bins, and the features have {features}; "
+                f"give {features} at most"
+            )
+        stride_s = self.stride_frames * seconds_per_frame
+        if stride_s > LONGEST_STRIDE_S + 1e-9:
+            most = max(1, int(LONGEST_STRIDE_S / seconds_per_frame + 1e-9))
+            raise UserError(
+                f"model.encoder.stride_frames: {self.stride_frames} frames of {1e3 * seconds_per_frame:g} ms put "
+                f"{1e3 * stride_s:g} ms between encoder frames, and at most {1e3 * LONGEST_STRIDE_S:g} ms serve CTC "
+                f"and a decoder; give {most} frames at most"
+            )
+
 
 class PatchTransformer(nn.Module):
     """Attention over all time x frequency patches of an utterance; then those of a time step become one state.
@@ -98,22 +114,3 @@ class PatchTransformer(nn.Module):
             x = layer(x, look, rotation=self.rotation, table=table)
         joined = self.join(self.norms[0](x).view(*grid[:2], -1))  # (B, T', D)
         return Encoded(self.norms[1](joined), steps)
-
-
-def check_patches(cfg: PatchTransformerConfig, seconds_per_frame: float, features: int) -> None:
-    """Raise UserError where time steps lie more than 80 ms apart, or a patch is higher than the spectrogram.
-
-    An encoder does not know how long a frame is, and its configuration not how many features there are.
-    """
-    if cfg.patch_bins > features:
-        raise UserError(
-            f"model.encoder.patch_bins: {cfg.patch_bins} bins, and the features have {features}; "
-            f"give {features} at most"
-        )
-    stride_s = cfg.stride_frames * seconds_per_frame
-    if stride_s > LONGEST_STRIDE_S + 1e-9:
-        raise UserError(
-            f"model.encoder.stride_frames: {cfg.stride_frames} frames of {1e3 * seconds_per_frame:g} ms put "
-            f"{1e3 * stride_s:g} ms between encoder frames, and at most {1e3 * LONGEST_STRIDE_S:g} ms serve CTC and a "
-            f"decoder; give {max(1, int(LONGEST_STRIDE_S / seconds_per_frame + 1e-9))} frames at most"
-        )

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import config, is_config, parse, suggest
+from hybrid_asr.models.settings import AttentionSettings, EncoderSettings
 
 ENCODERS, DECODERS = "hybrid_asr.encoders", "hybrid_asr.decoders"
 
@@ -25,7 +26,7 @@ class PluginError(UserError):
 
 
 @config
-class PluginConfig:
+class PluginConfig(EncoderSettings, AttentionSettings):
     """`name` is that of an installed plugin, `options` are the fields of its own configuration."""
 
     kind: Literal["plugin"] = "plugin"
@@ -47,8 +48,9 @@ class EncoderPlugin(NamedTuple):
 class DecoderPlugin(NamedTuple):
     """What an entry point of the group `hybrid_asr.decoders` names.
 
-    `build(cfg, memory_dim=, units=, sos=)` gives a decoder (a Module with all of the Protocol
-    `hybrid_asr.models.decoder.Decoder`) for an encoder's width, a number of units and the label that stands before all.
+    `build(cfg, memory_dim=, vocab_size=, sos=)` gives a decoder (a Module with all of the Protocol
+    `hybrid_asr.models.decoder.Decoder`) for an encoder's width, the size of the vocabulary, and the label that begins
+    every text.
     """
 
     config: type

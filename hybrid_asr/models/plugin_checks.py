@@ -1,6 +1,6 @@
 """What every encoder and decoder promises, tried on a few random numbers; a plugin is refused where it does not hold.
 
-Axes: B utterances, T' encoder frames, L labels, V units.
+Axes: B utterances, T' encoder frames, L labels, V vocabulary.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def check_encoder(encoder: nn.Module, features: int, label: str) -> None:
             _try_encoder(encoder, lengths, features, label)
 
 
-def check_decoder(decoder: nn.Module, *, memory_dim: int, units: int, sos: int, label: str) -> None:
+def check_decoder(decoder: nn.Module, *, memory_dim: int, vocab_size: int, sos: int, label: str) -> None:
     """Try `decoder` on random states: what it says of a known text, and the same step by step, whatever leaves.
 
     Raises PluginError, which begins with `label`. On the device "meta" only the methods can be looked at.
@@ -53,7 +53,7 @@ def check_decoder(decoder: nn.Module, *, memory_dim: int, units: int, sos: int, 
         )
     if torch.get_default_device().type != "meta":
         with _evaluating(decoder), torch.no_grad(), blamed(label, "fails on random encoder states"):
-            _try_decoder(decoder, memory_dim, units, sos, label)
+            _try_decoder(decoder, memory_dim, vocab_size, sos, label)
 
 
 @contextmanager
@@ -147,17 +147,17 @@ def _encoded(encoder: Any, values: Tensor, lengths: list[int], label: str) -> En
     return encoded
 
 
-def _try_decoder(decoder: Any, memory_dim: int, units: int, sos: int, label: str) -> None:
+def _try_decoder(decoder: Any, memory_dim: int, vocab_size: int, sos: int, label: str) -> None:
     generator = torch.Generator().manual_seed(1)
     frames = torch.tensor([9, 4])
     states = torch.randn(2, 9, memory_dim, generator=generator)
     states[1, 4:] = 0
-    labels = torch.randint(0, units, (4, 3), generator=generator)  # two texts for each utterance
+    labels = torch.randint(0, vocab_size, (4, 3), generator=generator)  # two texts for each utterance
     logits = decoder(Encoded(states, frames), labels)
-    if logits.shape != (4, 4, units):
+    if logits.shape != (4, 4, vocab_size):
         raise PluginError(
-            f"{label}: for 4 texts of 3 labels of {units} units, two for each of 2 utterances, its logits are "
-            f"{tuple(logits.shape)}; they must be (4, 4, {units}): one more than labels, for the end"
+            f"{label}: for 4 texts of 3 labels of a vocabulary of {vocab_size}, two for each of 2 utterances, its "
+            f"logits are {tuple(logits.shape)}; they must be (4, 4, {vocab_size}): one more than labels, for the end"
         )
     known = logits.log_softmax(-1)
     alone = decoder(Encoded(states[1:, :4], frames[1:]), labels[2:]).log_softmax(-1)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hybrid_asr.audio.features import Features
 from hybrid_asr.config.schema import config
 from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.models.settings import EncoderSettings
 from hybrid_asr.nn.cpu import Dropout, Linear
 from hybrid_asr.nn.recurrent import BidirectionalLstm
 from hybrid_asr.nn.subsampling import ConvSubsampling, JoinedInput, join_frames, joined_length
@@ -17,7 +18,7 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 @config
-class PyramidalLstmConfig:
+class PyramidalLstmConfig(EncoderSettings):
     """Sizes of a listener: `dim` is the width of its states, `cells` that of one direction of a layer.
 
     Layer i joins `joins[i]` neighboring frames before it: (1, 2, 2) leaves a quarter of those that enter. A group that

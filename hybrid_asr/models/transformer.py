@@ -10,6 +10,7 @@ from hybrid_asr.audio.features import Features
 from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
 from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.models.settings import EncoderSettings
 from hybrid_asr.nn.attention import SelfAttention
 from hybrid_asr.nn.cpu import Dropout
 from hybrid_asr.nn.feed_forward import FeedForward
@@ -18,7 +19,7 @@ from hybrid_asr.nn.subsampling import build_subsampling
 
 
 @config
-class TransformerSizes:
+class TransformerSizes(EncoderSettings):
     """What every encoder of Transformer layers has."""
 
     dim: Annotated[int, Field(gt=0)]

@@ -1,4 +1,4 @@
-"""The Transformer decoder.  Axes: B utterances, L labels, N hypotheses, T' frames, H heads, D width, V units."""
+"""The Transformer decoder.  Axes: B utterances, L labels, N hypotheses, T' frames, H heads, D width, V vocabulary."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal, NamedTuple
@@ -12,6 +12,7 @@ from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
 from hybrid_asr.models.decoder_step import StepOutput
 from hybrid_asr.models.encoded import Encoded
+from hybrid_asr.models.settings import AttentionSettings
 from hybrid_asr.nn.attention import CrossAttention, KeysValues, SelfAttention, attention_weights
 from hybrid_asr.nn.cpu import Dropout, Linear
 from hybrid_asr.nn.feed_forward import FeedForward
@@ -20,7 +21,7 @@ from hybrid_asr.nn.positions import sinusoids_at
 
 
 @config
-class TransformerDecoderConfig:
+class TransformerDecoderConfig(AttentionSettings):
     """Sizes of a Transformer decoder; `norm_eps: 1e-12` is ESPnet's."""
 
     kind: Literal["transformer"] = "transformer"
@@ -87,17 +88,17 @@ class Layers(nn.ModuleList):
 class TransformerDecoder(nn.Module):
     """Autoregressive decoder with attention over the encoder states (Vaswani et al., 2017; Dong et al., 2018)."""
 
-    def __init__(self, cfg: TransformerDecoderConfig, memory_dim: int, units: int, sos: int):
+    def __init__(self, cfg: TransformerDecoderConfig, memory_dim: int, vocab_size: int, sos: int):
         super().__init__()
         self.width, self.sos = cfg.dim, sos
-        self.embedding = nn.Embedding(units, cfg.dim)
+        self.embedding = nn.Embedding(vocab_size, cfg.dim)
         nn.init.normal_(self.embedding.weight, std=cfg.dim**-0.5)  # times sqrt(dim) below: as large as the positions
         self.dropout = Dropout(cfg.dropout)
         self.layers = Layers(TransformerDecoderLayer(cfg, memory_dim) for _ in range(cfg.layers))
         self.norm = nn.LayerNorm(cfg.dim, eps=cfg.norm_eps)
-        self.output = Linear(cfg.dim, units)
+        self.output = Linear(cfg.dim, vocab_size)
 
-    def forward(self, encoded: Encoded, labels: Int[Tensor, "rows labels"]) -> Float[Tensor, "rows labels+1 units"]:
+    def forward(self, encoded: Encoded, labels: Int[Tensor, "rows labels"]) -> Float[Tensor, "rows labels+1 vocab"]:
         """Logits of every label and of the end, given the true labels before; padding, to the right, is not seen.
 
         There may be K labelings of each utterance: row n belongs to utterance n // K.

@@ -16,8 +16,6 @@ from hybrid_asr.data.config import DataConfig
 from hybrid_asr.inference.build import DecodeConfig
 from hybrid_asr.losses import LossConfig
 from hybrid_asr.models.hybrid import ModelConfig
-from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
-from hybrid_asr.nn.rnn_attention import FixedConfig
 from hybrid_asr.text.normalize import TextConfig
 from hybrid_asr.text.tokenizer import TokenizerConfig
 from hybrid_asr.training.config import CsvLoggerConfig, LoggerConfig, TrainerConfig
@@ -49,12 +47,12 @@ class RunConfig:
         decoder = self.model.decoder
         if self.loss.guide.weight == 0:
             return
-        if not isinstance(decoder, LstmDecoderConfig):
+        if not decoder.learns_attention:
+            raise ValueError("loss.guide.weight: attention of kind 'fixed' looks at one frame by design; set it to 0")
+        if not decoder.can_be_guided:
             raise ValueError(
                 f"loss.guide.weight needs a decoder of kind 'lstm', model.decoder is '{decoder.kind}'; set it to 0"
             )
-        if isinstance(decoder.attention, FixedConfig):
-            raise ValueError("loss.guide.weight: attention of kind 'fixed' looks at one frame by design; set it to 0")
 
 
 # What may change in a run that goes on, since no weight depends on it; devices change only rounding and dropout masks.

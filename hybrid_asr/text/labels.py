@@ -31,7 +31,7 @@ def named(missing: Iterable[str], writes: Writes, *, shown: int = 5) -> str:
 
 
 class LabelIds:
-    """blank = 0, unk = 1, the units from 2, and sos = eos = size - 1: one symbol starts and ends a sentence."""
+    """blank = 0, unk = 1, the units from 2, and sos = eos = vocab_size - 1: one symbol starts and ends a sentence."""
 
     writes: Writes = "text"
 
@@ -40,9 +40,9 @@ class LabelIds:
     first_unit: int = 2
 
     def __init__(self, units: int) -> None:
-        self.size: int = units + 3
-        self.sos: int = self.size - 1
-        self.eos: int = self.size - 1
+        self.vocab_size: int = units + 3
+        self.sos: int = self.vocab_size - 1
+        self.eos: int = self.vocab_size - 1
 
 
 def written(pieces: Iterable[str]) -> str:

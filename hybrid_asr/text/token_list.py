@@ -41,7 +41,7 @@ class TokenListTokenizer:
         self.tokens = tuple(tokens)
         self.joins: Joins = joins
         self.blank, self.unk, self.sos, self.eos = blank, unk, sos, sos
-        self.size = len(self.tokens)
+        self.vocab_size = len(self.tokens)
         self.model = model
         self._check()
         special = {blank, unk, sos}
@@ -114,7 +114,7 @@ class TokenListTokenizer:
         if repeated:
             raise TokenizerError(f"the list of tokens holds {', '.join(repeated)} more than once")
         ids = (self.blank, self.unk, self.sos)
-        if not all(0 <= i < self.size for i in ids) or len(set(ids)) < len(ids):
-            raise TokenizerError(f"blank, unknown and sos {ids} should be three of the {self.size} tokens")
+        if not all(0 <= i < self.vocab_size for i in ids) or len(set(ids)) < len(ids):
+            raise TokenizerError(f"blank, unknown and sos {ids} should be three of the {self.vocab_size} tokens")
         if (self.joins == "pieces") != (self.model is not None):
             raise TokenizerError(f"tokens joined as {self.joins!r}; pieces, and only they, need a sentencepiece model")

@@ -25,7 +25,7 @@ TokenizerConfig = Annotated[
 class Tokenizer(Protocol):
     """Turns a normalized transcript into labels and back.
 
-    blank = 0, unk = 1, then the units, and sos = eos = size - 1; a `token_list` has the ids of its source.
+    blank = 0, unk = 1, then the units, and sos = eos = vocab_size - 1; a `token_list` has the ids of its source.
     Text is taken and given in NFC with single spaces: decode(encode(text)) is normalize(text, "none@1") wherever
     missing(text) is empty. One that `writes` phonemes gives these instead: its words need a lexicon.
     """
@@ -36,7 +36,7 @@ class Tokenizer(Protocol):
     unk: int
     sos: int
     eos: int
-    size: int
+    vocab_size: int
 
     def encode(self, text: str) -> list[int]:
         """The labels of `text`; never blank, sos or eos."""

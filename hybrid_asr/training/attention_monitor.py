@@ -15,8 +15,6 @@ from hybrid_asr.common.files import write_text
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.decoder import DecoderConfig
-from hybrid_asr.models.lstm_decoder import LstmDecoderConfig
-from hybrid_asr.nn.rnn_attention import FixedConfig
 from hybrid_asr.training.attention_pictures import AttentionPictures
 from hybrid_asr.training.config import TrainerConfig
 from hybrid_asr.training.process import say
@@ -43,7 +41,7 @@ class AttentionMonitor:
         alarms: Callable[[str], None],
     ):
         self.file, self.manifest, self.pictures, self.alarms = file, manifest, pictures, alarms
-        self.judged = not (isinstance(decoder, LstmDecoderConfig) and isinstance(decoder.attention, FixedConfig))
+        self.judged = decoder.learns_attention
         self.places = choose_utterances(manifest, cfg.attention_utterances)
         if cfg.attention_utterances and not self.places:
             say(f"no validation utterance is at most {LONGEST_S:g} s long: attention is neither measured nor drawn")

@@ -52,7 +52,8 @@ def take_weights(bundle: Bundle, other: Bundle, cfg: InitConfig) -> Loaded:
     for part in cfg.parts:
         _refuse_unknown("init.parts", part, target)
     rows = _common_units(bundle.tokenizer, other.tokenizer)
-    same = bundle.tokenizer.size == other.tokenizer.size == len(rows) and all(mine == its for mine, its in rows)
+    sizes = {bundle.tokenizer.vocab_size, other.tokenizer.vocab_size}
+    same = sizes == {len(rows)} and all(mine == its for mine, its in rows)
     loaded = Loaded([], [], [])
     for name, value in target.items():
         wanted = not cfg.parts or any(_begins(name, part) for part in cfg.parts)
@@ -106,7 +107,7 @@ def _common_units(mine: Tokenizer, theirs: Tokenizer) -> list[tuple[int, int]]:
 def _units(tokenizer: Tokenizer) -> list[tuple[int, str]]:
     """Labels that are not special, with their texts; an imported model may have special ones between them."""
     special = {tokenizer.blank, tokenizer.unk, tokenizer.sos, tokenizer.eos}
-    return [(label, tokenizer.pieces([label])[0]) for label in range(tokenizer.size) if label not in special]
+    return [(label, tokenizer.pieces([label])[0]) for label in range(tokenizer.vocab_size) if label not in special]
 
 
 def _shorten(names: list[str]) -> str:

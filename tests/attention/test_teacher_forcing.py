@@ -8,16 +8,16 @@ from hybrid_asr.models.decoder import build_decoder
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoderConfig
 from hybrid_asr.nn.attention import CrossAttention, attention_weights
-from tests.models.tiny import SOS, UNITS, close, each_decoder, tiny
+from tests.models.tiny import SOS, VOCAB_SIZE, close, each_decoder, tiny
 
 FRAMES, LABELS = [9, 1, 6], 5
 
 
 def decoder_and_work(cfg) -> tuple:
     torch.manual_seed(0)
-    decoder = build_decoder(cfg, memory_dim=10, units=UNITS, sos=SOS).double().eval()
+    decoder = build_decoder(cfg, memory_dim=10, vocab_size=VOCAB_SIZE, sos=SOS).double().eval()
     encoded = Encoded(torch.randn(len(FRAMES), max(FRAMES), 10, dtype=torch.float64), torch.tensor(FRAMES))
-    return decoder, encoded, torch.randint(1, UNITS - 1, (len(FRAMES), LABELS))
+    return decoder, encoded, torch.randint(1, VOCAB_SIZE - 1, (len(FRAMES), LABELS))
 
 
 def forced(decoder, encoded: Encoded, labels: Tensor) -> Tensor:

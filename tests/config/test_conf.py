@@ -36,7 +36,7 @@ def test_every_preset_parses_and_builds(path):
             except FrontEndUnavailable as lacking:
                 pytest.skip(str(lacking))
         if section == "model":
-            model = build_model(cfg, features=80, units=30, sos=29, ctc_weight=0.5)
+            model = build_model(cfg, features=80, vocab_size=30, sos=29, ctc_weight=0.5)
             assert sum(weight.numel() for weight in model.parameters()) > 1e6
 
 
@@ -46,7 +46,7 @@ def test_every_recipe_composes_parses_and_builds(path):
     assert set(cfg.presets) <= set(field_types(RunConfig))
     with torch.device("meta"):
         features = build_features(cfg.features)
-        build_model(cfg.model, features=features.width, units=30, sos=29, ctc_weight=cfg.loss.ctc_weight)
+        build_model(cfg.model, features=features.width, vocab_size=30, sos=29, ctc_weight=cfg.loss.ctc_weight)
 
 
 def test_there_are_presets_and_recipes():

@@ -92,7 +92,7 @@ def test_the_decoder_equals_espnets(oracle):
 @pytest.mark.parametrize("encoder", [CONFORMER, CONFORMER | {"input": "linear"}, TRANSFORMER], ids=str)
 def test_every_weight_stands_in_the_map_and_comes_back_bit_by_bit(encoder):
     cfg = parse(ModelConfig, {"encoder": encoder, "decoder": DECODER})
-    model = build_model(cfg, features=20, units=9, sos=8, ctc_weight=0.3)
+    model = build_model(cfg, features=20, vocab_size=9, sos=8, ctc_weight=0.3)
     own, entries = model.state_dict(), weight_map(cfg)
     assert sorted(entry.ours for entry in entries) == sorted(own)
     theirs = theirs_from_ours(entries, own)

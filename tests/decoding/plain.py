@@ -68,11 +68,11 @@ def plain_search(
 
 def _extensions(frames: np.ndarray, hyp: Prefix, blank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """log ψ(g·c) of every c, and the forward variables (T + 1, V) of each g·c."""
-    time, units = frames.shape
-    in_label, in_blank = np.full((time + 1, units), -np.inf), np.full((time + 1, units), -np.inf)
-    psi = np.full(units, -np.inf)
+    time, vocab_size = frames.shape
+    in_label, in_blank = np.full((time + 1, vocab_size), -np.inf), np.full((time + 1, vocab_size), -np.inf)
+    psi = np.full(vocab_size, -np.inf)
     for t in range(time):
-        before = np.full(units, np.logaddexp(hyp.in_label[t], hyp.in_blank[t]))
+        before = np.full(vocab_size, np.logaddexp(hyp.in_label[t], hyp.in_blank[t]))
         if hyp.labels:
             before[hyp.labels[-1]] = hyp.in_blank[t]
         in_label[t + 1] = np.logaddexp(in_label[t], before) + frames[t]

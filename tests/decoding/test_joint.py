@@ -32,11 +32,11 @@ def parts(log_probs: Tensor, decoder: torch.nn.Module, weight: float, *, eos: in
     return [part for part in both if part.weight > 0]
 
 
-def toy_batch(lengths: list[int], units: int, *, seed: int, sharp: float = 2.0) -> tuple[Encoded, Tensor]:
+def toy_batch(lengths: list[int], vocab_size: int, *, seed: int, sharp: float = 2.0) -> tuple[Encoded, Tensor]:
     """Random states and posteriors of a batch."""
     states = random_log_probs(len(lengths), max(lengths), 4, seed=seed)
     return Encoded(states, torch.tensor(lengths)), random_log_probs(
-        len(lengths), max(lengths), units, seed=seed + 1, sharp=sharp
+        len(lengths), max(lengths), vocab_size, seed=seed + 1, sharp=sharp
     )
 
 
@@ -128,9 +128,9 @@ def test_espnet_best_text_and_score(case: str):
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("seed", [0, 10])
 def test_a_full_beam_is_exhaustive_search(weight: float, seed: int):
-    units, bound, eos = 4, 3, 3
-    encoded, log_probs = toy_batch([3], units, seed=seed)
-    decoder = RecurrentDecoder(4, units, seed=seed)
+    vocab_size, bound, eos = 4, 3, 3
+    encoded, log_probs = toy_batch([3], vocab_size, seed=seed)
+    decoder = RecurrentDecoder(4, vocab_size, seed=seed)
     exact = labelings(log_probs[0])
     every = [g for length in range(bound + 1) for g in itertools.product((1, 2), repeat=length)]
     scores = {}
@@ -151,11 +151,11 @@ def test_a_full_beam_is_exhaustive_search(weight: float, seed: int):
 @pytest.mark.parametrize("bonus", [0.0, 0.4, -0.3, 3.0])
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_the_batched_search_equals_a_plain_one_that_never_stops_early(weight: float, bonus: float, normalise: str):
-    units, sos, eos, bounds = 5, 3, 4, [4, 2, 5, 1]
-    encoded, log_probs = toy_batch([4, 3, 5, 1], units, seed=20)
-    decoder = RecurrentDecoder(4, units, seed=5, sharp=0.7)
+    vocab_size, sos, eos, bounds = 5, 3, 4, [4, 2, 5, 1]
+    encoded, log_probs = toy_batch([4, 3, 5, 1], vocab_size, seed=20)
+    decoder = RecurrentDecoder(4, vocab_size, seed=5, sharp=0.7)
     for beam, nbest in ((1, 1), (2, 1), (3, 2), (7, 4)):
-        cfg = SearchConfig(beam=beam, ctc_weight=weight, length_bonus=bonus, normalise=normalize, nbest=nbest)
+        cfg = SearchConfig(beam=beam, ctc_weight=weight, length_bonus=bonus, normalise=normalise, nbest=nbest)
         search = JointSearch(parts(log_probs, decoder, weight, eos=eos), cfg, blank=0, sos=sos, eos=eos)
         found = search(encoded, torch.tensor(bounds))
         for row, bound in enumerate(bounds):
@@ -163,7 +163,7 @@ def test_the_batched_search_equals_a_plain_one_that_never_stops_early(weight: fl
             reference = Reference(one, posterior[0], decoder, blank=0, sos=sos, eos=eos)
             weights = {part.name: part.weight for part in search.parts}
             plain = reference.search(weights, beam=beam, bound=bound, bonus=bonus)
-            assert_same(found[row], greater_of(plain, normalise=normalize)[:nbest])
+            assert_same(found[row], greater_of(plain, normalise=normalise)[:nbest])
 
 
 class Endless(JointSearch):
@@ -183,13 +183,13 @@ class Seldom(JointSearch):
 @pytest.mark.parametrize("normalise", ["none", "length"])
 @pytest.mark.parametrize("bonus", [0.0, 0.5, 1.5, -0.2])
 def test_stopping_equals_running_to_the_bound(bonus: float, normalise: str):
-    units, eos, batch = 7, 6, 12
-    encoded, log_probs = toy_batch([20] * batch, units, seed=40)
+    vocab_size, eos, batch = 7, 6, 12
+    encoded, log_probs = toy_batch([20] * batch, vocab_size, seed=40)
     bounds = torch.arange(batch) % 9 + 4
-    decoder = RecurrentDecoder(4, units, seed=6, sharp=1.5)
+    decoder = RecurrentDecoder(4, vocab_size, seed=6, sharp=1.5)
     decoder.bias[eos] = 3.0
     for weight, nbest in ((0.0, 1), (0.3, 3)):
-        cfg = SearchConfig(beam=4, ctc_weight=weight, length_bonus=bonus, normalise=normalize, nbest=nbest)
+        cfg = SearchConfig(beam=4, ctc_weight=weight, length_bonus=bonus, normalise=normalise, nbest=nbest)
         found, *others = (
             kind(parts(log_probs, decoder, weight, eos=eos), cfg, blank=0, sos=eos, eos=eos)(encoded, bounds)
             for kind in (JointSearch, Endless, Seldom)
@@ -232,7 +232,7 @@ ONE = Encoded(torch.zeros(1, 1, 1), torch.tensor([1]))
 )
 def test_a_late_winner_is_waited_for(begin: list[float], again: float, bonus: float, normalise: str, best: int):
     chain = Chain(begin=begin, after_one=[0.0, again, 0.0, 1 - again], after_two=[0.0] * 4)
-    cfg = SearchConfig(beam=4, ctc_weight=0.0, length_bonus=bonus, normalise=normalize)
+    cfg = SearchConfig(beam=4, ctc_weight=0.0, length_bonus=bonus, normalise=normalise)
     for kind in (JointSearch, Endless):
         [[found]] = kind([Part("chain", chain, 1.0)], cfg, blank=0, sos=3, eos=3)(ONE, torch.tensor([40]))
         assert found.labels == (1,) * best
@@ -258,10 +258,10 @@ def test_a_sure_end_stops_the_search():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
 def test_neighbors_change_nothing(weight: float, dtype: torch.dtype):
-    units, eos, lengths = 12, 11, [17, 5, 30, 1, 30]
-    encoded, log_probs = toy_batch(lengths, units, seed=3)
+    vocab_size, eos, lengths = 12, 11, [17, 5, 30, 1, 30]
+    encoded, log_probs = toy_batch(lengths, vocab_size, seed=3)
     encoded, log_probs = Encoded(encoded.states.to(dtype), encoded.frames), log_probs.to(dtype)
-    decoder = RecurrentDecoder(4, units, seed=1, sharp=0.5, dtype=dtype)
+    decoder = RecurrentDecoder(4, vocab_size, seed=1, sharp=0.5, dtype=dtype)
     cfg = SearchConfig(beam=6, ctc_weight=weight, nbest=4)
 
     def run(encoded: Encoded, log_probs: Tensor) -> list:
@@ -278,9 +278,9 @@ def test_neighbors_change_nothing(weight: float, dtype: torch.dtype):
 
 
 def test_the_bound_holds_and_what_it_forces_is_scored_and_marked():
-    units, eos = 6, 5
-    encoded, log_probs = toy_batch([12, 12, 12], units, seed=8)
-    decoder = RecurrentDecoder(4, units, seed=2)
+    vocab_size, eos = 6, 5
+    encoded, log_probs = toy_batch([12, 12, 12], vocab_size, seed=8)
+    decoder = RecurrentDecoder(4, vocab_size, seed=2)
     decoder.bias[eos] = -50.0  # never ends by itself
     cfg = SearchConfig(beam=4, ctc_weight=0.3, nbest=4)
     bounds = torch.tensor([0, 3, 7])
@@ -307,9 +307,9 @@ def test_one_frame_and_a_beam_beyond_the_vocabulary():
 
 
 def test_equal_scores_fall_to_the_smaller_labels():
-    units, eos = 6, 5
+    vocab_size, eos = 6, 5
     encoded = Encoded(torch.zeros(1, 3, 4, dtype=torch.float64), torch.tensor([3]))
-    decoder = RecurrentDecoder(4, units, seed=0, sharp=0.0)  # every unit is equally probable, always
+    decoder = RecurrentDecoder(4, vocab_size, seed=0, sharp=0.0)  # every unit is equally probable, always
     cfg = SearchConfig(beam=3, ctc_weight=0.0, nbest=3)
     scorers = [Part("attention", AttentionScorer(decoder), 1.0)]
     [found] = JointSearch(scorers, cfg, blank=0, sos=eos, eos=eos)(encoded, torch.tensor([3]))

@@ -108,10 +108,10 @@ def test_with_a_full_beam_it_is_exhaustive_search_without_an_ngram(spellings, ti
     )
 
 
-def certain(*labels: int, units: int = 5) -> torch.Tensor:
+def certain(*labels: int, vocab_size: int = 5) -> torch.Tensor:
     """Posteriors of a path that is all but sure."""
-    probs = torch.full((len(labels), units), 1e-4, dtype=torch.float64)
-    probs[range(len(labels)), labels] = 1 - 1e-4 * (units - 1)
+    probs = torch.full((len(labels), vocab_size), 1e-4, dtype=torch.float64)
+    probs[range(len(labels)), labels] = 1 - 1e-4 * (vocab_size - 1)
     return probs.log()
 
 

@@ -10,7 +10,7 @@ from hybrid_asr.models.transformer_decoder import TransformerDecoder, Transforme
 from tests.decoding.plain import plain_search
 from tests.decoding.toys import random_log_probs
 
-UNITS, EOS = 15, 14
+VOCAB_SIZE, EOS = 15, 14
 
 
 @torch.no_grad()
@@ -18,11 +18,11 @@ UNITS, EOS = 15, 14
 def test_the_engine_equals_the_search_of_the_papers(weight: float):
     torch.manual_seed(3)
     cfg = TransformerDecoderConfig(dim=16, layers=2, heads=2, feed_forward=32)
-    decoder = TransformerDecoder(cfg, 8, UNITS, EOS).double().eval()
+    decoder = TransformerDecoder(cfg, 8, VOCAB_SIZE, EOS).double().eval()
     decoder.output.weight *= 4.0
     lengths, bounds, beam = [30, 12, 21], [16, 12, 9], 4
     encoded = Encoded(random_log_probs(3, 30, 8, seed=1), torch.tensor(lengths))
-    log_probs = random_log_probs(3, 30, UNITS, seed=2, sharp=3.0)
+    log_probs = random_log_probs(3, 30, VOCAB_SIZE, seed=2, sharp=3.0)
     settings = SearchConfig(beam=beam, ctc_weight=weight, nbest=5)
     both = [
         Part("ctc", CtcPrefixScorer(lambda _: log_probs, blank=0, eos=EOS), weight),
@@ -44,10 +44,10 @@ def test_preselected_labels_are_the_attention_decoders_best():
     """With as many candidates as units nothing changes; with two, each label is one of the two best, or the end."""
     torch.manual_seed(5)
     cfg = TransformerDecoderConfig(dim=16, layers=1, heads=2, feed_forward=32)
-    decoder = TransformerDecoder(cfg, 8, UNITS, EOS).double().eval()
+    decoder = TransformerDecoder(cfg, 8, VOCAB_SIZE, EOS).double().eval()
     encoded, log_probs = (
         Encoded(random_log_probs(2, 20, 8, seed=1), torch.tensor([20, 20])),
-        random_log_probs(2, 20, UNITS, seed=2),
+        random_log_probs(2, 20, VOCAB_SIZE, seed=2),
     )
 
     def run(candidates: int) -> list:
@@ -58,7 +58,7 @@ def test_preselected_labels_are_the_attention_decoders_best():
         ]
         return JointSearch(parts, settings, blank=0, sos=EOS, eos=EOS)(encoded, torch.tensor([8, 8]))
 
-    assert run(UNITS) == run(0) == run(UNITS + 5)
+    assert run(VOCAB_SIZE) == run(0) == run(VOCAB_SIZE + 5)
     narrow = run(2)
     assert narrow != run(0)
     for row, nbest in enumerate(narrow):

@@ -12,21 +12,23 @@ from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
 from tests.decoding.toys import labelings, log, random_log_probs
 
-UNITS, SOS, WIDTH = 6, 5, 8
+VOCAB_SIZE, SOS, WIDTH = 6, 5, 8
 
 
 @pytest.fixture
 def decoder() -> TransformerDecoder:
     torch.manual_seed(3)
     cfg = TransformerDecoderConfig(dim=8, layers=2, heads=2, feed_forward=16)
-    decoder = TransformerDecoder(cfg, WIDTH, UNITS, SOS).double().eval()
+    decoder = TransformerDecoder(cfg, WIDTH, VOCAB_SIZE, SOS).double().eval()
     decoder.output.weight.data *= 5
     return decoder
 
 
 def utterances(*frames: int) -> tuple[Encoded, torch.Tensor]:
     states = torch.randn(len(frames), max(frames), WIDTH, generator=torch.Generator().manual_seed(0)).double()
-    return Encoded(states, torch.tensor(frames)), random_log_probs(len(frames), max(frames), UNITS, seed=1, sharp=2.0)
+    return Encoded(states, torch.tensor(frames)), random_log_probs(
+        len(frames), max(frames), VOCAB_SIZE, seed=1, sharp=2.0
+    )
 
 
 def nbests(log_probs: torch.Tensor, frames: torch.Tensor, beam: int) -> list[Nbest]:
@@ -48,7 +50,7 @@ def test_the_attention_part_is_that_of_single_steps(decoder: TransformerDecoder,
     labels[1] = labels[1][:2]
     for together in (2**25, 1):
         monkeypatch.setattr("hybrid_asr.decoding.rescoring.TOGETHER", together)
-        found = attention_scores(decoder, encoded, labels, eos=SOS, units=UNITS)
+        found = attention_scores(decoder, encoded, labels, eos=SOS, vocab_size=VOCAB_SIZE)
         for row, (some, scores) in enumerate(zip(labels, found, strict=True)):
             alone = Encoded(encoded.states[row : row + 1, : encoded.frames[row]], encoded.frames[row : row + 1])
             assert scores == pytest.approx([step_by_step(decoder, alone, one) for one in some], abs=1e-9)

@@ -9,13 +9,13 @@ from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
 from tests.decoding.toys import espnet_decoder, oracle, pick, random_log_probs
 
-UNITS, SOS, BEAMS = 12, 11, 3
+VOCAB_SIZE, SOS, BEAMS = 12, 11, 3
 
 
 def transformer(dtype: torch.dtype) -> TransformerDecoder:
     torch.manual_seed(0)
     cfg = TransformerDecoderConfig(dim=16, layers=2, heads=4, feed_forward=32)
-    return TransformerDecoder(cfg, 10, UNITS, SOS).eval().to(dtype)
+    return TransformerDecoder(cfg, 10, VOCAB_SIZE, SOS).eval().to(dtype)
 
 
 def from_scratch(decoder: TransformerDecoder, encoded: Encoded, owner: int, labels: list[int]) -> Tensor:
@@ -44,7 +44,7 @@ def test_reordered_cache_equals_running_from_scratch(dtype: torch.dtype, atol: f
             state = scorer.keep(state, live)
             owners, texts = [owners[n] for n in live], [texts[n] for n in live]
         parents = torch.randint(BEAMS, (len(texts), BEAMS), generator=generator)
-        labels = torch.randint(1, UNITS, (len(texts), BEAMS), generator=generator)
+        labels = torch.randint(1, VOCAB_SIZE, (len(texts), BEAMS), generator=generator)
         rows = (parents + torch.arange(len(texts))[:, None] * BEAMS).flatten()
         texts = [
             [[*texts[n][parent], label] for parent, label in zip(*pair, strict=True)]
@@ -55,7 +55,7 @@ def test_reordered_cache_equals_running_from_scratch(dtype: torch.dtype, atol: f
 
 
 def test_no_increment_of_ctc_is_positive_and_all_that_can_follow_sums_to_one():
-    log_probs = random_log_probs(2, 30, UNITS, seed=4, sharp=2.0)
+    log_probs = random_log_probs(2, 30, VOCAB_SIZE, seed=4, sharp=2.0)
     encoded = Encoded(torch.zeros(2, 30, 1), torch.tensor([30, 11]))
     scorer = CtcPrefixScorer(lambda _: log_probs, blank=0, eos=SOS)
     log_probs[:, :, SOS] = -torch.inf  # a trained model never emits the end as a label

@@ -64,13 +64,15 @@ class RecurrentState(NamedTuple):
 class RecurrentDecoder(nn.Module):
     """A tiny recurrent decoder whose next label depends on all labels before and on the utterance."""
 
-    def __init__(self, width: int, units: int, *, seed: int, sharp: float = 1.0, dtype: torch.dtype = torch.float64):
+    def __init__(
+        self, width: int, vocab_size: int, *, seed: int, sharp: float = 1.0, dtype: torch.dtype = torch.float64
+    ):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        shapes = ((width, width), (units, width), (width, units))
+        shapes = ((width, width), (vocab_size, width), (width, vocab_size))
         drawn = [torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
         self.turn, self.embed, self.out = drawn[0], drawn[1], drawn[2] * sharp
-        self.bias = torch.zeros(units, dtype=dtype)
+        self.bias = torch.zeros(vocab_size, dtype=dtype)
 
     def forward(self, encoded: Encoded, labels: Tensor) -> Tensor:
         """The labels begin with sos here."""
@@ -102,9 +104,9 @@ class RecurrentDecoder(nn.Module):
 
 def espnet_decoder(weights: dict[str, Tensor], *, sos: int) -> TransformerDecoder:
     """Our Transformer decoder with the weights of one of ESPnet's (two layers, width 16, four heads)."""
-    units, width = weights["embed.0.weight"].shape
+    vocab_size, width = weights["embed.0.weight"].shape
     cfg = TransformerDecoderConfig(dim=width, layers=2, heads=4, feed_forward=32, dropout=0.0)
-    decoder = TransformerDecoder(cfg, width, units, sos).eval()
+    decoder = TransformerDecoder(cfg, width, vocab_size, sos).eval()
     names = {"embedding": "embed.0", "norm": "after_norm", "output": "output_layer"}
     for layer in range(2):
         ours, theirs = f"layers.{layer}", f"decoders.{layer}"
@@ -155,7 +157,7 @@ class Reference:
     def __init__(self, encoded: Encoded, log_probs: Tensor, decoder: nn.Module, *, blank: int, sos: int, eos: int):
         self.encoded, self.decoder = encoded, decoder
         self.exact = labelings(log_probs, blank)
-        self.blank, self.sos, self.eos, self.units = blank, sos, eos, log_probs.shape[-1]
+        self.blank, self.sos, self.eos, self.vocab_size = blank, sos, eos, log_probs.shape[-1]
 
     def ctc(self, prefix: tuple[int, ...]) -> float:
         return sum(p for labels, p in self.exact.items() if labels[: len(prefix)] == prefix)
@@ -163,7 +165,7 @@ class Reference:
     def increments(self, prefix: tuple[int, ...]) -> dict[str, list[float]]:
         """Of every unit, eos included, under both parts."""
         whole = self.ctc(prefix)
-        ctc = [log(self.ctc((*prefix, unit)) / whole) if whole else -math.inf for unit in range(self.units)]
+        ctc = [log(self.ctc((*prefix, unit)) / whole) if whole else -math.inf for unit in range(self.vocab_size)]
         ctc[self.eos] = log(self.exact.get(prefix, 0.0) / whole) if whole else -math.inf
         attention = self.decoder(self.encoded, torch.tensor([[self.sos, *prefix]]))[0, -1].tolist()
         return {"ctc": ctc, "attention": attention}
@@ -180,7 +182,7 @@ class Reference:
 
     def _grow(self, hyp: Found, weights: dict[str, float], bonus: float, *, cut: bool) -> list[Found]:
         gains, grown = self.increments(hyp.labels), []
-        for unit in [self.eos] if cut else range(self.units):
+        for unit in [self.eos] if cut else range(self.vocab_size):
             if unit == self.blank or (unit == self.sos and unit != self.eos):
                 continue
             parts = {name: total + gains[name][unit] for name, total in hyp.parts.items()}

@@ -22,7 +22,7 @@ from hybrid_asr.models.ctc import CtcHead
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
 
-UNITS, SOS, WIDTH = 10, 9, 8
+VOCAB_SIZE, SOS, WIDTH = 10, 9, 8
 IDS = {"blank": 0, "sos": SOS, "eos": SOS, "labels_per_frame": 0.5}
 PRESETS = sorted((Path(__file__).parents[2] / "conf" / "decode").glob("*.yaml"))
 
@@ -38,7 +38,7 @@ class Heads(NamedTuple):
 def heads() -> Heads:
     torch.manual_seed(4)
     cfg = TransformerDecoderConfig(dim=8, layers=1, heads=2, feed_forward=16)
-    ctc, decoder = CtcHead(WIDTH, UNITS), TransformerDecoder(cfg, WIDTH, UNITS, SOS)
+    ctc, decoder = CtcHead(WIDTH, VOCAB_SIZE), TransformerDecoder(cfg, WIDTH, VOCAB_SIZE, SOS)
     ctc.project.weight.data *= 4
     return Heads(ctc.eval(), decoder.eval())
 

@@ -127,12 +127,12 @@ SIZES = TransformerDecoderConfig(dim=8, layers=1, heads=2, feed_forward=8, dropo
 
 
 class GoodDecoder(TransformerDecoder):
-    def __init__(self, cfg: Options, *, memory_dim: int, units: int, sos: int):
-        super().__init__(SIZES, memory_dim, units, sos)
+    def __init__(self, cfg: Options, *, memory_dim: int, vocab_size: int, sos: int):
+        super().__init__(SIZES, memory_dim, vocab_size, sos)
 
 
 class NoSteps(nn.Module):
-    def __init__(self, cfg: Options, *, memory_dim: int, units: int, sos: int):
+    def __init__(self, cfg: Options, *, memory_dim: int, vocab_size: int, sos: int):
         super().__init__()
 
     def start(self, encoded, beams):

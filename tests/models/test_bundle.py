@@ -70,7 +70,7 @@ def bundle_of(tree: dict[str, Any], tokenizer: Tokenizer | None = None) -> Bundl
 def outputs(bundle: Bundle) -> Outputs:
     """What the model says of two noises for two texts, in evaluation."""
     audio = torch.randn(2, SECOND, generator=torch.Generator().manual_seed(1)) * 0.1
-    labels = torch.randint(1, bundle.tokenizer.size, (2, 5), generator=torch.Generator().manual_seed(2))
+    labels = torch.randint(1, bundle.tokenizer.vocab_size, (2, 5), generator=torch.Generator().manual_seed(2))
     bundle.eval()
     with torch.no_grad():
         features = bundle.frontend(audio, torch.tensor([SECOND, SECOND // 2]))

@@ -14,7 +14,7 @@ from tests.models.tiny import (
     ENCODERS,
     FEATURES,
     SOS,
-    UNITS,
+    VOCAB_SIZE,
     Speech,
     build,
     close,
@@ -119,7 +119,7 @@ def test_an_infeasible_utterance_still_teaches_the_decoder():
 def test_ctc_posteriors_are_a_distribution_over_all_units(encoder):
     outputs = build(encoder)(*speech(FRAMES, LABELS)[:2])
     close(outputs.ctc_log_probs.exp().sum(-1), torch.ones(outputs.ctc_log_probs.shape[:2], dtype=torch.float64))
-    assert outputs.ctc_log_probs.shape[-1] == outputs.logits.shape[-1] == UNITS
+    assert outputs.ctc_log_probs.shape[-1] == outputs.logits.shape[-1] == VOCAB_SIZE
 
 
 @each_pair
@@ -142,11 +142,11 @@ def test_bfloat16_autocast_runs_and_ctc_stays_float32(encoder, decoder):
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_parses_and_builds_on_the_meta_device(path):
     cfg = parse(ModelConfig, yaml.safe_load(path.read_text(encoding="utf-8")), where=path.stem)
-    for units in (30, 500):
+    for vocab_size in (30, 500):
         with torch.device("meta"):
-            model = build_model(cfg, features=80, units=units, sos=units - 1, ctc_weight=0.3)
+            model = build_model(cfg, features=80, vocab_size=vocab_size, sos=vocab_size - 1, ctc_weight=0.3)
         assert {p.device.type for p in model.parameters()} == {"meta"}
-        assert model.ctc.project.out_features == model.decoder.output.out_features == units
+        assert model.ctc.project.out_features == model.decoder.output.out_features == vocab_size
         assert 100 // 8 - 1 <= model.output_length(100) <= 100  # a stride of 8 frames at most
 
 

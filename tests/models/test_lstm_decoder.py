@@ -11,7 +11,7 @@ from hybrid_asr.models.decoder import AttendingDecoder, DecoderConfig
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.lstm_decoder import LstmDecoder, LstmDecoderConfig, SamplingConfig
 from hybrid_asr.nn.progress import set_progress
-from tests.models.tiny import DECODERS, SOS, UNITS, close, tiny
+from tests.models.tiny import DECODERS, SOS, VOCAB_SIZE, close, tiny
 
 ALL = [cfg for cfg in DECODERS if isinstance(cfg, LstmDecoderConfig)]
 each = pytest.mark.parametrize("cfg", ALL, ids=lambda cfg: cfg.attention.kind)
@@ -20,7 +20,7 @@ FRAMES = [9, 4]
 
 def decoder_of(cfg: LstmDecoderConfig) -> LstmDecoder:
     torch.manual_seed(0)
-    return LstmDecoder(cfg, 10, UNITS, SOS).double()
+    return LstmDecoder(cfg, 10, VOCAB_SIZE, SOS).double()
 
 
 def memory() -> Encoded:
@@ -29,7 +29,7 @@ def memory() -> Encoded:
 
 
 def texts(rows: int, length: int = 6) -> torch.Tensor:
-    return torch.randint(1, UNITS - 1, (rows, length), generator=torch.Generator().manual_seed(2))
+    return torch.randint(1, VOCAB_SIZE - 1, (rows, length), generator=torch.Generator().manual_seed(2))
 
 
 def sampling(rate: float = 1.0, **keys: float) -> LstmDecoder:

@@ -5,7 +5,7 @@ import torch
 
 from hybrid_asr.audio.features import Features
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.models.patch_transformer import PatchTransformer, PatchTransformerConfig, check_patches
+from hybrid_asr.models.patch_transformer import PatchTransformer, PatchTransformerConfig
 from tests.models.tiny import FEATURES, tiny
 
 
@@ -52,8 +52,8 @@ def test_a_state_is_made_of_the_patches_of_its_own_time_step(model):
 
 def test_a_stride_beyond_80_ms_is_refused_with_the_remedy():
     cfg = tiny(PatchTransformerConfig, patch_frames=16, stride_frames=8)
-    check_patches(cfg, 0.01, cfg.patch_bins)
+    cfg.check_features(0.01, cfg.patch_bins)
     with pytest.raises(UserError, match=r"stride_frames: 8 frames of 12.5 ms put 100 ms .* give 6 frames at most"):
-        check_patches(cfg, 0.0125, 80)
+        cfg.check_features(0.0125, 80)
     with pytest.raises(UserError, match=r"patch_bins: 4 bins, and the features have 3; give 3 at most"):
-        check_patches(cfg, 0.01, 3)
+        cfg.check_features(0.01, 3)

@@ -11,7 +11,7 @@ from hybrid_asr.models.encoder import EncoderConfig, build_encoder
 from hybrid_asr.models.plugin import PluginConfig, PluginError
 from hybrid_asr.text.characters import CharTokenizer
 from tests.models import test_encoder, test_hybrid, test_transformer_decoder
-from tests.models.tiny import EXAMPLE, FEATURES, SOS, UNITS
+from tests.models.tiny import EXAMPLE, FEATURES, SOS, VOCAB_SIZE
 
 
 def encoder_of(name: str, **options: object):
@@ -21,7 +21,9 @@ def encoder_of(name: str, **options: object):
 
 def decoder_of(name: str, **options: object):
     tree = {"kind": "plugin", "name": name, "options": options}
-    return build_decoder(parse(DecoderConfig, tree, where="model.decoder"), memory_dim=6, units=UNITS, sos=SOS)
+    return build_decoder(
+        parse(DecoderConfig, tree, where="model.decoder"), memory_dim=6, vocab_size=VOCAB_SIZE, sos=SOS
+    )
 
 
 def test_a_plugin_is_built_from_its_options():

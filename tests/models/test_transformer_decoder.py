@@ -12,14 +12,14 @@ from hybrid_asr.models.decoder import DecoderConfig, build_decoder
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoderConfig
 from hybrid_asr.nn.attention import CrossAttention, join_heads
-from tests.models.tiny import DECODERS, SIZES, SOS, UNITS, close, each_decoder, kind
+from tests.models.tiny import DECODERS, SIZES, SOS, VOCAB_SIZE, close, each_decoder, kind
 
 MEMORY, FRAMES, STEPS = 10, [9, 1, 6], 7
 
 
 def decoder_of(cfg) -> nn.Module:
     torch.manual_seed(0)
-    return build_decoder(cfg, memory_dim=MEMORY, units=UNITS, sos=SOS).double().eval()
+    return build_decoder(cfg, memory_dim=MEMORY, vocab_size=VOCAB_SIZE, sos=SOS).double().eval()
 
 
 def memory(frames: list[int] = FRAMES, *, padding: float = 0.0) -> Encoded:
@@ -30,7 +30,7 @@ def memory(frames: list[int] = FRAMES, *, padding: float = 0.0) -> Encoded:
 
 
 def texts(rows: int, length: int = STEPS) -> Tensor:
-    return torch.randint(1, UNITS - 1, (rows, length), generator=torch.Generator().manual_seed(2))
+    return torch.randint(1, VOCAB_SIZE - 1, (rows, length), generator=torch.Generator().manual_seed(2))
 
 
 def one(encoded: Encoded, row: int) -> Encoded:
@@ -48,7 +48,7 @@ def fresh(decoder: nn.Module, encoded: Encoded, owner: int, text: list[int]) -> 
 def test_step_by_step_equals_all_at_once(decoder):
     decoder, encoded, labels = decoder_of(decoder), memory(), texts(len(FRAMES))
     whole = decoder(encoded, labels).log_softmax(-1)
-    assert whole.shape == (len(FRAMES), STEPS + 1, UNITS)
+    assert whole.shape == (len(FRAMES), STEPS + 1, VOCAB_SIZE)
     state, last = decoder.start(encoded, 1), torch.full((len(FRAMES),), SOS)
     for place in range(STEPS + 1):
         log_probs, state, attention = decoder.step(state, last)
@@ -128,7 +128,7 @@ def test_padding_of_frames_and_of_labels_is_not_seen(decoder):
 def test_a_label_changes_what_follows_it_and_nothing_before(decoder):
     decoder, labels = decoder_of(decoder), texts(len(FRAMES))
     changed = labels.clone()
-    changed[:, 3] = labels[:, 3] % (UNITS - 2) + 1
+    changed[:, 3] = labels[:, 3] % (VOCAB_SIZE - 2) + 1
     before, after = decoder(memory(), labels), decoder(memory(), changed)
     assert torch.equal(before[:, :4], after[:, :4])
     assert (before[:, 4:] != after[:, 4:]).any(-1).all()

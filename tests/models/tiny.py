@@ -21,8 +21,8 @@ from hybrid_asr.models.plugin import PluginConfig
 from hybrid_asr.models.transformer import TransformerConfig
 from hybrid_asr.nn.rnn_attention import AdditiveConfig, DotConfig, FixedConfig, LocationConfig, MultiheadConfig
 
-FEATURES, UNITS = 11, 9
-SOS = EOS = UNITS - 1
+FEATURES, VOCAB_SIZE = 11, 9
+SOS = EOS = VOCAB_SIZE - 1
 SIZES = {
     "dim": 12,
     "layers": 2,
@@ -83,7 +83,7 @@ def build(encoder: Any = ENCODERS[0], decoder: Any = DECODERS[0], *, ctc_weight:
     """A model with weights from a fixed seed, in training mode and float64."""
     torch.manual_seed(0)
     cfg = ModelConfig(encoder=encoder, decoder=decoder)
-    return build_model(cfg, features=FEATURES, units=UNITS, sos=SOS, ctc_weight=ctc_weight).double()
+    return build_model(cfg, features=FEATURES, vocab_size=VOCAB_SIZE, sos=SOS, ctc_weight=ctc_weight).double()
 
 
 class Speech(NamedTuple):
@@ -105,7 +105,7 @@ def speech(frames: list[int], labels: list[int], *, dtype: torch.dtype = torch.f
     """Random features of `frames` frames and random texts of `labels` labels."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(len(frames), max(frames), FEATURES, generator=generator, dtype=torch.float64)
-    texts = torch.randint(1, UNITS - 1, (len(labels), max(labels)), generator=generator)
+    texts = torch.randint(1, VOCAB_SIZE - 1, (len(labels), max(labels)), generator=generator)
     for row, (length, count) in enumerate(zip(frames, labels, strict=True)):
         values[row, length:] = 0  # what `Features` promises
         texts[row, count:] = 0

@@ -18,7 +18,7 @@ WORDS = st.text(alphabet="abcé'", min_size=1, max_size=4)
 def test_a_text_is_the_first_pronunciations_of_its_words() -> None:
     tokenizer = PhonemeTokenizer(LEXICON)
     assert isinstance(tokenizer, Tokenizer) and tokenizer.writes == "phonemes"
-    assert tokenizer.phonemes == ("AE", "AH", "B", "EY", "IY") and tokenizer.size == 8
+    assert tokenizer.phonemes == ("AE", "AH", "B", "EY", "IY") and tokenizer.vocab_size == 8
     labels = tokenizer.encode("A  BAY")
     assert tokenizer.decode(labels) == "EY B EY"
     assert tokenizer.pieces(labels) == [" EY", " B", " EY"]
@@ -38,7 +38,7 @@ def test_a_stored_tokenizer_is_the_same(tmp_path_factory, entries) -> None:
     path = tmp_path_factory.getbasetemp() / "state.pt"
     torch.save(tokenizer.state(), path)
     again = restore_tokenizer(torch.load(path, weights_only=True))
-    assert again.state() == tokenizer.state() and again.size == tokenizer.size
+    assert again.state() == tokenizer.state() and again.vocab_size == tokenizer.vocab_size
     text = " ".join(entries)
     assert again.encode(text) == tokenizer.encode(text) and not again.missing(text)
     assert tokenizer.decode(tokenizer.encode(text)).split() == [one for word in entries for one in entries[word][0]]

@@ -47,9 +47,9 @@ def case(request: pytest.FixtureRequest) -> tuple[Tokenizer, list[str]]:
 def test_ids(case: tuple[Tokenizer, list[str]]) -> None:
     tokenizer, texts = case
     assert (tokenizer.blank, tokenizer.unk) == (0, 1)
-    assert tokenizer.sos == tokenizer.eos == tokenizer.size - 1
+    assert tokenizer.sos == tokenizer.eos == tokenizer.vocab_size - 1
     labels = {label for text in texts for label in tokenizer.encode(text)}
-    assert labels <= set(range(2, tokenizer.size - 1))
+    assert labels <= set(range(2, tokenizer.vocab_size - 1))
 
 
 def test_round_trip_of_training_text(case: tuple[Tokenizer, list[str]]) -> None:
@@ -107,7 +107,7 @@ def test_restored_from_a_file_of_plain_containers(case: tuple[Tokenizer, list[st
     torch.save(tokenizer.state(), file)
     file.seek(0)
     restored = restore_tokenizer(torch.load(file, weights_only=True))
-    assert restored.size == tokenizer.size
+    assert restored.vocab_size == tokenizer.vocab_size
     assert [restored.encode(text) for text in texts] == [tokenizer.encode(text) for text in texts]
     assert pickle.loads(pickle.dumps(tokenizer)).encode(texts[0]) == tokenizer.encode(texts[0])  # for loader workers
 
@@ -145,7 +145,7 @@ def test_space_is_a_unit_only_where_the_text_has_it() -> None:
 def test_bpe_size_is_exact_and_its_limits_are_told() -> None:
     texts = ["yes", "no"]
     for size in range(8, 13):
-        assert train_tokenizer(BpeTokenizerConfig(size=size), texts).size == size
+        assert train_tokenizer(BpeTokenizerConfig(size=size), texts).vocab_size == size
     with pytest.raises(TokenizerError, match=r"vocabulary of 500 is not possible.*at most 12"):
         train_tokenizer(BpeTokenizerConfig(size=500), texts)
     with pytest.raises(TokenizerError, match=r"vocabulary of 7 is not possible.*at least 8"):
@@ -200,7 +200,7 @@ def test_real_transcripts_survive_both_tokenizers(shared: Path) -> None:
     for cfg in (CharTokenizerConfig(), BpeTokenizerConfig(size=200)):
         tokenizer = train_tokenizer(cfg, texts)
         assert [tokenizer.decode(tokenizer.encode(text)) for text in texts] == texts
-        assert tokenizer.size == (31 if isinstance(cfg, CharTokenizerConfig) else 200)
+        assert tokenizer.vocab_size == (31 if isinstance(cfg, CharTokenizerConfig) else 200)
 
 
 def _plain(tokenizer: Tokenizer) -> list:

@@ -80,8 +80,12 @@ def test_what_a_step_draws_hangs_on_its_number(trained, tones, tmp_path):
 
 
 def test_the_recipes_smoothing_reaches_the_loss(bundle):
-    units, labels, lengths = bundle.tokenizer.size, torch.tensor([[2, 3, 2], [4, 0, 0]]), torch.tensor([3, 1])
-    logits = torch.randn(2, 4, units, generator=torch.Generator().manual_seed(1))
+    vocab_size, labels, lengths = (
+        bundle.tokenizer.vocab_size,
+        torch.tensor([[2, 3, 2], [4, 0, 0]]),
+        torch.tensor([3, 1]),
+    )
+    logits = torch.randn(2, 4, vocab_size, generator=torch.Generator().manual_seed(1))
     batch = Batch(
         ids=("a", "b"),
         audio=torch.zeros(2, 1),

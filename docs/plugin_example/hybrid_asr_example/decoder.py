@@ -34,13 +34,13 @@ class GruState(NamedTuple):
 class GruDecoder(nn.Module):
     """Dot-product attention with the GRU's output as the query (Luong et al., 2015)."""
 
-    def __init__(self, cfg: GruDecoderConfig, *, memory_dim: int, units: int, sos: int):
+    def __init__(self, cfg: GruDecoderConfig, *, memory_dim: int, vocab_size: int, sos: int):
         super().__init__()
         self.sos = sos
-        self.embedding = nn.Embedding(units, cfg.dim)
+        self.embedding = nn.Embedding(vocab_size, cfg.dim)
         self.gru = nn.GRU(cfg.dim, cfg.dim, batch_first=True)
         self.memory = nn.Linear(memory_dim, cfg.dim)
-        self.output = nn.Linear(2 * cfg.dim, units)
+        self.output = nn.Linear(2 * cfg.dim, vocab_size)
 
     def forward(self, encoded: Encoded, labels: Tensor) -> Tensor:
         """Logits (N, L + 1, V) of every label and of the end, given those before; row n is of utterance n // K."""
