@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.documents import DOCUMENTS, ROOT, commands, named_paths
+from tests.test_layers import DEPTH
 
 READERS = {"conf/model/plugin_example.yaml"}  # files that a reader is told to write
 OURS = ("hybrid_asr/", "tools/", "tests/", "docs/", "conf/", "recipes/")  # other paths are the user's own
@@ -63,3 +64,16 @@ def test_the_readme_is_short_and_the_index_names_every_page():
     index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
     for page in ROOT.glob("docs/*.md"):
         assert page.name == "index.md" or f"({page.name})" in index, page
+
+
+def test_the_architecture_page_has_every_package_in_the_order_of_imports():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("## From audio to text")[0]
+    names = [name.removesuffix(".py") for name in re.findall(r"^\| `([\w.]+)` \|", text, flags=re.M)]
+    there = {
+        path.stem
+        for path in (ROOT / "hybrid_asr").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    assert set(names) == there - {"__init__", "__main__"}
+    depths = [DEPTH[name] for name in names]
+    assert depths == sorted(depths, reverse=True)
