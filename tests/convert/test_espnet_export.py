@@ -93,7 +93,7 @@ def test_the_configuration_says_what_the_model_is_and_names_files_that_are_there
 
 @pytest.mark.slow
 def test_a_model_trained_here_goes_there_and_comes_back_with_equal_texts(tones, tmp_path, capsys):
-    """That ESPnet's recognizer writes them as well is `tools/check_espnet.py`'s to show, since it needs ESPnet."""
+    """That ESPnet's recognizer writes them as well is shown by tools/peers/check_espnet.py, since it needs ESPnet."""
     run = tmp_path / "run"
     assert train(tones, run, *ESPNET) == 0
     export_espnet(run, tmp_path / "out")

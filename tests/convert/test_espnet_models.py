@@ -1,4 +1,4 @@
-"""Models that ESPnet itself made (tools/espnet_fixtures.py) compute and recognize here what they did there."""
+"""Models that ESPnet itself made (tools/peers/espnet_fixtures.py) compute and recognize here what they did there."""
 
 import json
 from pathlib import Path

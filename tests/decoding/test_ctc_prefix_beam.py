@@ -8,7 +8,7 @@ import torch
 from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig, ctc_prefix_beam
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
 from tests.decoding.toys import labelings, log, random_log_probs
-from tools.plain_ctc_prefix_beam import plain_ctc_prefix_beam
+from tools.benchmarks.plain_ctc_prefix_beam import plain_ctc_prefix_beam
 
 
 def search(log_probs: torch.Tensor, frames: list[int], *, never: tuple[int, ...] = (), **settings: int) -> list[Nbest]:

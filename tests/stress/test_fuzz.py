@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from hybrid_asr.common.errors import UserError
-from tools.fuzzing import worker
-from tools.fuzzing.inputs import KINDS, Kind
-from tools.fuzzing.table import ALL, OPERATORS, Case, Operator
-from tools.fuzzing.verdict import faults
+from tests.stress.fuzzing import worker
+from tests.stress.fuzzing.inputs import KINDS, Kind
+from tests.stress.fuzzing.table import ALL, OPERATORS, Case, Operator
+from tests.stress.fuzzing.verdict import faults
 
 GOOD = {
     "wav": "/d/a.wav: is truncated: its header promises 48000 bytes of samples, the file holds 100; copy it again",
@@ -148,8 +148,10 @@ def test_planted_faults_of_readers_are_noticed(monkeypatch, tmp_path):
 
 def test_a_short_run(checkout, tmp_path):
     """The whole of it with processes of its own: no failure, no hang, exit status 0."""
-    command = [sys.executable, str(checkout / "tools" / "fuzz.py"), "--seed", "4", "--cases", "60"]
-    done = subprocess.run([*command, "--json", str(tmp_path / "f.json")], capture_output=True, text=True, timeout=240)
+    command = [sys.executable, "-m", "tests.stress.fuzz", "--seed", "4", "--cases", "60"]
+    done = subprocess.run(
+        [*command, "--json", str(tmp_path / "f.json")], cwd=checkout, capture_output=True, text=True, timeout=240
+    )
     assert done.stdout.splitlines()[-1:] == ["cases 60, failures 0, hangs 0"], done.stdout[-3000:] + done.stderr[-2000:]
     assert done.returncode == 0
     cases = json.loads((tmp_path / "f.json").read_text())["cases"]

@@ -2,17 +2,14 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-
-import bench_decoding as bench
-from decoding_plot import LINES, PANELS, Point, case_at, draw, places
-from decoding_work import ROWS, Case, compare, gathered, turn_of
+from tools.benchmarks import bench_decoding as bench
+from tools.benchmarks.decoding_plot import LINES, PANELS, Point, case_at, draw, places
+from tools.benchmarks.decoding_work import ROWS, Case, compare, gathered, turn_of
 
 ONE = [([5, 6], -1.0), ([5, 7], -2.0)]
 
@@ -104,9 +101,9 @@ def test_panels_change_one_quantity_each():
 def test_the_picture_holds_every_line_and_the_command(tmp_path: Path):
     pytest.importorskip("matplotlib", reason="matplotlib belongs to .venv-peers (make peers)")
     points = [Point(panel, name, x, (x, x / 2, x * 2)) for panel, x, lines in places() for name in lines]
-    draw(points, [tmp_path / "cost.svg"], title="A title", command="tools/bench_decoding.py plot --rounds 9")
+    draw(points, [tmp_path / "cost.svg"], title="A title", command="tools/benchmarks/bench_decoding.py plot --rounds 9")
     text = (tmp_path / "cost.svg").read_text(encoding="utf-8")
-    assert "tools/bench_decoding.py plot --rounds 9" in text and "A title" in text
+    assert "tools/benchmarks/bench_decoding.py plot --rounds 9" in text and "A title" in text
     assert all(name in text for name in (*LINES, *PANELS))
 
 
@@ -116,8 +113,10 @@ def test_all_contestants_run(what: str, checkout: Path, tmp_path: Path):
     python = checkout / ".venv-peers" / "bin" / "python"
     if not python.is_file():
         pytest.skip("needs .venv-peers (make peers)")
-    command = [python, checkout / "tools" / "bench_decoding.py", what, "--tiny", "--rounds", "1", "--threads", "1"]
-    done = subprocess.run([*command, "--json", tmp_path / "rows.json"], capture_output=True, text=True, check=False)
+    command = [python, "-m", "tools.benchmarks.bench_decoding", what, "--tiny", "--rounds", "1", "--threads", "1"]
+    done = subprocess.run(
+        [*command, "--json", tmp_path / "rows.json"], cwd=checkout, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     rows = {row["what"]: row for row in json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))}
     if what == "table":

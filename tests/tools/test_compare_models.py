@@ -7,20 +7,15 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-
-import compare_models
-import compared_rows
 
 from hybrid_asr.commands.decode import decode_run
 from hybrid_asr.config.compose import compose
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
 from tests.tones import RECIPE
+from tools.results import compare_models, compared_rows
 
 
 def test_a_control_s_transcripts_are_those_of_other_utterances_and_nothing_else_changes(tones, tmp_path):
@@ -105,7 +100,7 @@ def test_a_decoding_counts_that_is_of_these_weights_and_with_what_the_recipe_say
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_one_command_trains_decodes_and_shows_recipes_and_their_controls(tones, tmp_path):
+def test_one_command_trains_decodes_and_shows_recipes_and_their_controls(checkout, tones, tmp_path):
     recipes = tmp_path / "recipes" / "tones"
     recipes.mkdir(parents=True)
     (tmp_path / "data").mkdir()
@@ -116,7 +111,8 @@ def test_one_command_trains_decodes_and_shows_recipes_and_their_controls(tones, 
     (recipes / "second.yaml").write_text(recipe + "init: {from: runs/tones/first}\n")
     command = [
         sys.executable,
-        compare_models.__file__,
+        "-m",
+        "tools.results.compare_models",
         "tones",
         "--page",
         "all.html",
@@ -124,7 +120,8 @@ def test_one_command_trains_decodes_and_shows_recipes_and_their_controls(tones, 
         "all.json",
         "--results",
     ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     rows = json.loads((recipes / "results.json").read_text())["models"]
     assert [(row["recipe"], row["control"]) for row in rows] == [
@@ -142,5 +139,5 @@ def test_one_command_trains_decodes_and_shows_recipes_and_their_controls(tones, 
     assert "| tones | second |" in done.stdout
     model = tmp_path / "runs" / "tones" / "first" / "checkpoints" / "last.ckpt"
     written = model.stat().st_mtime_ns
-    again = subprocess.run([*command, "--no-speed"], cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+    again = subprocess.run([*command, "--no-speed"], cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert again.returncode == 0 and model.stat().st_mtime_ns == written, "what is trained stays"

@@ -1,6 +1,6 @@
 """Do attention and CTC, where they disagree, tell which words are wrong?
 
-    python tools/error_prediction.py runs/an4/conformer_s --decoder joint --sets valid,test
+    python -m tools.results.error_prediction runs/an4/conformer_s --decoder joint --sets valid,test
 
 For each word of a decoding: is it an error (against the reference), and what signs of doubt does it show
 (hybrid_asr/attention/confidence.py)? Printed is the area under the ROC curve of each sign, with its 95 % interval over

@@ -1,6 +1,6 @@
 """Train a small hybrid Conformer with ESPnet's own classes, in `.venv-peers`:
 
-    .venv-peers/bin/python tools/train_espnet_an4.py --train data/an4/train.jsonl --valid data/an4/valid.jsonl \\
+    .venv-peers/bin/python -m tools.peers.train_espnet_an4 --train data/an4/train.jsonl --valid data/an4/valid.jsonl \\
         --out runs/espnet_an4 --epochs 30
 
 Writes what ESPnet's recipes leave behind and `espnet2.bin.asr_inference.Speech2Text` loads: `config.yaml`, `model.pth`

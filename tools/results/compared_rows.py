@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from training_speed import LENGTHS_S
-
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import write_text
 from hybrid_asr.config.compose import compose
@@ -21,6 +19,7 @@ from hybrid_asr.pages.model_comparison import Compared, Corpus
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.intervals import Interval, Rate
+from tools.results.training_speed import LENGTHS_S
 
 BUDGET = 30.0  # minutes of one core that a model may take: fifteen of two
 Row = dict[str, Any]

@@ -1,7 +1,7 @@
 """Is what we compute what torchaudio computes?  `make check-torchaudio`, or in an environment with torchaudio:
 
-    python tools/check_torchaudio.py --data data/spoken [--sound FILE.flac …]
-    python tools/check_torchaudio.py --write-fixture tests/audio/torchaudio.npz
+    python -m tools.peers.check_torchaudio --data data/spoken [--sound FILE.flac …]
+    python -m tools.peers.check_torchaudio --write-fixture tests/audio/torchaudio.npz
 
 Prints a table: what, the figure, its bound, the verdict; exit status 1 if one misses. Features, alignments and what
 resampling leaves alone are compared number by number; masks, which are drawn, by their law (chi-square, p > 0.001);
@@ -24,7 +24,15 @@ import soundfile
 import torch
 import torchaudio  # pyright: ignore[reportMissingImports]
 from scipy import stats  # pyright: ignore[reportMissingImports]
-from torchaudio_peer import (
+
+from hybrid_asr.audio import io
+from hybrid_asr.audio.augment import SpecAugment, SpecAugmentConfig
+from hybrid_asr.audio.fbank import Fbank, FbankConfig
+from hybrid_asr.audio.features import Features
+from hybrid_asr.audio.torchaudio_fbank import TorchaudioConfig, TorchaudioFbank
+from hybrid_asr.data.manifest import Manifest, write_manifest
+from hybrid_asr.decoding.ctc_align import ctc_align
+from tools.peers.torchaudio_peer import (
     CONFIGS,
     KAISER_BEST,
     Aligner,
@@ -37,17 +45,9 @@ from torchaudio_peer import (
     time_masks,
     write_fixture,
 )
-from torchaudio_peer import speech as made_speech
+from tools.peers.torchaudio_peer import speech as made_speech
 
-from hybrid_asr.audio import io
-from hybrid_asr.audio.augment import SpecAugment, SpecAugmentConfig
-from hybrid_asr.audio.fbank import Fbank, FbankConfig
-from hybrid_asr.audio.features import Features
-from hybrid_asr.audio.torchaudio_fbank import TorchaudioConfig, TorchaudioFbank
-from hybrid_asr.data.manifest import Manifest, write_manifest
-from hybrid_asr.decoding.ctc_align import ctc_align
-
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MASK, SIZE, DRAWS = 30, 100, 20000
 TRUSTED_DB = 60.0  # below the loudest bin of its frame float32 has fewer digits than the bound; float64 has them all
 SPEEDS = (0.9, 1.1)

@@ -1,6 +1,6 @@
 """Features, reading and speeds beside torchaudio's, in one process and in turns: medians, ranges, ratios.
 
-    .venv-peers/bin/python tools/bench_features.py [--rounds 40] [--json FILE]
+    .venv-peers/bin/python -m tools.benchmarks.bench_features [--rounds 40] [--json FILE]
 
 Both sides get the same sound. Before anything is timed, their results are compared; where they differ no ratio is
 printed. torchaudio's `compliance.kaldi.fbank` takes one utterance, so a batch is a loop over it and one stacking; its
@@ -24,12 +24,12 @@ import soundfile
 import soxr
 import torch
 import torchaudio  # pyright: ignore[reportMissingImports]
-from check_formats import write_sphere
 from torch import Tensor
-from torchaudio_peer import KAISER_BEST, fbank, speech
 
 from hybrid_asr.audio import io
 from hybrid_asr.audio.fbank import Fbank, FbankConfig
+from tools.benchmarks.sphere import write_sphere
+from tools.peers.torchaudio_peer import KAISER_BEST, fbank, speech
 
 GOAL = 1.5
 

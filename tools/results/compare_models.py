@@ -1,8 +1,8 @@
 """One table of all models of a corpus: trained, decoded by all that they serve, beside controls; and their speed.
 
-    python tools/compare_models.py an4 spoken                 # trains what is not trained yet, then prints the table
-    python tools/compare_models.py an4 --recipes las additive --no-controls
-    python tools/compare_models.py an4 --report               # trains nothing: the table of the runs that are there
+    python -m tools.results.compare_models an4 spoken      # trains what is not trained yet, then prints the table
+    python -m tools.results.compare_models an4 --recipes las additive --no-controls
+    python -m tools.results.compare_models an4 --report    # trains nothing: the table of the runs that are there
 
 Each recipe is trained by `hybrid-asr train` in runs/<corpus>/<recipe>, one thread each, `--together` of them side by
 side; a run that it starts from is trained first, and its minutes are added. Its control, in
@@ -14,9 +14,9 @@ interrupted comparison goes on where it stopped; a run of another configuration 
 Where the corpus has a lexicon, CTC is decoded with it, too (`lexicon`), and with the words of the training transcripts
 alone (`lexicon (train)`).
 
-Speed is measured here and now (tools/training_speed.py) in utterances of 2, 5, 10 and 20 s. `--json` keeps how it falls
-with their length, `--page` writes all as a page to look at, with error rates over the length of utterances where the
-corpus has a set `lengths`, and `--results` writes the rows into recipes/<corpus>/results.json.
+Speed is measured here and now (training_speed.py) in utterances of 2, 5, 10 and 20 s. `--json` keeps how it falls with
+their length, `--page` writes all as a page to look at, with error rates over the length of utterances where the corpus
+has a set `lengths`, and `--results` writes the rows into recipes/<corpus>/results.json.
 """
 
 import argparse
@@ -30,8 +30,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import training_speed
-from compared_rows import (
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import write_text
+from hybrid_asr.config.compose import compose
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.pages.model_comparison import comparison_page
+from hybrid_asr.run.config import RunConfig
+from hybrid_asr.run.folder import Run
+from tools.results import training_speed
+from tools.results.compared_rows import (
     BUDGET,
     Row,
     data_folder,
@@ -47,14 +54,6 @@ from compared_rows import (
     starts_from,
     table,
 )
-
-from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import write_text
-from hybrid_asr.config.compose import compose
-from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.pages.model_comparison import comparison_page
-from hybrid_asr.run.config import RunConfig
-from hybrid_asr.run.folder import Run
 
 SHUFFLED = "train-shuffled.jsonl"
 SHORTER = 8  # a control has so many times fewer epochs
@@ -89,7 +88,8 @@ def main() -> int:
     if options.page:
         found = [corpus for name in options.corpora if (corpus := for_page(name, rows)) is not None]
         write_text(
-            options.page, comparison_page(found, command=f"python tools/compare_models.py {' '.join(sys.argv[1:])}")
+            options.page,
+            comparison_page(found, command=f"python -m tools.results.compare_models {' '.join(sys.argv[1:])}"),
         )
     for corpus in options.corpora if options.results else ():
         keep(Path("recipes", corpus, "results.json"), [row for row in rows if row["corpus"] == corpus])

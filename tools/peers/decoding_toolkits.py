@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import torch
-from decoding_work import Case, NbestTexts
-from toolkits import Espnet, Sizes, SpeechBrain
 from torch import Tensor, nn
 
 from hybrid_asr.common.memory import keep_freed_memory
@@ -20,6 +18,8 @@ from hybrid_asr.models.ctc import CtcHead
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.hybrid import ModelConfig
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig
+from tools.benchmarks.decoding_work import Case, NbestTexts
+from tools.peers.toolkits import Espnet, Sizes, SpeechBrain
 
 NEVER = -1e4  # the bias of eos: no hypothesis ends before its last label
 

@@ -1,6 +1,6 @@
 """The laws of decoding, on real speech with trained weights: neighbors, stopping, the plain search, bfloat16.
 
-    python tools/check_search.py runs/an4/conformer_s data/an4/test.jsonl --plain 20
+    python -m tests.stress.check_search runs/an4/conformer_s data/an4/test.jsonl --plain 20
 
 Prints what it found and ends with status 1 if an utterance's result depends on its neighbors, if the search that stops
 early differs from the one run to its bound, or if it differs from the plain search of tests/decoding/plain.py.
@@ -29,8 +29,7 @@ from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.report import Scored, report
 from hybrid_asr.text.normalize import normalize
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for the plain search, which lives among the tests
+ROOT = Path(__file__).resolve().parents[2]
 CLOSE = 1e-4  # nats: hypotheses that are closer may change places in float32
 
 

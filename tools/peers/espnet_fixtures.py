@@ -1,6 +1,6 @@
 """ESPnet's own numbers, kept for tests that run without it.  In `.venv-peers`:
 
-    .venv-peers/bin/python tools/espnet_fixtures.py tests/audio/espnet_logmel.npz tests/convert/espnet_models.npz
+    .venv-peers/bin/python -m tools.peers.espnet_fixtures tests/audio/espnet_logmel.npz tests/convert/espnet_models.npz
 
 The first file has its front end's features of a made sound; the second has small models with random weights, and what
 ESPnet's model and `Speech2Text` make of the sound with them.

@@ -6,13 +6,13 @@ Axes: N hypotheses (those of an utterance stand side by side), T frames, L label
 from typing import Any, NamedTuple
 
 import torch
-from decoding_toolkits import ForcedDecoder
 from torch import Tensor
 
 from hybrid_asr.decoding.joint import Part
 from hybrid_asr.decoding.scorer import AttentionScorer
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import StepOutput
+from tools.peers.decoding_toolkits import ForcedDecoder
 
 NOTHING = -1e10  # the logarithm of zero, such that differences stay numbers
 

@@ -1,10 +1,10 @@
 """How fast is a training step?  Ours beside ESPnet's and SpeechBrain's, what each remedy brings, where the time goes.
 
-    make peers
-    .venv-peers/bin/python tools/bench_training.py large                # Conformer 12 x 256, 8 x 10 s, with the peers
-    .venv-peers/bin/python tools/bench_training.py shares               # the same without the peers, remedy by remedy
-    .venv/bin/python tools/bench_training.py small                      # an4/conformer_s, remedy by remedy
-    .venv/bin/python tools/bench_training.py profile
+    make bench WHAT=training                  # `small`
+    python -m tools.benchmarks.bench_training small        # an4/conformer_s, remedy by remedy
+    python -m tools.benchmarks.bench_training large        # Conformer 12 x 256, 8 x 10 s; peers, if installed
+    python -m tools.benchmarks.bench_training shares       # the same without peers, remedy by remedy
+    python -m tools.benchmarks.bench_training profile
 
 Each contestant is a process of its own; they take turns, and medians over the rounds count. A step is: gradients to
 zero, forward, 0.3 CTC + 0.7 attention with smoothing 0.1, backward; for `small` also features, masks, clipping, AdamW.
@@ -21,9 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sidebyside import Contest, Row, medians, ratio, serve, timed
-from toolkits import Espnet, Sizes, SpeechBrain
-from training_steps import LARGE, SMALL, LargeStep, SmallStep, build_large, flops, products_per_second, profile
+
+from tools.benchmarks.sidebyside import Contest, Row, medians, ratio, serve, timed
+from tools.benchmarks.training_steps import (
+    LARGE,
+    SMALL,
+    LargeStep,
+    SmallStep,
+    build_large,
+    flops,
+    products_per_second,
+    profile,
+)
+from tools.peers.toolkits import Espnet, Sizes, SpeechBrain
 
 SECONDS, UTTERANCES, LABELS = 10.0, 8, 40
 PEERS = {"ESPnet 202511": Espnet, "SpeechBrain 1.1.2": SpeechBrain}
@@ -83,7 +93,7 @@ def contest(options: argparse.Namespace, names: list[str]) -> tuple[Contest, dic
     """Run the rounds and print a line for each contestant."""
     names = [name for name in names if not options.only or name in options.only]
     passed = [options.what, "--threads", str(options.threads), *(["--realtime"] if options.realtime else [])]
-    rivals = Contest(Path(__file__), names, threads=options.threads, options=passed)
+    rivals = Contest("tools.benchmarks.bench_training", names, threads=options.threads, options=passed)
     found = medians(rivals.rounds(options.rounds), "seconds")
     return rivals, found
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
 Row = dict[str, Any]
 
 
@@ -65,11 +66,12 @@ def serve(build: Callable[[], Callable[[Row], Row]]) -> int:
 class Contest:
     """The workers of one comparison."""
 
-    def __init__(self, script: Path, names: Sequence[str], *, threads: int, options: Sequence[str] = ()):
-        environment = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    def __init__(self, module: str, names: Sequence[str], *, threads: int, options: Sequence[str] = ()) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
         self.workers = {
             name: subprocess.Popen(
-                [sys.executable, str(script), "--worker", name, *options],
+                [sys.executable, "-m", module, "--worker", name, *options],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

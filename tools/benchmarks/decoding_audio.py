@@ -9,30 +9,29 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from decoding_work import NbestTexts
-
 from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.joint import SearchConfig
 from hybrid_asr.inference.batching import Batching, expected_cost, pick_device
 from hybrid_asr.inference.build import job_for
 from hybrid_asr.inference.evaluate import evaluate_all
+from tools.benchmarks.decoding_work import NbestTexts
 
 BEAM, CTC_WEIGHT = 10, 0.3
 
 
-class PyramidalLstm(Protocol):
+class Recognizer(Protocol):
     """What a toolkit must do to be measured; `share` tells that a round is given only a part of the set."""
 
     share: bool
     manifest: Manifest
 
-    def view_utterance(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
+    def transcribe(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
         """Read these utterances of the set and decode them; the words of the best text, and its score."""
         ...
 
 
-class EspnetListener:
+class EspnetRecognizer:
     """ESPnet's Speech2Text, one utterance at a time, all else as it comes."""
 
     share = True
@@ -47,7 +46,7 @@ class EspnetListener:
                 str(folder / "config.yaml"), str(folder / "model.pth"), beam_size=BEAM, ctc_weight=CTC_WEIGHT
             )
 
-    def view_utterance(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
+    def transcribe(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
         said = {}
         for place in places:
             text, *_, hypothesis = self.model(self.manifest.read_audio(place, 16000))[0]
@@ -55,7 +54,7 @@ class EspnetListener:
         return said
 
 
-class OurListener:
+class OurRecognizer:
     """As `hybrid-asr decode`: read ahead, encode and search in batches, by ESPnet's rules of search or our own."""
 
     share = False
@@ -69,7 +68,7 @@ class OurListener:
             run = import_espnet(folder / "config.yaml", folder / "model.pth", Path(there) / "imported")
             self.bundle = run.bundle()[0].eval()
 
-    def view_utterance(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
+    def transcribe(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
         assert len(places) == len(self.manifest)
         room = Batching.of(self.device, expected_cost(self.bundle, [self.search]))
         job = job_for(self.bundle, self.search, search_errors=False)
@@ -77,13 +76,13 @@ class OurListener:
         return {one.place: [(one.text.split(), one.score)] for one in found.items}
 
 
-LISTENERS: dict[str, Callable[[Path, Path], PyramidalLstm]] = {
-    "ESPnet 202511": EspnetListener,
-    "ours, ESPnet's rules": lambda folder, data: OurListener(
+RECOGNIZERS: dict[str, Callable[[Path, Path], Recognizer]] = {
+    "ESPnet 202511": EspnetRecognizer,
+    "ours, ESPnet's rules": lambda folder, data: OurRecognizer(
         folder, data, SearchConfig(beam=BEAM, ctc_weight=CTC_WEIGHT, parity="espnet")
     ),
-    "ours": lambda folder, data: OurListener(folder, data, SearchConfig(beam=BEAM, ctc_weight=CTC_WEIGHT)),
-    "ours, bf16": lambda folder, data: OurListener(
+    "ours": lambda folder, data: OurRecognizer(folder, data, SearchConfig(beam=BEAM, ctc_weight=CTC_WEIGHT)),
+    "ours, bf16": lambda folder, data: OurRecognizer(
         folder, data, SearchConfig(beam=BEAM, ctc_weight=CTC_WEIGHT, dtype="bfloat16")
     ),
 }

@@ -1,18 +1,20 @@
 """How fast is decoding?  Ours beside ESPnet's and SpeechBrain's, the gain of each part, and what the cost depends on.
 
-    make peers
-    .venv-peers/bin/python tools/bench_decoding.py table        # joint, whole vocabulary, attention, CTC prefix
-    .venv-peers/bin/python tools/bench_decoding.py parts        # the cached decoder and the prefix scorer, each alone
-    .venv-peers/bin/python tools/bench_decoding.py plot         # cost against beam, batch, audio and vocabulary
-    .venv-peers/bin/python tools/bench_decoding.py gpu          # batches of 1 to 128, where there is a GPU
-    .venv-peers/bin/python tools/bench_decoding.py an4 --model runs/espnet_an4 --data data/an4/test.jsonl
+    make bench WHAT=decoding                  # the table; beside the peers after `make peers`
+    python -m tools.benchmarks.bench_decoding table        # joint, whole vocabulary, attention, CTC prefix
+    python -m tools.benchmarks.bench_decoding parts        # the cached decoder and the prefix scorer, each alone
+    python -m tools.benchmarks.bench_decoding plot         # cost against beam, batch, audio and vocabulary
+    python -m tools.benchmarks.bench_decoding gpu          # batches of 1 to 128, where there is a GPU
+    python -m tools.benchmarks.bench_decoding an4 --model runs/espnet_an4 --data data/an4/test.jsonl
 
 The workload: a Conformer of 12 x 256 and a decoder of 6 x 256 with random weights, 10 s of noise, beam 10, CTC weight
 0.3, exactly 40 labels (eos is out of the question); seconds are those of an utterance, from encoder output to n-best.
 ESPnet and ours have the same weights and the same encoder outputs, and no ratio is printed where their n-best differ.
 Each contestant is a process of its own; they take turns, and medians over the rounds count. `--realtime` (root) puts
 the measured section before all other processes of a shared machine. `an4` decodes a whole set from audio to text with
-a model that ESPnet trained (tools/train_espnet_an4.py) and we import: ESPnet one utterance at a time, ours in batches.
+a model that ESPnet trained (tools/peers/train_espnet_an4.py) and we import: ESPnet one utterance at a time, ours in
+batches. Peers that are not installed (`.venv-peers/bin/python` has them) are left out. The last line counts what was
+measured; the exit status is 1 where a comparison has no ratio, since the n-best differ.
 """
 
 import argparse
@@ -25,14 +27,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from decoding_audio import LISTENERS
-from decoding_parts import PlainDecoder
-from decoding_plot import Point, case_at, draw, places
-from decoding_prefix import LoopSearcher, PrefixSearcher
-from decoding_toolkits import EspnetSearcher, OurSearcher, Searcher, SpeechBrainSearcher
-from decoding_work import ROWS, Case, Verdict, compare, gathered, request, turn_of
-from sidebyside import Contest, Row, medians, ratio, serve, timed
-from toolkits import Sizes
+
+from tools.benchmarks.decoding_audio import RECOGNIZERS
+from tools.benchmarks.decoding_parts import PlainDecoder
+from tools.benchmarks.decoding_plot import Point, case_at, draw, places
+from tools.benchmarks.decoding_prefix import LoopSearcher, PrefixSearcher
+from tools.benchmarks.decoding_work import ROWS, Case, Verdict, compare, gathered, request, turn_of
+from tools.benchmarks.sidebyside import Contest, Row, medians, ratio, serve, timed
+from tools.peers.decoding_toolkits import EspnetSearcher, OurSearcher, Searcher, SpeechBrainSearcher
+from tools.peers.toolkits import Sizes
 
 ESPNET, SPEECHBRAIN, OURS, HALF = "ESPnet 202511", "SpeechBrain 1.1.2", "ours", "ours, bf16"
 LOOP, PREFIX = "plain loops", "ours, prefix beam"
@@ -96,7 +99,7 @@ def contestant(options: argparse.Namespace) -> Callable[[Row], Row]:
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
     if options.what == "an4":
-        return listening(options)
+        return transcribing(options)
     searcher = SEARCHERS[options.worker](TINY if options.tiny else Sizes(), options.device)
 
     def answer(asked: Row) -> Row:
@@ -108,15 +111,15 @@ def contestant(options: argparse.Namespace) -> Callable[[Row], Row]:
     return answer
 
 
-def listening(options: argparse.Namespace) -> Callable[[Row], Row]:
+def transcribing(options: argparse.Namespace) -> Callable[[Row], Row]:
     """What takes utterances of a set from audio to text for each request."""
-    listener = LISTENERS[options.worker](options.model, options.data)
-    everyone = range(len(listener.manifest))
+    recognizer = RECOGNIZERS[options.worker](options.model, options.data)
+    everyone = range(len(recognizer.manifest))
 
     def answer(asked: Row) -> Row:
-        places = everyone[asked["turn"] :: asked["rounds"]] if listener.share else everyone
-        seconds, said = timed(lambda: listener.view_utterance(places), realtime=options.realtime)
-        audio = float(sum(listener.manifest.durations[place] for place in places))
+        places = everyone[asked["turn"] :: asked["rounds"]] if recognizer.share else everyone
+        seconds, said = timed(lambda: recognizer.transcribe(places), realtime=options.realtime)
+        audio = float(sum(recognizer.manifest.durations[place] for place in places))
         return {"seconds": seconds, "audio": audio, "nbest": said}
 
     return answer
@@ -133,7 +136,7 @@ def contest(options: argparse.Namespace, names: Sequence[str]) -> Contest:
     passed += [word for key in ("model", "data") if (path := getattr(options, key)) for word in (f"--{key}", str(path))]
     passed += [flag for flag, given in (("--realtime", options.realtime), ("--tiny", options.tiny)) if given]
     wanted = [name for name in names if not options.only or name in options.only]
-    return Contest(Path(__file__), wanted, threads=options.threads, options=passed)
+    return Contest("tools.benchmarks.bench_decoding", wanted, threads=options.threads, options=passed)
 
 
 def taken_in_turns(
@@ -154,7 +157,7 @@ def taken_in_turns(
 
 def an4(options: argparse.Namespace) -> list[Row]:
     """A whole set from audio to text; ESPnet, one utterance at a time, decodes a share of it in each round."""
-    rivals = contest(options, list(LISTENERS))
+    rivals = contest(options, list(RECOGNIZERS))
     print(f"{options.data}, from audio to text: seconds for the whole set; {circumstances(options)}")
     answers: dict[str, list[Row]] = {name: [] for name in rivals.workers}
     for turn in range(-1, options.rounds):
@@ -300,7 +303,7 @@ def plot(options: argparse.Namespace) -> list[Row]:
             ]
             rows += report(f"{mode} at {panel} {x:g}", case, answers)
     rivals.close()
-    command = f"tools/bench_decoding.py plot --rounds {options.rounds}" + " --realtime" * options.realtime
+    command = f"tools/benchmarks/bench_decoding.py plot --rounds {options.rounds}" + " --realtime" * options.realtime
     title = f"Joint search; unless the axis says otherwise: beam 10, batch 8, 10 s, V 500 ({circumstances(options)})"
     options.out.mkdir(parents=True, exist_ok=True)
     draw(points, [options.out / f"decoding_cost.{kind}" for kind in ("svg", "png")], title=title, command=command)

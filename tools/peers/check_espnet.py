@@ -1,6 +1,6 @@
 """Do ESPnet's models say here what they say there, and ours there what they say here?  In `.venv-peers`:
 
-    .venv-peers/bin/python tools/check_espnet.py --model runs/espnet_an4 --data data/an4/test.jsonl
+    .venv-peers/bin/python -m tools.peers.check_espnet --model runs/espnet_an4 --data data/an4/test.jsonl
 
 The model (config.yaml, model.pth) is imported, then both toolkits decode every utterance by itself: ESPnet's
 `Speech2Text` (beam 10, CTC 0.3, its defaults otherwise) and ours as `decode.parity=espnet`. Then our run is exported

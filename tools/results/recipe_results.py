@@ -1,9 +1,9 @@
 """Write recipes/<corpus>/results.json from run folders: every configuration tried with its validation rate, one chosen.
 
-    hybrid-asr decode RUN --sets valid --decoders ctc_greedy,attention,joint     # every run
-    python tools/recipe_results.py recipes/an4 runs/an4/*                         # says which run is chosen
+    hybrid-asr decode RUN --sets valid --decoders ctc_greedy,attention,joint      # every run
+    python -m tools.results.recipe_results recipes/an4 runs/an4/*               # says which run is chosen
     hybrid-asr decode CHOSEN --sets test --decoders ctc_greedy,attention,joint    # that one alone
-    python tools/recipe_results.py recipes/an4 runs/an4/*                         # now with the test set's rates
+    python -m tools.results.recipe_results recipes/an4 runs/an4/*               # now with the test set's rates
 
 The choice is made on the validation set alone: the lowest rate of the decoder `--by`. Test rates are listed for the
 chosen run only, over all utterances and over those whose sentence does not stand in training.

@@ -1,6 +1,6 @@
 """Two minutes of speech and half a minute of silence through every decoder, an hour by CTC greedy and alignment.
 
-    python tools/long_audio.py runs/an4/conformer_s data/an4/test.jsonl --json long.json
+    python -m tests.stress.long_audio runs/an4/conformer_s data/an4/test.jsonl --json long.json
 
 Utterances of a set, one after the other, are the speech. Each decoder works in a process of its own, whose peak of
 memory is told; the steps of a search stand beside the bound that they must not pass. Exit status 1 if one does.
@@ -49,7 +49,15 @@ def main() -> int:
     rows = []
     print(line({key: key for key in COLUMNS}))
     for audio, name in work:
-        command = [sys.executable, __file__, str(options.run), str(options.manifest), "--one", f"{audio}:{name}"]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.stress.long_audio",
+            str(options.run),
+            str(options.manifest),
+            "--one",
+            f"{audio}:{name}",
+        ]
         done = subprocess.run(
             [*command, "--threads", str(options.threads)], stdout=subprocess.PIPE, text=True, check=True
         )

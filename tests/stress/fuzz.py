@@ -1,9 +1,9 @@
 """Damage everything that hybrid-asr reads, in named ways, and look at what it says.
 
-    python tools/fuzz.py --seed 1 --cases 2000            # minutes; exit status 1 if anything fails
-    python tools/fuzz.py --only yaml-alias-bomb truncated --json fuzz.json
-    python tools/fuzz.py --seed 1 --case 137 --keep DIR   # one case, its files left in DIR/137
-    python tools/fuzz.py --list                           # the operators
+    python -m tests.stress.fuzz --seed 1 --cases 2000            # minutes; exit status 1 if anything fails
+    python -m tests.stress.fuzz --only yaml-alias-bomb truncated --json fuzz.json
+    python -m tests.stress.fuzz --seed 1 --case 137 --keep DIR   # one case, its files left in DIR/137
+    python -m tests.stress.fuzz --list                           # the operators
 
 A case is a kind of file and an operator that damages it. It is good if the file is refused with a message that names
 file, place and cause, or if what is read is right all the same: equal to what the undamaged file gives, or, where
@@ -26,9 +26,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fuzzing import damage_audio, damage_bytes, damage_json, damage_text, damage_torch, damage_yaml, verdict  # noqa: F401
-from fuzzing.pool import Worker
-from fuzzing.table import ALL, OPERATORS
+from tests.stress.fuzzing import (  # noqa: F401
+    damage_audio,
+    damage_bytes,
+    damage_json,
+    damage_text,
+    damage_torch,
+    damage_yaml,
+    verdict,
+)
+from tests.stress.fuzzing.pool import Worker
+from tests.stress.fuzzing.table import ALL, OPERATORS
 
 CONTROL_EVERY = 50  # cases
 LIMIT_S = 10.0
@@ -146,7 +154,7 @@ def main() -> int:
     """Read the command line, run, print; 0 if nothing failed, 1 otherwise."""
     options = _parser().parse_args()
     if options.worker:
-        from fuzzing.worker import serve
+        from tests.stress.fuzzing.worker import serve
 
         serve()
         return 0
@@ -201,7 +209,7 @@ def keep(place: Path, folder: Path) -> None:
 
 def command_line(fuzzer: Fuzzer, case: Planned) -> str:
     """The same case through `hybrid-asr`: what is wrong with it, or nothing."""
-    from fuzzing.inputs import KINDS
+    from tests.stress.fuzzing.inputs import KINDS
 
     done = fuzzer.run(case)
     place = fuzzer.place
@@ -209,7 +217,7 @@ def command_line(fuzzer: Fuzzer, case: Planned) -> str:
     words = [word.replace("{0}", file) for word in KINDS[case.kind].command]
     code = f"import sys; from hybrid_asr.cli import main; sys.exit(main({words!r}))"
     settings = {
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
     }
     try:
         ran = subprocess.run(

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from decoding_work import Case, NbestTexts
-from plain_ctc_prefix_beam import plain_ctc_prefix_beam
-from toolkits import Sizes
 from torch import Tensor
 
 from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig, ctc_prefix_beam
+from tools.benchmarks.decoding_work import Case, NbestTexts
+from tools.benchmarks.plain_ctc_prefix_beam import plain_ctc_prefix_beam
+from tools.peers.toolkits import Sizes
 
 BLANK, FRAMES_PER_SECOND = 0, 24.9
 

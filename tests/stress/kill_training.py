@@ -1,7 +1,7 @@
 """Kill a training again and again, let it go on, and compare it with one that nobody disturbed.
 
-    python tools/kill_training.py recipes/an4/conformer_s.yaml trainer.epochs=4 --kills 10 --work /tmp/kills
-    python tools/kill_training.py RECIPE key=value ... --kills 200 --seed 1 --json kills.json
+    python -m tests.stress.kill_training recipes/an4/conformer_s.yaml trainer.epochs=4 --kills 10 --work /tmp/kills
+    python -m tests.stress.kill_training RECIPE key=value ... --kills 200 --seed 1 --json kills.json
 
 Half of the kills (SIGKILL) come at a random moment of the training, or of its start; half are aimed at the writing of a
 checkpoint: they come as soon as a temporary file has appeared. After each kill the state on disk is read and the same
@@ -27,7 +27,7 @@ import torch
 from hybrid_asr.models.bundle import BundleError, read_torch
 from hybrid_asr.run.folder import Run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 START_SHARE = 0.05  # of kills that come while the process starts
 LIFE_S = 6.0  # the longest life behind the start
 AIM_DELAY_S = 0.03  # how long after its temporary file has appeared a checkpoint's writer is killed at most

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from unittest import mock
 
 import torch
-from sidebyside import timed
-from toolkits import Sizes, count
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -28,6 +26,8 @@ from hybrid_asr.run.config import RunConfig
 from hybrid_asr.text.tokenizer import train_tokenizer
 from hybrid_asr.training.module import batch_loss
 from hybrid_asr.training.optim import build_optimizer
+from tools.benchmarks.sidebyside import timed
+from tools.peers.toolkits import Sizes, count
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Does the alarm of attention fire where it should, and only there?
 
-    python tools/check_alarm.py runs/an4/las runs/spoken/conformer_s --draws 8
+    python -m tests.stress.check_alarm runs/an4/las runs/spoken/conformer_s --draws 8
 
 Each run's model is diagnosed (hybrid_asr/attention/diagnosis.py) on utterances of its validation set three times: as it
 was trained, with fresh weights, and sabotaged: its encoder states shuffled in time. It is done with as many utterances

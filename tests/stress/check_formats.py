@@ -1,6 +1,6 @@
 """The same speech as mp3, as 44.1 kHz stereo and as SPHERE: does a model write the same words?
 
-    python tools/check_formats.py runs/an4/conformer_s data/an4/test.jsonl --count 20
+    python -m tests.stress.check_formats runs/an4/conformer_s data/an4/test.jsonl --count 20
 
 Prints the words that differ from those of the original files, and fails if they are more than 2 %.
 """
@@ -19,6 +19,7 @@ import hybrid_asr
 from hybrid_asr.audio import io
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.scoring.align import count_errors
+from tools.benchmarks.sphere import write_sphere
 
 RATE = 16000
 MOST = 0.02  # of the words may differ
@@ -33,22 +34,6 @@ def write_stereo(path: Path, samples: np.ndarray) -> None:
     """44.1 kHz, two channels, one quieter than the other."""
     wide = soxr.resample(samples, RATE, 44100, quality="VHQ")
     soundfile.write(path, np.stack([wide, 0.5 * wide], axis=1), 44100, subtype="PCM_16")
-
-
-def write_sphere(path: Path, samples: np.ndarray) -> None:
-    """NIST SPHERE: a header of 1,024 bytes, then 16-bit samples."""
-    values = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
-    fields = {
-        "channel_count -i": 1,
-        "sample_rate -i": RATE,
-        "sample_count -i": len(values),
-        "sample_n_bytes -i": 2,
-        "sample_byte_format -s2": "01",
-        "sample_sig_bits -i": 16,
-        "sample_coding -s3": "pcm",
-    }
-    header = "NIST_1A\n   1024\n" + "".join(f"{name} {value}\n" for name, value in fields.items()) + "end_head\n"
-    path.write_bytes(header.encode().ljust(1024) + values.tobytes())
 
 
 FORMATS: dict[str, tuple[str, Callable[[Path, np.ndarray], None]]] = {

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from decoding_work import Case, Mode
+from tools.benchmarks.decoding_work import Case, Mode
 
 LABELS_PER_SECOND = 4
 

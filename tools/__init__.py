@@ -1,0 +1,1 @@
+"""Scripts around the library: benchmarks, comparisons with other toolkits, tables of results."""
