@@ -1,5 +1,6 @@
 """What all tests share.  It must not import hybrid_asr: jaxtyping's hook checks only what is imported after it."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -7,16 +8,26 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests import type_checks
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 # A deadline would measure the machine; where nobody looks, the examples are the same in every run.
 settings.register_profile("ours", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("ours")
 
+type_checks.install()
+
 
 def pytest_configure():
     """One thread a process: the tests are many small computations, and several processes share the cores."""
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish():
+    """Let later collections pass over what stays until the end: the library calls them, and they took a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
