@@ -18,7 +18,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import write_text
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.scoring.align import count_all
-from hybrid_asr.text.labels import named
+from hybrid_asr.text.labels import describe_missing
 from hybrid_asr.text.lexicon import Lexicon, read_lexicon
 from hybrid_asr.text.normalize import RULES, normalize
 from hybrid_asr.text.pronounce import Pronouncer, fit
@@ -103,7 +103,7 @@ def main() -> None:
     missing = words - found.entries.keys()
     print(
         f"{asked.to}: {len(found.entries)} of {len(words)} words"
-        + (f", without {named(missing, 'phonemes')}" if missing else "")
+        + (f", without {describe_missing(missing, 'phonemes')}" if missing else "")
     )
     sys.exit(1 if missing else 0)
 

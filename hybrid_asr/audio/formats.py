@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import MISSING, why_unreadable
+from hybrid_asr.common.files import MISSING, read_problem
 
 AGAIN = "copy or download it again"
 # Beginnings of audio: such a file is damaged or in need of ffmpeg, never "not audio" (a SPHERE header is plain text).
@@ -41,7 +41,7 @@ class AudioError(UserError):
 
 def check_present(path: Path) -> None:
     """Raise AudioError unless `path` is a file with something in it that this user may read."""
-    problem = why_unreadable(path)
+    problem = read_problem(path)
     if problem == MISSING:
         raise AudioError(f"{path}: no such file; check its path, or the folder that the path is relative to")
     if problem:

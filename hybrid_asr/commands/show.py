@@ -10,7 +10,7 @@ import numpy as np
 
 from hybrid_asr.commands.show_batch import replay
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.lock import holder
+from hybrid_asr.common.lock import read_holder
 from hybrid_asr.config.compose import compose
 from hybrid_asr.config.files import load_yaml
 from hybrid_asr.config.show import show as show_config
@@ -126,7 +126,7 @@ def describe_status(run: Run) -> list[str]:
     if status is None:
         return []
     head = f"{status['state']} at step {status['step']} of {status['total']}, {status.get('updated', '')}"
-    who = holder(run.folder)
+    who = read_holder(run.folder)
     if status["state"] == "running" and who is not None:
         head += f", {who.text()}"
     if status["state"] == "killed":

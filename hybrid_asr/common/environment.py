@@ -8,22 +8,22 @@ from pathlib import Path
 
 from hybrid_asr import __version__
 
-_CHECKOUT = Path(__file__).resolve().parents[1]
+_CHECKOUT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "lightning", "numpy")
-_GIT_S = 10.0  # a checkout on a network disk that answers no sooner is not waited for
+_GIT_TIMEOUT_S = 10.0  # for a checkout on a slow network disk
 
 
 def environment() -> dict[str, str]:
-    """Versions, commit, hardware, host and threads, by names that a person can read; what cannot be told is left out.
+    """Versions, commit, hardware, host and threads, by readable names; what is unknown is left out.
 
     `commit` is there only where the code lies in a git checkout of its own; `+changes` follows it where tracked files
     differ from it.
     """
-    found = {"hybrid-asr": __version__, "commit": commit(), "python": platform.python_version()}
-    found |= {name: _version(name) for name in _PACKAGES}
-    found |= {"CPU": _cpu(), "cores": _cores(), "memory": _memory(), "GPU": _gpus()}
-    found |= {"host": platform.node(), "system": platform.platform(), "OMP threads": _threads()}
-    return {name: value for name, value in found.items() if value}
+    entries = {"hybrid-asr": __version__, "commit": commit(), "python": platform.python_version()}
+    entries |= {name: _version(name) for name in _PACKAGES}
+    entries |= {"CPU": _cpu(), "cores": _cores(), "memory": _memory(), "GPU": _gpus()}
+    entries |= {"host": platform.node(), "system": platform.platform(), "OMP threads": _threads()}
+    return {name: value for name, value in entries.items() if value}
 
 
 def commit(checkout: Path = _CHECKOUT) -> str:
@@ -39,7 +39,7 @@ def commit(checkout: Path = _CHECKOUT) -> str:
 def _git(folder: Path, *words: str) -> str | None:
     """What git prints; None where there is no git, or it refuses or does not answer."""
     try:
-        done = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, timeout=_GIT_S)
+        done = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, timeout=_GIT_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -63,8 +63,8 @@ def _cpu() -> str:
 
 def _cores() -> str:
     """Those that this process may use, and those that the machine has."""
-    mine, all_ = len(os.sched_getaffinity(0)), os.cpu_count() or 0
-    return str(mine) if mine == all_ else f"{mine} of {all_}"
+    usable, installed = len(os.sched_getaffinity(0)), os.cpu_count() or 0
+    return str(usable) if usable == installed else f"{usable} of {installed}"
 
 
 def _memory() -> str:
@@ -74,7 +74,7 @@ def _memory() -> str:
 def _gpus() -> str:
     import torch
 
-    return ", ".join(torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count()))
+    return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
 
 
 def _threads() -> str:

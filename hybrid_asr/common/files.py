@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, flushed, then renamed."""
+"""Atomic writing of files (beside the target, flushed, then renamed), and checks before reading them."""
 
 import contextlib
 import errno
@@ -15,10 +15,10 @@ from hybrid_asr.common.lock import process_started
 def atomic_path(
     path: Path | str, *, former: Path | None = None, folder: Literal["make", "expect"] = "make"
 ) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well it takes `path`'s place, else it is removed.
+    """Give a temporary path beside `path`; when the block ends without an error it is renamed to `path`, else removed.
 
-    What stood there before is kept as `former`, where that is given. A folder that a program has made and that is to
-    be "expected" may have vanished with its disk: then it is not made again. An OSError names `path`.
+    The file that was there before is kept as `former`, where that is given. `folder="expect"` does not create the
+    folder: one that a program made earlier may have vanished with its disk. An OSError names `path`.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -44,13 +44,13 @@ def atomic_path(
 
 
 def _flush_folder(folder: Path) -> None:
-    """A rename outlasts a loss of power only once its folder is on the disk; not all file systems can do that."""
-    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """A rename survives a loss of power only once its folder is on the disk; not all file systems can do that."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with contextlib.suppress(OSError):
-            os.fsync(place)
+            os.fsync(descriptor)
     finally:
-        os.close(place)
+        os.close(descriptor)
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -70,14 +70,14 @@ def write_text(path: Path | str, text: str, *, folder: Literal["make", "expect"]
 MISSING = "there is no such file"
 
 
-def why_unreadable(path: Path | str, *, pipes: bool = False, largest: int | None = None) -> str | None:
-    """Why `path` is no file whose bytes can be read, as the end of a message, or None where it is one.
+def read_problem(path: Path | str, *, pipes: bool = False, largest: int | None = None) -> str | None:
+    """What keeps `path` from being read as a file, as the end of a message; None where nothing does.
 
-    A pipe or a device would keep its reader waiting, or feed it for ever: with `pipes` a pipe serves, such as a shell's
-    `<(command)`. `largest` bounds the size in bytes.
+    Devices and pipes are refused, since reading one may wait or go on for ever; with `pipes` a pipe is accepted, such
+    as a shell's `<(command)`. `largest` bounds the size in bytes.
     """
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError as error:
         if error.errno == errno.ENOENT and os.path.islink(path):
             return "is a symbolic link to a file that is not there"
@@ -86,28 +86,30 @@ def why_unreadable(path: Path | str, *, pipes: bool = False, largest: int | None
     except ValueError:
         return "no file has such a name: there is a zero byte in it"
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
-    kind = stat.S_IFMT(found.st_mode)
+    kind = stat.S_IFMT(status.st_mode)
     if kind != stat.S_IFREG and not (pipes and kind == stat.S_IFIFO):
         return f"is {kinds.get(kind, 'a socket')}, not a file"
-    if largest is not None and found.st_size > largest:
-        return f"has {found.st_size:,} bytes, more than the {largest:,} that such a file may have"
+    if largest is not None and status.st_size > largest:
+        return f"has {status.st_size:,} bytes, more than the {largest:,} that such a file may have"
     return None if os.access(path, os.R_OK) else "cannot be read: Permission denied"
 
 
 def find_below(root: Path | str, path: Path | str) -> Path:
-    """A file that a recipe names: below `root` where it is there, else as it stands; the latter may not be there."""
+    """The path of a file that a recipe names: below `root` if it exists there, else as given, existing or not."""
     below = Path(root) / path
     return below if below.exists() else Path(path)
 
 
 class RepeatedKey(ValueError):
-    """A key that stands twice in an object of JSON: the message is the key."""
+    """A key that occurs twice in a JSON object; the message is the key."""
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, for `object_pairs_hook`: Python would take the last of equal keys. Raises RepeatedKey."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise RepeatedKey(next(name for name in names if names.count(name) > 1))
-    return found
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, as `object_pairs_hook` of `json.loads`, which by itself keeps the last of equal keys.
+
+    Raises RepeatedKey.
+    """
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        raise RepeatedKey(next(key for key in keys if keys.count(key) > 1))
+    return dict(pairs)

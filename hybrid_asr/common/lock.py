@@ -1,4 +1,4 @@
-"""One training a folder: a lock that the kernel lets go of when its process ends, and that says who holds it."""
+"""One training a folder: a lock file that the kernel releases when its process ends, and that names its holder."""
 
 import contextlib
 import dataclasses
@@ -33,13 +33,13 @@ class Holder:
         """For a message."""
         return f"process {self.pid} on {self.host} since {self.since}"
 
-    def here(self) -> bool:
+    def is_local(self) -> bool:
         """Whether it is, or was, a process of this machine."""
         return self.host == socket.gethostname()
 
-    def dead(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether it has certainly ended; of another machine's processes that cannot be known."""
-        return self.here() and (not self.started or process_started(self.pid) != self.started)
+        return self.is_local() and (not self.started or process_started(self.pid) != self.started)
 
 
 def process_started(pid: int) -> str:
@@ -53,12 +53,12 @@ def process_started(pid: int) -> str:
     return "" if state in "ZX" else f"{boot}/{ticks}"
 
 
-def now() -> str:
+def utc_now() -> str:
     """The time in UTC, ISO-8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def holder(folder: Path) -> Holder | None:
+def read_holder(folder: Path) -> Holder | None:
     """Who the lock of `folder` names, alive or not; None where there is no lock."""
     try:
         return _parse((folder / LOCK).read_bytes())
@@ -67,7 +67,7 @@ def holder(folder: Path) -> Holder | None:
 
 
 class FolderLock:
-    """Held from `take` to `release`, or to the end of the process, however it ends."""
+    """The lock of a folder, held from `take` to `release`, or to the end of the process, however it ends."""
 
     def __init__(self, folder: Path):
         self.path = folder / LOCK
@@ -79,7 +79,7 @@ class FolderLock:
 
         Raises LockError where another process holds the lock, or may hold it on another machine.
         """
-        missing = [place for place in (self.path.parent, *self.path.parent.parents) if not place.exists()]
+        missing = [folder for folder in (self.path.parent, *self.path.parent.parents) if not folder.exists()]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._made = missing
         while True:
@@ -90,7 +90,7 @@ class FolderLock:
                 if self._removed(file):  # by a process that ended between our opening and our locking
                     os.close(file)
                     continue
-                former = _parse(os.pread(file, 4096, 0))  # the truth, now that nobody else writes
+                former = _parse(os.pread(file, 4096, 0))  # again, now that nobody else can write
                 self._refuse_other_machine(former)
                 _write(file)
             except BaseException:
@@ -100,14 +100,14 @@ class FolderLock:
             return former
 
     def release(self) -> None:
-        """Let go, and leave no trace: not even a folder that was made for the lock alone."""
+        """Release the lock and remove its file, and folders that were made for the lock alone."""
         if self._file is None:
             return
         with contextlib.suppress(OSError):
             if not self._removed(self._file):
                 self.path.unlink()
-            for place in self._made:
-                place.rmdir()
+            for folder in self._made:
+                folder.rmdir()
         os.close(self._file)
         self._file = None
 
@@ -119,7 +119,7 @@ class FolderLock:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            if former is not None and former.here() and not former.dead():
+            if former is not None and former.is_local() and not former.has_ended():
                 raise self._taken(former) from None
 
     def _taken(self, former: Holder | None) -> LockError:
@@ -130,7 +130,7 @@ class FolderLock:
         )
 
     def _refuse_other_machine(self, former: Holder | None) -> None:
-        if former is not None and not former.here():
+        if former is not None and not former.is_local():
             raise LockError(
                 f"{self.path.parent}: locked by a training on another machine, {former.text()}, of which cannot be "
                 f"seen from here whether it still runs; if it does not (ssh {former.host} ps -p {former.pid}), remove "
@@ -145,15 +145,15 @@ class FolderLock:
 
 
 def _write(file: int) -> None:
-    mine = Holder(socket.gethostname(), os.getpid(), process_started(os.getpid()), now())
-    content = (json.dumps(dataclasses.asdict(mine)) + "\n").encode()
+    holder = Holder(socket.gethostname(), os.getpid(), process_started(os.getpid()), utc_now())
+    content = (json.dumps(dataclasses.asdict(holder)) + "\n").encode()
     os.pwrite(file, content, 0)
     os.ftruncate(file, len(content))
 
 
 def _parse(content: bytes) -> Holder | None:
     try:
-        found = json.loads(content)
-        return Holder(str(found["host"]), int(found["pid"]), str(found["started"]), str(found["since"]))
+        fields = json.loads(content)
+        return Holder(str(fields["host"]), int(fields["pid"]), str(fields["started"]), str(fields["since"]))
     except (ValueError, LookupError, TypeError):
         return None

@@ -1,4 +1,4 @@
-"""Memory: what is free, what is held at most, and what the C library does with what is freed."""
+"""Memory of a process or a GPU: free bytes, bytes in use, the peak of a piece of work, and glibc's allocator."""
 
 import ctypes
 import gc
@@ -12,12 +12,8 @@ import torch
 
 T = TypeVar("T")
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = (
-    -1,
-    -3,
-    -4,
-    -8,
-)  # mallopt's numbers of these settings, from glibc's malloc.h
+# mallopt's numbers of these settings, from glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
 
 
 def keep_freed_memory() -> bool:
@@ -40,8 +36,8 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, -1))
 
 
-def give_back() -> None:
-    """Let go of memory that is kept but not used, cycles of Python's objects with their tensors among it."""
+def release_unused() -> None:
+    """Return cached, unused memory to the system, after collecting unreachable Python objects with their tensors."""
     gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
@@ -50,10 +46,10 @@ def give_back() -> None:
         trim(0)
 
 
-def measured(device: torch.device, work: Callable[[], T]) -> tuple[T, int | None]:
-    """Do `work`; also the most bytes that were held meanwhile: resident in the process, or by tensors on a GPU.
+def measure_peak(device: torch.device, work: Callable[[], T]) -> tuple[T, int | None]:
+    """The result of `work`, and the peak of memory during it in bytes: resident in the process, or of a GPU's tensors.
 
-    None where the system does not tell (Linux tells, where /proc may be written to).
+    The peak is None where the system does not provide it (Linux does, where /proc may be written to).
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -62,25 +58,25 @@ def measured(device: torch.device, work: Callable[[], T]) -> tuple[T, int | None
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return work(), None
-    return work(), _of_process().get("VmHWM")
+    return work(), _process_sizes().get("VmHWM")
 
 
-def held(device: torch.device) -> int | None:
-    """The bytes that are held now, as in `measured`."""
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _of_process().get("VmRSS")
+def held_bytes(device: torch.device) -> int | None:
+    """The bytes in use now, counted as in `measure_peak`; None where the system does not provide it."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _process_sizes().get("VmRSS")
 
 
 def free_bytes(device: torch.device) -> int:
-    """The bytes that can be had: of the GPU, or of the machine within this process's and its control groups' limits."""
+    """The bytes that can still be allocated on the GPU, or on the machine within the process's and cgroups' limits."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    found = [_kilobytes("/proc/meminfo").get("MemAvailable", 1 << 33), *_of_groups()]
+    limits = [_kilobytes("/proc/meminfo").get("MemAvailable", 1 << 33), *_cgroup_limits()]
     for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         most = resource.getrlimit(limit)[0]
         if most != resource.RLIM_INFINITY:
-            found.append(most - _of_process().get(used, 0))
-    return max(0, min(found)) + _unused()
+            limits.append(most - _process_sizes().get(used, 0))
+    return max(0, min(limits)) + _unused()
 
 
 class _MallocInfo(ctypes.Structure):
@@ -91,20 +87,20 @@ class _MallocInfo(ctypes.Structure):
 
 
 def _unused() -> int:
-    """The bytes that the C library keeps for this process although nothing lies in them."""
-    ask = getattr(ctypes.CDLL(None), "mallinfo2", None)
-    if ask is None:  # another C library
+    """The bytes that the C library keeps for this process, but that are not allocated."""
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo is None:  # another C library
         return 0
-    ask.restype = _MallocInfo
-    return int(ask().fordblks)
+    mallinfo.restype = _MallocInfo
+    return int(mallinfo().fordblks)
 
 
-def _of_process() -> dict[str, int]:
+def _process_sizes() -> dict[str, int]:
     return _kilobytes("/proc/self/status")
 
 
 def _kilobytes(path: str) -> dict[str, int]:
-    """The sizes that a file of /proc tells, in bytes."""
+    """The sizes that a file of /proc lists, in bytes."""
     try:
         text = Path(path).read_text()
     except OSError:  # another system
@@ -112,15 +108,15 @@ def _kilobytes(path: str) -> dict[str, int]:
     return {name: 1024 * int(size) for name, size in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
 
 
-def _of_groups() -> list[int]:
-    """What the control groups of this process leave, in both versions; page cache counts as free."""
-    found = []
+def _cgroup_limits() -> list[int]:
+    """What each control group of this process still allows, of both cgroup versions; page cache counts as free."""
+    limits = []
     try:
         groups = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
         return []
     for line in groups:
-        number, controllers, place = line.split(":", 2)
+        number, controllers, path = line.split(":", 2)
         if number == "0":
             base, most, used, cache = Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"
         elif "memory" in controllers.split(","):
@@ -128,15 +124,15 @@ def _of_groups() -> list[int]:
             most, used = "memory.limit_in_bytes", "memory.usage_in_bytes"
         else:
             continue
-        inner = Path(place.strip("/"))
+        inner = Path(path.strip("/"))
         for folder in (base / inner, *(base / parent for parent in inner.parents)):
-            left = _left(folder / most, folder / used, folder / "memory.stat", cache)
-            found += [] if left is None else [left]
-    return found
+            limit = _cgroup_free(folder / most, folder / used, folder / "memory.stat", cache)
+            limits += [] if limit is None else [limit]
+    return limits
 
 
-def _left(most: Path, used: Path, statistics: Path, cache: str) -> int | None:
-    """What one control group leaves; None where it has no limit."""
+def _cgroup_free(most: Path, used: Path, statistics: Path, cache: str) -> int | None:
+    """What one control group still allows; None where it has no limit."""
     try:
         limit = most.read_text().strip()
         if not limit.isdecimal():

@@ -13,8 +13,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from hybrid_asr.config.files import Tree, leaves, load_yaml, yaml_problem
-from hybrid_asr.config.locate import find_preset, find_recipe, label, presets
+from hybrid_asr.config.files import Tree, flatten, load_yaml, yaml_problem
+from hybrid_asr.config.locate import display_path, find_preset, find_recipe, presets
 from hybrid_asr.config.schema import ConfigError, parse
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Composed:
 
     def parse(self, cls: type[T]) -> T:
         """Check the tree against `cls`; a ConfigError names each bad key and where it was written."""
-        return parse(cls, self.tree, sources=self.sources | ({"": label(self.recipe)} if self.recipe else {}))
+        return parse(cls, self.tree, sources=self.sources | ({"": display_path(self.recipe)} if self.recipe else {}))
 
 
 class _Layer(NamedTuple):
@@ -63,14 +63,14 @@ def compose(recipe: Path | str, overrides: Sequence[str] = ()) -> Composed:
     """
     path = find_recipe(recipe)
     tree = load_yaml(path)
-    written = _preset_names(tree.get("presets", {}), label(path))
+    written = _preset_names(tree.get("presets", {}), display_path(path))
     chosen, layers = _split(overrides)
     names = written | chosen
     kept = {section: value for section, value in tree.items() if names.get(section) == written.get(section)}
     dropped = {section: value for section, value in tree.items() if section not in kept}
-    base = [_preset(key, name, COMMAND_LINE if key in chosen else label(path)) for key, name in names.items()]
-    merged, sources = _merge(base, [_Layer(label(path), kept), *layers])
-    return Composed(tree=merged, sources=sources, dropped=dict(leaves(dropped)), recipe=path)
+    base = [_preset(key, name, COMMAND_LINE if key in chosen else display_path(path)) for key, name in names.items()]
+    merged, sources = _merge(base, [_Layer(display_path(path), kept), *layers])
+    return Composed(tree=merged, sources=sources, dropped=dict(flatten(dropped)), recipe=path)
 
 
 def amend(tree: Tree, overrides: Sequence[str], *, source: str, using: Mapping[str, str] | None = None) -> Composed:
@@ -112,8 +112,8 @@ def _preset(section: str, name: str, named_by: str) -> _Layer:
         raise ConfigError(f"{named_by}: {error}") from None
     tree = load_yaml(path)
     if "presets" in tree:
-        raise ConfigError(f"{label(path)}: a preset never includes another preset; name both in the recipe")
-    return _Layer(label(path), {section: tree})
+        raise ConfigError(f"{display_path(path)}: a preset never includes another preset; name both in the recipe")
+    return _Layer(display_path(path), {section: tree})
 
 
 def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[_Layer]]:
@@ -152,10 +152,10 @@ def _read(override: str) -> tuple[str, Any]:
 def _merge(base: Sequence[_Layer], above: Sequence[_Layer]) -> tuple[Tree, dict[str, str]]:
     """Merge the presets' layers, then those above; the tree with its references resolved, and each value's source."""
     layers = [*base, *above]
-    last = {path: layer.source for layer in layers for path, _ in leaves(layer.tree)}
+    last = {path: layer.source for layer in layers for path, _ in flatten(layer.tree)}
     merged = functools.reduce(_over, (layer.tree for layer in layers))
-    sources = {path: last[path] for path, _ in leaves(merged)}
-    for path, value in leaves(merged):
+    sources = {path: last[path] for path, _ in flatten(merged)}
+    for path, value in flatten(merged):
         _check_references(path, value, sources[path])
     _check_kinds(base, merged, sources)
     try:
@@ -165,7 +165,7 @@ def _merge(base: Sequence[_Layer], above: Sequence[_Layer]) -> tuple[Tree, dict[
         missing = isinstance(error, MissingMandatoryValue)
         problem = "required, but not given" if missing else str(error).splitlines()[0]
         raise ConfigError(f"{path}: {problem} ({_nearest(path, sources)})") from None
-    return tree, {path: _nearest(path, sources) for path, _ in leaves(tree)}
+    return tree, {path: _nearest(path, sources) for path, _ in flatten(tree)}
 
 
 def _over(below: Any, above: Any) -> Any:

@@ -8,8 +8,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hybrid_asr.common.files import why_unreadable
-from hybrid_asr.config.locate import label
+from hybrid_asr.common.files import read_problem
+from hybrid_asr.config.locate import display_path
 from hybrid_asr.config.schema import ConfigError
 from hybrid_asr.config.yaml_limits import check_yaml
 
@@ -19,8 +19,8 @@ LARGEST = 1 << 20  # bytes: a configuration that people write has thousands
 
 def load_yaml(path: Path) -> Tree:
     """Read keys and values from a YAML file.  Raises ConfigError that names the file and the line, where known."""
-    where = label(path)
-    problem = why_unreadable(path, largest=LARGEST)
+    where = display_path(path)
+    problem = read_problem(path, largest=LARGEST)
     if problem:
         raise ConfigError(f"{where}: {problem}")
     text = _decoded(path.read_bytes(), where)
@@ -66,11 +66,11 @@ def to_yaml(tree: Tree, sources: Mapping[str, str] | None = None) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def leaves(tree: Tree, above: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(tree: Tree, above: str = "") -> Iterator[tuple[str, Any]]:
     """All dotted paths with their values; a list is one value, and so is an empty section."""
     for key, value in tree.items():
         if isinstance(value, dict) and value:
-            yield from leaves(value, f"{above}{key}.")
+            yield from flatten(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
 

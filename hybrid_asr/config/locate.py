@@ -16,7 +16,7 @@ def folders(name: Literal["conf", "recipes"]) -> list[Path]:
     return [place for place in dict.fromkeys(places) if place.is_dir()]
 
 
-def label(path: Path) -> str:
+def display_path(path: Path) -> str:
     """A short name of a file for messages: relative to where the user stands, or `packaged conf/...`."""
     if path.is_relative_to(Path.cwd()):
         return path.relative_to(Path.cwd()).as_posix()

@@ -2,7 +2,7 @@
 
 from hybrid_asr.config.compose import Composed
 from hybrid_asr.config.files import scalar, to_yaml
-from hybrid_asr.config.locate import label
+from hybrid_asr.config.locate import display_path
 from hybrid_asr.config.schema import plain
 
 
@@ -11,7 +11,7 @@ def show(composed: Composed, cls: type) -> str:
 
     The text is YAML again; what another preset made void stands above it as comments. Raises ConfigError.
     """
-    lines = [f"# recipe: {label(composed.recipe)}"] if composed.recipe else []
+    lines = [f"# recipe: {display_path(composed.recipe)}"] if composed.recipe else []
     for path, value in composed.dropped.items():
         name = composed.presets[path.partition(".")[0]]
         lines.append(f"# left out: {path}: {scalar(value)}, which the recipe wrote for another preset than {name}")

@@ -8,7 +8,7 @@ import yaml
 from torch import Tensor
 
 from hybrid_asr.audio.espnet_logmel import EspnetLogMelConfig, mel_filters
-from hybrid_asr.common.files import why_unreadable
+from hybrid_asr.common.files import read_problem
 from hybrid_asr.config.files import yaml_problem
 from hybrid_asr.config.schema import ConfigError, parse
 from hybrid_asr.config.yaml_limits import check_yaml
@@ -39,7 +39,7 @@ def read_config(path: Path) -> Espnet:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    problem = why_unreadable(path, largest=LARGEST_CONFIG)
+    problem = read_problem(path, largest=LARGEST_CONFIG)
     if problem:
         raise ConvertError(f"{path}: {problem}; give the config.yaml that ESPnet wrote beside its model")
     try:
@@ -77,7 +77,7 @@ def _sentencepiece(named: str | None, config: Path, given: Path | None) -> bytes
     """The file that the user gives, else the one that the configuration names, from here or from its own folder."""
     places = [given] if given is not None else [Path(str(named)), config.parent / str(named)] if named else []
     for place in places:
-        if why_unreadable(place) is None:
+        if read_problem(place) is None:
             return place.read_bytes()
     told = f"bpemodel is {named!r}" if given is None else f"--bpemodel {given}"
     raise ConvertError(f"{config}: {told}: no such file can be read here; give it with --bpemodel FILE")

@@ -15,7 +15,7 @@ from pydantic import Field
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import config
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.text.labels import Writes, named, parts
+from hybrid_asr.text.labels import Writes, describe_missing, text_units
 from hybrid_asr.text.normalize import Rules, normalize
 from hybrid_asr.text.tokenizer import Tokenizer
 
@@ -98,7 +98,7 @@ def label_counts(manifest: Manifest, tokenizer: Tokenizer, rules: Rules) -> Labe
                 "remove the line, or choose other rules with text.rules"
             )
         labels[index], needs[index] = len(encoded), ctc_needs(encoded)
-        found = parts(text, tokenizer.writes)
+        found = text_units(text, tokenizer.writes)
         if new := found - known:
             lacking |= tokenizer.missing(separator.join(sorted(new)))
             known |= new
@@ -259,7 +259,7 @@ def _judge_unheard(
 def _judge_characters(findings: _Findings, name: str, manifest: Manifest, counts: LabelCounts, policy: Policy) -> None:
     if not len(counts.unwritable):
         return
-    shown = named(counts.lacking, counts.writes, shown=SHOWN)
+    shown = describe_missing(counts.lacking, counts.writes, shown=SHOWN)
     mend = "train a tokenizer on this text"
     if counts.writes == "phonemes":
         shown = f"{len(counts.lacking)} {'word' if len(counts.lacking) == 1 else 'words'}: {shown}"

@@ -21,7 +21,7 @@ from jaxtyping import Float32, Float64, UInt64
 
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import MISSING, RepeatedKey, atomic_path, once, why_unreadable
+from hybrid_asr.common.files import MISSING, RepeatedKey, atomic_path, read_problem, unique_keys
 from hybrid_asr.config.schema import suggest
 
 SHOWN = 5  # bad lines that a message shows; the others are counted
@@ -118,7 +118,7 @@ class Manifest:
         Raises ManifestError, which names the bad lines.
         """
         path = Path(path)
-        problem = why_unreadable(path)
+        problem = read_problem(path)
         if problem:
             problem = "there is no such manifest" if problem == MISSING else problem
             raise ManifestError(f"{path}: {problem}; write it with 'hybrid-asr prepare'")
@@ -242,7 +242,7 @@ def _parse(raw: bytes) -> tuple[dict[str, Any], str | None]:
     if not raw.strip():
         return {}, "the line is empty; remove it"
     try:
-        record = json.loads(raw.decode("utf-8"), object_pairs_hook=once)
+        record = json.loads(raw.decode("utf-8"), object_pairs_hook=unique_keys)
     except RepeatedKey as repeated:
         return {}, f"the field '{repeated}' stands there twice; keep one of them"
     except UnicodeDecodeError:

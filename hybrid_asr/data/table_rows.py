@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import why_unreadable
+from hybrid_asr.common.files import read_problem
 from hybrid_asr.data.manifest import Problems, Utterance
 
 SETS = ("train", "valid", "test")
@@ -76,7 +76,7 @@ def noting(problems: Problems, file: Path, line: int) -> Iterator[None]:
 
 def read_lines(path: Path, *, needed_for: str) -> list[str]:
     """The lines of a UTF-8 file, without a byte order mark. Raises TableError."""
-    problem = why_unreadable(path, largest=LARGEST)
+    problem = read_problem(path, largest=LARGEST)
     if problem:
         raise TableError(f"{path}: {problem}; {needed_for}")
     content = path.read_bytes()

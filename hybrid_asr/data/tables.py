@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hybrid_asr.common.files import MISSING, why_unreadable
+from hybrid_asr.common.files import MISSING, read_problem
 from hybrid_asr.config.schema import suggest
 from hybrid_asr.data.manifest import Problems, Utterance
 from hybrid_asr.data.table_rows import (
@@ -238,7 +238,7 @@ def _kaldi_audio(folder: Path, entry: str) -> Path:
             f"wav.scp has a command, which is not run: {entry} Write its output to a file and name that in wav.scp"
         )
     beside = folder / entry
-    elsewhere = why_unreadable(beside) == MISSING and why_unreadable(entry) is None
+    elsewhere = read_problem(beside) == MISSING and read_problem(entry) is None
     return _resolved(Path(entry) if elsewhere else beside)
 
 

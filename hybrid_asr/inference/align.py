@@ -9,14 +9,14 @@ import torch
 
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import why_unreadable
+from hybrid_asr.common.files import read_problem
 from hybrid_asr.decoding.ctc_align import LabelSpan, ctc_align
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.inference.long_form import log_probs_in_pieces
 from hybrid_asr.inference.words import Word, labels_of, words_of
 from hybrid_asr.losses import ctc_needs
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.text.labels import named
+from hybrid_asr.text.labels import describe_missing
 from hybrid_asr.text.normalize import normalize
 
 Unit = Literal["words", "labels"]
@@ -47,7 +47,7 @@ class Aligned:
 
 def read_text(path: Path) -> str:
     """A text file, whatever its lines. Raises AlignError."""
-    if reason := why_unreadable(path, pipes=True, largest=_LARGEST):
+    if reason := read_problem(path, pipes=True, largest=_LARGEST):
         raise AlignError(f"{path}: {reason}")
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -79,7 +79,7 @@ def spelled_labels(bundle: Bundle, path: Path | str, text: str) -> list[int]:
     if not text:
         raise AlignError(f"{path}: the text to align is empty, once it is spelled by '{bundle.text.rules}'")
     if missing := bundle.tokenizer.missing(text):
-        shown = named(missing, bundle.tokenizer.writes, shown=_NAMED)
+        shown = describe_missing(missing, bundle.tokenizer.writes, shown=_NAMED)
         words = bundle.tokenizer.writes == "phonemes"
         remedy = "its lexicon lacks them, write others" if words else "spell the text without, as it is spoken"
         raise AlignError(f"{path}: the model cannot write {shown}; {remedy}")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.memory import free_bytes, give_back
+from hybrid_asr.common.memory import free_bytes, release_unused
 from hybrid_asr.config.schema import plain
 from hybrid_asr.decoding.settings import DecoderSettings
 from hybrid_asr.models.bundle import Bundle
@@ -55,7 +55,7 @@ def split_on_failure(
         found = _attempt(work, piece)
         if isinstance(found, Problem):
             if isinstance(found.error, OutOfMemory):
-                give_back()
+                release_unused()
                 ran_out_with(len(piece))
             if len(piece) == 1:
                 failed(piece[0], found.error)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_asr import __version__
-from hybrid_asr.common.files import remove_unfinished, why_unreadable, write_text
+from hybrid_asr.common.files import read_problem, remove_unfinished, write_text
 from hybrid_asr.config.compose import digest
 from hybrid_asr.config.schema import plain
 from hybrid_asr.inference.build import DecodeConfig
@@ -48,7 +48,7 @@ def earlier_report(
     failed is none: what they failed for may be mended.
     """
     names = ("report.json", "hypotheses.jsonl", "report.txt")
-    if any(why_unreadable(folder / name, largest=_LARGEST) for name in names):
+    if any(read_problem(folder / name, largest=_LARGEST) for name in names):
         return None
     try:
         content = json.loads((folder / "report.json").read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.memory import give_back, held, measured
+from hybrid_asr.common.memory import held_bytes, measure_peak, release_unused
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import evaluation_batches
 from hybrid_asr.decoding.decoder import Decoder
@@ -189,7 +189,7 @@ class _Pass:
         seconds = len(indices) * max(map(len, samples)) / self.bundle.frontend.rate
         measuring = self._is_larger(seconds, self.largest_s)
         self.largest_s = max(self.largest_s, seconds)
-        before, peaks = held(self.device), []
+        before, peaks = held_bytes(self.device), []
 
         def encode(rows: list[int]) -> EncodedBatch:
             encoded_batch, took, peak = self._timed(
@@ -296,9 +296,9 @@ class _Pass:
     def _timed(self, work: Callable[[], T], measuring: bool) -> tuple[T, float, int | None]:
         """Do some work; also its seconds and, where asked for, the most bytes that were held."""
         if measuring:
-            give_back()  # else what the work before has left would count, too
+            release_unused()  # else what the work before has left would count, too
         began = time.perf_counter()
-        found, peak = measured(self.device, work) if measuring else (work(), None)
+        found, peak = measure_peak(self.device, work) if measuring else (work(), None)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return found, time.perf_counter() - began, peak

@@ -11,7 +11,7 @@ from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.decoding.lexicon import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.trie import build_trie
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.text.labels import named
+from hybrid_asr.text.labels import describe_missing
 from hybrid_asr.text.lexicon import Lexicon, read_lexicon, read_words
 from hybrid_asr.text.ngram import NO_WORD, Ngram, read_arpa
 from hybrid_asr.text.normalize import normalize
@@ -130,7 +130,10 @@ def _usable(spelled: Spelled, lost: Iterable[str], why: str) -> Spelled:
     if not spelled:
         raise DecodeError(f"decode.lexicon: none of its {len(lost)} words can be written: they {why}; give another")
     if lost:
-        print(f"decode.lexicon: {len(lost)} words are left out, they {why}: {named(lost, 'phonemes')}", file=sys.stderr)
+        print(
+            f"decode.lexicon: {len(lost)} words are left out, they {why}: {describe_missing(lost, 'phonemes')}",
+            file=sys.stderr,
+        )
     return spelled
 
 
@@ -147,6 +150,6 @@ def _tell_of_unknown_words(cfg: LexiconConfig, ngram: Ngram, spelled: Spelled) -
     if lost:
         print(
             f"decode.arpa={cfg.arpa}: has neither {len(lost)} of the {len(spelled)} words nor <unk>, so that they are "
-            f"never written: {named(lost, 'phonemes')}",
+            f"never written: {describe_missing(lost, 'phonemes')}",
             file=sys.stderr,
         )

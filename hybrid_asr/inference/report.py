@@ -12,7 +12,7 @@ from hybrid_asr.config.schema import plain
 from hybrid_asr.inference.build import DecodeConfig
 from hybrid_asr.inference.evaluate import Decoded, Evaluation
 from hybrid_asr.scoring.oracle import oracle
-from hybrid_asr.scoring.repetitions import loops
+from hybrid_asr.scoring.repetitions import has_loop
 from hybrid_asr.scoring.report import SetScore
 from hybrid_asr.scoring.scores import UNITS, Metric
 
@@ -74,7 +74,7 @@ class DecodingStatistics:
             encode_s=evaluation.encode_s,
             peak_bytes=evaluation.peak,
             cut=sum(item.ended == "cut" for item in items),
-            looping=sum(loops(item.reference, item.text, UNITS[metric]) for item in items),
+            looping=sum(has_loop(item.reference, item.text, UNITS[metric]) for item in items),
             search_errors=sum(missed) if missed else None,
             failed=tuple(Failure(failed.id, failed.reason) for failed in evaluation.failed),
             nbest=plain(settings).get("nbest", 1),

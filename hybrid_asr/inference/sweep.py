@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import why_unreadable, write_text
+from hybrid_asr.common.files import read_problem, write_text
 from hybrid_asr.config.compose import digest
 from hybrid_asr.inference.report import DecodingStatistics
 from hybrid_asr.scoring.intervals import Rate
@@ -212,7 +212,7 @@ def curve_file(run: Path, set_name: str, label: str, key: str) -> Path:
 
 def earlier_rows(path: Path, wanted: Mapping[Value, str]) -> dict[Value, SweepRow]:
     """The rows of an earlier sweep that still hold: `wanted` has the signature of each value."""
-    if why_unreadable(path, largest=_LARGEST):
+    if read_problem(path, largest=_LARGEST):
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

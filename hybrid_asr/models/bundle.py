@@ -12,7 +12,7 @@ from torch import Tensor
 from hybrid_asr.audio.build import FeaturesConfig, build_features
 from hybrid_asr.audio.features import FrontEnd, FrontEndUnavailable
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import MISSING, atomic_path, why_unreadable
+from hybrid_asr.common.files import MISSING, atomic_path, read_problem
 from hybrid_asr.config.schema import parse
 from hybrid_asr.models.file_checks import cause, check_archive, check_description, check_finite
 from hybrid_asr.models.hybrid import HybridModel, ModelConfig, build_model
@@ -196,7 +196,7 @@ def read_torch(path: Path | str, *, remedy: str = _REMEDY) -> dict[str, Any]:
     Raises BundleError that names the file and what is wrong.
     """
     path = Path(path)
-    problem = why_unreadable(path)
+    problem = read_problem(path)
     if problem:
         why = "no such file" if problem == MISSING or path.is_dir() else problem
         raise BundleError(f"{path}: {why}; train first, or name a run's model.pt or checkpoint")

@@ -10,7 +10,7 @@ from hybrid_asr.audio.augment import AugmentConfig
 from hybrid_asr.audio.build import FeaturesConfig
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.compose import digest
-from hybrid_asr.config.files import leaves
+from hybrid_asr.config.files import flatten
 from hybrid_asr.config.schema import config, plain
 from hybrid_asr.data.config import DataConfig
 from hybrid_asr.inference.build import DecodeConfig
@@ -85,7 +85,7 @@ def is_free(path: str) -> bool:
 
 def deciding(tree: dict[str, Any]) -> dict[str, Any]:
     """The values, by dotted path, that decide the weights."""
-    return {path: value for path, value in leaves(tree) if not is_free(path)}
+    return {path: value for path, value in flatten(tree) if not is_free(path)}
 
 
 def signature(cfg: RunConfig) -> str:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hybrid_asr.common.files import RepeatedKey, once, why_unreadable
+from hybrid_asr.common.files import RepeatedKey, read_problem, unique_keys
 from hybrid_asr.scoring.compare import Comparison, compare
 from hybrid_asr.scoring.report import ErrorReport, report
 from hybrid_asr.scoring.scores import Metric, Scored, ScoringError
@@ -86,7 +86,7 @@ def _read(path: Path, *, prefer: str) -> dict[str, Line]:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     """The lines that hold anything, with their numbers."""
-    problem = why_unreadable(path, pipes=True, largest=_LARGEST)
+    problem = read_problem(path, pipes=True, largest=_LARGEST)
     if problem:
         raise ScoringError(f"{path}: {problem}; give JSON lines, Kaldi text or trn")
     content = path.read_bytes()
@@ -115,7 +115,7 @@ def _format(lines: list[tuple[int, str]], prefer: str) -> tuple[str, Callable[[s
 
 def _from_json(content: str, where: str, *, prefer: str) -> tuple[str, Line]:
     try:
-        entry = json.loads(content, object_pairs_hook=once)
+        entry = json.loads(content, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         what = "too many brackets in each other" if isinstance(error, RecursionError) else _json_problem(error)
         raise ScoringError(f"{where}: is not JSON: {what}; every line must be one object") from error

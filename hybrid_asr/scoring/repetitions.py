@@ -6,7 +6,7 @@ LONGEST = 8  # units of what is repeated
 TIMES = 4  # in a row
 
 
-def loops(reference: str, hypothesis: str, unit: Unit, *, longest: int = LONGEST, times: int = TIMES) -> bool:
+def has_loop(reference: str, hypothesis: str, unit: Unit, *, longest: int = LONGEST, times: int = TIMES) -> bool:
     """Whether the hypothesis repeats 1 to `longest` units (words or characters) `times` times in a row or more.
 
     A repetition that the reference holds as a whole, such as "no no no no", was said and is no loop.

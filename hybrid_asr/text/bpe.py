@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, written
+from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, join_pieces
 from hybrid_asr.text.normalize import normalize
 
 _SPACE = "\u2581"  # sentencepiece writes a space so
@@ -99,7 +99,7 @@ class BpeTokenizer(LabelIds):
 
     def decode(self, labels: Iterable[int]) -> str:
         """The transcript of `labels`: NFC, single spaces, U+FFFD for `unk`."""
-        return written(self.pieces(labels))
+        return join_pieces(self.pieces(labels))
 
     def missing(self, text: str) -> set[str]:
         """The characters of `text` that no unit holds."""

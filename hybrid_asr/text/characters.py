@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, written
+from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, join_pieces
 from hybrid_asr.text.normalize import normalize
 
 
@@ -48,7 +48,7 @@ class CharTokenizer(LabelIds):
 
     def decode(self, labels: Iterable[int]) -> str:
         """The transcript of `labels`: NFC, single spaces, U+FFFD for `unk`."""
-        return written(self.pieces(labels))
+        return join_pieces(self.pieces(labels))
 
     def missing(self, text: str) -> set[str]:
         """The characters of `text` that are no unit."""

@@ -16,12 +16,12 @@ class TokenizerError(UserError):
     """Text that cannot make a tokenizer, or a stored tokenizer that cannot be restored."""
 
 
-def parts(text: str, writes: Writes) -> set[str]:
+def text_units(text: str, writes: Writes) -> set[str]:
     """What a tokenizer may be `missing`: the characters of a text, or the words where units are phonemes."""
     return set(text.split()) if writes == "phonemes" else set(text)
 
 
-def named(missing: Iterable[str], writes: Writes, *, shown: int = 5) -> str:
+def describe_missing(missing: Iterable[str], writes: Writes, *, shown: int = 5) -> str:
     """The first few of such parts, for a message, and how many more there are."""
     found = sorted(missing)
     more = f" and {len(found) - shown} more" if len(found) > shown else ""
@@ -45,6 +45,6 @@ class LabelIds:
         self.eos: int = self.vocab_size - 1
 
 
-def written(pieces: Iterable[str]) -> str:
+def join_pieces(pieces: Iterable[str]) -> str:
     """Join the text of labels to a transcript: composed (NFC), with single spaces."""
     return normalize("".join(pieces), "none@1")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import why_unreadable
+from hybrid_asr.common.files import read_problem
 from hybrid_asr.text.normalize import Rules, normalize
 
 Pronunciation = tuple[str, ...]
@@ -117,7 +117,7 @@ def _entries(text: str) -> Iterator[tuple[int, str, Pronunciation]]:
 
 def _read(path: Path | str) -> str:
     """A text file. Raises LexiconError."""
-    if reason := why_unreadable(path, largest=_LARGEST):
+    if reason := read_problem(path, largest=_LARGEST):
         raise LexiconError(f"{path}: {reason}; give a text file with a word and its phonemes a line")
     content = Path(path).read_bytes()
     try:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import why_unreadable
+from hybrid_asr.common.files import read_problem
 from hybrid_asr.text.normalize import normalize
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
@@ -99,7 +99,7 @@ def read_arpa(path: Path | str) -> Ngram:
 
     Raises ArpaError: no such file, or not as the format wants it, with the line.
     """
-    if reason := why_unreadable(path, largest=_LARGEST):
+    if reason := read_problem(path, largest=_LARGEST):
         raise ArpaError(f"{path}: {reason}; give an n-gram in ARPA's format")
     try:
         with _opened(path) as file:

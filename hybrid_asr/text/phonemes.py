@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, Writes, written
+from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, Writes, join_pieces
 from hybrid_asr.text.lexicon import Lexicon, parse_lexicon
 from hybrid_asr.text.normalize import normalize
 
@@ -65,7 +65,7 @@ class PhonemeTokenizer(LabelIds):
 
     def decode(self, labels: Iterable[int]) -> str:
         """The phonemes of `labels` with spaces between them, U+FFFD for `unk`."""
-        return written(self.pieces(labels))
+        return join_pieces(self.pieces(labels))
 
     def missing(self, text: str) -> set[str]:
         """The words of `text` that the lexicon lacks."""

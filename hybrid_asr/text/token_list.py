@@ -10,7 +10,7 @@ import sentencepiece
 import torch
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.text.labels import UNKNOWN_TEXT, TokenizerError, Writes, written
+from hybrid_asr.text.labels import UNKNOWN_TEXT, TokenizerError, Writes, join_pieces
 from hybrid_asr.text.normalize import normalize
 
 Joins = Literal["characters", "words", "pieces"]
@@ -66,7 +66,7 @@ class TokenListTokenizer:
 
     def decode(self, labels: Iterable[int]) -> str:
         """The transcript of `labels`: NFC, single spaces, U+FFFD for `unk`."""
-        return written(self.pieces(labels))
+        return join_pieces(self.pieces(labels))
 
     def missing(self, text: str) -> set[str]:
         """The characters of `text` that no token stands for; of words, those of the unknown ones."""

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import why_unreadable
+from hybrid_asr.common.files import read_problem
 
 _LARGEST = 1 << 30  # bytes
 _DIGITS = 19  # of a step, at most
@@ -26,7 +26,7 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """The columns, and the rows as `read_metrics` gives them."""
-    problem = why_unreadable(path, largest=_LARGEST)
+    problem = read_problem(path, largest=_LARGEST)
     if problem:
         raise MetricsError(f"{path}: {problem}; {_REMEDY}")
     content = path.read_bytes()

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from hybrid_asr.common.environment import environment
 from hybrid_asr.common.files import write_text
-from hybrid_asr.common.lock import holder, now
+from hybrid_asr.common.lock import read_holder, utc_now
 
 State = Literal["running", "stopped", "failed", "finished", "killed"]
 EVERY_S = 30.0
@@ -56,7 +56,7 @@ class StatusFile:
             "message": message,
             "alarms": self.alarms,
             "elapsed_s": round(self.elapsed(), 1),
-            "updated": now(),
+            "updated": utc_now(),
             "environment": self._environment,
         }
         with contextlib.suppress(OSError):
@@ -73,8 +73,8 @@ def read_status(path: Path) -> dict[str, Any] | None:
     if not isinstance(found, dict) or not _sound(found):
         return None
     if found["state"] == "running":
-        who = holder(path.parent)
-        if who is None or who.dead():
+        who = read_holder(path.parent)
+        if who is None or who.has_ended():
             found["state"] = "killed"
     return found
 

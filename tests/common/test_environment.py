@@ -9,6 +9,7 @@ import torch
 
 from hybrid_asr import __version__
 from hybrid_asr.common.environment import commit, environment
+from tests.conftest import CHECKOUT
 
 
 def git(folder, *words: str) -> str:
@@ -26,6 +27,7 @@ def test_versions_and_the_machine_are_told():
     assert found["torch"] == torch.__version__
     assert found["numpy"] == np.__version__
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found.get("commit", "") == commit(CHECKOUT), "of this package's checkout"
     assert {"lightning", "CPU", "cores", "memory", "host", "system", "OMP threads"} <= found.keys()
 
 

@@ -11,9 +11,9 @@ from hybrid_asr.common.files import (
     MISSING,
     RepeatedKey,
     atomic_path,
-    once,
+    read_problem,
     remove_unfinished,
-    why_unreadable,
+    unique_keys,
     write_text,
 )
 
@@ -124,13 +124,13 @@ def test_what_is_no_file_is_told_and_not_waited_for(tmp_path):
         "a\0b": "no file has such a name: there is a zero byte in it",
     }
     for name, problem in expected.items():
-        assert why_unreadable(f"{tmp_path}/{name}") == problem
-    assert why_unreadable("/dev/zero") == "is a device, not a file"
-    assert why_unreadable(tmp_path / "pipe", pipes=True) is None
-    assert why_unreadable(tmp_path / "file", largest=3) == "has 4 bytes, more than the 3 that such a file may have"
+        assert read_problem(f"{tmp_path}/{name}") == problem
+    assert read_problem("/dev/zero") == "is a device, not a file"
+    assert read_problem(tmp_path / "pipe", pipes=True) is None
+    assert read_problem(tmp_path / "file", largest=3) == "has 4 bytes, more than the 3 that such a file may have"
 
 
 def test_a_key_of_json_stands_once():
-    assert json.loads('{"a": {"b": 1}, "b": 2}', object_pairs_hook=once) == {"a": {"b": 1}, "b": 2}
+    assert json.loads('{"a": {"b": 1}, "b": 2}', object_pairs_hook=unique_keys) == {"a": {"b": 1}, "b": 2}
     with pytest.raises(RepeatedKey, match=r"^b$"):
-        json.loads('{"a": {"b": 1, "c": 0, "b": 1}}', object_pairs_hook=once)
+        json.loads('{"a": {"b": 1, "c": 0, "b": 1}}', object_pairs_hook=unique_keys)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from hybrid_asr.common.lock import LOCK, FolderLock, LockError, holder, process_started
+from hybrid_asr.common.lock import LOCK, FolderLock, LockError, process_started, read_holder
 from tests.tones import CHECKOUT
 
 HOLD = (
@@ -38,20 +38,20 @@ def test_the_second_is_refused_and_told_who_holds_it(other, tmp_path):
         FolderLock(tmp_path / "run").take()
     for word in (str(tmp_path / "run"), f"process {other.pid} on {socket.gethostname()} since {since}", "--run DIR"):
         assert word in str(raised.value)
-    found = holder(tmp_path / "run")
-    assert found is not None and not found.dead()
+    found = read_holder(tmp_path / "run")
+    assert found is not None and not found.has_ended()
 
 
 def test_a_killed_holder_leaves_a_lock_that_is_taken_over(other, tmp_path):
     os.kill(other.pid, signal.SIGKILL)
     other.wait()
-    found = holder(tmp_path / "run")
-    assert found is not None and found.dead()
+    found = read_holder(tmp_path / "run")
+    assert found is not None and found.has_ended()
     lock = FolderLock(tmp_path / "run")
     former = lock.take()
     assert former is not None and former.pid == other.pid
-    mine = holder(tmp_path / "run")
-    assert mine is not None and mine.pid == os.getpid() and not mine.dead()
+    mine = read_holder(tmp_path / "run")
+    assert mine is not None and mine.pid == os.getpid() and not mine.has_ended()
     lock.release()
 
 
@@ -68,8 +68,8 @@ def test_a_process_with_the_number_of_a_dead_one_is_not_that_one(tmp_path):
     (tmp_path / LOCK).write_text(
         json.dumps({"host": socket.gethostname(), "pid": os.getppid(), "started": "another boot/1", "since": "once"})
     )
-    found = holder(tmp_path)
-    assert found is not None and found.dead()
+    found = read_holder(tmp_path)
+    assert found is not None and found.has_ended()
     assert process_started(os.getppid())
     lock = FolderLock(tmp_path)
     former = lock.take()
@@ -80,8 +80,8 @@ def test_a_process_with_the_number_of_a_dead_one_is_not_that_one(tmp_path):
 def test_of_another_machine_nothing_is_assumed(tmp_path):
     entry = {"host": "elsewhere", "pid": 7, "started": "boot/1", "since": "2026-01-01T00:00:00+00:00"}
     (tmp_path / LOCK).write_text(json.dumps(entry))
-    found = holder(tmp_path)
-    assert found is not None and not found.dead(), "it may live"
+    found = read_holder(tmp_path)
+    assert found is not None and not found.has_ended(), "it may live"
     with pytest.raises(LockError) as raised:
         FolderLock(tmp_path).take()
     for word in ("process 7 on elsewhere since 2026-01-01", "ssh elsewhere ps -p 7", f"remove {tmp_path / LOCK}"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from hybrid_asr.config.compose import amend, compose, digest
-from hybrid_asr.config.files import leaves, load_yaml, to_yaml
+from hybrid_asr.config.files import flatten, load_yaml, to_yaml
 from hybrid_asr.config.locate import find_corpus, find_preset, find_recipe
 from hybrid_asr.config.schema import ConfigError, config, plain
 from hybrid_asr.config.show import show
@@ -296,4 +296,4 @@ def test_digest_tells_trees_apart_and_ignores_the_order_of_keys():
 
 
 def test_leaves_are_scalars_lists_and_empty_sections():
-    assert dict(leaves({"a": {"b": 1, "c": {}}, "d": [{"e": 1}]})) == {"a.b": 1, "a.c": {}, "d": [{"e": 1}]}
+    assert dict(flatten({"a": {"b": 1, "c": {}}, "d": [{"e": 1}]})) == {"a.b": 1, "a.c": {}, "d": [{"e": 1}]}
