@@ -19,7 +19,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
-demo: $(INSTALLED) ## A corpus that the machine speaks itself: prepare, train, decode, and a table of error rates (10 minutes)
+demo: $(INSTALLED) ## Synthesize a corpus with eSpeak NG, train, decode: a table of error rates (10 minutes)
 	$(BIN)/hybrid-asr prepare spoken --to data/spoken
 	$(BIN)/hybrid-asr train recipes/spoken/conformer_s.yaml --run $(RUN)
 	$(BIN)/hybrid-asr decode $(RUN) --sets test --decoders ctc_greedy,attention,joint
