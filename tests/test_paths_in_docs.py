@@ -53,6 +53,8 @@ def test_every_make_target_and_file_is_there(document):
         command.text.split()[1] for command in commands(document) if command.text.startswith("make ")
     ]:
         assert target in targets, f"{document}: make {target}"
+    for module in re.findall(r"(?:python -m |`)((?:tools|tests)\.[\w.]+)", text):
+        assert exists(module.replace(".", "/") + ".py"), f"{document}: {module}"
     for tool in re.findall(r"python (tools/\S+\.py)", text):
         assert exists(tool), f"{document}: {tool}"
     for name in re.findall(r"`(\w+\.py)`", text):
