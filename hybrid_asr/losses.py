@@ -135,11 +135,11 @@ def guided_loss(
     """
     steps, time = (torch.arange(size, device=frames.device) for size in weights.shape[2:])
     exact = torch.float64 if weights.dtype == torch.float64 else torch.float32
-    share = steps.to(exact) / (label_lengths + 1)[:, None]  # (B, L + 1)
-    encoded_batch = time.to(exact) / frames.clamp(min=1)[:, None]  # (B, T)
-    price = 1 - torch.exp(-((share[:, :, None] - encoded_batch[:, None]) ** 2) / (2 * width**2))
-    real = valid_mask(label_lengths + 1, len(steps))
-    return (weights.mean(1) * price * real[:, :, None]).sum((1, 2))
+    relative_step = steps.to(exact) / (label_lengths + 1)[:, None]  # (B, L + 1)
+    relative_time = time.to(exact) / frames.clamp(min=1)[:, None]  # (B, T)
+    penalty = 1 - torch.exp(-((relative_step[:, :, None] - relative_time[:, None]) ** 2) / (2 * width**2))
+    valid = valid_mask(label_lengths + 1, len(steps))
+    return (weights.mean(1) * penalty * valid[:, :, None]).sum((1, 2))
 
 
 def joint_loss(

@@ -77,10 +77,10 @@ class ConformerLayer(nn.Module):
         x = x + 0.5 * self.dropout(self.feed_forward_out(self.norms[3](x)))
         return self.norms[4](x)
 
-    def _attend(self, x: Tensor, look: Tensor, rotation: Rotation, table: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, mask: Tensor, rotation: Rotation, table: Tensor) -> Tensor:
         if isinstance(self.attention, RelativeSelfAttention):
-            return self.attention(x, look, table)
-        return self.attention(x, look, rotation=rotation, table=table)
+            return self.attention(x, mask, table)
+        return self.attention(x, mask, rotation=rotation, table=table)
 
 
 class Conformer(nn.Module):
@@ -102,13 +102,13 @@ class Conformer(nn.Module):
 
     def forward(self, features: Features) -> Encoded:
         x, frames = self.subsampling(features.values, features.frames)
-        x = self.dropout(x * self.width**0.5)  # else the first layers' biases drown what was heard, and learning stalls
+        x = self.dropout(x * self.width**0.5)  # else the first layers' biases dominate the input, and learning stalls
         valid, table = valid_mask(frames, x.shape[1]), self._table(x)
         for layer in self.layers:
             x = layer(x, valid, self.rotation, table)
         return Encoded(self.norm(x), frames)
 
     def _table(self, x: Float[Tensor, "batch time dim"]) -> Tensor:
-        """What every layer's attention must know of positions."""
+        """The table of positions that every layer's attention uses."""
         size = x.shape[1]
         return self.rotation.table(size, x) if self.positions == "rotary" else distances(size, self.width, x)

@@ -1,9 +1,9 @@
 """The CTC head.  Axes: B utterances, T' encoder frames, D width, V vocabulary."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hybrid_asr.models.decoder_step import log_softmax
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.nn.cpu import Linear
 
@@ -17,5 +17,4 @@ class CtcHead(nn.Module):
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch time vocab"]:
         """Log probabilities of every frame, in float32 at least."""
-        logits = self.project(encoded.states)
-        return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
+        return log_softmax(self.project(encoded.states))

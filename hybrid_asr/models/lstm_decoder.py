@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.models.decoder_step import StepOutput
+from hybrid_asr.models.decoder_step import StepOutput, log_softmax
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.settings import AttentionSettings
 from hybrid_asr.nn.cpu import Dropout, Linear, LoopLinear
-from hybrid_asr.nn.progress import Scheduled
+from hybrid_asr.nn.progress import ProgressDependent
 from hybrid_asr.nn.recurrent import begin_gates, lstm_cell
 from hybrid_asr.nn.rnn_attention import AttentionConfig, Memory, build_attention
 
@@ -68,7 +68,7 @@ class LstmDecoderConfig(AttentionSettings):
 
 
 class LstmState(NamedTuple):
-    """What a decoder remembers between steps. `hidden` and `cell` have an entry a layer, (U, K, D)."""
+    """The decoder's state between steps. `hidden` and `cell` have an entry per layer, (U, K, D)."""
 
     memory: Memory
     hidden: tuple[Tensor, ...]
@@ -78,17 +78,17 @@ class LstmState(NamedTuple):
 
 
 class Gates(nn.ModuleList):
-    """A ModuleList that tells what it holds."""
+    """A ModuleList typed by what it holds."""
 
     def __iter__(self) -> Iterator[Linear]:  # type: ignore[override]
         return super().__iter__()  # type: ignore[return-value]
 
 
-class LstmDecoder(Scheduled):
+class LstmDecoder(ProgressDependent):
     """LSTM fed by context and previous label until the end (Bahdanau et al., 2015; Chorowski et al., 2015).
 
-    At each step the state before asks for the context, c_i = Σ_j α_ij h_j; the previous label and c_i give the next
-    state; both give the distribution of the label.
+    At each step the previous state is the query for the context, c_i = Σ_j α_ij h_j; the previous label and c_i give
+    the next state; state and context give the distribution of the label.
     """
 
     def __init__(self, cfg: LstmDecoderConfig, memory_dim: int, vocab_size: int, sos: int):
@@ -97,9 +97,9 @@ class LstmDecoder(Scheduled):
         self.embedding = nn.Embedding(vocab_size, cfg.embedding)
         self.attention = build_attention(cfg.attention, query_dim=cfg.dim, memory_dim=memory_dim)
         context = self.attention.width
-        self.label = Linear(cfg.embedding, 4 * cfg.dim)  # of the gates' inputs what does not wait for other steps
+        self.label = Linear(cfg.embedding, 4 * cfg.dim)  # the part of the gates' inputs that is known before the loop
         below = [context] + [cfg.dim] * (cfg.layers - 1)
-        self.gates = Gates(Linear(width + cfg.dim, 4 * cfg.dim, bias=at > 0) for at, width in enumerate(below))
+        self.gates = Gates(Linear(width + cfg.dim, 4 * cfg.dim, bias=index > 0) for index, width in enumerate(below))
         for layer, width in zip(self.gates, below, strict=True):
             bias = layer.bias if layer.bias is not None else self.label.bias
             begin_gates(layer.weight[:, :width], layer.weight[:, width:], bias, forget=slice(cfg.dim, 2 * cfg.dim))
@@ -108,30 +108,30 @@ class LstmDecoder(Scheduled):
         self.output = Linear(cfg.dim, vocab_size)
 
     def forward(self, encoded: Encoded, labels: Int[Tensor, "rows labels"]) -> Float[Tensor, "rows labels+1 vocab"]:
-        """Logits of every label and of the end, given the true labels before; padding, to the right, is not seen.
+        """Logits of every label and of the end, given the true labels before it; padding on the right has no effect.
 
         There may be K labelings of each utterance: row n belongs to utterance n // K. In training, scheduled sampling
-        replaces some of the labels before by the model's own, drawn from torch's default generator.
+        replaces some of the input labels by samples from the model, drawn with torch's default generator.
         """
-        return self._logits(self._said(encoded, labels)).flatten(0, 1)
+        return self._logits(self._unroll(encoded, labels)).flatten(0, 1)
 
     def attended(
         self, encoded: Encoded, labels: Int[Tensor, "rows labels"]
     ) -> tuple[Float[Tensor, "rows labels+1 vocab"], Float[Tensor, "rows heads labels+1 time"]]:
         """The same, and the attention weights of every step."""
-        states = self._said(encoded, labels)
+        states = self._unroll(encoded, labels)
         weights = torch.stack([state.weights for state in states], dim=3)  # (U, H, K, L + 1, T')
         return self._logits(states).flatten(0, 1), weights.transpose(1, 2).flatten(0, 1)
 
     def start(self, encoded: Encoded, beams: int) -> LstmState:
-        """Nothing said yet: `beams` hypotheses for each utterance, hypothesis n belongs to utterance n // beams.
+        """No labels yet: `beams` hypotheses for each utterance, hypothesis n belongs to utterance n // beams.
 
         The encoder states are projected here, once for all steps and hypotheses.
         """
         memory = self.attention.memory(*encoded)
-        nothing = encoded.states.new_zeros(len(encoded.states), beams, self.dim)
+        zeros = encoded.states.new_zeros(len(encoded.states), beams, self.dim)
         context = encoded.states.new_zeros(len(encoded.states), beams, self.attention.width)
-        layers = (nothing,) * len(self.gates)
+        layers = (zeros,) * len(self.gates)
         return LstmState(memory, layers, layers, context, self.attention.first(memory, beams))
 
     def step(
@@ -139,68 +139,69 @@ class LstmDecoder(Scheduled):
     ) -> StepOutput:
         """Log probabilities of the next label of every hypothesis whose last label is `last` (sos at first)."""
         utterances, hyps, _ = state.context.shape
-        after = self._advance(state, self._fed(last.view(utterances, hyps)), self.gates)
-        logits = self._logits([after]).flatten(0, 2)
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        seen = after.weights.transpose(1, 2).flatten(0, 1)[None] if weights == "all" else None
-        return StepOutput(wide.log_softmax(-1), after, seen)
+        after = self._advance(state, self._gate_inputs(last.view(utterances, hyps)), self.gates)
+        attention = after.weights.transpose(1, 2).flatten(0, 1)[None] if weights == "all" else None
+        return StepOutput(log_softmax(self._logits([after]).flatten(0, 2)), after, attention)
 
     def reorder(self, state: LstmState, parents: Int[Tensor, " kept"]) -> LstmState:
-        """Go on with the hypotheses `parents`, equally many of each utterance; one may stand there more than once."""
+        """Continue with the hypotheses `parents`, equally many of each utterance; a parent may occur several times."""
         utterances = len(state.context)
 
-        def heirs(part: Tensor) -> Tensor:
+        def take(part: Tensor) -> Tensor:
             return part.flatten(0, 1)[parents].unflatten(0, (utterances, -1))
 
-        hidden, cell = (tuple(map(heirs, parts)) for parts in (state.hidden, state.cell))
-        weights = heirs(state.weights.transpose(1, 2)).transpose(1, 2)
-        return LstmState(state.memory, hidden, cell, heirs(state.context), weights)
+        hidden, cell = (tuple(map(take, parts)) for parts in (state.hidden, state.cell))
+        weights = take(state.weights.transpose(1, 2)).transpose(1, 2)
+        return LstmState(state.memory, hidden, cell, take(state.context), weights)
 
     def keep(self, state: LstmState, utterances: Int[Tensor, " live"]) -> LstmState:
-        """Let all utterances but `utterances` leave, with their hypotheses; the others stand in that order."""
+        """Drop all utterances but `utterances`, with their hypotheses; the rest are in that order."""
         hidden, cell = (tuple(part[utterances] for part in parts) for parts in (state.hidden, state.cell))
         context, weights = state.context[utterances], state.weights[utterances]
-        return LstmState(state.memory.kept(utterances), hidden, cell, context, weights)
+        return LstmState(state.memory.keep(utterances), hidden, cell, context, weights)
 
-    def _said(self, encoded: Encoded, labels: Int[Tensor, "rows labels"]) -> list[LstmState]:
+    def _unroll(self, encoded: Encoded, labels: Int[Tensor, "rows labels"]) -> list[LstmState]:
         """The states while `labels` and the end are predicted."""
         utterances = len(encoded.states)
         inputs = F.pad(labels, (1, 0), value=self.sos).view(utterances, len(labels) // utterances, -1)
         rate = self.sampling.rate_at(self.progress) if self.training else 0.0
-        fed, gates = self._fed(inputs).unbind(2), [LoopLinear(layer) for layer in self.gates]
-        states = [self._advance(self.start(encoded, inputs.shape[1]), fed[0], gates)]
-        for given in fed[1:]:
+        steps, gates = self._gate_inputs(inputs).unbind(2), [LoopLinear(layer) for layer in self.gates]
+        states = [self._advance(self.start(encoded, inputs.shape[1]), steps[0], gates)]
+        for gate_inputs in steps[1:]:
             if rate > 0:
-                given = self._sampled(given, states[-1], rate)
-            states.append(self._advance(states[-1], given, gates))
+                gate_inputs = self._sample_labels(gate_inputs, states[-1], rate)
+            states.append(self._advance(states[-1], gate_inputs, gates))
         return states
 
-    def _sampled(self, given: Tensor, state: LstmState, rate: float) -> Tensor:
-        """What is fed to the gates, here and there of a label that the model draws instead of the true one."""
+    def _sample_labels(self, gate_inputs: Tensor, state: LstmState, rate: float) -> Tensor:
+        """Replace a share `rate` of the true labels' gate inputs by those of labels drawn from the model."""
         with torch.no_grad():
             probabilities = self._logits([state])[:, :, 0].float().softmax(-1)
             drawn = (probabilities / torch.empty_like(probabilities).exponential_()).argmax(-1)
-            chosen = torch.rand(drawn.shape, device=drawn.device) < rate
-        return torch.where(chosen[..., None], self._fed(drawn), given)
+            replaced = torch.rand(drawn.shape, device=drawn.device) < rate
+        return torch.where(replaced[..., None], self._gate_inputs(drawn), gate_inputs)
 
-    def _fed(self, labels: Int[Tensor, "*places"]) -> Float[Tensor, "*places gates"]:
-        """What labels give to the gates of the first layer."""
+    def _gate_inputs(self, labels: Int[Tensor, "*steps"]) -> Float[Tensor, "*steps gates"]:
+        """The labels' contribution to the gates of the first layer."""
         return self.label(self.dropout(self.embedding(labels)))
 
     def _advance(
-        self, state: LstmState, fed: Float[Tensor, "utterances hyps gates"], gates: Iterable[Callable[[Tensor], Tensor]]
+        self,
+        state: LstmState,
+        gate_inputs: Float[Tensor, "utterances hyps gates"],
+        gates: Iterable[Callable[[Tensor], Tensor]],
     ) -> LstmState:
         """One step of all hypotheses."""
         context, weights = self.attention(state.hidden[-1], state.memory, state.weights)
-        hidden, cell, below, given = [], [], context, fed
-        for layer, before, held in zip(gates, state.hidden, state.cell, strict=True):
-            new, kept = lstm_cell(layer(torch.cat([below, before], dim=-1)) + given, held)
-            hidden.append(new)
-            cell.append(kept)
-            below, given = new, 0.0
+        hidden, cell, below, label = [], [], context, gate_inputs
+        for layer, layer_hidden, layer_cell in zip(gates, state.hidden, state.cell, strict=True):
+            below, new_cell = lstm_cell(layer(torch.cat([below, layer_hidden], dim=-1)) + label, layer_cell)
+            hidden.append(below)
+            cell.append(new_cell)
+            label = 0.0  # only the first layer is given the label
         return LstmState(state.memory, tuple(hidden), tuple(cell), context, weights)
 
     def _logits(self, states: list[LstmState]) -> Float[Tensor, "utterances hyps steps vocab"]:
-        """The distribution that each state and its context give, for all steps at once."""
-        seen = torch.stack([torch.cat([state.hidden[-1], state.context], dim=-1) for state in states], dim=2)
-        return self.output(self.dropout(self.merge(self.dropout(seen)).tanh()))
+        """The logits of each state and its context, for all steps at once."""
+        inputs = torch.stack([torch.cat([state.hidden[-1], state.context], dim=-1) for state in states], dim=2)
+        return self.output(self.dropout(self.merge(self.dropout(inputs)).tanh()))

@@ -16,7 +16,7 @@ from hybrid_asr.nn.cpu import Dropout, Linear
 from hybrid_asr.nn.patches import Patches, PatchNeighbors, PatchPositions
 from hybrid_asr.nn.positions import Rotation
 
-LONGEST_STRIDE_S = 0.08  # seconds between encoder frames beyond which CTC has too few of them for what is said
+LONGEST_STRIDE_S = 0.08  # seconds between encoder frames beyond which CTC has too few of them for the labels
 
 
 @config
@@ -45,11 +45,11 @@ class PatchTransformerConfig(TransformerSizes):
             self.check_turns()
         if self.neighbours and self.neighbours % 2 == 0:
             raise ValueError(f"neighbours {self.neighbours} must be odd, as many on each side, or 0")
-        for what in ("frames", "bins"):
-            size, stride = getattr(self, f"patch_{what}"), getattr(self, f"stride_{what}")
+        for axis in ("frames", "bins"):
+            size, stride = getattr(self, f"patch_{axis}"), getattr(self, f"stride_{axis}")
             if stride > size:
                 raise ValueError(
-                    f"stride_{what} {stride} must be at most patch_{what} {size}: {what} between patches would be lost"
+                    f"stride_{axis} {stride} must be at most patch_{axis} {size}: {axis} between patches would be lost"
                 )
 
     def check_features(self, seconds_per_frame: float, features: int) -> None:
@@ -88,7 +88,7 @@ class PatchTransformer(nn.Module):
             bins=cfg.patch_bins,
             bin_stride=cfg.stride_bins,
         )
-        self.bands = self.patches.count  # patches of a time step, side by side in what attention sees
+        self.bands = self.patches.count  # patches of a time step, neighbors in the sequence that attention sees
         self.positions = PatchPositions(self.bands, cfg.dim, time="none" if cfg.positions == "rotary" else "sinusoidal")
         self.rotation = Rotation(cfg.dim // cfg.heads) if cfg.positions == "rotary" else None
         kernels = [cfg.neighbours] * cfg.layers if cfg.neighbours else []
@@ -107,10 +107,10 @@ class PatchTransformer(nn.Module):
         grid = x.shape[:3]
         valid = valid_mask(steps, grid[1])
         x = self.dropout(x + self.positions(grid[1])).flatten(1, 2)  # (B, T' F', D)
-        look = valid.repeat_interleave(grid[2], 1)[:, None, None]
+        mask = valid.repeat_interleave(grid[2], 1)[:, None, None]
         table = None if self.rotation is None else self.rotation.table(grid[1], x).repeat_interleave(grid[2], 1)
-        for layer, encode_batch in zip_longest(self.layers, self.neighbours):
-            x = x if encode_batch is None else encode_batch(x.unflatten(1, grid[1:]), valid).flatten(1, 2)
-            x = layer(x, look, rotation=self.rotation, table=table)
+        for layer, neighbors in zip_longest(self.layers, self.neighbours):
+            x = x if neighbors is None else neighbors(x.unflatten(1, grid[1:]), valid).flatten(1, 2)
+            x = layer(x, mask, rotation=self.rotation, table=table)
         joined = self.join(self.norms[0](x).view(*grid[:2], -1))  # (B, T', D)
         return Encoded(self.norms[1](joined), steps)

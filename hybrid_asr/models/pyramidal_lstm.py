@@ -19,11 +19,11 @@ Positive = Annotated[int, Field(gt=0)]
 
 @config
 class PyramidalLstmConfig(EncoderSettings):
-    """Sizes of a listener: `dim` is the width of its states, `cells` that of one direction of a layer.
+    """Sizes of a pyramidal LSTM, the "listener" of Chan et al. (2016).
 
-    Layer i joins `joins[i]` neighboring frames before it: (1, 2, 2) leaves a quarter of those that enter. A group that
-    the end of the utterance leaves incomplete is filled up with zeros. `input`: `conv` subsamples by 4 (`channels`),
-    `joined` joins `join` feature frames.
+    `dim` is the width of its states, `cells` that of one direction of a layer. Layer i first joins `joins[i]`
+    neighboring frames: (1, 2, 2) leaves a quarter of the frames. A group that the end of the utterance leaves
+    incomplete is filled with zeros. `input`: `conv` subsamples by 4 (`channels`), `joined` joins `join` feature frames.
     """
 
     kind: Literal["listener"] = "listener"
@@ -64,7 +64,7 @@ class PyramidalLstm(nn.Module):
         self.subsampling = (
             ConvSubsampling(features, cfg.channels, cfg.dim) if conv else JoinedInput(features, cfg.join, cfg.dim)
         )
-        self.norm = nn.LayerNorm(cfg.dim)  # else the first layer's biases drown what was heard, and learning stalls
+        self.norm = nn.LayerNorm(cfg.dim)  # else the first layer's biases dominate the input, and learning stalls
         self.dropout = Dropout(cfg.dropout)
         widths = [cfg.dim] + [2 * cfg.cells] * len(cfg.joins)
         self.layers = nn.ModuleList(
@@ -79,10 +79,10 @@ class PyramidalLstm(nn.Module):
 
     def output_length(self, frames: int) -> int:
         """Encoder frames for a number of feature frames."""
-        left = self.subsampling.output_length(frames)
+        length = self.subsampling.output_length(frames)
         for join in self.joins:
-            left = joined_length(left, join)
-        return left
+            length = joined_length(length, join)
+        return length
 
     def forward(self, features: Features) -> Encoded:
         x, frames = self.subsampling(features.values, features.frames)

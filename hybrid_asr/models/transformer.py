@@ -20,7 +20,7 @@ from hybrid_asr.nn.subsampling import build_subsampling
 
 @config
 class TransformerSizes(EncoderSettings):
-    """What every encoder of Transformer layers has."""
+    """The sizes that every encoder of Transformer layers has."""
 
     dim: Annotated[int, Field(gt=0)]
     layers: Annotated[int, Field(gt=0, le=1000)]
@@ -49,7 +49,7 @@ class TransformerConfig(TransformerSizes):
     """Sizes of a Transformer encoder; `channels` are those of the convolutional front end.
 
     `input`: `conv` subsamples by 4, `linear` keeps every frame. `norm_eps: 1e-12` is ESPnet's. `positions`:
-    `sinusoidal`, added to what is heard, or `rotary`, between queries and keys.
+    `sinusoidal`, added to the inputs, or `rotary`, applied to queries and keys.
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -76,12 +76,12 @@ class TransformerLayer(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch time dim"],
-        look: Bool[Tensor, "batch 1 1 time"],
+        mask: Bool[Tensor, "batch 1 1 time"],
         *,
         rotation: Rotation | None = None,
         table: Tensor | None = None,
     ) -> Float[Tensor, "batch time dim"]:
-        x = x + self.dropout(self.attention(self.norms[0](x), look, rotation=rotation, table=table))
+        x = x + self.dropout(self.attention(self.norms[0](x), mask, rotation=rotation, table=table))
         return x + self.dropout(self.feed_forward(self.norms[1](x)))
 
 
@@ -107,7 +107,7 @@ class Transformer(nn.Module):
         x = x * self.width**0.5
         table = None if self.rotation is None else self.rotation.table(x.shape[1], x)
         x = self.dropout(x if table is not None else x + sinusoids(x.shape[1], self.width, x))
-        look = valid_mask(frames, x.shape[1])[:, None, None]
+        mask = valid_mask(frames, x.shape[1])[:, None, None]
         for layer in self.layers:
-            x = layer(x, look, rotation=self.rotation, table=table)
+            x = layer(x, mask, rotation=self.rotation, table=table)
         return Encoded(self.norm(x), frames)

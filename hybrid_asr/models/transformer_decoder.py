@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
-from hybrid_asr.models.decoder_step import StepOutput
+from hybrid_asr.models.decoder_step import StepOutput, log_softmax
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.settings import AttentionSettings
 from hybrid_asr.nn.attention import CrossAttention, KeysValues, SelfAttention, attention_weights
 from hybrid_asr.nn.cpu import Dropout, Linear
 from hybrid_asr.nn.feed_forward import FeedForward
-from hybrid_asr.nn.kv_cache import LabelCache
+from hybrid_asr.nn.kv_cache import KVCache
 from hybrid_asr.nn.positions import sinusoids_at
 
 
@@ -41,11 +41,11 @@ class TransformerDecoderConfig(AttentionSettings):
 
 
 class TransformerState(NamedTuple):
-    """What a decoder remembers between steps: of each layer the encoder's keys and values, and the labels so far."""
+    """The decoder's state between steps: each layer's keys and values of the encoder, and the cache of the labels."""
 
     memory: list[KeysValues]  # (U, H, T', D/H), one per layer
-    real: Bool[Tensor, "utterances time"] | None  # where memory is no padding; None where nothing is
-    said: LabelCache
+    memory_mask: Bool[Tensor, "utterances time"] | None  # True at real frames; None where no utterance is padded
+    kv_cache: KVCache
     steps: int
 
 
@@ -60,26 +60,26 @@ class TransformerDecoderLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(cfg.dim, eps=cfg.norm_eps) for _ in range(3))
         self.dropout = Dropout(cfg.dropout)
 
-    def forward(self, x: Tensor, states: Tensor, look: Tensor) -> Tensor:
-        """All steps at once, as in training."""
+    def forward(self, x: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        """All steps at once, as in training; `mask` is True at the real frames of `states`."""
         x = x + self.dropout(self.self_attention(self.norms[0](x), None, causal=True))
-        asked = self.norms[1](x).view(len(states), -1, x.shape[2])  # all labelings of an utterance in one row
-        x = x + self.dropout(self.cross_attention(asked, self.cross_attention.memory(states), look).view_as(x))
+        queries = self.norms[1](x).view(len(states), -1, x.shape[2])  # all labelings of an utterance in one row
+        x = x + self.dropout(self.cross_attention(queries, self.cross_attention.memory(states), mask).view_as(x))
         return x + self.dropout(self.feed_forward(self.norms[2](x)))
 
     def step(
-        self, x: Tensor, said: LabelCache, layer: int, visible: Tensor, memory: KeysValues, look: Tensor | None
+        self, x: Tensor, cache: KVCache, layer: int, memory: KeysValues, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """One step (U, K, D), all hypotheses of an utterance at once; returns its output and the cross queries."""
         queries, new = self.self_attention.queries_keys_values(self.norms[0](x))
-        x = x + self.self_attention.mix(queries, said.write(layer, new), visible)
-        asked = self.cross_attention.queries(self.norms[1](x))
-        x = x + self.cross_attention.mix(asked, memory, look)
-        return x + self.feed_forward(self.norms[2](x)), asked
+        x = x + self.self_attention.mix(queries, cache.write(layer, new), cache.visible[:, None])
+        cross_queries = self.cross_attention.queries(self.norms[1](x))
+        x = x + self.cross_attention.mix(cross_queries, memory, mask)
+        return x + self.feed_forward(self.norms[2](x)), cross_queries
 
 
 class Layers(nn.ModuleList):
-    """A ModuleList that tells what it holds."""
+    """A ModuleList typed by what it holds."""
 
     def __iter__(self) -> Iterator[TransformerDecoderLayer]:  # type: ignore[override]
         return super().__iter__()  # type: ignore[return-value]
@@ -99,61 +99,59 @@ class TransformerDecoder(nn.Module):
         self.output = Linear(cfg.dim, vocab_size)
 
     def forward(self, encoded: Encoded, labels: Int[Tensor, "rows labels"]) -> Float[Tensor, "rows labels+1 vocab"]:
-        """Logits of every label and of the end, given the true labels before; padding, to the right, is not seen.
+        """Logits of every label and of the end, given the true labels before it; padding on the right has no effect.
 
         There may be K labelings of each utterance: row n belongs to utterance n // K.
         """
         inputs = nn.functional.pad(labels, (1, 0), value=self.sos)  # (B, L + 1)
         x = self.dropout(self._embed(inputs, 0, inputs.shape[1]))
-        look = valid_mask(encoded.frames, encoded.states.shape[1])[:, None, None]
+        mask = valid_mask(encoded.frames, encoded.states.shape[1])[:, None, None]
         for layer in self.layers:
-            x = layer(x, encoded.states, look)
+            x = layer(x, encoded.states, mask)
         return self.output(self.norm(x))
 
     def start(self, encoded: Encoded, beams: int) -> TransformerState:
-        """Nothing said yet: `beams` hypotheses for each utterance, hypothesis n belongs to utterance n // beams.
+        """No labels yet: `beams` hypotheses for each utterance, hypothesis n belongs to utterance n // beams.
 
         The encoder states are projected here, once, for all layers, steps and hypotheses.
         """
         memory = [layer.cross_attention.memory(encoded.states) for layer in self.layers]
         utterances, heads, time, width = memory[0].keys.shape
-        real = valid_mask(encoded.frames, time)
-        said = LabelCache.empty(len(memory), utterances, beams, heads=heads, width=width, like=memory[0].keys)
-        return TransformerState(memory, None if real.all() else real, said, 0)
+        mask = valid_mask(encoded.frames, time)
+        cache = KVCache.empty(len(memory), utterances, beams, heads=heads, width=width, like=memory[0].keys)
+        return TransformerState(memory, None if mask.all() else mask, cache, 0)
 
     def step(
         self, state: TransformerState, last: Int[Tensor, " hyps"], *, weights: Literal["none", "all"] = "none"
     ) -> StepOutput:
         """Log probabilities of the next label of every hypothesis whose last label is `last` (sos at first)."""
-        said = state.said.grown()
-        utterances, hyps, _ = said.sees.shape
+        cache = state.kv_cache.grow()
+        utterances, hyps, _ = cache.visible.shape
         x = self._embed(last.view(utterances, hyps), state.steps, 1)
-        visible = said.sees[:, None]
-        look = None if state.real is None else state.real[:, None, None]
-        seen = []
-        for place, (layer, memory) in enumerate(zip(self.layers, state.memory, strict=True)):
-            x, asked = layer.step(x, said, place, visible, memory, look)
+        mask = None if state.memory_mask is None else state.memory_mask[:, None, None]
+        attention = []
+        for index, (layer, memory) in enumerate(zip(self.layers, state.memory, strict=True)):
+            x, queries = layer.step(x, cache, index, memory, mask)
             if weights == "all":
-                seen.append(attention_weights(asked, memory.keys, look).transpose(1, 2).flatten(0, 1))
-        logits = self.output(self.norm(x)).flatten(0, 1)
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        after = TransformerState(state.memory, state.real, said, state.steps + 1)
-        return StepOutput(wide.log_softmax(-1), after, torch.stack(seen) if seen else None)
+                attention.append(attention_weights(queries, memory.keys, mask).transpose(1, 2).flatten(0, 1))
+        log_probs = log_softmax(self.output(self.norm(x)).flatten(0, 1))
+        after = TransformerState(state.memory, state.memory_mask, cache, state.steps + 1)
+        return StepOutput(log_probs, after, torch.stack(attention) if attention else None)
 
     def reorder(self, state: TransformerState, parents: Int[Tensor, " kept"]) -> TransformerState:
-        """Go on with the hypotheses `parents`, equally many of each utterance; one may stand there more than once."""
-        utterances, hyps, _ = state.said.sees.shape
+        """Continue with the hypotheses `parents`, equally many of each utterance; a parent may occur several times."""
+        utterances, hyps, _ = state.kv_cache.visible.shape
         first = torch.arange(utterances, device=parents.device)[:, None] * hyps
-        return state._replace(said=state.said.reordered(parents.view(utterances, -1) - first))
+        return state._replace(kv_cache=state.kv_cache.reorder(parents.view(utterances, -1) - first))
 
     def keep(self, state: TransformerState, utterances: Int[Tensor, " live"]) -> TransformerState:
-        """Let all utterances but `utterances` leave, with their hypotheses; the others stand in that order."""
+        """Drop all utterances but `utterances`, with their hypotheses; the rest are in that order."""
         memory = [KeysValues(*(part[utterances] for part in pair)) for pair in state.memory]
-        real = None if state.real is None else state.real[utterances]
-        return TransformerState(memory, real, state.said.kept(utterances), state.steps)
+        mask = None if state.memory_mask is None else state.memory_mask[utterances]
+        return TransformerState(memory, mask, state.kv_cache.keep(utterances), state.steps)
 
     def _embed(self, labels: Int[Tensor, "rows labels"], first: int, steps: int) -> Float[Tensor, "rows labels dim"]:
         """Embedding times sqrt(D) plus the positions `first` … `first + steps - 1`, or that one for all labels."""
-        places = torch.arange(first, first + steps, device=labels.device, dtype=torch.float64)
+        positions = torch.arange(first, first + steps, device=labels.device, dtype=torch.float64)
         embedded = self.embedding(labels) * self.width**0.5
-        return embedded + sinusoids_at(places, self.width).to(embedded.dtype)
+        return embedded + sinusoids_at(positions, self.width).to(embedded.dtype)

@@ -49,11 +49,11 @@ class FrameBatchNorm(nn.BatchNorm1d):
         mean, variance = self.running_mean, self.running_var
         assert mean is not None and variance is not None and self.momentum is not None
         if self.training:
-            real, count = valid[..., None], valid.sum().clamp(min=1)
+            mask, count = valid[..., None], valid.sum().clamp(min=1)
             exact = values.float() if values.dtype == torch.bfloat16 else values
-            batch_mean = (exact * real).sum((0, 1)) / count
-            batch_variance = ((exact - batch_mean) * real).square().sum((0, 1)) / count
-            with torch.no_grad():  # what is not finite stays with its update, which is left out
+            batch_mean = (exact * mask).sum((0, 1)) / count
+            batch_variance = ((exact - batch_mean) * mask).square().sum((0, 1)) / count
+            with torch.no_grad():  # statistics that are not finite are ignored; so is the update that they belong to
                 unbiased = batch_variance * count / (count - 1).clamp(min=1)
                 share = self.momentum * (batch_mean + unbiased).isfinite().all().to(mean.dtype)
                 mean.lerp_(batch_mean.nan_to_num(), share)

@@ -79,5 +79,5 @@ class PatchNeighbors(nn.Module):
     def forward(
         self, patches: Float[Tensor, "batch steps patches dim"], valid: Bool[Tensor, "batch steps"]
     ) -> Float[Tensor, "batch steps patches dim"]:
-        encoded_batch = patches.relu() * valid[..., None, None]
-        return patches + self.mix(encoded_batch.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        activated = patches.relu() * valid[..., None, None]
+        return patches + self.mix(activated.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)

@@ -13,16 +13,16 @@ def reversed_rows(
     It is its own inverse. The lengths stay on their device, unlike with packing.
     """
     batch, time, _ = values.shape
-    places = torch.arange(time, device=values.device)
-    mirrored = lengths[:, None] - 1 - places
-    rows = torch.where(mirrored < 0, places, mirrored) + time * torch.arange(batch, device=values.device)[:, None]
+    positions = torch.arange(time, device=values.device)
+    mirrored = lengths[:, None] - 1 - positions
+    rows = torch.where(mirrored < 0, positions, mirrored) + time * torch.arange(batch, device=values.device)[:, None]
     return values.flatten(0, 1).index_select(0, rows.flatten()).view_as(values)
 
 
 def begin_gates(inputs: Tensor, recurrent: Tensor, bias: Tensor, *, forget: slice) -> None:
     """First weights of an LSTM: each gate's inputs keep their variance (Glorot and Bengio, 2010), what recurs is
     orthogonal (Saxe et al., 2014), and the forget gates, the entries `forget` of the bias, are open (Jozefowicz et al.,
-    2015). torch's own let a narrow signal in so faintly that a listener learns half as fast.
+    2015). With torch's own a narrow signal enters so faintly that a pyramidal encoder learns half as fast.
     """
     with torch.no_grad():
         for part in inputs.chunk(4):
@@ -35,8 +35,8 @@ def begin_gates(inputs: Tensor, recurrent: Tensor, bias: Tensor, *, forget: slic
 class BidirectionalLstm(nn.Module):
     """One LSTM from the first frame to the last real one and one back (Schuster and Paliwal, 1997; Graves, 2005).
 
-    Padding, to the right, is met behind the last real frame in both directions, so that no real frame sees it; what
-    stands there in the output means nothing.
+    Padding, on the right, comes after the last real frame in both directions, so that it changes no real frame; the
+    outputs at padded frames mean nothing.
     """
 
     def __init__(self, inputs: int, cells: int):
@@ -64,9 +64,9 @@ def lstm_cell(
 ) -> tuple[Float[Tensor, "*rows dim"], Float[Tensor, "*rows dim"]]:
     """The hidden state and the cell after one step (Hochreiter and Schmidhuber, 1997; Gers et al., 2000).
 
-    `gates` holds what the input, forget and output gate and the candidate are given, side by side and in this order.
+    `gates` holds the inputs of the input, forget and output gates and of the candidate, side by side and in this order.
     """
-    given, candidate = gates.split([3 * cell.shape[-1], cell.shape[-1]], dim=-1)
-    enter, forget, leave = given.sigmoid().chunk(3, dim=-1)
-    cell = forget * cell + enter * candidate.tanh()
-    return leave * cell.tanh(), cell
+    inputs, candidate = gates.split([3 * cell.shape[-1], cell.shape[-1]], dim=-1)
+    input_gate, forget_gate, output_gate = inputs.sigmoid().chunk(3, dim=-1)
+    cell = forget_gate * cell + input_gate * candidate.tanh()
+    return output_gate * cell.tanh(), cell

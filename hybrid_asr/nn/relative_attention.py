@@ -65,10 +65,10 @@ class RelativeSelfAttention(nn.Module):
     ) -> Float[Tensor, "batch time dim"]:
         """Mix `values`; `mask` is True where a position may look, `table` comes from `distances`."""
         queries, keys, values = (split_heads(part, self.heads) for part in self.project(values).chunk(3, dim=-1))
-        far = split_heads(self.distance(table)[None], self.heads)  # (1, H, P, D/H)
-        by_distance = (queries + self.distance_bias[:, None]) @ far.transpose(-2, -1)
-        asked = queries + self.content_bias[:, None]
-        mixed = self.kernel(asked, KeysValues(keys, values), mask, bias=to_keys(by_distance))
+        distance_keys = split_heads(self.distance(table)[None], self.heads)  # (1, H, P, D/H)
+        distance_scores = (queries + self.distance_bias[:, None]) @ distance_keys.transpose(-2, -1)
+        content_queries = queries + self.content_bias[:, None]
+        mixed = self.kernel(content_queries, KeysValues(keys, values), mask, bias=to_keys(distance_scores))
         return self.output(join_heads(mixed))
 
 
@@ -89,9 +89,9 @@ class _ToKeys(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *gradients):
-        whole = gradients[0].new_zeros(ctx.shape)
-        _shifted(whole).copy_(gradients[0])
-        return whole
+        gradient = gradients[0].new_zeros(ctx.shape)
+        _shifted(gradient).copy_(gradients[0])
+        return gradient
 
 
 def _shifted(scores: Tensor) -> Tensor:

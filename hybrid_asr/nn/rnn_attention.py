@@ -30,7 +30,7 @@ class AdditiveConfig:
 
 @config
 class LocationConfig:
-    """Additive, which also sees the weights of the step before, convolved (Chorowski et al., 2015).
+    """Additive, with a convolution of the previous step's weights as another input (Chorowski et al., 2015).
 
     `kernel` is in encoder frames, `channels` are the filters.
     """
@@ -68,7 +68,7 @@ class MultiheadConfig:
 
 @config
 class FixedConfig:
-    """The last real frame is all that is seen, at every step: what attention replaced (Sutskever et al., 2014)."""
+    """The last real frame at every step, as before attention was introduced (Sutskever et al., 2014)."""
 
     kind: Literal["fixed"] = "fixed"
 
@@ -85,8 +85,8 @@ class Memory(NamedTuple):
     values: Float[Tensor, "utterances heads time width"]  # what is mixed
     padding: Bool[Tensor, "utterances 1 1 time"]
 
-    def kept(self, utterances: Int[Tensor, " live"]) -> "Memory":
-        """Let all utterances but `utterances` leave."""
+    def keep(self, utterances: Int[Tensor, " live"]) -> "Memory":
+        """Drop all utterances but `utterances`."""
         return Memory(*(part[utterances] for part in self))
 
 
@@ -95,7 +95,7 @@ Weights = Float[Tensor, "utterances heads hyps time"]
 
 
 class Attention(nn.Module, abc.ABC):
-    """What a decoder asks of every kind. `width` is the mixture's.
+    """What every kind of attention provides to a decoder. `width` is the mixture's.
 
     Weights sum to one over the real frames and are zero elsewhere; an utterance without real frames has none, and a
     mixture of zeros.
@@ -106,11 +106,11 @@ class Attention(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def memory(self, states: Float[Tensor, "utterances time width"], frames: Int[Tensor, " utterances"]) -> Memory:
-        """What queries look at, computed once."""
+        """What queries attend to, computed once per utterance."""
 
     @abc.abstractmethod
-    def forward(self, queries: Queries, memory: Memory, before: Weights) -> tuple[Tensor, Weights]:
-        """The mixture (U, K, `width`) and the weights of one step; `before` are those of the step before."""
+    def forward(self, queries: Queries, memory: Memory, previous: Weights) -> tuple[Tensor, Weights]:
+        """The mixture (U, K, `width`) and the weights of one step; `previous` are those of the step before."""
 
     def first(self, memory: Memory, hyps: int) -> Weights:
         """The weights before the first step: all on the first frame, where speech begins."""
@@ -128,17 +128,17 @@ class ComparingAttention(Attention):
         """Keys and values of all frames."""
 
     @abc.abstractmethod
-    def scores(self, queries: Queries, memory: Memory, before: Weights) -> Weights:
-        """How well each frame suits each query."""
+    def scores(self, queries: Queries, memory: Memory, previous: Weights) -> Weights:
+        """How well each frame matches each query."""
 
     def memory(self, states: Float[Tensor, "utterances time width"], frames: Int[Tensor, " utterances"]) -> Memory:
         return Memory(*self.project(states), ~valid_mask(frames, states.shape[1])[:, None, None])
 
-    def forward(self, queries: Queries, memory: Memory, before: Weights) -> tuple[Tensor, Weights]:
+    def forward(self, queries: Queries, memory: Memory, previous: Weights) -> tuple[Tensor, Weights]:
         """Softmax is taken in float32 at least."""
-        scores = self.scores(queries, memory, before)
-        wide = scores if scores.dtype == torch.float64 else scores.float()
-        weights = wide.masked_fill(memory.padding, -torch.inf).softmax(-1).masked_fill(memory.padding, 0.0)
+        scores = self.scores(queries, memory, previous)
+        exact = scores if scores.dtype == torch.float64 else scores.float()
+        weights = exact.masked_fill(memory.padding, -torch.inf).softmax(-1).masked_fill(memory.padding, 0.0)
         weights = weights.to(memory.values.dtype)
         return join_heads(weights @ memory.values), weights
 
@@ -158,7 +158,7 @@ class AdditiveAttention(ComparingAttention):
     def project(self, states: Tensor) -> tuple[Tensor, Tensor]:
         return self.key(states)[:, None], states[:, None]
 
-    def scores(self, queries: Queries, memory: Memory, before: Weights) -> Weights:
+    def scores(self, queries: Queries, memory: Memory, previous: Weights) -> Weights:
         sums = self.query(queries)[:, None, :, None] + memory.keys[:, :, None]  # (U, 1, K, T, A)
         return self.direction(sums.tanh())[..., 0]
 
@@ -172,10 +172,10 @@ class LocationAttention(AdditiveAttention):
         self.filters = nn.Parameter(torch.empty(cfg.kernel, cfg.channels).uniform_(-1, 1) * cfg.kernel**-0.5)
         self.place = Linear(cfg.channels, cfg.dim, bias=False)
 
-    def scores(self, queries: Queries, memory: Memory, before: Weights) -> Weights:
-        around = F.pad(before, (self.reach, self.reach)).unfold(-1, 2 * self.reach + 1, 1)  # (U, 1, K, T, kernel)
-        seen = around @ (self.filters @ self.place.weight.T)
-        sums = self.query(queries)[:, None, :, None] + memory.keys[:, :, None] + seen
+    def scores(self, queries: Queries, memory: Memory, previous: Weights) -> Weights:
+        around = F.pad(previous, (self.reach, self.reach)).unfold(-1, 2 * self.reach + 1, 1)  # (U, 1, K, T, kernel)
+        location = around @ (self.filters @ self.place.weight.T)
+        sums = self.query(queries)[:, None, :, None] + memory.keys[:, :, None] + location
         return self.direction(sums.tanh())[..., 0]
 
 
@@ -193,7 +193,7 @@ class DotAttention(ComparingAttention):
     def project(self, states: Tensor) -> tuple[Tensor, Tensor]:
         return self.key(states)[:, None], states[:, None]
 
-    def scores(self, queries: Queries, memory: Memory, before: Weights) -> Weights:
+    def scores(self, queries: Queries, memory: Memory, previous: Weights) -> Weights:
         return self.query(queries)[:, None] @ memory.keys.transpose(-2, -1)
 
 
@@ -210,13 +210,13 @@ class MultiheadAttention(ComparingAttention):
         keys, values = self.key_value(states).chunk(2, dim=-1)
         return split_heads(keys, self.heads), split_heads(values, self.heads)
 
-    def scores(self, queries: Queries, memory: Memory, before: Weights) -> Weights:
-        asked = split_heads(self.query(queries), self.heads)
-        return asked @ memory.keys.transpose(-2, -1) / asked.shape[-1] ** 0.5
+    def scores(self, queries: Queries, memory: Memory, previous: Weights) -> Weights:
+        heads = split_heads(self.query(queries), self.heads)
+        return heads @ memory.keys.transpose(-2, -1) / heads.shape[-1] ** 0.5
 
 
 class FixedAttention(Attention):
-    """The last real frame, whatever is asked; its keys are the weights."""
+    """The last real frame, whatever the query; its keys are the weights."""
 
     heads = 1
 
@@ -225,11 +225,11 @@ class FixedAttention(Attention):
         self.width = memory_dim
 
     def memory(self, states: Float[Tensor, "utterances time width"], frames: Int[Tensor, " utterances"]) -> Memory:
-        real = valid_mask(frames, states.shape[1])
-        last = (real & ~valid_mask(frames - 1, states.shape[1])).to(states.dtype)[:, None, None]  # (U, 1, 1, T)
-        return Memory(last, last @ states[:, None], ~real[:, None, None])
+        valid = valid_mask(frames, states.shape[1])
+        last = (valid & ~valid_mask(frames - 1, states.shape[1])).to(states.dtype)[:, None, None]  # (U, 1, 1, T)
+        return Memory(last, last @ states[:, None], ~valid[:, None, None])
 
-    def forward(self, queries: Queries, memory: Memory, before: Weights) -> tuple[Tensor, Weights]:
+    def forward(self, queries: Queries, memory: Memory, previous: Weights) -> tuple[Tensor, Weights]:
         hyps = queries.shape[1]
         return memory.values[:, 0].expand(-1, hyps, -1), memory.keys.expand(-1, -1, hyps, -1)
 

@@ -60,15 +60,15 @@ def joined_length(frames: Length, join: int) -> Length:
 def join_frames(
     values: Float[Tensor, "batch time dim"], frames: Int[Tensor, " batch"], join: int
 ) -> tuple[Float[Tensor, "batch shorter joined"], Int[Tensor, " batch"]]:
-    """Put `join` neighbors side by side (Chan et al., 2016); what an utterance lacks of its last group is zeros.
+    """Put `join` neighbors side by side (Chan et al., 2016); an incomplete last group is filled with zeros.
 
-    There is one group at least, so that what follows has something to compute.
+    There is one group at least, so that later layers never get an empty input.
     """
     if join == 1 and values.shape[1] > 0:
         return values, frames
-    real = values * valid_mask(frames, values.shape[1])[..., None]
+    masked = values * valid_mask(frames, values.shape[1])[..., None]
     missing = max(1, joined_length(values.shape[1], join)) * join - values.shape[1]
-    return F.pad(real, (0, 0, 0, missing)).unflatten(1, (-1, join)).flatten(2), joined_length(frames, join)
+    return F.pad(masked, (0, 0, 0, missing)).unflatten(1, (-1, join)).flatten(2), joined_length(frames, join)
 
 
 class JoinedInput(nn.Module):

@@ -108,16 +108,16 @@ def test_evaluation_never_samples():
     assert torch.equal(torch.get_rng_state(), generator)
 
 
-def test_at_rate_one_a_sure_model_hears_itself_only():
-    """Its output says one label whatever was said before, so the true labels cannot matter."""
+def test_at_rate_one_a_sure_model_is_given_its_own_labels_only():
+    """It always predicts the same label, so the true labels cannot matter."""
     decoder = sampling().train()
     set_progress(decoder, 1.0)
     with torch.no_grad():
         decoder.output.weight.zero_()
         decoder.output.bias.fill_(-1e4)
         decoder.output.bias[3] = 0.0
-        found = decoder._said(memory(), texts(2))
-        forced = decoder.eval()._said(memory(), torch.full((2, 6), 3))
+        found = decoder._unroll(memory(), texts(2))
+        forced = decoder.eval()._unroll(memory(), torch.full((2, 6), 3))
     for one, other in zip(found, forced, strict=True):
         close(one.hidden[-1], other.hidden[-1])
 
