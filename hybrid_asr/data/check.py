@@ -1,7 +1,7 @@
-"""The gate before training: what would waste a training or spoil its result is found, counted and named before the
-first step.
+"""Checks of the sets before training: problems that would waste a training or spoil its result are counted and named
+before the first step.
 
-Three things can be refused or only reported, see CheckConfig; an id that stands in two sets is always refused.
+Three kinds can be refused or only reported, see CheckConfig; an id that is in two sets is always refused.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -68,7 +68,7 @@ class Infeasible(NamedTuple):
 
 
 class CheckReport(NamedTuple):
-    """What the gate found: a line for each set, then warnings. `infeasible` has an entry for each speed."""
+    """The result of the checks: a line for each set, then warnings. `infeasible` has an entry for each speed."""
 
     sets: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -98,21 +98,22 @@ def label_counts(manifest: Manifest, tokenizer: Tokenizer, rules: Rules) -> Labe
                 "remove the line, or choose other rules with text.rules"
             )
         labels[index], needs[index] = len(encoded), ctc_needs(encoded)
-        found = text_units(text, tokenizer.writes)
-        if new := found - known:
+        units = text_units(text, tokenizer.writes)
+        if new := units - known:
             lacking |= tokenizer.missing(separator.join(sorted(new)))
             known |= new
-        if not lacking.isdisjoint(found):
+        if not lacking.isdisjoint(units):
             unwritable.append(index)
         if utterance.speaker is not None:
             speakers.add(utterance.speaker)
-    found = np.array(unwritable, np.int64), frozenset(lacking), frozenset(speakers)
-    return LabelCounts(labels, needs, *found, tokenizer.writes)
+    return LabelCounts(
+        labels, needs, np.array(unwritable, np.int64), frozenset(lacking), frozenset(speakers), tokenizer.writes
+    )
 
 
 def ctc_needs(labels: list[int]) -> int:
     """The fewest frames for CTC: one for each label, a blank between equal neighbors (Graves et al., 2006)."""
-    return len(labels) + sum(one == other for one, other in pairwise(labels))
+    return len(labels) + sum(label == following for label, following in pairwise(labels))
 
 
 def least_seconds(
@@ -158,29 +159,29 @@ def check_training(
         raise CheckError(
             f"no utterances in: {', '.join(empty)}; look at the manifests, and at data.min_seconds and data.max_seconds"
         )
-    findings = _Findings()
+    problems = _Problems()
     infeasible, speeds = (), tuple(speeds)
     if least is not None:
         infeasible = tuple(_infeasible(train, counts["train"], least, speed) for speed in sorted({1.0, *speeds}))
-        _judge_infeasible(findings, train, counts["train"], least, infeasible, shortest, policy)
+        _check_ctc_lengths(problems, train, counts["train"], least, infeasible, shortest, policy)
     for name, manifest in sets.items():
-        _judge_unheard(findings, name, manifest, shortest, speeds if name == "train" else (), policy)
+        _check_frame_lengths(problems, name, manifest, shortest, speeds if name == "train" else (), policy)
     for name, manifest in sets.items():
-        _judge_characters(findings, name, manifest, counts[name], policy.characters if name == "train" else "warn")
-    for one, other in combinations(sets, 2):
-        _judge_ids(findings, one, sets[one], other, sets[other])
-        if one == "train":
-            _judge_speakers(findings, other, counts["train"].speakers & counts[other].speakers, policy.speakers)
-    if findings.refused:
-        raise CheckError("\n".join(findings.refused))
+        _check_characters(problems, name, manifest, counts[name], policy.characters if name == "train" else "warn")
+    for name, other in combinations(sets, 2):
+        _check_ids(problems, name, sets[name], other, sets[other])
+        if name == "train":
+            _check_speakers(problems, other, counts["train"].speakers & counts[other].speakers, policy.speakers)
+    if problems.refused:
+        raise CheckError("\n".join(problems.refused))
     lines = [_describe(name, manifest, counts[name]) for name, manifest in sets.items()]
     if left_out:
         lines[0] += f", {left_out} left out by data.min_seconds and data.max_seconds"
-    return CheckReport(tuple(lines), tuple(findings.warnings), infeasible)
+    return CheckReport(tuple(lines), tuple(problems.warnings), infeasible)
 
 
-class _Findings:
-    """What is only reported, and what is refused."""
+class _Problems:
+    """The messages that only warn, and those that refuse the training."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -194,17 +195,18 @@ def _infeasible(train: Manifest, counts: LabelCounts, least: np.ndarray, speed: 
     return Infeasible(speed, np.flatnonzero(train.durations / speed < least[counts.needs]))
 
 
-def _judge_infeasible(
-    findings: _Findings,
+def _check_ctc_lengths(
+    problems: _Problems,
     train: Manifest,
     counts: LabelCounts,
     least: np.ndarray,
-    found: tuple[Infeasible, ...],
+    infeasible: tuple[Infeasible, ...],
     shortest: float,
     policy: CheckConfig,
 ) -> None:
-    for speed, indices in found:
-        indices = indices[train.durations[indices] / speed >= shortest]  # of the others more is said
+    """Training utterances that are too short for CTC."""
+    for speed, indices in infeasible:
+        indices = indices[train.durations[indices] / speed >= shortest]  # others: _check_frame_lengths
         if not len(indices):
             continue
         names = [
@@ -214,7 +216,7 @@ def _judge_infeasible(
         ]
         share = len(indices) / len(train)
         refused = policy.infeasible == "refuse" and speed == 1.0 and share > policy.infeasible_share
-        findings.add(
+        problems.add(
             "refuse" if refused else "warn",
             f"{len(indices)} of {len(train)} training utterances ({share:.1%}) "
             f"are too short for CTC at speed {speed:g}: " + "; ".join(names) + (" ..." if len(indices) > SHOWN else ""),
@@ -227,15 +229,15 @@ def _judge_infeasible(
         )
 
 
-def _judge_unheard(
-    findings: _Findings,
+def _check_frame_lengths(
+    problems: _Problems,
     name: str,
     manifest: Manifest,
     shortest: float,
     speeds: Iterable[float],
     policy: CheckConfig,
 ) -> None:
-    """Utterances that fill no frame of the encoder: of a set that is trained on at its speeds."""
+    """Utterances shorter than one encoder frame; those of the training set at its speeds."""
     speed = max([1.0, *speeds])
     indices = np.flatnonzero(manifest.durations / speed < shortest)
     if not len(indices):
@@ -246,7 +248,7 @@ def _judge_unheard(
     refused = name == "train" and policy.infeasible == "refuse" and share > policy.infeasible_share
     smaller = "choose an encoder of smaller frames (model.encoder: joins of a pyramid, patch_frames, or another kind)"
     remedy = f"leave them out with data.min_seconds={np.ceil(round(100 * shortest * speed, 6)) / 100:g}, or {smaller}"
-    findings.add(
+    problems.add(
         "refuse" if refused else "warn",
         f"{len(indices)} of {len(manifest)} utterances of {name} are too short for this encoder{at_speed}, of which "
         f"one frame takes {shortest:.2f} s: {names}{' ...' if len(indices) > SHOWN else ''}",
@@ -256,7 +258,8 @@ def _judge_unheard(
     )
 
 
-def _judge_characters(findings: _Findings, name: str, manifest: Manifest, counts: LabelCounts, policy: Policy) -> None:
+def _check_characters(problems: _Problems, name: str, manifest: Manifest, counts: LabelCounts, policy: Policy) -> None:
+    """Transcripts with characters (or words) that the tokenizer lacks."""
     if not len(counts.unwritable):
         return
     shown = describe_missing(counts.lacking, counts.writes, shown=SHOWN)
@@ -264,31 +267,33 @@ def _judge_characters(findings: _Findings, name: str, manifest: Manifest, counts
     if counts.writes == "phonemes":
         shown = f"{len(counts.lacking)} {'word' if len(counts.lacking) == 1 else 'words'}: {shown}"
         mend = "add the words to the lexicon, tokenizer.lexicon"
-    places = ", ".join(manifest.where(index) for index in counts.unwritable[:SHOWN].tolist())
-    findings.add(
+    where = ", ".join(manifest.where(index) for index in counts.unwritable[:SHOWN].tolist())
+    problems.add(
         policy,
-        f"the tokenizer lacks {shown}, in {len(counts.unwritable)} transcripts of {name}: {places}",
+        f"the tokenizer lacks {shown}, in {len(counts.unwritable)} transcripts of {name}: {where}",
         f"correct the transcripts, choose other rules with text.rules, or {mend}"
         + (", or allow it with data.check.characters=warn" if policy == "refuse" else "; they can never be recognized"),
     )
 
 
-def _judge_ids(findings: _Findings, one: str, first: Manifest, other: str, second: Manifest) -> None:
-    _, places, _ = np.intersect1d(first.keys, second.keys, assume_unique=True, return_indices=True)
-    if len(places):
-        names = ", ".join(f"'{first[index].id}'" for index in np.sort(places)[:SHOWN].tolist())
-        more = " ..." if len(places) > SHOWN else ""
-        findings.add(
+def _check_ids(problems: _Problems, name: str, first: Manifest, other: str, second: Manifest) -> None:
+    """Ids that are in both sets."""
+    _, indices, _ = np.intersect1d(first.keys, second.keys, assume_unique=True, return_indices=True)
+    if len(indices):
+        names = ", ".join(f"'{first[index].id}'" for index in np.sort(indices)[:SHOWN].tolist())
+        more = " ..." if len(indices) > SHOWN else ""
+        problems.add(
             "refuse",
-            f"{len(places)} ids are both in {one} and in {other}: {names}{more}",
+            f"{len(indices)} ids are both in {name} and in {other}: {names}{more}",
             "an utterance belongs to one set only",
         )
 
 
-def _judge_speakers(findings: _Findings, other: str, both: frozenset[str], policy: Policy) -> None:
+def _check_speakers(problems: _Problems, other: str, both: frozenset[str], policy: Policy) -> None:
+    """Training speakers that are also in another set."""
     if both:
         names = ", ".join(sorted(both)[:SHOWN]) + (" ..." if len(both) > SHOWN else "")
-        findings.add(
+        problems.add(
             policy,
             f"{len(both)} speakers are both in train and in {other}: {names}",
             f"the error rate of {other} will be too good; give every speaker to one set"

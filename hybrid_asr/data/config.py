@@ -1,4 +1,4 @@
-"""TODO"""
+"""The section `data` of a configuration: the sets, the sizes of batches, and the processes that read audio."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from hybrid_asr.data.check import CheckConfig
 
 @config
 class DataConfig:
-    """The sets and how batches are made of them."""
+    """The sets, how batches are made of them, and what happens to audio that cannot be read."""
 
     train: str
     """A manifest, relative to `root`."""
@@ -18,7 +18,7 @@ class DataConfig:
     test: tuple[str, ...] = ()
     root: str = "data"
     audio: Literal["headers", "unchecked"] = "headers"
-    """Whether reading a manifest also looks at the header of every audio file."""
+    """Whether reading a manifest also checks the header of every audio file."""
     check: CheckConfig = CheckConfig()
     min_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Shorter training utterances are left out, counted."""
@@ -27,17 +27,17 @@ class DataConfig:
     batch_seconds: Annotated[float, Field(gt=0)]
     """Bounds a global batch, all that one update learns from."""
     device_seconds: Annotated[float, Field(gt=0)] | None = None
-    """Bounds what lies on one device at once, by accumulating; None: a device takes its share of a batch whole."""
+    """Bounds what a device processes at once, by accumulating gradients; None: its whole share of a batch at once."""
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Blurs the sorting by length: 0 puts neighbors together, 0.05 moves each by up to 5 % (and costs 3 % padding)."""
     shortest_first_epochs: Annotated[int, Field(ge=0)] = 1
-    """So many epochs take their batches in the order of length, which helps attention to get started."""
+    """How many epochs take their batches in the order of length, which helps attention to get started."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that read audio, for GPUs; 0 reads in the training process, about 3,000 times faster than real time."""
     prefetch: Annotated[int, Field(ge=1)] = 4
     """Parts that each worker prepares ahead."""
     worker_restarts: Annotated[int, Field(ge=0)] = 3
-    """How often workers that died are started again, where they were, before training stops."""
+    """How often workers that died are restarted, at the part where they were, before training stops."""
     unreadable: Literal["stop", "skip"] = "stop"
     """Audio that cannot be read while training: "stop" saves and stops, "skip" leaves the utterance out, counted."""
     unreadable_share: Annotated[float, Field(ge=0, le=1)] = 0.01

@@ -1,5 +1,6 @@
-"""From a planned part to a batch of waveforms and labels, by worker processes.  Axes: B rows, S samples, L labels."""
+"""From a planned part to a batch of waveforms and labels.  Axes: B rows, S samples, L labels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,7 +24,7 @@ class Batch:
 
     `weights` is 0 for a filler, which must not count, else 1. `divisor` is the sum of labels + 1 over the whole global
     batch, and `seconds` the real audio of this part without fillers. The ids of joined utterances are joined with '+'.
-    `unread` tells of the rows that became fillers, silence of their length, since their audio could not be read.
+    `unread` has a message for each row whose audio could not be read: it became a filler, silence of its length.
     """
 
     ids: tuple[str, ...]
@@ -45,7 +46,7 @@ class Batch:
         """The batch in memory from which a GPU copies faster."""
         return self._each(lambda tensor: tensor.pin_memory())
 
-    def _each(self, change) -> "Batch":
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         names = ("audio", "samples", "labels", "label_lengths", "weights")
         return replace(self, **{name: change(getattr(self, name)) for name in names})
 
@@ -55,7 +56,7 @@ class SpeechDataset(Dataset[Batch]):
     processes.
 
     `rate` (Hz) is the front end's; `separator` stands between the texts of joined utterances. Audio that cannot be
-    read raises ManifestError ("stop") or makes its row a filler that tells why ("skip").
+    read raises ManifestError ("stop") or makes its row a filler with a message in `Batch.unread` ("skip").
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class SpeechDataset(Dataset[Batch]):
         labels = [self.labels(*row.indices) for row in part.utterances]
         weights = torch.tensor([weight for _, weight in planned])
         real = [weight > 0 for _, weight in planned]
-        own = sum(len(row) + 1 for row, counts in zip(labels, real, strict=True) if counts)
+        part_labels = sum(len(row) + 1 for row, counts in zip(labels, real, strict=True) if counts)
         return Batch(
             ids=tuple("+".join(self.manifest[index].id for index in row.indices) for row in part.utterances),
             audio=torch.from_numpy(_pad(rows, np.float32)),
@@ -111,7 +112,7 @@ class SpeechDataset(Dataset[Batch]):
             labels=torch.from_numpy(_pad([np.array(row, np.int64) for row in labels], np.int64)),
             label_lengths=torch.tensor([len(row) for row in labels]),
             weights=weights,
-            divisor=float(max(own, 1) if part.divisor is None else part.divisor),
+            divisor=float(max(part_labels, 1) if part.divisor is None else part.divisor),
             seconds=sum(len(row) for row, counts in zip(rows, real, strict=True) if counts) / self.rate,
             speeds=tuple(row.speed for row in part.utterances),
             unread=tuple(unread),

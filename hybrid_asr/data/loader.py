@@ -1,5 +1,6 @@
-"""TODO"""
+"""The DataLoader of a training: parts of batches in a given order, read by worker processes that may be restarted."""
 
+import ctypes
 import multiprocessing.connection
 import os
 import signal
@@ -19,7 +20,7 @@ from hybrid_asr.data.dataset import Batch, SpeechDataset
 from hybrid_asr.data.manifest import ManifestError
 from hybrid_asr.data.plan import Part
 
-WATCH_S = 2.0  # how often a worker looks whether its training still lives
+WATCH_S = 2.0  # how often a worker checks whether its training is still running
 
 
 class WorkerError(UserError):
@@ -31,11 +32,11 @@ class Parts(Protocol):
     """The parts that a loader loads, in their order."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, place: int, /) -> Part: ...
+    def __getitem__(self, position: int, /) -> Part: ...
 
 
-class _From(Sampler[Part]):
-    """Parts from the place `first` on."""
+class _PartsFrom(Sampler[Part]):
+    """The parts from position `first` on."""
 
     def __init__(self, parts: Parts):
         self.parts, self.first = parts, 0
@@ -44,7 +45,7 @@ class _From(Sampler[Part]):
         return len(self.parts)
 
     def __iter__(self) -> Iterator[Part]:
-        return (self.parts[place] for place in range(self.first, len(self.parts)))
+        return (self.parts[position] for position in range(self.first, len(self.parts)))
 
 
 def build_loader(
@@ -57,7 +58,7 @@ def build_loader(
     restarts: int = 0,
     warn: Callable[[str], None] = lambda text: None,
 ) -> DataLoader[Batch]:
-    """Loads `parts` in order; `workers` processes stay alive between epochs and prepare `prefetch` parts each ahead.
+    """A loader of `parts` in order. Its `workers` processes live on between epochs and prepare `prefetch` parts each.
 
     Workers come from a fork server, a process that has imported torch but run nothing: forking a training process with
     its threads (OpenMP, gloo, wandb) can hang, while starting Python anew for each worker is slower. The first loader
@@ -67,10 +68,10 @@ def build_loader(
     Where a worker dies, all are started anew behind the last part that was handed out, up to `restarts` times, each
     told to `warn`; then WorkerError is raised.
     """
-    own = torch.Generator()  # a loader draws a seed at each start, which must not move torch's default generator
-    stream = _From(parts)
+    generator = torch.Generator()  # a loader draws a seed at each start, which must not advance torch's default one
+    stream = _PartsFrom(parts)
     if workers == 0:
-        return DataLoader(dataset, batch_size=None, sampler=stream, pin_memory=pin_memory, generator=own)
+        return DataLoader(dataset, batch_size=None, sampler=stream, pin_memory=pin_memory, generator=generator)
     context = _Context()
     context.set_forkserver_preload(["hybrid_asr.data.loader"])
     loader = _Loader(
@@ -78,7 +79,7 @@ def build_loader(
         batch_size=None,
         sampler=stream,
         pin_memory=pin_memory,
-        generator=own,
+        generator=generator,
         num_workers=workers,
         prefetch_factor=prefetch,
         persistent_workers=True,
@@ -90,9 +91,9 @@ def build_loader(
 
 
 class _Flag:
-    """A multiprocessing Event without its lock: a process killed while it holds one lets all others wait for ever."""
+    """A multiprocessing Event without a lock: a process killed while it holds one makes all others wait for ever."""
 
-    def __init__(self, byte):
+    def __init__(self, byte: "ctypes.c_byte"):
         self._byte = byte
 
     def set(self) -> None:
@@ -111,12 +112,14 @@ class _Context(ForkServerContext):
 
 @dataclass(frozen=True)
 class _Failure:
-    """A user's mistake that a worker met. As an exception it would arrive wrapped into the text of a traceback."""
+    """A UserError in a worker. As an exception it would arrive wrapped in the text of a traceback."""
 
     message: str
 
 
 class _Guarded(Dataset):
+    """A dataset that returns a UserError as a value."""
+
     def __init__(self, dataset: SpeechDataset):
         self._dataset = dataset
 
@@ -133,7 +136,7 @@ class _Loader(DataLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         stream, given = self.sampler, 0
-        assert isinstance(stream, _From)
+        assert isinstance(stream, _PartsFrom)
         stream.first = 0
         while True:
             try:
@@ -152,12 +155,12 @@ class _Loader(DataLoader):
                 stream.first = given
 
     def _lost_worker(self) -> bool:
-        """Whether a worker has died, which may take the system a moment to tell."""
+        """Whether a worker has died, which may show only after a moment."""
         workers = [] if self._iterator is None else self._iterator._workers  # type: ignore[attr-defined]
         return bool(multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=1.0))
 
     def _start_anew(self, given: int, why: str) -> None:
-        """Throw away the workers and what they had prepared; the next iterator makes others."""
+        """Discard the workers and what they had prepared; the next iterator starts others."""
         self._end_workers()
         if self.restarts == 0:
             raise WorkerError(
@@ -171,16 +174,16 @@ class _Loader(DataLoader):
         )
 
     def _end_workers(self) -> None:
-        """As garbage they would take 5 s to end."""
+        """Shut the workers down: collected as garbage they would take 5 s to end."""
         if self._iterator is not None:
             self._iterator._shutdown_workers()  # type: ignore[attr-defined]
             self._iterator = None
 
 
 def _start_worker(training: int, worker: int) -> None:
-    """Ctrl-C is for the training alone, which saves first; SIGTERM ends a worker whatever the parent made of it.
+    """Set up a worker: only the training handles Ctrl-C, which saves first; SIGTERM ends a worker.
 
-    `training` is that process's id: a worker of a fork server outlives a killed training unless it looks for itself.
+    `training` is the training's process id: a worker of a fork server outlives a killed training unless it checks.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,6 +1,6 @@
 """The user's own data without code: a CSV table, or a Kaldi data folder, to utterances of train, valid and test.
 
-Audio paths become absolute. All mistakes of a source are collected and named by file and line.
+Audio paths become absolute. All errors of a source are collected and named by file and line.
 """
 
 import csv
@@ -13,16 +13,15 @@ from pathlib import Path
 from hybrid_asr.common.files import MISSING, read_problem
 from hybrid_asr.config.schema import suggest
 from hybrid_asr.data.manifest import Problems, Utterance
-from hybrid_asr.data.table_rows import (
+from hybrid_asr.data.splits import SETS, Sets
+from hybrid_asr.data.table_checks import (
     ALIASES,
-    SETS,
-    AudioFiles,
-    Mistake,
+    AudioDurations,
+    LineError,
     Row,
-    Sets,
     TableError,
-    finish,
-    noting,
+    collect_errors,
+    into_sets,
     read_lines,
 )
 
@@ -33,30 +32,29 @@ KALDI_FILES = "a Kaldi folder has wav.scp and text, and may have segments and ut
 
 def read_table(path: Path | str) -> Sets:
     """Read a table with a header: columns `audio` and `text`; optional `speaker`, `start` and `duration` (seconds;
-    without them the whole file), `set` (train, valid, dev or test), `language`, `id`. Other columns are passed over.
+    without them the whole file), `set` (train, valid, dev or test), `language`, `id`. Other columns are ignored.
 
     Columns are separated by comma, semicolon or tab, whichever the header has most of; the file is UTF-8, with or
     without a byte order mark. Audio paths are relative to the table. Without `id` the id is made of the path and the
     start.
 
-    A set that the table does not name is taken out of train: by a hash of the speaker, or of the id with fewer than
-    three speakers, each goes there with a chance of one in ten, at least one. So rows that are added later rarely move
-    others. Raises TableError.
+    Validation and test sets that the table does not name are held out of train, see `splits.hold_out`. Raises
+    TableError.
     """
     path = Path(path)
-    problems, files, found = Problems(), AudioFiles(), []
+    problems, durations, rows = Problems(), AudioDurations(), []
     records = _records(path)
     _, header = next(records)
     columns = _columns(path, [name.strip().lower() for name in header])
     for line, fields in records:
-        with noting(problems, path, line):
+        with collect_errors(problems, path, line):
             if len(fields) != len(header):
-                raise Mistake(
+                raise LineError(
                     f"{len(fields)} fields, the header has {len(header)}; put quotes around what holds a separator"
                 )
-            cells = {name: fields[place].strip() for name, place in columns.items()}
-            found.append(Row(_from_cells(path.parent, cells, files), _subset(cells), path, line))
-    return finish(problems, found, path)
+            cells = {name: fields[column].strip() for name, column in columns.items()}
+            rows.append(Row(_from_cells(path.parent, cells, durations), _subset(cells), path, line))
+    return into_sets(problems, rows, path)
 
 
 def read_kaldi(folder: Path | str) -> Sets:
@@ -64,7 +62,7 @@ def read_kaldi(folder: Path | str) -> Sets:
     subfolders train, valid (or dev) and test.
 
     Paths in wav.scp are relative to where it lies or, as in Kaldi, to the current folder. Sets that are not there are
-    taken out of train as in `read_table`. Raises TableError; a wav.scp with commands is refused, they are not run.
+    held out of train as in `read_table`. Raises TableError; a wav.scp with commands is refused, they are not run.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -73,29 +71,29 @@ def read_kaldi(folder: Path | str) -> Sets:
     if not (folder / "wav.scp").is_file() and (folder / "train").is_dir():
         known = (*SETS, *ALIASES)
         subfolders = {folder / name: ALIASES.get(name, name) for name in known if (folder / name).is_dir()}
-    problems, files, found = Problems(), AudioFiles(), []
+    problems, durations, rows = Problems(), AudioDurations(), []
     for subfolder, subset in subfolders.items():
-        found += [row._replace(subset=subset) for row in _kaldi_rows(problems, subfolder, files)]
-    return finish(problems, found, folder)
+        rows += [row._replace(subset=subset) for row in _kaldi_rows(problems, subfolder, durations)]
+    return into_sets(problems, rows, folder)
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The records of a table with the line on which each ends; the header first, empty lines passed over."""
+    """The records of a table with the line on which each ends; the header first, empty lines are left out."""
     lines = read_lines(path, needed_for="give the path of a table")
     separator = max(",;\t", key=lines[0].count)
     # tables with tabs often have quotes as mere characters, at the start of a field too
     quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
     reader = csv.reader((line + "\n" for line in lines), delimiter=separator, strict=True, quoting=quoting)
     try:
-        found = [(reader.line_num, fields) for fields in reader if any(field.strip() for field in fields)]
+        records = [(reader.line_num, fields) for fields in reader if any(field.strip() for field in fields)]
         if separator == "\t":
-            found = [(line, [_unquoted(field) for field in fields]) for line, fields in found]
+            records = [(line, [_unquoted(field) for field in fields]) for line, fields in records]
     except csv.Error as error:
         what = f"not a table ({error}); a quote inside a quoted field must be doubled"
         raise TableError(f"{path}:{reader.line_num}: {what}") from None
-    if not found:
+    if not records:
         raise TableError(f"{path}: the table is empty; it needs a header with the columns {', '.join(REQUIRED)}")
-    yield from found
+    yield from records
 
 
 def _unquoted(field: str) -> str:
@@ -106,7 +104,7 @@ def _unquoted(field: str) -> str:
 
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
-    """Where the columns are that mean something. A column that is nearly named like one is a mistake."""
+    """The index of each known column. One whose name is nearly that of a known one is an error."""
     for name in REQUIRED:
         if name not in header:
             raise TableError(f"{path}:1: there is no column '{name}', only {', '.join(header)}; rename the right one")
@@ -119,13 +117,13 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     return {name: header.index(name) for name in COLUMNS if name in header}
 
 
-def _from_cells(folder: Path, cells: dict[str, str], files: AudioFiles) -> Utterance:
+def _from_cells(folder: Path, cells: dict[str, str], durations: AudioDurations) -> Utterance:
     for name in REQUIRED:
         if not cells[name]:
-            raise Mistake(f"the column '{name}' is empty; fill it, or remove the line")
+            raise LineError(f"the column '{name}' is empty; fill it, or remove the line")
     start, duration = _number(cells, "start") or 0.0, _number(cells, "duration")
     audio = _resolved(folder / cells["audio"])
-    duration_s = files.segment(audio, start, None if duration is None else start + duration)
+    duration_s = durations.of_segment(audio, start, None if duration is None else start + duration)
     name = cells.get("id") or _name(cells["audio"], start if start or duration is not None else None)
     return Utterance(
         id="_".join(name.split()),
@@ -152,7 +150,7 @@ def _number(cells: dict[str, str], name: str) -> float | None:
     except ValueError:
         value = math.nan
     if value is not None and not (math.isfinite(value) and value >= 0):
-        raise Mistake(f"the column '{name}' is '{text}', it must be seconds such as 1.25; correct it")
+        raise LineError(f"the column '{name}' is '{text}', it must be seconds such as 1.25; correct it")
     return value
 
 
@@ -161,30 +159,30 @@ def _subset(cells: dict[str, str]) -> str | None:
         return None
     subset = ALIASES.get(cells["set"].lower(), cells["set"].lower())
     if subset not in SETS:
-        raise Mistake(f"unknown set '{cells['set']}'; {suggest(subset, SETS)}")
+        raise LineError(f"unknown set '{cells['set']}'; {suggest(subset, SETS)}")
     return subset
 
 
-def _kaldi_rows(problems: Problems, folder: Path, files: AudioFiles) -> Iterator[Row]:
+def _kaldi_rows(problems: Problems, folder: Path, durations: AudioDurations) -> Iterator[Row]:
     """The utterances of one folder; every line of each of its files must belong to one."""
     recordings = {name: rest for _, name, rest in _kaldi_lines(problems, folder / "wav.scp")}
     texts = {name: (line, rest) for line, name, rest in _kaldi_lines(problems, folder / "text")}
     has_segments, has_speakers = (os.path.lexists(folder / name) for name in ("segments", "utt2spk"))
     speakers = {name: rest for _, name, rest in _kaldi_lines(problems, folder / "utt2spk")} if has_speakers else {}
     source = folder / ("segments" if has_segments else "wav.scp")
-    spoken = set()
+    utterances = set()
     for line, name, rest in _kaldi_lines(Problems() if source.name == "wav.scp" else problems, source):
-        spoken.add(name)
-        with noting(problems, source, line):
+        utterances.add(name)
+        with collect_errors(problems, source, line):
             recording, start, end = _segment(rest) if has_segments else (name, 0.0, None)
             if recording not in recordings:
-                raise Mistake(f"recording '{recording}' is not in wav.scp; add it, or remove the line")
+                raise LineError(f"recording '{recording}' is not in wav.scp; add it, or remove the line")
             if name not in texts:
-                raise Mistake(f"utterance '{name}' has no transcript in text; add it, or remove the line")
+                raise LineError(f"utterance '{name}' has no transcript in text; add it, or remove the line")
             if has_speakers and name not in speakers:
-                raise Mistake(f"utterance '{name}' has no speaker in utt2spk; add it")
+                raise LineError(f"utterance '{name}' has no speaker in utt2spk; add it")
             audio = _kaldi_audio(folder, recordings[recording])
-            duration_s = files.segment(audio, start, end)
+            duration_s = durations.of_segment(audio, start, end)
             yield Row(
                 Utterance(
                     id=name,
@@ -199,14 +197,14 @@ def _kaldi_rows(problems: Problems, folder: Path, files: AudioFiles) -> Iterator
                 line,
             )
     for name, (line, _) in texts.items():
-        if name not in spoken:
+        if name not in utterances:
             problems.add(
                 folder / "text", line, f"utterance '{name}' is not in {source.name}; add it, or remove the line"
             )
 
 
 def _kaldi_lines(problems: Problems, path: Path) -> Iterator[tuple[int, str, str]]:
-    """Number, first word and rest of each line; a line without a rest, or with a repeated first word, is a mistake."""
+    """Number, first word and rest of each line; a line without a rest, or with a repeated first word, is an error."""
     seen: dict[str, int] = {}
     for line, text in enumerate(read_lines(path, needed_for=KALDI_FILES), 1):
         if not text.strip():
@@ -226,15 +224,15 @@ def _segment(text: str) -> tuple[str, float, float | None]:
     try:
         start, end = (float(time) for time in times)
     except ValueError:
-        raise Mistake(f"'{text}' is not RECORDING START END; correct it") from None
+        raise LineError(f"'{text}' is not RECORDING START END; correct it") from None
     if not (math.isfinite(start) and math.isfinite(end)):
-        raise Mistake(f"the times {start} and {end} are no seconds; correct them")
+        raise LineError(f"the times {start} and {end} are no seconds; correct them")
     return recording, start, None if end == -1 else end
 
 
 def _kaldi_audio(folder: Path, entry: str) -> Path:
     if entry.endswith("|"):
-        raise Mistake(
+        raise LineError(
             f"wav.scp has a command, which is not run: {entry} Write its output to a file and name that in wav.scp"
         )
     beside = folder / entry

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from hybrid_asr.data.manifest import Manifest, write_manifest
-from hybrid_asr.data.table_rows import TableError
+from hybrid_asr.data.table_checks import TableError
 from hybrid_asr.data.tables import read_kaldi, read_table
 
 
