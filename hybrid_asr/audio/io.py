@@ -12,10 +12,10 @@ import soundfile
 import soxr
 from jaxtyping import Float32
 
-from hybrid_asr.audio.captured_stderr import captured_stderr
 from hybrid_asr.audio.ffmpeg import FfmpegSource
 from hybrid_asr.audio.formats import AudioError, beginning, check_present, check_rate, refuse_non_audio
 from hybrid_asr.audio.mpeg import is_mpeg
+from hybrid_asr.audio.mpg123_errors import mpg123_errors
 from hybrid_asr.audio.ogg import check_ogg
 from hybrid_asr.audio.sndfile import SndfileSource
 
@@ -127,7 +127,7 @@ def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
     if head.startswith(b"OggS"):
         check_ogg(path)
     try:
-        with captured_stderr() if is_mpeg(head, path) else nullcontext():
+        with mpg123_errors() if is_mpeg(head, path) else nullcontext():
             sound = soundfile.SoundFile(os.fsencode(path))  # type: ignore[arg-type]  # as bytes: a name need not be UTF-8
     except soundfile.LibsndfileError:
         why = "its format is not known to libsndfile, or it is damaged"

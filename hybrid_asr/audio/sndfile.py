@@ -8,9 +8,9 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from hybrid_asr.audio.captured_stderr import captured_stderr
 from hybrid_asr.audio.formats import AGAIN, AudioError, beginning, check_whole, flac_md5, sphere_samples
 from hybrid_asr.audio.mpeg import untagged_samples
+from hybrid_asr.audio.mpg123_errors import mpg123_errors
 
 _NO_LENGTH = 1 << 48  # libsndfile gives 2^63 - 1 for a flac stream without a length
 _FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # of a sample, by libsndfile's name
@@ -61,7 +61,7 @@ class SndfileSource:
     def _read(self, begin: int, end: int) -> Float32[np.ndarray, "samples channels"]:
         if begin >= end:
             return np.zeros((0, self.channels), np.float32)
-        with captured_stderr() if self._mpeg else nullcontext([]) as errors:
+        with mpg123_errors() if self._mpeg else nullcontext([]) as errors:
             try:
                 self._sound.seek(begin)
                 samples = self._summed() if (begin, end) == (0, self._frames) else self._floats(end - begin)

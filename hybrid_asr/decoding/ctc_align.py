@@ -1,4 +1,4 @@
-"""CTC forced alignment: when each label of a known labeling was said (Graves et al., 2006; Kürzinger et al., 2020).
+"""CTC forced alignment: the frames of each label of a known labeling (Graves et al., 2006; Kürzinger et al., 2020).
 
 The best path (Viterbi) in float64, of any length in bounded memory: where the moves of all frames would be too many,
 the scores before every 1,024th frame are kept, and each block is run again, the last one first, over those labels only
@@ -26,7 +26,7 @@ MOST_EMISSIONS = 2**21  # numbers that are gathered at once
 
 
 class LabelSpan(NamedTuple):
-    """Where a label stands: encoder frames `start` to `end` (exclusive), and its mean posterior over them (0 to 1)."""
+    """The position of a label: encoder frames `start` to `end` (exclusive), and its mean probability there (0 to 1)."""
 
     label: int
     start: int
@@ -42,7 +42,7 @@ class Alignment(NamedTuple):
 
 
 class Trellis(NamedTuple):
-    """What paths go through: the labels, or a window of them, and what each frame says of them."""
+    """The labels of the paths, or a window of them, and the log probabilities of each frame."""
 
     log_probs: Float[Tensor, "batch time vocab"]
     frames: Int[Tensor, " batch"]
@@ -83,15 +83,15 @@ def ctc_align(
     differs = F.pad(labels[:, 1:] != labels[:, :-1], (1, 0), value=True)[:, : labels.shape[1]]
     sizes = list(zip(frames.tolist(), label_lengths.tolist(), strict=True))
     scores, states = _best_paths(Trellis(log_probs, frames, blank, labels, differs), sizes)
-    if bad := [place for place, score in enumerate(scores) if np.isnan(score)]:
+    if bad := [utterance for utterance, score in enumerate(scores) if np.isnan(score)]:
         raise nan_error(bad)
-    units = F.pad(torch.stack([torch.full_like(labels, blank), labels], 2).flatten(1), (0, 1), value=blank)
-    said = units.gather(1, states.to(labels.device))[..., None]
-    probabilities = log_probs.gather(2, said)[..., 0].double().exp().cpu()
-    whole = zip(scores, states, probabilities, labels.cpu(), sizes, strict=True)
+    state_labels = F.pad(torch.stack([torch.full_like(labels, blank), labels], 2).flatten(1), (0, 1), value=blank)
+    path_labels = state_labels.gather(1, states.to(labels.device))[..., None]
+    probabilities = log_probs.gather(2, path_labels)[..., 0].double().exp().cpu()
+    results = zip(scores, states, probabilities, labels.cpu(), sizes, strict=True)
     return [
-        _alignment(score, path[:t], probs[:t], spoken[:n]) if t > 0 and score > -torch.inf else None
-        for score, path, probs, spoken, (t, n) in whole
+        _alignment(score, path[:t], probs[:t], text[:n]) if t > 0 and score > -torch.inf else None
+        for score, path, probs, text, (t, n) in results
     ]
 
 
@@ -100,17 +100,17 @@ def _best_paths(trellis: Trellis, sizes: Sequence[tuple[int, int]]) -> tuple[lis
     (batch, time, _), width = trellis.log_probs.shape, trellis.labels.shape[1]
     step = time if time * batch * (2 * width + 1) <= MOST_MOVES else BLOCK
     blocks = [range(begin, min(begin + step, time)) for begin in range(0, time, step)]
-    scores, kept = _start(trellis), []
+    scores, saved = _start(trellis), []
     moves = _no_moves(trellis, time) if len(blocks) == 1 else None
     for block in blocks:
-        kept.append(Scores(*(part.clone() for part in scores)))
+        saved.append(Scores(*(part.clone() for part in scores)))
         _run(trellis, scores, block, sizes, moves)
     best, ends = _ends(scores, [length for _, length in sizes])
     states = np.zeros((batch, time), dtype=np.int64)
     if moves is not None:
         _trace(trellis, moves, [0] * batch, ends, states)
         return best, torch.from_numpy(states)
-    for block, before in zip(reversed(blocks), reversed(kept), strict=True):
+    for block, before in zip(reversed(blocks), reversed(saved), strict=True):
         window = min(width, len(block) + 1)
         first = [max(0, min(end // 2 - len(block), width - window)) for end in ends]
         part, start = _window(trellis, before, first, window)
@@ -142,69 +142,70 @@ def _window(trellis: Trellis, scores: Scores, first: Sequence[int], size: int) -
     The label before stays as it is, but no path from there reaches the block's end.
     """
     begin = torch.tensor(first, device=trellis.labels.device)[:, None]
-    places = begin + torch.arange(size + 1, device=begin.device)
-    inside = places[:, :-1]
+    positions = begin + torch.arange(size + 1, device=begin.device)
+    inside = positions[:, :-1]
     part = trellis._replace(labels=trellis.labels.gather(1, inside), differs=trellis.differs.gather(1, inside))
-    return part, Scores(*(values.gather(1, places) for values in scores))
+    return part, Scores(*(values.gather(1, positions) for values in scores))
 
 
 def _no_moves(trellis: Trellis, frames: int) -> Moves:
-    """Room for the moves of some frames."""
+    """Uninitialized moves of some frames."""
     batch, width = trellis.labels.shape
     flags = {"dtype": torch.bool, "device": trellis.labels.device}
     return Moves(*(torch.empty(frames, batch, size, **flags) for size in (width + 1, width)))
 
 
 def _run(trellis: Trellis, scores: Scores, block: range, sizes: Sequence[tuple[int, int]], moves: Moves | None) -> None:
-    """Advance `scores`, in place, by the frames of a block; write down the moves where there is room for them.
+    """Advance `scores`, in place, by the frames of a block; record the moves if `moves` is given.
 
-    Else only those labels are looked at that can be reached by then and from which the end can be reached: a path that
-    reaches the end comes from such labels alone, so what the scores of the others become does not matter.
+    Otherwise only labels are computed that can be reached by then and from which the end can be reached: the path that
+    reaches the end passes through such labels alone, so the scores of the others do not matter.
     """
     batch, width = trellis.labels.shape
     rows = max(1, MOST_EMISSIONS // (batch * (width + 1)))
     shortest = min(frames for frames, _ in sizes)
     for begin in range(block.start, block.stop, rows):
         chunk = range(begin, min(begin + rows, block.stop))
-        low, high, some = 0, width, None
+        low, high, chunk_moves = 0, width, None
         if moves is None:
             low = max(0, min(labels - max(frames - begin, 1) for frames, labels in sizes))
             high = min(width, chunk.stop)
         else:
-            some = Moves(*(part[begin - block.start : chunk.stop - block.start] for part in moves))
+            chunk_moves = Moves(*(part[begin - block.start : chunk.stop - block.start] for part in moves))
         part = trellis._replace(labels=trellis.labels[:, low:high], differs=trellis.differs[:, low:high])
-        here = Scores(*(values[:, low : high + 1] for values in scores))
-        _advance(part, here, chunk, some, padded=chunk.stop > shortest)
+        window_scores = Scores(*(values[:, low : high + 1] for values in scores))
+        _advance(part, window_scores, chunk, chunk_moves, padded=chunk.stop > shortest)
 
 
 def _advance(trellis: Trellis, scores: Scores, chunk: range, moves: Moves | None, *, padded: bool) -> None:
-    """Advance `scores`, in place, frame by frame. Padding is blank for sure: whoever is at the end stays there."""
-    spoken, silent = _emissions(trellis, chunk, padded=padded)
+    """Advance `scores`, in place, frame by frame. Padding is blank for sure, so paths at the end stay there."""
+    label_scores, blank_scores = _emissions(trellis, chunk, padded=padded)
     blanks, before, labels = scores.blanks, scores.labels, scores.labels[:, 1:]
     best, entering = torch.empty_like(blanks), torch.empty_like(labels)
     straight, with_blank = best[:, :-1], blanks[:, :-1]
     recorded = [None] * len(chunk) if moves is None else zip(*(part.unbind(0) for part in moves), strict=True)
-    for spoke, silence, record in zip(spoken.unbind(1), silent.unbind(1), recorded, strict=True):
+    for label_score, blank_score, record in zip(label_scores.unbind(1), blank_scores.unbind(1), recorded, strict=True):
         torch.maximum(blanks, before, out=best)
         torch.where(trellis.differs, straight, with_blank, out=entering)
         if record is not None:
             torch.gt(before, blanks, out=record[0])
             torch.gt(entering, labels, out=record[1])
-        torch.maximum(labels, entering, out=labels).add_(spoke)
-        torch.add(best, silence, out=blanks)
+        torch.maximum(labels, entering, out=labels).add_(label_score)
+        torch.add(best, blank_score, out=blanks)
 
 
 def _emissions(
     trellis: Trellis, chunk: range, *, padded: bool
 ) -> tuple[Float64[Tensor, "batch chunk window"], Float64[Tensor, "batch chunk 1"]]:
     """Log posteriors of the labels and of blank."""
-    some = trellis.log_probs[:, chunk.start : chunk.stop]
-    spoken = some.gather(2, trellis.labels[:, None].expand(-1, len(chunk), -1)).double()
-    silent = some[..., trellis.blank, None].double()
+    log_probs = trellis.log_probs[:, chunk.start : chunk.stop]
+    label_scores = log_probs.gather(2, trellis.labels[:, None].expand(-1, len(chunk), -1)).double()
+    blank_scores = log_probs[..., trellis.blank, None].double()
     if padded:
         padding = ~valid_mask(trellis.frames - chunk.start, len(chunk))[..., None]
-        spoken, silent = spoken.masked_fill_(padding, -torch.inf), silent.masked_fill(padding, 0.0)
-    return spoken, silent
+        label_scores = label_scores.masked_fill_(padding, -torch.inf)
+        blank_scores = blank_scores.masked_fill(padding, 0.0)
+    return label_scores, blank_scores
 
 
 def _trace(
@@ -213,17 +214,17 @@ def _trace(
     """Write the states of a block's frames, from `ends` backwards; returns the states before the block."""
     after_label, enters = (part.cpu().numpy() for part in moves)
     before = []
-    for place, (begin, end, differs) in enumerate(zip(first, ends, trellis.differs.tolist(), strict=True)):
+    for utterance, (begin, end, differs) in enumerate(zip(first, ends, trellis.differs.tolist(), strict=True)):
         state, path = end - 2 * begin, []
-        for after, entered in zip(after_label[::-1, place], enters[::-1, place], strict=True):
+        for after, entered in zip(after_label[::-1, utterance], enters[::-1, utterance], strict=True):
             path.append(state)
-            label, spoken = divmod(state, 2)
-            if not spoken:
+            label, in_label = divmod(state, 2)
+            if not in_label:
                 state -= int(after[label])
             elif entered[label]:
                 state -= 2 if differs[label] and after[label] else 1
-        states[place] = path[::-1]
-        states[place] += 2 * begin
+        states[utterance] = path[::-1]
+        states[utterance] += 2 * begin
         before.append(state + 2 * begin)
     return before
 
@@ -231,10 +232,10 @@ def _trace(
 def _alignment(score: float, path: Tensor, probabilities: Tensor, labels: Tensor) -> Alignment:
     """Read the spans from the states of one utterance's frames."""
     odd = path % 2 == 1
-    which = path[odd] // 2
+    label_indices = path[odd] // 2
     at = odd.nonzero()[:, 0]
-    counts = torch.bincount(which, minlength=len(labels))
-    sums = torch.zeros(len(labels), dtype=probabilities.dtype).index_add(0, which, probabilities[odd])
+    counts = torch.bincount(label_indices, minlength=len(labels))
+    sums = torch.zeros(len(labels), dtype=probabilities.dtype).index_add(0, label_indices, probabilities[odd])
     ends = counts.cumsum(0)  # a label's frames are neighbors, and the labels are in order
     spans = zip(labels.tolist(), at[ends - counts].tolist(), (at[ends - 1] + 1).tolist(), sums / counts, strict=True)
     return Alignment(tuple(LabelSpan(label, start, end, float(mean)) for label, start, end, mean in spans), score)

@@ -15,12 +15,12 @@ from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.hypothesis import Hypothesis, nan_error
 from hybrid_asr.decoding.settings import DecoderSettings, Needs
 
-BLOCK = 4096  # frames that are looked at at once: an hour's posteriors are not to be copied
+BLOCK = 4096  # frames processed at once, so that an hour's log probabilities are not copied
 
 
 @config
 class CtcGreedyConfig(DecoderSettings):
-    """CTC greedy decoding has nothing to choose."""
+    """CTC greedy decoding has no settings."""
 
     kind: Literal["ctc_greedy"] = "ctc_greedy"
 
@@ -51,22 +51,22 @@ def best_path(
     frames: Int[Tensor, " batch"],
     *,
     blank: int,
-    never: tuple[int, ...] = (),
+    excluded: tuple[int, ...] = (),
 ) -> BestPath:
-    """Take the most probable label of each frame but those in `never`; of equal ones the smallest."""
-    real = valid_mask(frames, log_probs.shape[1])
-    parts = [_best(part, never) for part in log_probs.split(BLOCK, dim=1)]
+    """Take the most probable label of each frame except those in `excluded`; of equal ones the smallest."""
+    valid = valid_mask(frames, log_probs.shape[1])
+    parts = [_best(part, excluded) for part in log_probs.split(BLOCK, dim=1)]
     best, labels = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
     repeats = torch.nn.functional.pad(labels[:, 1:] == labels[:, :-1], (1, 0), value=False)
-    score = best.double().masked_fill(~real, 0.0).sum(1)
-    return BestPath(labels, real & (labels != blank) & ~repeats, score)
+    score = best.double().masked_fill(~valid, 0.0).sum(1)
+    return BestPath(labels, valid & (labels != blank) & ~repeats, score)
 
 
 def _best(
-    log_probs: Float[Tensor, "batch time vocab"], never: tuple[int, ...]
+    log_probs: Float[Tensor, "batch time vocab"], excluded: tuple[int, ...]
 ) -> tuple[Float[Tensor, "batch time"], Int[Tensor, "batch time"]]:
     """The best score of each frame and the smallest label that has it; argmax leaves open which of equals it takes."""
-    allowed = log_probs.index_fill(2, torch.tensor(never, dtype=torch.int64, device=log_probs.device), -torch.inf)
+    allowed = log_probs.index_fill(2, torch.tensor(excluded, dtype=torch.int64, device=log_probs.device), -torch.inf)
     best = allowed.amax(2, keepdim=True)
     vocab = torch.arange(log_probs.shape[2], device=log_probs.device)
     return best[..., 0], torch.where(allowed == best, vocab, len(vocab)).amin(2)
@@ -75,8 +75,8 @@ def _best(
 def ctc_greedy(path: BestPath) -> list[Hypothesis]:
     """The labeling of each utterance's best path, with the log probability of that path. Raises DecodeError on NaN."""
     scores, counts = path.score.tolist(), path.lengths().tolist()
-    if bad := [place for place, score in enumerate(scores) if math.isnan(score)]:
+    if bad := [utterance for utterance, score in enumerate(scores) if math.isnan(score)]:
         raise nan_error(bad)
     labels = path.labels[path.emits].cpu().split(counts)
-    found = zip(labels, scores, strict=True)
-    return [Hypothesis(tuple(said.tolist()), score, {"ctc": score}, "eos") for said, score in found]
+    paths = zip(labels, scores, strict=True)
+    return [Hypothesis(tuple(sequence.tolist()), score, {"ctc": score}, "eos") for sequence, score in paths]

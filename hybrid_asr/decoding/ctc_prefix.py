@@ -22,7 +22,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from hybrid_asr.common.masks import valid_mask
-from hybrid_asr.decoding.scan import logcumsumexp
+from hybrid_asr.decoding.logcumsumexp import logcumsumexp
 
 FLOOR = -300.0  # a posterior below e^-300 counts as e^-300: zeros stay finite, and products of two stay normal numbers
 RAISED = 40.0  # nats: weights are multiplied by e^40, which uses the range of float32 above 1 as well as that below
@@ -56,9 +56,9 @@ def start(
     padding = torch.zeros(batch, 1, time, dtype=torch.float64, device=log_probs.device)
     padding = padding.masked_fill(padded[:, None], -torch.inf) if padded.any() else None
     # what padding holds must not matter, NaN included
-    real = log_probs if padding is None else log_probs.masked_fill(padded[..., None], -torch.inf)
-    peaks = real.amax(1, keepdim=True).clamp(min=FLOOR)
-    probs = (real - peaks).exp_()
+    masked = log_probs if padding is None else log_probs.masked_fill(padded[..., None], -torch.inf)
+    peaks = masked.amax(1, keepdim=True).clamp(min=FLOOR)
+    probs = (masked - peaks).exp_()
     silence = log_probs[..., blank].double().clamp(min=FLOOR).masked_fill(padded, 0.0)  # `total` stays behind the end
     blanks = silence.cumsum(1)
     in_blank = torch.nn.functional.pad(blanks, (1, 0)).repeat_interleave(beams, dim=0)
@@ -85,14 +85,14 @@ def increments(state: PrefixState) -> Float[Tensor, "hyps vocab"]:
     peak = before.amax(1, keepdim=True).clamp(min=torch.finfo(before.dtype).min)  # a dead hypothesis has no peak
     relative = before - peak
     weights = (relative + RAISED).exp_().masked_fill_(relative < NEGLIGIBLE[state.probs.dtype], 0.0)
-    found = torch.bmm(weights.view(batch, -1, time).to(state.probs.dtype), state.probs).log_()
-    found = found.add_(state.peaks).view(hyps, vocab)
-    found += _since(state, peak - RAISED).to(found.dtype)
+    scores = torch.bmm(weights.view(batch, -1, time).to(state.probs.dtype), state.probs).log_()
+    scores = scores.add_(state.peaks).view(hyps, vocab)
+    scores += _since(state, peak - RAISED).to(scores.dtype)
     if state.emission is not None:
         repeated = (_at_real(state, state.in_blank[:, :-1]) + state.emission).logsumexp(1, keepdim=True)
-        found.scatter_(1, state.last[:, None], _since(state, repeated).to(found.dtype))
-    found[:, state.blank] = -torch.inf
-    return found
+        scores.scatter_(1, state.last[:, None], _since(state, repeated).to(scores.dtype))
+    scores[:, state.blank] = -torch.inf
+    return scores
 
 
 def ending(state: PrefixState) -> Float64[Tensor, " hyps"]:
@@ -102,7 +102,7 @@ def ending(state: PrefixState) -> Float64[Tensor, " hyps"]:
 
 
 def advance(state: PrefixState, parents: Int[Tensor, " hyps"], labels: Int[Tensor, " hyps"]) -> PrefixState:
-    """Go on with `parents`, each within its own utterance, and give each its label."""
+    """Continue with `parents`, each within its own utterance, and give each its label."""
     batch, _, time = state.blanks.shape
     before = state.total[parents, :-1]
     if state.emission is not None:
@@ -121,7 +121,7 @@ def advance(state: PrefixState, parents: Int[Tensor, " hyps"], labels: Int[Tenso
 
 
 def keep(state: PrefixState, utterances: Int[Tensor, " live"]) -> PrefixState:
-    """Let all utterances but `utterances` leave, with their hypotheses."""
+    """Drop all utterances but `utterances`, with their hypotheses."""
     beams = len(state.last) // len(state.frames)
     rows = (utterances[:, None] * beams + torch.arange(beams, device=utterances.device)).flatten()
     return PrefixState(
@@ -150,10 +150,10 @@ def _emission(state: PrefixState, labels: Int[Tensor, " hyps"]) -> Float64[Tenso
     """log p_t of one label per hypothesis."""
     batch, time, _ = state.log_probs.shape
     wanted = labels.view(batch, 1, -1).expand(-1, time, -1)
-    found = state.log_probs.gather(2, wanted).transpose(1, 2).double().clamp(min=FLOOR)  # (B, K, T)
+    scores = state.log_probs.gather(2, wanted).transpose(1, 2).double().clamp(min=FLOOR)  # (B, K, T)
     if state.padding is not None:
-        found = torch.where(state.padding == 0.0, found, FLOOR)
-    return found.reshape(-1, time)
+        scores = torch.where(state.padding == 0.0, scores, FLOOR)
+    return scores.reshape(-1, time)
 
 
 def _since(state: PrefixState, values: Float64[Tensor, "hyps 1"]) -> Float64[Tensor, "hyps 1"]:

@@ -2,7 +2,7 @@
 
 A hypothesis is a labeling g with the probabilities that the frames so far emit exactly g and end in blank, or in its
 last label. With each frame it stays as it is (a blank, or its last label again) or is extended by one label; what
-arrives at the same labeling on different ways is added up. Only the loop over frames is Python's: a frame is a fixed
+arrives at the same labeling by different paths is added up. Only the loop over frames is Python's: a frame is a fixed
 number of operations on all utterances, hypotheses and labels, and the host never waits for the device in between.
 Probabilities are float64, scaled by the best of each frame; what is 1e-308 of it or less counts as impossible.
 
@@ -25,7 +25,7 @@ from hybrid_asr.decoding.settings import DecoderSettings, Needs
 
 NO_LABEL = -1
 SMALLEST = 1e-300  # by which a frame is scaled where all is impossible
-HEAP_FROM = 64  # torch's topk is three times as fast where so many times as many labels stand there as are wanted
+HEAP_FROM = 64  # torch's topk is three times as fast if there are this many times as many labels as it returns
 FACTOR = 6364136223846793005  # of the hash (Knuth's multiplier modulo 2^64)
 
 
@@ -78,13 +78,13 @@ def ctc_prefix_beam(
     cfg: CtcPrefixBeamConfig,
     *,
     blank: int,
-    never: tuple[int, ...] = (),
+    excluded: tuple[int, ...] = (),
 ) -> list[Nbest]:
     """The n-best of every utterance; scores are the logarithm of the summed probability of the alignments in the beam.
 
-    Labels in `never` are not used. Equal scores are ordered by labels. Raises DecodeError on NaN.
+    Labels in `excluded` are not used. Equal scores are ordered by labels. Raises DecodeError on NaN.
     """
-    ready = _prepare(log_probs, frames, cfg, blank, never)
+    ready = _prepare(log_probs, frames, cfg, blank, excluded)
     beam = start = _start(log_probs.shape[0], cfg.beam, blank, log_probs.device)
     opened, scales = [], []
     for frame in zip(*(part.unbind(0) for part in ready), strict=True):
@@ -100,7 +100,7 @@ def _prepare(
     frames: Int[Tensor, " batch"],
     cfg: CtcPrefixBeamConfig,
     blank: int,
-    never: tuple[int, ...],
+    excluded: tuple[int, ...],
 ) -> Frames:
     """Mask, and choose every frame's candidates."""
     batch, time, vocab = log_probs.shape
@@ -109,9 +109,9 @@ def _prepare(
     if bad := values.amax((1, 2)).isnan().nonzero()[:, 0].tolist():
         raise nan_error(bad)
     blanks = values[..., blank:][..., :1].masked_fill(padding[..., None], 0.0)
-    excluded = sorted({blank, *never})
-    values.index_fill_(2, torch.tensor(excluded, device=values.device), -torch.inf)
-    usable = vocab - len(excluded)
+    unused = sorted({blank, *excluded})
+    values.index_fill_(2, torch.tensor(unused, device=values.device), -torch.inf)
+    usable = vocab - len(unused)
     labels = _best_labels(values, min(cfg.candidates or usable, usable))
     scores = torch.cat([blanks, values.gather(2, labels)], 2)
     labels = torch.nn.functional.pad(labels, (1, 0), value=NO_LABEL)
@@ -131,9 +131,9 @@ def _best_labels(values: Float[Tensor, "batch time vocab"], count: int) -> Int64
     vocab, heap = values.shape[2], HEAP_FROM * (count + 1)
     if vocab < heap <= 2 * vocab:
         values = torch.nn.functional.pad(values, (0, heap - vocab), value=-torch.inf)
-    found = values.topk(min(count + 1, vocab), dim=2)
-    labels = found.indices[..., :count]
-    tied = (found.values[..., count - 1 : count] == found.values[..., count:]).any(2)
+    best = values.topk(min(count + 1, vocab), dim=2)
+    labels = best.indices[..., :count]
+    tied = (best.values[..., count - 1 : count] == best.values[..., count:]).any(2)
     if tied.any():  # topk leaves open which it takes
         labels[tied] = values[tied].sort(dim=1, descending=True, stable=True).indices[:, :count]
     return labels
@@ -150,11 +150,11 @@ def _start(batch: int, slots: int, blank: int, device: torch.device) -> Beam:
 
 
 def _step(
-    beam: Beam, frame: Frames, nothing: Int64[Tensor, "5 batch slots"]
+    beam: Beam, frame: Frames, impossible: Int64[Tensor, "5 batch slots"]
 ) -> tuple[Beam, Opened, Float64[Tensor, "batch 1"]]:
     """One frame for all: the beam after it, what it opened, and the scale of its probabilities.
 
-    `nothing` are the names of slots whose hypotheses are impossible.
+    `impossible` are the names of slots whose hypotheses are impossible.
     """
     in_blank, in_label = beam.probs.unbind(0)
     last = beam.names[2]
@@ -169,9 +169,9 @@ def _step(
     twin = (parent * same.shape[2]).add_(option).mul_(offered & has)  # what the parent would open a second time
     scores = grown.flatten(1).scatter_(1, twin, -1.0)
     torch.sum(stays, 0, out=grown[..., 0])
-    scores, places = scores.topk(last.shape[1])
-    new, survivors = _survivors(beam, frame, stays, scores, places)
-    names = torch.where(scores > 0, survivors.names, nothing)
+    scores, indices = scores.topk(last.shape[1])
+    new, survivors = _survivors(beam, frame, stays, scores, indices)
+    names = torch.where(scores > 0, survivors.names, impossible)
     scale = scores[:, :1].clamp(min=SMALLEST)
     return Beam(survivors.probs.div_(scale), names), new, scale
 
@@ -179,11 +179,12 @@ def _step(
 def _inflow(
     beam: Beam, total: Float64[Tensor, "batch slots"]
 ) -> tuple[Bool[Tensor, "batch slots"], Int64[Tensor, "batch slots"], Float64[Tensor, "batch slots"]]:
-    """Of each hypothesis: whether and where its parent is in the beam, and what of that can go on by its last label."""
+    """Of each hypothesis: whether its parent is in the beam, in which slot, and the probability that it contributes."""
     hashes, parents, last, before, _ = beam.names.unbind(0)
     has, parent = (parents.unsqueeze(2) == hashes.unsqueeze(1)).max(2)
-    whole, in_blank = total.gather(1, parent), beam.probs[0].gather(1, parent)
-    return has, parent, torch.where(last != before, whole, in_blank).mul_(has)  # a blank stands between equal labels
+    parent_total, in_blank = total.gather(1, parent), beam.probs[0].gather(1, parent)
+    inflow = torch.where(last != before, parent_total, in_blank).mul_(has)  # equal labels need a blank between them
+    return has, parent, inflow
 
 
 def _survivors(
@@ -191,18 +192,18 @@ def _survivors(
     frame: Frames,
     stays: Float64[Tensor, "2 batch slots"],
     scores: Float64[Tensor, "batch slots"],
-    places: Int64[Tensor, "batch slots"],
+    indices: Int64[Tensor, "batch slots"],
 ) -> tuple[Opened, Beam]:
     """The best hypotheses, whose `scores` stand at `places`: slot × options + option, of which option 0 stays."""
     options = frame.labels.shape[-1]
-    slots, option = places // options, places % options
+    slots, option = indices // options, indices % options
     new, labels = option > 0, frame.labels.squeeze(1).gather(1, option)
-    kept = beam.names.gather(2, slots.expand(5, -1, -1))
-    hashes, _, last, _, nodes = kept.unbind(0)
+    survivors = beam.names.gather(2, slots.expand(5, -1, -1))
+    hashes, _, last, _, nodes = survivors.unbind(0)
     grown = torch.stack([torch.add(labels, hashes, alpha=FACTOR), hashes, labels, last, frame.nodes])
     probs = stays.gather(2, slots.expand(2, -1, -1)).masked_fill_(new, 0.0)
     torch.where(new, scores, probs[1], out=probs[1])
-    return Opened(nodes, labels), Beam(probs, torch.where(new, grown, kept))
+    return Opened(nodes, labels), Beam(probs, torch.where(new, grown, survivors))
 
 
 def _nbests(
@@ -210,23 +211,23 @@ def _nbests(
 ) -> list[Nbest]:
     """Read the labels of the survivors, and rank them."""
     nodes, labels = (torch.stack(part).cpu().numpy() for part in zip(*opened, strict=True))  # (T, B, K)
-    found = []
-    for place, rows in enumerate(zip(scores.tolist(), ends.tolist(), strict=True)):
+    nbests = []
+    for utterance, rows in enumerate(zip(scores.tolist(), ends.tolist(), strict=True)):
         possible = [(score, end) for score, end in zip(*rows, strict=True) if score > -math.inf]
-        said = [(score, _labels(end, nodes[:, place], labels[:, place])) for score, end in possible]
-        ranked = sorted(said or [(-math.inf, ())], key=lambda one: (-one[0], one[1]))
-        found.append([_hypothesis(score, which) for score, which in ranked[:count]])
-    return found
+        labelings = [(score, _labels(end, nodes[:, utterance], labels[:, utterance])) for score, end in possible]
+        ranked = sorted(labelings or [(-math.inf, ())], key=lambda pair: (-pair[0], pair[1]))
+        nbests.append([_hypothesis(score, labels) for score, labels in ranked[:count]])
+    return nbests
 
 
 def _labels(node: int, nodes: np.ndarray, labels: np.ndarray) -> tuple[int, ...]:
     """The labeling that was opened at `node`, from its last label back to the first."""
-    slots, said = nodes.shape[1], []
+    slots, path = nodes.shape[1], []
     while node >= slots:
         at = divmod(node - slots, slots)
-        said.append(int(labels[at]))
+        path.append(int(labels[at]))
         node = int(nodes[at])
-    return tuple(said[::-1])
+    return tuple(path[::-1])
 
 
 def _hypothesis(score: float, labels: tuple[int, ...]) -> Hypothesis:

@@ -50,14 +50,14 @@ class GreedyDecoder:
 
     def __init__(self, head: CtcHead, *, blank: int, sos: int, eos: int):
         self.head = head
-        self.blank, self.never = blank, (sos, eos)
+        self.blank, self.excluded = blank, (sos, eos)
 
     @torch.no_grad()
     def decode(self, encoded: Encoded, log_probs: LogProbs | None = None) -> list[Nbest]:
         """One hypothesis for each utterance; its score is the log probability of the best path."""
         _check_frames(encoded)
         log_probs = self.head(encoded) if log_probs is None else log_probs
-        path = best_path(log_probs, encoded.frames, blank=self.blank, never=self.never)
+        path = best_path(log_probs, encoded.frames, blank=self.blank, excluded=self.excluded)
         return [[hypothesis] for hypothesis in ctc_greedy(path)]
 
 
@@ -66,14 +66,14 @@ class PrefixBeamDecoder:
 
     def __init__(self, cfg: CtcPrefixBeamConfig, head: CtcHead, *, blank: int, sos: int, eos: int):
         self.cfg, self.head = cfg, head
-        self.blank, self.never = blank, (sos, eos)
+        self.blank, self.excluded = blank, (sos, eos)
 
     @torch.no_grad()
     def decode(self, encoded: Encoded, log_probs: LogProbs | None = None) -> list[Nbest]:
         """Scores are the log probability of the alignments that the beam has seen."""
         _check_frames(encoded)
         log_probs = self.head(encoded) if log_probs is None else log_probs
-        return ctc_prefix_beam(log_probs, encoded.frames, self.cfg, blank=self.blank, never=self.never)
+        return ctc_prefix_beam(log_probs, encoded.frames, self.cfg, blank=self.blank, excluded=self.excluded)
 
 
 class LexiconDecoder:
@@ -104,9 +104,9 @@ class RescoringDecoder:
         """Both parts of each hypothesis are kept, so that `rerank` can try other weights."""
         _check_frames(encoded)
         log_probs = self.first.head(encoded) if log_probs is None else log_probs
-        found = self.first.decode(encoded, log_probs)
+        nbests = self.first.decode(encoded, log_probs)
         weights = {"ctc_weight": self.cfg.ctc_weight, "blank": self.first.blank, "eos": self.eos}
-        ranked = rescore(found, encoded, log_probs, self.decoder, **weights)
+        ranked = rescore(nbests, encoded, log_probs, self.decoder, **weights)
         return [nbest[: self.cfg.nbest] for nbest in ranked]
 
 
@@ -143,7 +143,7 @@ class SearchDecoder:
             return encoded.frames
         if log_probs is None:
             return (encoded.frames * (1.2 * self.labels_per_frame)).ceil().long()
-        greedy = best_path(log_probs, encoded.frames, blank=self.blank, never=(self.sos, self.eos)).lengths()
+        greedy = best_path(log_probs, encoded.frames, blank=self.blank, excluded=(self.sos, self.eos)).lengths()
         return torch.minimum(encoded.frames, (1.5 * greedy + 10).long())
 
     def _parts(self, log_probs: Tensor | None) -> list[Part]:

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
-from hybrid_asr.decoding.history import Step
-from hybrid_asr.decoding.hypothesis import Nbest
+from hybrid_asr.decoding.backtrace import Step
+from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest
 from hybrid_asr.decoding.joint import Beam, JointSearch, Part, SearchConfig
 from hybrid_asr.models.encoded import Encoded
 
@@ -32,12 +32,12 @@ class EspnetSearch(JointSearch):
     def __init__(self, parts: list[Part], cfg: SearchConfig, *, blank: int, sos: int, eos: int):
         super().__init__(parts, cfg, blank=blank, sos=sos, eos=eos)
         self.candidates = (cfg.candidates or int(1.5 * cfg.beam)) if len(parts) > 1 else 0
-        self.never = []  # CTC excludes blank by itself, and nothing excludes sos
+        self.excluded = []  # CTC excludes blank by itself, and nothing excludes sos
         self.bonus_of_end = cfg.length_bonus
 
     def __call__(self, encoded: Encoded, max_labels: Int[Tensor, " batch"]) -> list[Nbest]:
-        found = super().__call__(encoded, max_labels)
-        return [[one._replace(labels=tuple(x for x in one.labels if x != self.eos)) for one in best] for best in found]
+        nbests = super().__call__(encoded, max_labels)
+        return [[_without(hypothesis, self.eos) for hypothesis in nbest] for nbest in nbests]
 
     def _start(self, encoded: Encoded, max_labels: Int[Tensor, " batch"]) -> Beam:
         beam = super()._start(encoded, max_labels)
@@ -58,8 +58,8 @@ class EspnetSearch(JointSearch):
         step.ended.masked_fill_((beam.bounds == length)[:, None], False)  # the last end is yet to come
         return super()._proceed(beam, step, length)
 
-    def _look_every(self, device: torch.device) -> int:
-        """One: what ends after ESPnet would have stopped could enter the n-best, and the three lengths move on."""
+    def _stop_check_every(self, device: torch.device) -> int:
+        """1: hypotheses that end after ESPnet would have stopped could enter the n-best."""
         return 1
 
     def _ranks(self, ranks: Float64[Tensor, "live kept"], ended: Float64[Tensor, "live slots"], length: int) -> Tensor:
@@ -71,3 +71,8 @@ class EspnetSearch(JointSearch):
         recent = beam.ranks[:, 1 + FROM :]
         detected = ((recent > -torch.inf) & (recent - beam.ranks[:, :1] < WORSE)).all(1)
         return (beam.scores.amax(1) == -torch.inf) | (detected & (length < beam.bounds))
+
+
+def _without(hypothesis: Hypothesis, label: int) -> Hypothesis:
+    """The same hypothesis with all its labels except `label`."""
+    return hypothesis._replace(labels=tuple(other for other in hypothesis.labels if other != label))

@@ -1,10 +1,10 @@
-"""What decoding gives: hypotheses, best first, and the one error that a user can meet here."""
+"""The results of decoding: hypotheses, best first, and the errors of decoding."""
 
 from typing import Literal, NamedTuple
 
 from hybrid_asr.common.errors import UserError
 
-WIDEST = 10_000  # hypotheses of a beam, and texts of an n-best: more is a slip, and takes a machine's memory
+WIDEST = 10_000  # hypotheses of a beam, and texts of an n-best: more is a mistake, and exhausts the memory
 Ended = Literal["eos", "cut"]
 
 
@@ -13,7 +13,7 @@ class DecodeError(UserError):
 
 
 class UtteranceError(DecodeError):
-    """Utterances of a batch, by their places, that cannot be decoded; `reason` speaks of one alone."""
+    """Utterances of a batch, by their indices, that cannot be decoded; `reason` is worded for one alone."""
 
     def __init__(self, utterances: list[int], reason: str):
         super().__init__(f"utterances {utterances} of the batch: {reason}")
@@ -21,7 +21,7 @@ class UtteranceError(DecodeError):
 
 
 def nan_error(utterances: list[int]) -> UtteranceError:
-    """The error for utterances, by their places in the batch, whose scores are not numbers."""
+    """The error for utterances, by their indices in the batch, whose scores are NaN."""
     return UtteranceError(utterances, "NaN in the scores; check the audio, or use another checkpoint")
 
 
@@ -29,8 +29,9 @@ class Hypothesis(NamedTuple):
     """One labeling of an utterance, without blank, sos and eos.
 
     `score` is a natural logarithm: the weighted sum of `parts` plus any bonus for length. `parts` holds the unweighted
-    log probability under each scorer that ran, `ctc` and `attention`. `ended` tells whether the search chose the end
-    (`eos`) or the bound on length forced it (`cut`).
+    log probability under each scorer that ran, `ctc` and `attention`.
+
+    `ended` is `eos` if the search chose the end, `cut` if the bound on length forced it.
 
     A decoder that decides on words gives them as `text`, and as `counts` how many labels each of them took; else `text`
     is None, and the tokenizer makes it of the labels.

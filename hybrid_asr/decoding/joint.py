@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.decoding.history import History, Step
+from hybrid_asr.decoding.backtrace import Backtrace, Step
 from hybrid_asr.decoding.hypothesis import WIDEST, Hypothesis, Nbest, nan_error
 from hybrid_asr.decoding.scorer import Scorer
 from hybrid_asr.decoding.settings import DecoderSettings, Needs
@@ -48,12 +48,12 @@ class SearchConfig(DecoderSettings):
         return hypothesis.score / (len(hypothesis.labels) + 1) if self.normalise == "length" else hypothesis.score
 
 
-LOOK_EVERY = 4  # steps between two looks at how a search on a GPU stands, each of which waits for it
-LEAVE_SHARE = 1 / 8  # of the batch must have finished before what is left is moved together
+STOP_CHECK_EVERY = 4  # steps between two checks on a GPU of which utterances have finished; each waits for the GPU
+SHRINK_SHARE = 1 / 8  # of the batch must have finished before it is shrunk to the rest
 
 
 class Part(NamedTuple):
-    """One scorer of a search; `weight` is above 0, since what weighs nothing need not run."""
+    """One scorer of a search; `weight` is above 0, since a scorer without weight need not run."""
 
     name: str
     scorer: Scorer[Any]
@@ -63,7 +63,7 @@ class Part(NamedTuple):
 class Beam(NamedTuple):
     """The live hypotheses. An utterance's slots are in the order of their labels; an empty slot scores -inf."""
 
-    utterances: Int[Tensor, " live"]  # their places in the batch
+    utterances: Int[Tensor, " live"]  # their rows in the batch
     bounds: Int[Tensor, " live"]  # the most labels that each may get
     last: Int[Tensor, "live slots"]
     scores: Float64[Tensor, "live slots"]
@@ -71,6 +71,7 @@ class Beam(NamedTuple):
     ranks: Float64[Tensor, "live nbest"]  # of the best hypotheses that have ended, best first
 
     def keep(self, rows: Int[Tensor, " kept"]) -> "Beam":
+        """Drop all utterances but those at `rows`."""
         parts = self.parts[:, rows]
         return Beam(
             self.utterances[rows], self.bounds[rows], self.last[rows], self.scores[rows], parts, self.ranks[rows]
@@ -91,7 +92,7 @@ class JointSearch:
         self.parts = parts
         self.cfg = cfg
         self.sos, self.eos = sos, eos
-        self.never = sorted({blank, sos} - {eos})
+        self.excluded = sorted({blank, sos} - {eos})
         self.candidates = cfg.candidates
         self.bonus_of_end = 0.0
 
@@ -101,10 +102,10 @@ class JointSearch:
         An utterance whose posteriors allow no labeling at all gets an empty one with score -inf, cut.
         """
         names = [part.name for part in self.parts]
-        nothing = Hypothesis((), -torch.inf, dict.fromkeys(names, -torch.inf), "cut")
-        history = History(self._run(encoded, max_labels), names, batch=len(max_labels))
-        found = (history.nbest(n, self.cfg.nbest, normalise=self.cfg.normalise) for n in range(len(max_labels)))
-        return [nbest or [nothing] for nbest in found]
+        empty = Hypothesis((), -torch.inf, dict.fromkeys(names, -torch.inf), "cut")
+        backtrace = Backtrace(self._run(encoded, max_labels), names, batch=len(max_labels))
+        nbests = (backtrace.nbest(n, self.cfg.nbest, normalise=self.cfg.normalise) for n in range(len(max_labels)))
+        return [nbest or [empty] for nbest in nbests]
 
     def _run(self, encoded: Encoded, max_labels: Int[Tensor, " batch"]) -> list[Step]:
         """Search to the end."""
@@ -120,14 +121,14 @@ class JointSearch:
             step = self._prune(beam, [increments for increments, _ in scored], cut)
             steps.append(step)
             beam = self._proceed(beam, step, len(steps))
-            if len(steps) % self._look_every(last.device) == 0 or max(bounds) < len(steps):
-                rows = self._look(beam, len(steps))
+            if len(steps) % self._stop_check_every(last.device) == 0 or max(bounds) < len(steps):
+                rows = self._unfinished(beam, len(steps))
                 if not rows:
                     return steps
-                if len(bounds) - len(rows) >= LEAVE_SHARE * len(bounds):
-                    places = torch.tensor(rows, device=last.device)
-                    states = [part.scorer.keep(state, places) for part, state in zip(self.parts, states, strict=True)]
-                    beam, step = beam.keep(places), step._replace(parents=step.parents[places])
+                if len(bounds) - len(rows) >= SHRINK_SHARE * len(bounds):
+                    live = torch.tensor(rows, device=last.device)
+                    states = [part.scorer.keep(state, live) for part, state in zip(self.parts, states, strict=True)]
+                    beam, step = beam.keep(live), step._replace(parents=step.parents[live])
                     bounds = [bounds[row] for row in rows]
             states = self._advance(states, step.parents, beam.last)
 
@@ -145,13 +146,13 @@ class JointSearch:
             ranks=scores.new_full((batch, self.cfg.nbest), -torch.inf),
         )
 
-    def _look_every(self, device: torch.device) -> int:
-        """Steps between two looks; the steps that a finished utterance makes until then change nothing."""
-        return 1 if device.type == "cpu" else LOOK_EVERY
+    def _stop_check_every(self, device: torch.device) -> int:
+        """Steps between two checks; the steps that a finished utterance makes until then change nothing."""
+        return 1 if device.type == "cpu" else STOP_CHECK_EVERY
 
-    def _at_bound(self, bounds: list[int], length: int, like: Int[Tensor, " live"]) -> Bool[Tensor, " live"] | None:
-        """Whose hypotheses, of `length` labels, must end now; None where nobody's must."""
-        return like <= length if min(bounds) <= length else None
+    def _at_bound(self, bounds: list[int], length: int, bound: Int[Tensor, " live"]) -> Bool[Tensor, " live"] | None:
+        """Utterances whose hypotheses, of `length` labels, must end now; None if there are none."""
+        return bound <= length if min(bounds) <= length else None
 
     def _prune(
         self, beam: Beam, increments: list[Float[Tensor, "hyps vocab"]], cut: Bool[Tensor, " live"] | None
@@ -159,20 +160,20 @@ class JointSearch:
         """The best continuations and ends of each utterance, as many as it has slots.
 
         Each hypothesis's best labels are found in the precision of the increments, and those of an utterance among
-        them in float64: the whole vocabulary is passed over a few times only.
+        them in float64: the whole vocabulary is read a few times only.
         """
         live, slots = beam.scores.shape
-        wide = self._gains(increments, cut)
-        labels = best_places(wide, min(slots, wide.shape[1]))  # (N, some)
+        weighted = self._gains(increments, cut)
+        labels = best_indices(weighted, min(slots, weighted.shape[1]))  # (N, some)
         gained = torch.stack([part.gather(1, labels) for part in increments]).double()
         gained = gained.clamp_(max=0.0)  # rounding must not make them positive
         gains = self._bonus(labels)
         for part, gain in zip(self.parts, gained, strict=True):
             gains = gains + part.weight * gain
-        gains = gains.masked_fill(wide.gather(1, labels) == -torch.inf, -torch.inf)
+        gains = gains.masked_fill(weighted.gather(1, labels) == -torch.inf, -torch.inf)
         totals = beam.scores[..., None] + gains.view(live, slots, -1)  # (U, K, some)
         totals = totals.flatten(1)
-        chosen = best_places(totals, slots)
+        chosen = best_indices(totals, slots)
         parents = chosen // labels.shape[1]
         scores, labels = totals.gather(1, chosen), labels.view(live, -1).gather(1, chosen)
         gained = gained.view(len(gained), live, -1).gather(2, chosen.expand(len(gained), -1, -1))
@@ -183,30 +184,30 @@ class JointSearch:
     def _gains(
         self, increments: list[Float[Tensor, "hyps vocab"]], cut: Bool[Tensor, " live"] | None
     ) -> Float[Tensor, "hyps vocab"]:
-        """What each label adds to a hypothesis's score, but for what all labels add; -inf for forbidden ones."""
-        wide = increments[0] * self.parts[0].weight
-        for part, more in zip(self.parts[1:], increments[1:], strict=True):
-            wide.add_(more, alpha=part.weight)
+        """What each label adds to a hypothesis's score, up to a constant; -inf for forbidden labels."""
+        weighted = increments[0] * self.parts[0].weight
+        for part, increment in zip(self.parts[1:], increments[1:], strict=True):
+            weighted.add_(increment, alpha=part.weight)
         if self.cfg.length_bonus:
-            wide[:, self.eos] -= self.cfg.length_bonus - self.bonus_of_end
-        for unit in self.never:
-            wide[:, unit] = -torch.inf
-        if 0 < self.candidates < wide.shape[1]:
-            self._preselect(wide, increments[-1])
+            weighted[:, self.eos] -= self.cfg.length_bonus - self.bonus_of_end
+        for unit in self.excluded:
+            weighted[:, unit] = -torch.inf
+        if 0 < self.candidates < weighted.shape[1]:
+            self._preselect(weighted, increments[-1])
         if cut is not None:
-            end = wide[:, self.eos].clone()
-            wide.masked_fill_(cut.repeat_interleave(len(wide) // len(cut))[:, None], -torch.inf)
-            wide[:, self.eos] = end
-        return wide
+            end = weighted[:, self.eos].clone()
+            weighted.masked_fill_(cut.repeat_interleave(len(weighted) // len(cut))[:, None], -torch.inf)
+            weighted[:, self.eos] = end
+        return weighted
 
-    def _preselect(self, wide: Float[Tensor, "hyps vocab"], full: Float[Tensor, "hyps vocab"]) -> None:
+    def _preselect(self, weighted: Float[Tensor, "hyps vocab"], full: Float[Tensor, "hyps vocab"]) -> None:
         """Leave each hypothesis its end and its best labels by the last scorer, attention where there is one."""
-        others = torch.ones_like(wide, dtype=torch.bool).scatter_(1, best_places(full, self.candidates), False)
+        others = torch.ones_like(weighted, dtype=torch.bool).scatter_(1, best_indices(full, self.candidates), False)
         others[:, self.eos] = False
-        wide.masked_fill_(others, -torch.inf)
+        weighted.masked_fill_(others, -torch.inf)
 
     def _proceed(self, beam: Beam, step: Step, length: int) -> Beam:
-        """What goes on after a step; hypotheses that are still live have `length` labels, ended ones have one less."""
+        """The beam after a step; hypotheses that are still live have `length` labels, ended ones have one less."""
         ended = step.scores.masked_fill(~step.ended, -torch.inf)
         live = step.scores.masked_fill(step.ended, -torch.inf)
         ranks = self._ranks(beam.ranks, ended, length - 1)
@@ -216,8 +217,8 @@ class JointSearch:
         """The best that have ended so far, now that hypotheses of `length` labels have with the scores `ended`."""
         return torch.cat([ranks, self._rank(ended, length)], dim=1).topk(ranks.shape[1]).values
 
-    def _look(self, beam: Beam, length: int) -> list[int]:
-        """The rows of the utterances that go on; those that do not are emptied. Raises DecodeError on NaN."""
+    def _unfinished(self, beam: Beam, length: int) -> list[int]:
+        """The rows of the utterances that go on; the slots of the others are emptied. Raises DecodeError on NaN."""
         finished = self._finished(beam, length)
         not_a_number = beam.scores.isnan().any(1)
         over, bad = torch.stack([finished, not_a_number]).tolist()
@@ -240,7 +241,7 @@ class JointSearch:
 
     def _advance(
         self, states: list[Any], parents: Int[Tensor, "live slots"], labels: Int[Tensor, "live slots"]
-    ) -> list:
+    ) -> list[Any]:
         """The scorers' states for the survivors."""
         first = torch.arange(0, parents.numel(), self.cfg.beam, device=parents.device)[:, None]
         rows, labels = (parents + first).flatten(), labels.flatten()
@@ -256,27 +257,27 @@ class JointSearch:
         return bonus.masked_fill_(labels == self.eos, self.bonus_of_end)
 
 
-def best_places(scores: Float[Tensor, "rows places"], count: int) -> Int[Tensor, "rows {count}"]:
-    """Where the `count` best scores of each row stand, in ascending order; of equal scores the first ones are taken.
+def best_indices(scores: Float[Tensor, "rows candidates"], count: int) -> Int[Tensor, "rows {count}"]:
+    """The indices of the `count` best scores of each row, ascending; of equal scores the first ones are taken.
 
     `topk` alone leaves open which of equal scores it takes, and a result must not depend on that. So on the host one
-    more than needed is looked at: only where the last one taken and the first one left are equal is it a question.
+    more than needed is compared: only if the last one taken and the first one left are equal is the choice open.
     Impossible ones (-inf) are equal, too, but which of them is taken makes no difference.
     """
     if not scores.is_cpu or count == scores.shape[1]:
         return _first_of_equals(scores, count)
-    best, places = scores.topk(count + 1)
-    found = places[:, :count].sort().values
+    best, candidates = scores.topk(count + 1)
+    indices = candidates[:, :count].sort().values
     tied = (best[:, -1] == best[:, -2]) & (best[:, -1] > -torch.inf)
     if tied.any():  # in bfloat16 it is some row at nearly every step
-        found[tied] = _first_of_equals(scores[tied], count)
-    return found
+        indices[tied] = _first_of_equals(scores[tied], count)
+    return indices
 
 
-def _first_of_equals(scores: Float[Tensor, "rows places"], count: int) -> Int[Tensor, "rows {count}"]:
+def _first_of_equals(scores: Float[Tensor, "rows candidates"], count: int) -> Int[Tensor, "rows {count}"]:
     """The same by several passes over the scores."""
     last = scores.topk(count).values[:, -1:]
-    above, equal = ~(scores <= last), scores == last  # what is no number counts as above: the search finds and names it
+    above, equal = ~(scores <= last), scores == last  # NaN counts as above: the search finds it and raises
     taken = above | (equal & (equal.cumsum(1) <= count - above.sum(1, keepdim=True)))
-    places = torch.arange(scores.shape[1], device=scores.device)
-    return torch.where(taken, places, scores.shape[1]).topk(count, largest=False).values
+    indices = torch.arange(scores.shape[1], device=scores.device)
+    return torch.where(taken, indices, scores.shape[1]).topk(count, largest=False).values

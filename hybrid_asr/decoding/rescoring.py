@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
-from hybrid_asr.decoding.hypothesis import WIDEST, DecodeError, Nbest, nan_error
+from hybrid_asr.decoding.hypothesis import WIDEST, DecodeError, Hypothesis, Nbest, nan_error
 from hybrid_asr.decoding.scorer import AttentionDecoder
 from hybrid_asr.decoding.settings import DecoderSettings, Needs
 from hybrid_asr.models.encoded import Encoded
 
-TOGETHER = 2**25  # logits, or cells of the CTC recursion, that are computed at once
+TOGETHER = 2**25  # logits, or cells of the CTC recursion, computed at once
 
 
 @config
@@ -54,19 +54,19 @@ def rescore(
     The CTC part counts all alignments, not only those that the beam has seen. Raises DecodeError on NaN.
     """
     attention = attention_scores(decoder, encoded, _labels(nbests), eos=eos, vocab_size=log_probs.shape[2])
-    if bad := [place for place, scores in enumerate(attention) if any(map(math.isnan, scores))]:
+    if bad := [utterance for utterance, scores in enumerate(attention) if any(map(math.isnan, scores))]:
         raise nan_error(bad)
     ranked = []
-    for nbest, encoded_batch, row, frames in zip(nbests, attention, log_probs, encoded.frames.tolist(), strict=True):
-        spelled = ctc_scores(row[:frames], [one.labels for one in nbest], blank=blank)
-        parts = [{"ctc": ctc, "attention": said} for ctc, said in zip(spelled, encoded_batch, strict=True)]
-        scored = [one._replace(parts=both) for one, both in zip(nbest, parts, strict=True)]
+    for nbest, attention_row, row, frames in zip(nbests, attention, log_probs, encoded.frames.tolist(), strict=True):
+        ctc = ctc_scores(row[:frames], [hypothesis.labels for hypothesis in nbest], blank=blank)
+        parts = [dict(zip(("ctc", "attention"), pair, strict=True)) for pair in zip(ctc, attention_row, strict=True)]
+        scored = [hypothesis._replace(parts=both) for hypothesis, both in zip(nbest, parts, strict=True)]
         ranked.append(rerank(scored, ctc_weight=ctc_weight))
     return ranked
 
 
 def _labels(nbests: Sequence[Nbest]) -> list[list[tuple[int, ...]]]:
-    return [[one.labels for one in nbest] for nbest in nbests]
+    return [[hypothesis.labels for hypothesis in nbest] for nbest in nbests]
 
 
 def rerank(nbest: Nbest, *, ctc_weight: float) -> Nbest:
@@ -75,10 +75,14 @@ def rerank(nbest: Nbest, *, ctc_weight: float) -> Nbest:
     Raises DecodeError if they lack a part that has a weight.
     """
     weights = {name: weight for name, weight in (("ctc", ctc_weight), ("attention", 1.0 - ctc_weight)) if weight > 0}
-    if missing := sorted(name for one in nbest for name in weights if name not in one.parts):
+    if missing := sorted(name for hypothesis in nbest for name in weights if name not in hypothesis.parts):
         raise DecodeError(f"these hypotheses have no score of '{missing[0]}'; decode them with 'rescoring' or 'joint'")
-    scored = [one._replace(score=sum(weight * one.parts[name] for name, weight in weights.items())) for one in nbest]
-    return sorted(scored, key=lambda one: (-one.score, one.labels))
+
+    def score(hypothesis: Hypothesis) -> float:
+        return sum(weight * hypothesis.parts[name] for name, weight in weights.items())
+
+    scored = [hypothesis._replace(score=score(hypothesis)) for hypothesis in nbest]
+    return sorted(scored, key=lambda hypothesis: (-hypothesis.score, hypothesis.labels))
 
 
 def attention_scores(
@@ -95,23 +99,25 @@ def attention_scores(
     """
     scores: list[list[float]] = [[] for _ in labels]
     beams = max(map(len, labels))
-    lengths = [max(map(len, some)) for some in labels]
-    for places in _groups(lengths, most=max(1, TOGETHER // (beams * vocab_size))):
-        rows = [one for place in places for one in [*labels[place], *[()] * (beams - len(labels[place]))]]
-        part = Encoded(encoded.states[places], encoded.frames[places])
-        found = _teacher_forced(decoder, part, rows, eos).view(len(places), beams).tolist()
-        for place, row in zip(places, found, strict=True):
-            scores[place] = row[: len(labels[place])]
+    lengths = [max(map(len, labelings)) for labelings in labels]
+    for utterances in _groups(lengths, most=max(1, TOGETHER // (beams * vocab_size))):
+        rows: list[tuple[int, ...]] = []
+        for utterance in utterances:
+            rows += [*labels[utterance], *[()] * (beams - len(labels[utterance]))]
+        part = Encoded(encoded.states[utterances], encoded.frames[utterances])
+        log_probs = _teacher_forced(decoder, part, rows, eos).view(len(utterances), beams).tolist()
+        for utterance, row in zip(utterances, log_probs, strict=True):
+            scores[utterance] = row[: len(labels[utterance])]
     return scores
 
 
 def _groups(lengths: Sequence[int], *, most: int) -> list[list[int]]:
-    """The places of utterances by length, in groups of at most `most` steps, the end counted; one at least."""
+    """Indices of utterances by length, in groups of at most `most` steps, the end counted; one utterance at least."""
     groups: list[list[int]] = []
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+    for utterance in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
         if not groups or (len(groups[-1]) + 1) * (lengths[groups[-1][0]] + 1) > most:
             groups.append([])
-        groups[-1].append(place)
+        groups[-1].append(utterance)
     return groups
 
 
@@ -121,9 +127,9 @@ def _teacher_forced(
     """One log probability for each labeling; those of an utterance stand side by side."""
     labels, counts = _padded(rows, encoded.states.device)
     logits = decoder(encoded, labels)
-    wide = logits if logits.dtype == torch.float64 else logits.float()
+    exact = logits if logits.dtype == torch.float64 else logits.float()
     targets = F.pad(labels, (0, 1)).scatter_(1, counts[:, None], eos)
-    chosen = wide.gather(2, targets[..., None])[..., 0] - wide.logsumexp(2)
+    chosen = exact.gather(2, targets[..., None])[..., 0] - exact.logsumexp(2)
     return chosen.double().masked_fill(~valid_mask(counts + 1, targets.shape[1]), 0.0).sum(1)
 
 
@@ -131,18 +137,20 @@ def ctc_scores(log_probs: Float[Tensor, "time vocab"], labels: Sequence[tuple[in
     """The log probability of each labeling of one utterance, over all of its alignments, in float64."""
     padded, counts = _padded(labels, log_probs.device)
     used, numbers = torch.cat([padded.new_tensor([blank]), padded.flatten()]).unique(return_inverse=True)
-    spelled = log_probs[:, used].double()[:, None]  # (T, 1, used): the columns of all other labels are not needed
+    ctc_row = log_probs[:, used].double()[:, None]  # (T, 1, used): the columns of all other labels are not needed
     frames, targets, silence = len(log_probs), numbers[1:].view_as(padded), int(numbers[0])
-    many = max(1, TOGETHER // (frames * (2 * padded.shape[1] + 1)))
-    found = []
-    for some, said in zip(targets.split(many), counts.split(many), strict=True):
-        times = torch.full_like(said, frames)
-        found.append(F.ctc_loss(spelled.expand(-1, len(said), -1), some, times, said, silence, reduction="none"))
-    return (-torch.cat(found)).tolist()
+    rows_at_once = max(1, TOGETHER // (frames * (2 * padded.shape[1] + 1)))
+    negative = []
+    for targets_part, lengths in zip(targets.split(rows_at_once), counts.split(rows_at_once), strict=True):
+        times = torch.full_like(lengths, frames)
+        negative.append(
+            F.ctc_loss(ctc_row.expand(-1, len(lengths), -1), targets_part, times, lengths, silence, reduction="none")
+        )
+    return (-torch.cat(negative)).tolist()
 
 
 def _padded(labels: Sequence[tuple[int, ...]], device: torch.device) -> tuple[Int[Tensor, "k l"], Int[Tensor, " k"]]:
     """Labelings as rows, zeros to the right, and their lengths."""
-    rows = [torch.tensor(one, dtype=torch.int64) for one in labels]
-    counts = torch.tensor([len(one) for one in labels], device=device)
+    rows = [torch.tensor(labeling, dtype=torch.int64) for labeling in labels]
+    counts = torch.tensor([len(labeling) for labeling in labels], device=device)
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device), counts

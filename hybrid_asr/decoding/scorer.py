@@ -25,7 +25,7 @@ class Scorer(Protocol[State]):
     """Scores the next label of every live hypothesis. A state is a value: no method changes the one it is given."""
 
     def start(self, encoded: Encoded, beams: int) -> State:
-        """Nothing said yet: `beams` hypotheses of each utterance, hypothesis n belongs to utterance n // beams."""
+        """No labels yet: `beams` hypotheses of each utterance, hypothesis n belongs to utterance n // beams."""
         ...
 
     def score(self, state: State, last: Int[Tensor, " hyps"]) -> tuple[Increments, State]:
@@ -41,13 +41,13 @@ class Scorer(Protocol[State]):
         ...
 
     def keep(self, state: State, utterances: Int[Tensor, " live"]) -> State:
-        """Let all utterances but `utterances` leave, with their hypotheses."""
+        """Drop all utterances but `utterances`, with their hypotheses."""
         ...
 
 
 @runtime_checkable
 class AttentionDecoder(Decoder[Any], Protocol):
-    """An attention decoder of any kind; its states are its own affair."""
+    """An attention decoder of any kind; its states are private to it."""
 
 
 class AttentionScorer:

@@ -1,4 +1,4 @@
-"""What the settings of every decoder tell of it, so that nobody has to ask of which kind they are."""
+"""What the settings of all decoders can be asked, so that nobody needs to ask for their kind."""
 
 from typing import NamedTuple
 

@@ -16,20 +16,20 @@ Spellings = Mapping[str, Sequence[tuple[int, ...]]]  # of each word the labels o
 
 
 class Rows(NamedTuple):
-    """Lists of different lengths, one behind the other."""
+    """Lists of different lengths, concatenated."""
 
-    offsets: Int64[np.ndarray, " rows"]  # one more than there are lists
+    offsets: Int64[np.ndarray, " rows"]  # one more than lists
     values: Int64[np.ndarray, " all"]
 
     def expand(
         self, rows: Int64[np.ndarray, " some"]
     ) -> tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]:
-        """All pairs of a place in `rows` and a value in the list of that row."""
+        """All pairs of an index into `rows` and a value in the list of that row."""
         begins = self.offsets[rows]
         counts = self.offsets[rows + 1] - begins
-        places = np.repeat(np.arange(len(rows)), counts)
-        inside = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return places, self.values[begins[places] + inside]
+        row_indices = np.repeat(np.arange(len(rows)), counts)
+        within = np.arange(len(row_indices)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return row_indices, self.values[begins[row_indices] + within]
 
 
 class Trie(NamedTuple):
@@ -48,21 +48,21 @@ class Trie(NamedTuple):
 
     def spelled(self, node: int) -> tuple[int, ...]:
         """The labels from the start of a word to `node`."""
-        found: list[int] = []
+        path: list[int] = []
         while node > BORDER:
-            found.append(int(self.labels[node]))
+            path.append(int(self.labels[node]))
             node = int(self.parents[node])
-        return tuple(found[::-1])
+        return tuple(path[::-1])
 
     def ahead(self, values: Float64[np.ndarray, " words"]) -> Float64[np.ndarray, " nodes"]:
-        """The largest of the words' `values` at and behind each node: what a word begun there may still be worth."""
-        found = np.full(len(self.labels), -np.inf)
-        places, words = self.ends.expand(np.arange(len(self.labels)))
-        np.maximum.at(found, places, values[words])
-        for node in range(len(found) - 1, BORDER, -1):  # a parent has a smaller number
-            found[self.parents[node]] = max(found[self.parents[node]], found[node])
-        found[BORDER] = found[START]
-        return found
+        """The largest of the `values` of all words that pass through each node: the best that is reachable."""
+        best = np.full(len(self.labels), -np.inf)
+        nodes, words = self.ends.expand(np.arange(len(self.labels)))
+        np.maximum.at(best, nodes, values[words])
+        for node in range(len(best) - 1, BORDER, -1):  # a parent has a smaller number
+            best[self.parents[node]] = max(best[self.parents[node]], best[node])
+        best[BORDER] = best[START]
+        return best
 
 
 def build_trie(spellings: Spellings, *, blank: int, border: int | None, ngram: Ngram | None = None) -> Trie:

@@ -30,7 +30,7 @@ def test_repeats_across_a_blank_stay_and_other_blanks_go():
 
 def test_what_may_never_stand_in_a_text_is_passed_over():
     log_probs = torch.tensor([[[0.1, 0.2, 0.7], [0.3, 0.1, 0.6]]]).log()
-    [hypothesis] = ctc_greedy(best_path(log_probs, torch.tensor([2]), blank=0, never=(2, 2)))
+    [hypothesis] = ctc_greedy(best_path(log_probs, torch.tensor([2]), blank=0, excluded=(2, 2)))
     assert hypothesis.labels == (1,)
     assert hypothesis.score == pytest.approx(float(torch.tensor([0.2, 0.3]).log().sum()))
 

@@ -11,9 +11,11 @@ from tests.decoding.toys import labelings, log, random_log_probs
 from tools.benchmarks.plain_ctc_prefix_beam import plain_ctc_prefix_beam
 
 
-def search(log_probs: torch.Tensor, frames: list[int], *, never: tuple[int, ...] = (), **settings: int) -> list[Nbest]:
+def search(
+    log_probs: torch.Tensor, frames: list[int], *, excluded: tuple[int, ...] = (), **settings: int
+) -> list[Nbest]:
     cfg = CtcPrefixBeamConfig(**{"nbest": 1000} | settings)
-    return ctc_prefix_beam(log_probs, torch.tensor(frames), cfg, blank=0, never=never)
+    return ctc_prefix_beam(log_probs, torch.tensor(frames), cfg, blank=0, excluded=excluded)
 
 
 def peaky(batch: int, time: int, vocab: int, *, seed: int) -> torch.Tensor:
@@ -29,10 +31,12 @@ def peaky(batch: int, time: int, vocab: int, *, seed: int) -> torch.Tensor:
 )
 def test_equals_the_plain_loops(beam: int, candidates: int):
     for seed, log_probs in ((0, random_log_probs(3, 40, 12, seed=1, sharp=2.0)), (1, peaky(3, 60, 12, seed=2))):
-        frames, never = [log_probs.shape[1], 7, 23 + seed], (11,)
-        found = search(log_probs, frames, beam=beam, candidates=candidates, never=never)
+        frames, excluded = [log_probs.shape[1], 7, 23 + seed], (11,)
+        found = search(log_probs, frames, beam=beam, candidates=candidates, excluded=excluded)
         for row, nbest in enumerate(found):
-            plain = plain_ctc_prefix_beam(log_probs[row, : frames[row]], beam=beam, candidates=candidates, never=never)
+            plain = plain_ctc_prefix_beam(
+                log_probs[row, : frames[row]], beam=beam, candidates=candidates, excluded=excluded
+            )
             assert [one.labels for one in nbest] == [labels for labels, _ in plain]
             assert [one.score for one in nbest] == pytest.approx([score for _, score in plain], abs=1e-9)
             assert all(one.parts == {"ctc": one.score} and one.ended == "eos" for one in nbest)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hybrid_asr.decoding.espnet_parity import EspnetSearch
 from hybrid_asr.decoding.hypothesis import DecodeError, Hypothesis
-from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig, best_places
+from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig, best_indices
 from hybrid_asr.decoding.scorer import AttentionScorer, CtcPrefixScorer
 from hybrid_asr.models.encoded import Encoded
 from tests.decoding.toys import (
@@ -99,7 +99,7 @@ def test_parity_looks_at_every_step_on_a_gpu_too():
     """Its rule of stopping changes the result, so that no step may follow."""
     [only] = [Part("attention", AttentionScorer(RecurrentDecoder(4, 5, seed=0)), 1.0)]
     search = EspnetSearch([only], SearchConfig(ctc_weight=0.0), blank=0, sos=4, eos=4)
-    assert [search._look_every(torch.device(kind)) for kind in ("cpu", "cuda")] == [1, 1]
+    assert [search._stop_check_every(torch.device(kind)) for kind in ("cpu", "cuda")] == [1, 1]
 
 
 @pytest.mark.parametrize("case", ["fullvocab", "ctc07_beam2_fullvocab", "ctc_only", "attention_only"])
@@ -176,8 +176,8 @@ class Endless(JointSearch):
 class Seldom(JointSearch):
     """Looks at how it stands as seldom as on a GPU."""
 
-    def _look_every(self, device):
-        return super()._look_every(torch.device("cuda"))
+    def _stop_check_every(self, device):
+        return super()._stop_check_every(torch.device("cuda"))
 
 
 @pytest.mark.parametrize("normalise", ["none", "length"])
@@ -337,9 +337,9 @@ def test_a_tie_between_lengths_falls_to_the_smaller_labels_too(first: float):
         assert [hyp.labels for hyp in found] == [(1, 1), (2,)][:nbest]
 
 
-def test_best_places_takes_the_first_of_equals():
+def test_best_indices_takes_the_first_of_equals():
     scores = torch.tensor([[1.0, 3.0, 2.0, 2.0, 2.0], [0.0, -torch.inf, -torch.inf, 0.0, -torch.inf]])
-    places = best_places(scores, 3)
+    places = best_indices(scores, 3)
     assert places[0].tolist() == [1, 2, 3]
     assert {0, 3} < set(places[1].tolist())
 

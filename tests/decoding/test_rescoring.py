@@ -32,7 +32,7 @@ def utterances(*frames: int) -> tuple[Encoded, torch.Tensor]:
 
 
 def nbests(log_probs: torch.Tensor, frames: torch.Tensor, beam: int) -> list[Nbest]:
-    return ctc_prefix_beam(log_probs, frames, CtcPrefixBeamConfig(beam=beam, nbest=beam), blank=0, never=(SOS,))
+    return ctc_prefix_beam(log_probs, frames, CtcPrefixBeamConfig(beam=beam, nbest=beam), blank=0, excluded=(SOS,))
 
 
 @torch.no_grad()

@@ -154,7 +154,7 @@ def test_the_bound_on_length(heads: Heads):
     assert isinstance(joint, SearchDecoder)
     heads.ctc.project.bias.data[0] += 6.0  # blank in most frames
     log_probs = heads.ctc(batch)
-    greedy = best_path(log_probs, batch.frames, blank=0, never=(SOS,)).lengths().tolist()
+    greedy = best_path(log_probs, batch.frames, blank=0, excluded=(SOS,)).lengths().tolist()
     assert 20 < greedy[0] < 190
     assert joint.bound(batch, log_probs).tolist() == [min(300, int(1.5 * greedy[0] + 10)), 12, 1]
     alone = build_decoder(SearchConfig(ctc_weight=0.0), heads._replace(ctc=None), **IDS)

@@ -43,7 +43,7 @@ class LoopSearcher:
 
         def work() -> list[NbestTexts]:
             found = [
-                plain_ctc_prefix_beam(one, beam=case.beam, candidates=case.beam, never=(end,)) for one in log_probs
+                plain_ctc_prefix_beam(one, beam=case.beam, candidates=case.beam, excluded=(end,)) for one in log_probs
             ]
             return [[(list(labels), score) for labels, score in nbest] for nbest in found]
 
@@ -64,7 +64,7 @@ class PrefixSearcher:
         cfg = CtcPrefixBeamConfig(beam=case.beam, candidates=case.beam, nbest=case.beam)
 
         def work() -> list[NbestTexts]:
-            found = ctc_prefix_beam(log_probs, frames, cfg, blank=BLANK, never=(case.units - 1,))
+            found = ctc_prefix_beam(log_probs, frames, cfg, blank=BLANK, excluded=(case.units - 1,))
             return [[(list(one.labels), one.score) for one in nbest] for nbest in found]
 
         return work

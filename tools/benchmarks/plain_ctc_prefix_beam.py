@@ -22,13 +22,13 @@ class Prefix(NamedTuple):
 
 
 def plain_ctc_prefix_beam(
-    log_probs: Tensor, *, beam: int, candidates: int, blank: int = 0, never: tuple[int, ...] = ()
+    log_probs: Tensor, *, beam: int, candidates: int, blank: int = 0, excluded: tuple[int, ...] = ()
 ) -> list[tuple[tuple[int, ...], float]]:
     """The labelings in the beam after the last frame of (T, V), best first, with their log probabilities.
 
     `candidates` labels of each frame open new prefixes (0: all of them).
     """
-    closed = torch.tensor(sorted({blank, *never}))
+    closed = torch.tensor(sorted({blank, *excluded}))
     usable = log_probs.shape[1] - len(closed)
     allowed = log_probs.index_fill(1, closed, -torch.inf)
     choices = allowed.topk(min(candidates or usable, usable), dim=1).indices.tolist()

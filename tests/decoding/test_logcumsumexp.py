@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hybrid_asr.decoding.scan import BLOCK, logcumsumexp
+from hybrid_asr.decoding.logcumsumexp import BLOCK, logcumsumexp
 
 
 def steep(per_frame: float, time: int = 300) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The cumulative log-sum-exp of CTC's recursions, in float64.  Axes: N rows, T frames, in blocks of C."""
+"""The cumulative log-sum-exp of the CTC recursions, in float64.  Axes: N rows, T frames, in blocks of C."""
 
 import torch
 from jaxtyping import Float64

@@ -14,7 +14,7 @@ ROW_FACTOR = np.uint64(14029467366897019727)
 
 
 class Beam(NamedTuple):
-    """Hypotheses, those of an utterance together."""
+    """Hypotheses of all utterances, those of one side by side."""
 
     rows: Int64[np.ndarray, " hyps"]  # the utterance
     nodes: Int64[np.ndarray, " hyps"]
@@ -26,9 +26,9 @@ class Beam(NamedTuple):
     blank: Float64[np.ndarray, " hyps"]  # log probability of these labels, ending in blank
     label: Float64[np.ndarray, " hyps"]  # and ending in the last label
 
-    def take(self, places: np.ndarray) -> "Beam":
-        """The hypotheses at some places."""
-        return Beam(*(part[places] for part in self))
+    def take(self, indices: np.ndarray) -> "Beam":
+        """The hypotheses at some indices."""
+        return Beam(*(part[indices] for part in self))
 
     def total(self) -> Float64[np.ndarray, " hyps"]:
         """Log probabilities under CTC."""
@@ -36,17 +36,17 @@ class Beam(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What a frame may lead to: hypotheses, and of those in a new word the one that has ended, and at which node."""
+    """Hypotheses after a frame and, of those in a new word, the word that has ended and its last node."""
 
     beam: Beam
     words: Int64[np.ndarray, " candidates"]
     exits: Int64[np.ndarray, " candidates"]
 
 
-def merged(beam: Beam) -> tuple[Beam, np.ndarray, np.ndarray]:
+def merge_equal(beam: Beam) -> tuple[Beam, np.ndarray, np.ndarray]:
     """Hypotheses with equal words and node as one, by the sum of their probabilities.
 
-    Also, of each, the most probable one's place, which tells by what pronunciation it came, and the first one's.
+    Also, of each, the index of the most probable one, which has the pronunciation to report, and of the first one.
     """
     keys = (beam.histories ^ (beam.nodes.astype(np.uint64) * NODE_FACTOR)) + beam.rows.astype(np.uint64) * ROW_FACTOR
     order = np.argsort(keys, kind="stable")
@@ -63,34 +63,35 @@ def merged(beam: Beam) -> tuple[Beam, np.ndarray, np.ndarray]:
     return beam.take(chosen)._replace(blank=blank, label=label), chosen, order[starts]
 
 
-class History:
-    """The words of all hypotheses that ever were, each known by a number; 0 is that of no words."""
+class WordHistory:
+    """The words of all hypotheses so far, each history known by a number; 0 is the empty one."""
 
     def __init__(self, trie: Trie) -> None:
         self.trie = trie
-        self._said: list[tuple[int, int, int]] = [(0, STAYS, STAYS)]  # the history before, the word, its last node
+        self._entries: list[tuple[int, int, int]] = [(0, STAYS, STAYS)]  # the previous history, the word, its last node
 
     def add(self, traces: np.ndarray, words: np.ndarray, exits: np.ndarray) -> Int64[np.ndarray, " hyps"]:
-        """The histories after these `words`; those before where no word has ended."""
+        """The histories after these `words`; unchanged where no word has ended."""
         new = np.flatnonzero(words != STAYS)
-        found = traces.copy()
-        found[new] = np.arange(len(self._said), len(self._said) + len(new))
-        self._said += zip(traces[new].tolist(), words[new].tolist(), exits[new].tolist(), strict=True)
-        return found
+        after = traces.copy()
+        after[new] = np.arange(len(self._entries), len(self._entries) + len(new))
+        self._entries += zip(traces[new].tolist(), words[new].tolist(), exits[new].tolist(), strict=True)
+        return after
 
     def words(self, trace: int) -> tuple[int, ...]:
-        """The words, by their places in the trie."""
-        return tuple(self._said[number][1] for number in self._back(trace))
+        """The words of a history, by their indices in the trie."""
+        return tuple(self._entries[number][1] for number in self._back(trace))
 
     def spelled(self, trace: int) -> list[tuple[int, ...]]:
         """The labels of each word, with the label between words at its beginning."""
         between = () if len(self.trie.entries) != 1 or self.trie.entries[0] != BORDER else self.trie.labels[[BORDER]]
-        ways = [self.trie.spelled(self._said[number][2]) for number in self._back(trace)]
-        return [(*map(int, between), *way) if place else way for place, way in enumerate(ways)]
+        paths = [self.trie.spelled(self._entries[number][2]) for number in self._back(trace)]
+        return [(*map(int, between), *path) if index else path for index, path in enumerate(paths)]
 
     def _back(self, trace: int) -> list[int]:
-        found = []
+        """The numbers of all entries up to `trace`, the first word's first."""
+        numbers = []
         while trace:
-            found.append(trace)
-            trace = self._said[trace][0]
-        return found[::-1]
+            numbers.append(trace)
+            trace = self._entries[trace][0]
+        return numbers[::-1]

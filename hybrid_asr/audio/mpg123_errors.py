@@ -13,7 +13,7 @@ _MPG123 = re.compile(rb"\[src/libmpg123/|Note: |Warning: |\s*$|.*MPEG|\s*This is
 
 
 @contextlib.contextmanager
-def captured_stderr() -> Iterator[list[str]]:
+def mpg123_errors() -> Iterator[list[str]]:
     """Catch what libmpg123 prints in the block: its errors are in the list when the block ends, its notes are dropped.
 
     What other threads print in the meantime appears when the block ends.
