@@ -415,7 +415,7 @@ def _show(options: argparse.Namespace) -> None:
 
 def _show_attention(options: argparse.Namespace) -> None:
     if len(options.overrides) != 1:
-        raise UserError("show attention takes one utterance or sound file: hybrid-asr show attention RUN UTTERANCE")
+        raise UserError("show attention takes one utterance or audio file: hybrid-asr show attention RUN UTTERANCE")
     from hybrid_asr.commands.show_attention import show_attention
 
     drawn = show_attention(

@@ -1,4 +1,4 @@
-"""When attention does not follow the speech: said in plain words, with likely causes and what to try.
+"""When attention does not follow the speech: a warning in plain words, with likely causes and what to try.
 
 The bounds were set by trained, untrained and sabotaged models; docs/attention.md has their figures.
 """
@@ -10,35 +10,35 @@ import numpy as np
 from jaxtyping import Float
 
 FOLLOWS = 0.5  # monotonicity of the leading head: trained models have 0.63 and more, untrained ones less than 0.3
-LISTENS = 0.3  # of decoders that march: draws of trained ones have 0.49 and more, of deaf ones 0.13 at most
-UNIFORM = 0.9  # entropy, of attention that looks everywhere alike
-STUCK = 0.35  # coverage, of attention that looks at one place
+USES_AUDIO = 0.3  # `listening` of decoders that march: trained ones have 0.49 and more, of the others 0.13 at most
+UNIFORM = 0.9  # entropy of weights that are nearly alike over all frames
+STUCK = 0.35  # coverage of weights that stay on the same frames
 
 CAUSES = {
     "uniform": (
-        "the decoder writes from what it has written and has not learned to listen",
-        "a CTC head beside it (loss.ctc_weight=0.3), an encoder that already hears (init.from=a CTC run), "
+        "the decoder predicts from the labels before alone, as a language model, and does not use the audio yet",
+        "a CTC head beside it (loss.ctc_weight=0.3), a trained encoder (init.from=a CTC run), "
         "loss.guide.weight=1, shorter utterances first (data.shortest_first_epochs), a higher optim.lr",
     ),
     "stuck": (
-        "all rows look at the same frames: often silence at an edge, or wrong lengths",
+        "all labels attend to the same frames: often silence at an edge, or wrong lengths",
         "attention kind 'location', loss.guide.weight=1, less audio in a batch; check the manifests' durations",
     ),
-    "deaf": (
+    "audio_unused": (
         "location-aware attention has learned to move on, while the encoder does not tell frames apart; transcripts of "
         "other utterances, or features in a wrong order",
-        "'hybrid-asr show batch RUN STEP' and listen to what it names; then an encoder that already hears "
+        "'hybrid-asr show batch RUN STEP' and play the utterances it names; then a trained encoder "
         "(init.from=a CTC run), a CTC head beside it (loss.ctc_weight=0.3), attention kind 'additive'",
     ),
     "disordered": (
         "transcripts of other utterances, features in a wrong order, or a training that has only begun",
-        "'hybrid-asr show batch RUN STEP' and listen to what it names; then loss.guide.weight=1 or more epochs",
+        "'hybrid-asr show batch RUN STEP' and play the utterances it names; then loss.guide.weight=1 or more epochs",
     ),
 }
 
 
 class Heads(NamedTuple):
-    """What is known of each head, means over utterances; and the decoder's `listening`, NaN if nobody has measured."""
+    """The measures of each head, means over utterances; and the decoder's `listening`, NaN where it is not measured."""
 
     monotonicity: Float[np.ndarray, "layers heads"]
     marching: Float[np.ndarray, "layers heads"]
@@ -54,7 +54,10 @@ class Heads(NamedTuple):
 
 
 def listening(nats: float, shuffled: float) -> float:
-    """How much of its text a decoder has from the frames' order, by the nats of a label with and without it."""
+    """How much of its text a decoder takes from the frames' order, by the nats of a label with and without it.
+
+    0 where a label costs the same with shuffled frames, toward 1 the more it costs then; NaN where that is 0.
+    """
     return 1 - nats / shuffled if shuffled else float("nan")
 
 
@@ -62,59 +65,59 @@ PER_HEAD = ("monotonicity", "marching", "entropy", "coverage")  # of Heads: a ta
 
 
 def describe_problem(heads: Heads) -> str | None:
-    """What is wrong with attention of which no head follows the speech; None where one does, or nobody can tell."""
+    """What is wrong with attention of which no head follows the speech; None where one does, or it is not measured."""
     layer, head = heads.leading()
     best = float(heads.monotonicity[layer, head])
     follows = best >= FOLLOWS
-    deaf = heads.marching[layer, head] >= FOLLOWS and heads.listening < LISTENS
-    if np.isnan(best) or (follows and not deaf):
+    audio_unused = heads.marching[layer, head] >= FOLLOWS and heads.listening < USES_AUDIO
+    if np.isnan(best) or (follows and not audio_unused):
         return None
-    uniform = [place for place, row in enumerate(heads.entropy) if (row >= UNIFORM).all()]
-    whose = "no head follows the speech"
+    uniform = [number for number, row in enumerate(heads.entropy) if (row >= UNIFORM).all()]
+    subject = "no head follows the speech"
     if follows:
-        kind, marching, whose = "deaf", heads.marching[layer, head], "attention moves on at its own pace"
-        seen = (
+        kind, marching, subject = "audio_unused", heads.marching[layer, head], "attention moves on at its own pace"
+        symptom = (
             f"with the frames in random order it moves on as well ({marching:.2f}), and the text is hardly less likely "
             f"(listening {heads.listening:.2f})"
         )
     elif len(uniform) == len(heads.entropy):
-        kind, seen = "uniform", f"all heads of {_layers(uniform)} are near uniform"
+        kind, symptom = "uniform", f"all heads of {_layers(uniform)} are near uniform"
     elif heads.coverage[layer, head] < STUCK:
-        kind, seen = "stuck", f"the rest of the time but {heads.coverage[layer, head]:.0%} is never looked at"
+        kind, symptom = "stuck", f"the rest of the time but {heads.coverage[layer, head]:.0%} gets no weight"
     else:
-        kind, seen = "disordered", "it looks at single places, but in no order"
+        kind, symptom = "disordered", "the weights are sharp, but in no order"
         if uniform:
-            seen += f"; all heads of {_layers(uniform)} are near uniform"
+            symptom += f"; all heads of {_layers(uniform)} are near uniform"
     cause, remedy = CAUSES[kind]
     return (
-        f"{whose} (head {head + 1} of layer {layer + 1} does best: monotonicity {best:.2f}, entropy "
-        f"{heads.entropy[layer, head]:.2f}; most trained models have 0.8 and more): {seen}. Likely: {cause}. "
+        f"{subject} (head {head + 1} of layer {layer + 1} does best: monotonicity {best:.2f}, entropy "
+        f"{heads.entropy[layer, head]:.2f}; most trained models have 0.8 and more): {symptom}. Likely: {cause}. "
         f"Try: {remedy}"
     )
 
 
-def _layers(places: Sequence[int]) -> str:
-    names = [str(place + 1) for place in places]
+def _layers(numbers: Sequence[int]) -> str:
+    names = [str(number + 1) for number in numbers]
     return f"layer {names[0]}" if len(names) == 1 else f"layers {', '.join(names[:-1])} and {names[-1]}"
 
 
 class AttentionAlarm:
-    """Looks at each measured epoch; an alarm comes after `patience` epochs in a row without a head that follows."""
+    """Checks each measured epoch; an alarm comes after `patience` epochs in a row without a head that follows."""
 
     def __init__(self, patience: int):
         self.patience = patience
-        self.lost: list[int] = []  # epochs since a head followed
-        self.told = False
+        self.failing: list[int] = []  # epochs since a head followed
+        self.alarmed = False
 
     def add(self, epoch: int, heads: Heads) -> str | None:
-        """Take an epoch; what is to be told, once until a head follows again."""
+        """Take an epoch; gives the alarm, once until a head follows again."""
         problem = describe_problem(heads)
         if problem is None:
-            self.lost, self.told = [], False
+            self.failing, self.alarmed = [], False
             return None
-        self.lost.append(epoch)
-        if self.told or len(self.lost) < self.patience:
+        self.failing.append(epoch)
+        if self.alarmed or len(self.failing) < self.patience:
             return None
-        self.told = True
-        since = f"in {len(self.lost)} validations, since epoch {self.lost[0]}"
-        return f"epoch {epoch}: attention is chaotic {since}: {problem}"
+        self.alarmed = True
+        since = f"in {len(self.failing)} validations, since epoch {self.failing[0]}"
+        return f"epoch {epoch}: attention has not aligned with the speech {since}: {problem}"

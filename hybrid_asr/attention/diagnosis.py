@@ -145,7 +145,7 @@ def _diagnose_batch(
     states = [encoded_batch.encoded, *(shuffled_frames(encoded_batch.encoded, seed) for seed in range(SHUFFLES))]
     weights, *others = (teacher_forced(decoder, one, labels, sos=bundle.tokenizer.sos) for one in states)
     middles = ctc_middles(aligned, labels)
-    measures = measure(weights, sizes + 1, frames, places=middles, frame_s=bundle.frame_s, shuffled=others)
+    measures = measure(weights, sizes + 1, frames, label_middles=middles, frame_s=bundle.frame_s, shuffled=others)
 
     def cost(encoded: Encoded) -> Float[Tensor, " batch"]:
         nats = label_nats(decoder, encoded, labels).double()

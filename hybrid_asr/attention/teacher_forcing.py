@@ -1,4 +1,4 @@
-"""What a decoder sees and thinks of a text that is given.
+"""A decoder teacher-forced on a given text: its cross-attention weights, and the nats of each label.
 
 Axes: B utterances, T' encoder frames, L layers, H heads, R rows (the labels and the end).
 """
@@ -16,7 +16,7 @@ from hybrid_asr.models.encoded import Encoded
 def teacher_forced(
     decoder: Decoder[Any], encoded: Encoded, labels: Int[Tensor, "batch labels"], *, sos: int
 ) -> Float[Tensor, "batch layers heads rows time"]:
-    """The weights of each step while the decoder writes `labels` and the end: row r is the step that predicts label r.
+    """Cross-attention weights of the steps that predict `labels` and the end: row r is that of the step for label r.
 
     They sum to one over an utterance's real frames. Rows behind an utterance's end, where `labels` are padding, mean
     nothing.

@@ -1,4 +1,4 @@
-"""What a model makes of one utterance and a text, as numbers: spectrogram, CTC posteriors and alignment, its states.
+"""One utterance with a text as numbers: spectrogram, encoder states, CTC posteriors and the CTC alignment of the text.
 
 Axes: T feature frames, F bins, T' encoder frames, L labels, V units.
 
@@ -34,7 +34,7 @@ class Spikes(NamedTuple):
 
 
 class UtteranceView(NamedTuple):
-    """One utterance with a text; `spikes` and `alignment` are None without a CTC head, or where it has no path."""
+    """One utterance with a text; `spikes` is None without a CTC head, `alignment` also where CTC has no path."""
 
     seconds: float
     feature_s: float  # from one feature frame to the next
@@ -64,7 +64,7 @@ def refuse_short(bundle: Bundle, samples: np.ndarray, name: str = "the audio") -
 
 @torch.inference_mode()
 def view_utterance(bundle: Bundle, samples: np.ndarray, labels: Sequence[int]) -> UtteranceView:
-    """Let a model hear one utterance with a text. Raises UserError for audio that is too short to be heard."""
+    """Encode one utterance and align a text with it. Raises UserError for audio that gives no encoder frame."""
     refuse_short(bundle, samples)
     frontend, model, tokenizer = bundle.frontend, bundle.model, bundle.tokenizer
     device = next(model.parameters()).device
@@ -94,14 +94,14 @@ def view_utterance(bundle: Bundle, samples: np.ndarray, labels: Sequence[int]) -
 
 
 def view_attention(
-    bundle: Bundle, one: UtteranceView, of: AttentionKind, layers: Sequence[int] | None = None
+    bundle: Bundle, view: UtteranceView, of: AttentionKind, layers: Sequence[int] | None = None
 ) -> Weights:
-    """The weights of one kind of attention in this utterance; batch of one, on the host."""
-    labels = one.labels[None].to(one.encoded.states.device)
-    found = compute_weights(
-        bundle.model, one.features, one.encoded, labels, sos=bundle.tokenizer.sos, of=of, layers=layers
+    """The weights of one kind of attention in this utterance, all layers or some; a batch of one, on the host."""
+    labels = view.labels[None].to(view.encoded.states.device)
+    weights = compute_weights(
+        bundle.model, view.features, view.encoded, labels, sos=bundle.tokenizer.sos, of=of, layers=layers
     )
-    return found._replace(layers={number: weights.float().cpu() for number, weights in found.layers.items()})
+    return weights._replace(layers={number: values.float().cpu() for number, values in weights.layers.items()})
 
 
 def bands_of(bundle: Bundle) -> int:
@@ -112,7 +112,7 @@ def bands_of(bundle: Bundle) -> int:
 def ctc_spikes(
     log_probs: Float[Tensor, "frames units"], labels: Tensor, pieces: Sequence[str], *, blank: int
 ) -> Spikes:
-    """The posteriors that matter for a text; the best other label shows what CTC would rather have written."""
+    """The posteriors that matter for a text; the best other label is what CTC finds more probable where it is high."""
     own = list(dict.fromkeys(zip(labels.tolist(), pieces, strict=True)))
     probs = log_probs.exp()
     others = torch.ones(probs.shape[1], dtype=torch.bool)

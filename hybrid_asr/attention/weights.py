@@ -1,4 +1,4 @@
-"""The weights of every attention in a model, for a text that is given.
+"""The weights of every attention in a model, teacher-forced on a given text.
 
 Axes: B utterances, T' encoder frames, H heads, Q queries, K keys, L labels.
 
@@ -8,7 +8,7 @@ neighbors, the lowest band first.
 
 import contextlib
 from collections.abc import Collection, Iterator
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -21,7 +21,7 @@ from hybrid_asr.models.hybrid import HybridModel
 from hybrid_asr.nn.attention import CrossAttention, ScaledDotProduct
 
 AttentionKind = Literal["decoder", "encoder", "labels"]
-"""The decoder's view of the audio, the encoder's self-attention, the decoder's view of the labels before."""
+"""The decoder's cross-attention to the encoder's frames, the encoder's self-attention, the decoder's self-attention."""
 
 
 @runtime_checkable
@@ -39,7 +39,7 @@ class Weights(NamedTuple):
 
     of: AttentionKind
     layers: dict[int, Float[Tensor, "batch heads queries keys"]]  # those that were asked for, by number, the first is 0
-    there: int  # layers of this kind that the model has
+    layer_count: int  # layers of this kind that the model has
     bands: int  # keys of one time step
 
 
@@ -47,22 +47,22 @@ class Weights(NamedTuple):
 def record_weights(
     modules: Collection[ScaledDotProduct], passes: Collection[int] | None = None
 ) -> Iterator[list[Tensor | None]]:
-    """While the block runs, each pass through one of `modules` leaves its weights (B, H, Q, K) in the list, in order.
+    """While the block runs, each forward pass of one of `modules` appends its weights (B, H, Q, K) to the list.
 
-    Of passes that are not among `passes`, where these are given, it leaves None. The weights are computed a second
-    time, so that whoever does not watch has nothing to pay. Dropout has no part in them.
+    Passes that are not among `passes`, where these are given, append None. The weights are computed a second time by a
+    forward hook, so that a model costs nothing more where they are not recorded. They are those without dropout.
     """
-    seen: list[Tensor | None] = []
+    recorded: list[Tensor | None] = []
 
-    def compute_weights(module: ScaledDotProduct, arguments: tuple, keywords: dict, _: Tensor) -> None:
-        wanted = passes is None or len(seen) in passes
+    def record(module: ScaledDotProduct, arguments: tuple[Any, ...], keywords: dict[str, Any], _: Tensor) -> None:
+        wanted = passes is None or len(recorded) in passes
         with torch.no_grad():
-            seen.append(module.weights(*arguments, **keywords) if wanted else None)
+            recorded.append(module.weights(*arguments, **keywords) if wanted else None)
 
     with contextlib.ExitStack() as hooks:
         for module in modules:
-            hooks.callback(module.register_forward_hook(compute_weights, with_kwargs=True).remove)
-        yield seen
+            hooks.callback(module.register_forward_hook(record, with_kwargs=True).remove)
+        yield recorded
 
 
 def self_attention_modules(model: HybridModel, of: Literal["encoder", "labels"]) -> list[ScaledDotProduct]:
@@ -70,15 +70,15 @@ def self_attention_modules(model: HybridModel, of: Literal["encoder", "labels"])
     part = model.encoder if of == "encoder" else model.decoder
     if not isinstance(part, nn.Module):
         return []
-    across = {id(module.kernel) for module in part.modules() if isinstance(module, CrossAttention)}
-    return [one for one in part.modules() if isinstance(one, ScaledDotProduct) and id(one) not in across]
+    cross = {id(module.kernel) for module in part.modules() if isinstance(module, CrossAttention)}
+    return [module for module in part.modules() if isinstance(module, ScaledDotProduct) and id(module) not in cross]
 
 
 def attention_kinds(model: HybridModel) -> list[AttentionKind]:
-    """The kinds of attention that a model has."""
-    found: list[AttentionKind] = [] if model.decoder is None else ["decoder"]
+    """The kinds of attention that a model has, cross-attention first."""
+    cross: list[AttentionKind] = [] if model.decoder is None else ["decoder"]
     own: tuple[Literal["encoder", "labels"], ...] = ("encoder", "labels")
-    return [*found, *(of for of in own if self_attention_modules(model, of))]
+    return [*cross, *(of for of in own if self_attention_modules(model, of))]
 
 
 @torch.no_grad()
@@ -92,10 +92,10 @@ def compute_weights(
     of: AttentionKind,
     layers: Collection[int] | None = None,
 ) -> Weights:
-    """The weights of one kind of attention while the decoder writes `labels`, of some layers or of all.
+    """The weights of one kind of attention, teacher-forced on `labels`, of some layers or of all.
 
-    `encoded` is what the model makes of `features`; only the encoder's own attention encodes them once more. The model
-    must have this kind (see `attentions`); layers that it does not have are left out.
+    `encoded` are the encoder's states of `features`; only the encoder's own attention encodes them once more. The model
+    must have this kind (see `attention_kinds`); layers that it does not have are left out.
     """
     assert not model.training, "dropout would act: call eval() first"
     assert of in attention_kinds(model), f"the model has no attention of the kind '{of}'"
@@ -104,13 +104,14 @@ def compute_weights(
         rows = teacher_forced(model.decoder, encoded, labels, sos=sos)
         wanted = [number for number in range(rows.shape[1]) if layers is None or number in layers]
         return Weights(of, {number: rows[:, number] for number in wanted}, rows.shape[1], 1)
-    with record_weights(self_attention_modules(model, of), layers) as seen:
+    with record_weights(self_attention_modules(model, of), layers) as recorded:
         if of == "encoder":
             model.encode(features)
         elif model.decoder is not None:
             model.decoder(encoded, labels)
     bands = model.encoder.bands if of == "encoder" and isinstance(model.encoder, HasBands) else 1
-    return Weights(of, {number: one for number, one in enumerate(seen) if one is not None}, len(seen), bands)
+    kept = {number: weights for number, weights in enumerate(recorded) if weights is not None}
+    return Weights(of, kept, len(recorded), bands)
 
 
 def over_time(weights: Float[Tensor, "heads queries keys"], bands: int) -> Float[Tensor, "heads query_steps key_steps"]:

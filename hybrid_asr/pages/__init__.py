@@ -1,1 +1,1 @@
-"""Pages to look at: one HTML file each, which needs no network.  `kit` and `charts` know nothing of runs."""
+"""HTML pages, one self-contained file each, from templates/; and pictures.  `kit` and `charts` know nothing of runs."""

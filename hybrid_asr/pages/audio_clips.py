@@ -12,8 +12,8 @@ from jaxtyping import Float32
 from hybrid_asr.data.manifest import Manifest
 
 RATE = 16000
-LONGEST_S = 40.0  # what is longer is shown without its sound
-BUDGET = 4_000_000  # characters of sound on a page, so that it stays small whatever the test set
+LONGEST_S = 40.0  # longer utterances are shown without their audio
+BUDGET = 4_000_000  # characters of audio on a page, so that it stays small whatever the test set
 
 
 class Clip(NamedTuple):
@@ -23,36 +23,36 @@ class Clip(NamedTuple):
     why: str
 
 
-class Sounds:
-    """The audio files of a set, for clips of `budget` characters together."""
+class AudioClips:
+    """The audio of a set's utterances, as clips of at most `budget` characters together."""
 
     def __init__(self, manifest: Manifest, *, budget: int = BUDGET):
         self.manifest = manifest
-        self._places = {utterance.id: place for place, utterance in enumerate(manifest)}
-        self._left = budget
+        self._indices = {utterance.id: index for index, utterance in enumerate(manifest)}
+        self._budget_left = budget
 
     def has(self, key: str) -> bool:
         """Whether the set's manifest has this utterance."""
-        return key in self._places
+        return key in self._indices
 
     def seconds(self, key: str) -> float:
-        """How long an utterance is."""
-        return float(self.manifest.durations[self._places[key]])
+        """The duration of an utterance."""
+        return float(self.manifest.durations[self._indices[key]])
 
     def read(self, key: str, rate: int) -> Float32[np.ndarray, " samples"]:
         """The samples of an utterance. Raises UserError that names a bad file."""
-        return self.manifest.read_audio(self._places[key], rate)
+        return self.manifest.read_audio(self._indices[key], rate)
 
     def clip(self, key: str) -> Clip:
-        """An utterance to be played, as mp3, which every browser knows; mono, at most 16 kHz."""
+        """An utterance to be played, as MP3, which every browser plays; mono, 16 kHz."""
         if not self.has(key):
             return Clip("", "The set's manifest has no such utterance any more.")
         if self.seconds(key) > LONGEST_S:
             return Clip("", f"Longer than {LONGEST_S:g} s: not embedded.")
         uri = encode(self.read(key, RATE), RATE)
-        if len(uri) > self._left:
+        if len(uri) > self._budget_left:
             return Clip("", "Not embedded: the page would be too large.")
-        self._left -= len(uri)
+        self._budget_left -= len(uri)
         return Clip(uri, "")
 
 

@@ -1,6 +1,6 @@
-"""One head's attention in a few utterances side by side: small, since it is drawn after each validation.
+"""The heat map of the leading head after an epoch, in a few utterances side by side: small, since it is drawn often.
 
-Places are set by hand: with matplotlib's own layout it would take 0.38 s in place of 0.27 s.
+Positions are set by hand: with matplotlib's own layout it would take 0.38 s in place of 0.27 s.
 
 Axes: R rows, T encoder frames.
 """
@@ -29,7 +29,7 @@ from hybrid_asr.pages.figure_style import (
 )
 
 DPI = 100
-COLORS_KEPT = 256  # of the anti-aliased thousands: the file is half as large, and no eye sees it
+COLORS_KEPT = 256  # of the anti-aliased thousands: the file is half as large, and the difference is not visible
 WIDTH_IN, LEAST_IN, MOST_IN, ROW_IN = 2.1, 1.8, 3.6, 0.11  # of a panel; its height is that of its rows
 ABOVE_IN, LINE_IN, BELOW_IN, RIGHT_IN = 0.38, 0.16, 0.42, 0.2
 TITLE_LETTERS = 12  # in an inch
@@ -40,47 +40,49 @@ UNITS = {"ctc_distance_s": "s from CTC"}
 class _Panel(NamedTuple):
     """One utterance, the names of its rows, and the inches that these take on its left."""
 
-    one: KeptWeights
+    utterance: KeptWeights
     weights: Float[np.ndarray, "rows time"]
     names: dict[int, str]
     margin: float
 
 
-def draw_epoch(found: Diagnosis, epoch: int, path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """Write the leading head's weights in the utterances that were kept to `path`, a .png; gives the picture's pixels.
+def draw_epoch(diagnosis: Diagnosis, epoch: int, path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """Write the leading head's weights in the utterances that were kept to `path`, a .png; returns its pixels.
 
     A row is a label of the transcript, or the end; a column is an encoder frame. Raises OSError.
     """
     import matplotlib
     from PIL import Image, PngImagePlugin
 
-    title = describe(found, epoch)
+    title = describe(diagnosis, epoch)
     with matplotlib.rc_context(matplotlib_style()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter that no font here has is a box
-        pixels = _render(found, title)
-    about = PngImagePlugin.PngInfo()
-    about.add_itxt("Title", title)
+        pixels = _render(diagnosis, title)
+    metadata = PngImagePlugin.PngInfo()
+    metadata.add_itxt("Title", title)
     with atomic_path(path, folder="expect") as temporary:
-        Image.fromarray(pixels).quantize(COLORS_KEPT).save(temporary, format="png", pnginfo=about)
+        Image.fromarray(pixels).quantize(COLORS_KEPT).save(temporary, format="png", pnginfo=metadata)
     return pixels
 
 
-def describe(found: Diagnosis, epoch: int) -> str:
+def describe(diagnosis: Diagnosis, epoch: int) -> str:
     """The picture's title: the epoch, the leading head and its numbers over all utterances that were measured."""
-    layer, head = found.heads().leading()
-    numbers = {name.removeprefix("attention."): value for name, value in found.row().items()}
-    told = [
+    layer, head = diagnosis.heads().leading()
+    numbers = {name.removeprefix("attention."): value for name, value in diagnosis.row().items()}
+    texts = [
         f"{name} {value:.2f}" if name not in UNITS else f"{value:.2f} {UNITS[name]}" for name, value in numbers.items()
     ]
-    return f"Epoch {epoch}: layer {layer + 1}, head {head + 1} leads · {', '.join(told)}"
+    return f"Epoch {epoch}: layer {layer + 1}, head {head + 1} leads · {', '.join(texts)}"
 
 
-def _render(found: Diagnosis, title: str) -> UInt8[np.ndarray, "height width 3"]:
+def _render(diagnosis: Diagnosis, title: str) -> UInt8[np.ndarray, "height width 3"]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    height = min(max(ROW_IN * max(one.weights.shape[2] for one in found.kept_weights), LEAST_IN), MOST_IN)
-    panels = [_panel(one, found.heads().leading(), height) for one in found.kept_weights]
+    height = min(
+        max(ROW_IN * max(utterance.weights.shape[2] for utterance in diagnosis.kept_weights), LEAST_IN), MOST_IN
+    )
+    panels = [_panel(utterance, diagnosis.heads().leading(), height) for utterance in diagnosis.kept_weights]
     width = sum(panel.margin + WIDTH_IN + RIGHT_IN for panel in panels)
     lines = textwrap.wrap(title, int(TITLE_LETTERS * width))
     size = width, ABOVE_IN + LINE_IN * len(lines) + height + BELOW_IN
@@ -89,26 +91,26 @@ def _render(found: Diagnosis, title: str) -> UInt8[np.ndarray, "height width 3"]
     left, colors = 0.0, color_scale()
     for panel in panels:
         left += panel.margin
-        place = (left / size[0], BELOW_IN / size[1], WIDTH_IN / size[0], height / size[1])
-        _paint(figure.add_axes(place), panel, height, colors)
+        position = (left / size[0], BELOW_IN / size[1], WIDTH_IN / size[0], height / size[1])
+        _paint(figure.add_axes(position), panel, height, colors)
         left += WIDTH_IN + RIGHT_IN
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _panel(one: KeptWeights, leading: tuple[int, int], height: float) -> _Panel:
-    names = row_names(one.pieces, 72 * height / (len(one.pieces) + 1))
+def _panel(utterance: KeptWeights, leading: tuple[int, int], height: float) -> _Panel:
+    names = row_names(utterance.pieces, 72 * height / (len(utterance.pieces) + 1))
     fitted = {text: _fitted(text, NAME_IN, LABEL_PT) for text in set(names.values())}
     margin = 0.17 + max(_inches(display_label(text), LABEL_PT) for text in fitted.values())
-    return _Panel(one, one.weights[leading], {row: fitted[text] for row, text in names.items()}, margin)
+    return _Panel(utterance, utterance.weights[leading], {row: fitted[text] for row, text in names.items()}, margin)
 
 
-def row_names(labels: Sequence[str], room: float) -> dict[int, str]:
-    """What rows of `room` points are called: all labels and the end, all but spaces, or words where they begin."""
+def row_names(labels: Sequence[str], row_points: float) -> dict[int, str]:
+    """Names of rows that are `row_points` high: all labels and the end, all but spaces, or words where they begin."""
     pieces = [*labels, END]
-    if room >= LEAST_PT + 1:
-        return {row: piece for row, piece in enumerate(pieces) if room >= LABEL_PT or piece != " "}
+    if row_points >= LEAST_PT + 1:
+        return {row: piece for row, piece in enumerate(pieces) if row_points >= LABEL_PT or piece != " "}
     names: dict[int, str] = {}
     begins = 0
     for row, piece in enumerate(pieces):
@@ -119,20 +121,22 @@ def row_names(labels: Sequence[str], room: float) -> dict[int, str]:
 
 
 def _paint(axes: Any, panel: _Panel, height: float, colors: dict[str, Any]) -> None:
-    one, (rows, frames) = panel.one, panel.weights.shape
-    room = 72 * height / rows  # points of a row
-    axes.imshow(panel.weights, aspect="auto", interpolation="none", extent=(0, frames * one.frame_s, rows, 0), **colors)
-    outline(axes, one.spans, one.frame_s, width=min(0.8, 0.12 * room))
-    axes.set_xlim(0, one.seconds)
-    label_axis(axes.yaxis, [row + 0.5 for row in panel.names], list(panel.names.values()), room)
+    utterance, (rows, frames) = panel.utterance, panel.weights.shape
+    row_points = 72 * height / rows
+    axes.imshow(
+        panel.weights, aspect="auto", interpolation="none", extent=(0, frames * utterance.frame_s, rows, 0), **colors
+    )
+    outline(axes, utterance.spans, utterance.frame_s, width=min(0.8, 0.12 * row_points))
+    axes.set_xlim(0, utterance.seconds)
+    label_axis(axes.yaxis, [row + 0.5 for row in panel.names], list(panel.names.values()), row_points)
     axes.locator_params(axis="x", nbins=6)
     axes.tick_params(axis="x", labelsize=7, length=2)
     axes.set_xlabel("time (s)", fontsize=7, labelpad=1)
-    caption(axes, _fitted(one.id, ID_IN, 8.0))
+    caption(axes, _fitted(utterance.id, ID_IN, 8.0))
 
 
 def _fitted(text: str, inches: float, points: float) -> str:
-    """As much of a text as is no wider than that."""
+    """A text cut to a width, with an ellipsis."""
     kept = text
     while kept and _inches(display_label(kept), points) > inches:
         text = text[: min(len(text) - 1, 60)]
@@ -141,7 +145,7 @@ def _fitted(text: str, inches: float, points: float) -> str:
 
 
 def _inches(text: str, points: float) -> float:
-    """How wide a line of text is."""
+    """The width of a line of text."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 

@@ -25,36 +25,39 @@ class Epoch(NamedTuple):
 
 
 class Epochs(NamedTuple):
-    """The pictures that are shown, and how many there are."""
+    """The pictures that are shown, and how many the run has in all."""
 
     shown: list[Epoch]
-    there: int
+    total: int
 
 
 def find_epochs(folder: Path) -> Epochs:
     """Pictures evenly from the first epoch to the last one, as many as fit. Raises UserError if not one does."""
-    found = [(number, path) for number, path in find_pictures(folder).items() if path.is_file()]
-    for count in range(min(SHOWN, len(found)), 0, -1):
-        chosen = [found[place] for place in _evenly(len(found), count)]
+    pictures = [(number, path) for number, path in find_pictures(folder).items() if path.is_file()]
+    for count in range(min(SHOWN, len(pictures)), 0, -1):
+        chosen = [pictures[index] for index in _evenly(len(pictures), count)]
         if sum(_characters(path.stat().st_size) for _, path in chosen) <= BUDGET:
-            return Epochs([epoch for number, path in chosen if (epoch := _read(number, path)) is not None], len(found))
-    if found:
-        raise UserError(f"{found[-1][1]}: {found[-1][1].stat().st_size:,} bytes are too many for this page")
+            return Epochs(
+                [epoch for number, path in chosen if (epoch := _read(number, path)) is not None], len(pictures)
+            )
+    if pictures:
+        _, last = pictures[-1]
+        raise UserError(f"{last}: {last.stat().st_size:,} bytes are too many for this page")
     return Epochs([], 0)
 
 
 def _evenly(size: int, count: int) -> list[int]:
-    """Places from the first to the last; the last one alone if it is but one."""
+    """Indices from the first to the last; the last one alone if it is but one."""
     return np.linspace(size - 1, 0, count).round().astype(int)[::-1].tolist()
 
 
 def _characters(size: int) -> int:
-    """Those of so many bytes in base64."""
+    """The characters of so many bytes in base64."""
     return 4 * -(-size // 3)
 
 
 def _read(number: int, path: Path) -> Epoch | None:
-    """A picture; None of a file that is none."""
+    """A picture; None where the file is not a whole PNG."""
     from PIL import Image
 
     try:

@@ -1,4 +1,4 @@
-"""Error rates over the length of utterances: where a model that must keep a whole sentence in mind begins to fail."""
+"""Error rates over the length of utterances: where a model that reads a whole utterance at once begins to fail."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,28 +13,29 @@ LEAST = 10  # utterances in a group
 
 
 def rates_by_length(named: Mapping[str, Sequence[UtteranceScore]], metric: Metric) -> Drawing | None:
-    """The rate of each decoding, by its name, over the number of words said, with 95 % intervals over utterances.
+    """The rate of each decoding, by its name, over the number of reference words, with 95 % intervals over utterances.
 
     Neighboring lengths are put together until a group has a tenth of the utterances, and at least ten; a point lies at
     the mean length of its group. Characters are counted where they are the metric. None without two groups.
     """
     series = [_series(name, rows, metric) for name, rows in named.items()]
-    if not any(len(one.x) > 1 for one in series):
+    if not any(len(line.x) > 1 for line in series):
         return None
     unit = "word" if metric == "wer" else "character"
-    told = [
-        f"{one.name}: " + ", ".join(f"{rate:.1f} % at {length:.1f}" for length, rate in zip(one.x, one.y, strict=True))
-        for one in series
+    texts = [
+        f"{line.name}: "
+        + ", ".join(f"{rate:.1f} % at {length:.1f}" for length, rate in zip(line.x, line.y, strict=True))
+        for line in series
     ]
     title = f"{metric.upper()} by length of the utterance"
-    chart = Chart(title, "%", series, x_name=f"{unit}s said", summary=f"{title}. {'; '.join(told)}")
+    chart = Chart(title, "%", series, x_name=f"{unit}s in the reference", summary=f"{title}. {'; '.join(texts)}")
     return draw(chart)
 
 
 def _series(name: str, rows: Sequence[UtteranceScore], metric: Metric) -> Series:
     counts = [row.counts(metric) for row in rows]
-    errors = np.array([one.errors for one in counts])[:, None]
-    lengths = np.array([one.reference for one in counts])[:, None]
+    errors = np.array([count.errors for count in counts])[:, None]
+    lengths = np.array([count.reference for count in counts])[:, None]
     points = []
     for group in group_lengths(lengths[:, 0]):
         rate, pair = errors[group].sum() / lengths[group].sum(), rate_intervals(errors[group], lengths[group])
@@ -44,9 +45,9 @@ def _series(name: str, rows: Sequence[UtteranceScore], metric: Metric) -> Series
 
 
 def group_lengths(lengths: np.ndarray) -> list[np.ndarray]:
-    """The places of utterances of neighboring lengths, the shortest first; empty references are left out.
+    """The indices of utterances of neighboring lengths, the shortest first; empty references are left out.
 
-    Utterances of one length are never parted; what is left at the end belongs to the last group.
+    Utterances of equal length stay together; what is left at the end belongs to the last group.
     """
     wanted = max(LEAST, -(-int((lengths > 0).sum()) // GROUPS))
     groups: list[np.ndarray] = []

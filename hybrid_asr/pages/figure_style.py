@@ -1,4 +1,4 @@
-"""What all pictures of attention share: colors, fonts, letters on an axis, outlines of the CTC alignment.
+"""What all heat maps of attention share: colors, fonts, labels on an axis, outlines of the CTC alignment.
 
 matplotlib is imported where something is drawn, since that takes half a second.
 """
@@ -19,9 +19,9 @@ def matplotlib_style() -> dict[Any, Any]:
     """Settings of matplotlib, for `rc_context` around everything that draws."""
     from matplotlib import font_manager
 
-    there = set(font_manager.get_font_names())
+    installed = set(font_manager.get_font_names())
     return {
-        "font.family": [name for name in FONTS if name in there],
+        "font.family": [name for name in FONTS if name in installed],
         "font.size": 8.0,
         "text.parse_math": False,  # a transcript may have dollars
         "svg.fonttype": "none",  # letters stay letters
@@ -30,7 +30,7 @@ def matplotlib_style() -> dict[Any, Any]:
 
 
 def color_scale() -> dict[str, Any]:
-    """How imshow turns weights into colors, by their square roots: the same in all pictures, so that even is pale."""
+    """How imshow turns weights into colors: by square roots, from 0 to 1 in all pictures, so that uniform is pale."""
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     return {"cmap": LinearSegmentedColormap.from_list("ours", COLORS), "norm": PowerNorm(0.5, 0.0, 1.0)}
@@ -41,14 +41,14 @@ def caption(axes: Any, text: str) -> None:
     axes.set_title(text, loc="left", fontsize=8, pad=3)
 
 
-def label_axis(axis: Any, places: Sequence[float], pieces: Sequence[str], points: float) -> None:
-    """A label at each place where it does not touch the one before; `points` are those of one unit of the axis."""
+def label_axis(axis: Any, positions: Sequence[float], pieces: Sequence[str], points: float) -> None:
+    """A label at each position where it does not touch the one before; one unit of the axis is `points` long."""
     kept: list[int] = []
-    for number, place in enumerate(places):
-        if not kept or (place - places[kept[-1]]) * points >= LEAST_PT + 1:
+    for number, position in enumerate(positions):
+        if not kept or (position - positions[kept[-1]]) * points >= LEAST_PT + 1:
             kept.append(number)
-    gaps = [(places[after] - places[before]) * points for before, after in itertools.pairwise(kept)]
-    axis.set_ticks([places[number] for number in kept], [display_label(pieces[number]) for number in kept])
+    gaps = [(positions[after] - positions[before]) * points for before, after in itertools.pairwise(kept)]
+    axis.set_ticks([positions[number] for number in kept], [display_label(pieces[number]) for number in kept])
     axis.set_tick_params(labelsize=min(LABEL_PT, max(LEAST_PT, 0.9 * min(gaps, default=LABEL_PT))), length=2)
 
 
@@ -64,5 +64,5 @@ def outline(axes: Any, spans: Sequence[LabelSpan], frame_s: float, *, width: flo
 
 
 def display_label(piece: str) -> str:
-    """A label as one can see it: a space is a bracket that lies, nothing is ∅."""
+    """A label as it is shown: a space is ␣, an empty text ∅."""
     return piece.replace(" ", "␣") or "∅"

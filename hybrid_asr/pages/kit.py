@@ -1,7 +1,7 @@
-"""What every page is made with: templates that escape, numbers for people, parts that may fail, packed arrays.
+"""What every page is made with: the HTML in templates/, numbers as text, parts that may fail, packed arrays.
 
-A page is one file: style and script stand in it, and its content security policy lets nothing else run or load, so
-that no transcript can do anything but be read.
+A page is one file: style and script are in it, and its content security policy lets nothing else run or load, so that
+a transcript is text and nothing more.
 """
 
 import base64
@@ -24,13 +24,13 @@ _FOLDER = Path(__file__).resolve().parent / "templates"
 
 
 class Note(NamedTuple):
-    """What stands on the page in the place of a part that could not be made: why, and what brings it."""
+    """A text in the place of a part of the page that could not be made: why, and how to get it."""
 
     text: str
 
 
 def attempt(make: Callable[[], T]) -> T | Note:
-    """Make a part of a page; what goes wrong stands on the page in its place, and the other parts are there."""
+    """Make a part of a page; an error becomes a note in its place, and the other parts are not affected."""
     try:
         return make()
     except UserError as error:
@@ -42,7 +42,7 @@ def attempt(make: Callable[[], T]) -> T | Note:
 
 
 def render(template: str, *, scripts: tuple[str, ...] = (), **values: object) -> str:
-    """A page as text. `scripts` are files beside the templates; nothing but them can run."""
+    """A page as text, from a template in templates/. `scripts` are files beside it; nothing else can run."""
     script = "\n".join(_read(name) for name in scripts)
     return (
         _environment()
@@ -69,7 +69,7 @@ def _read(name: str) -> str:
 
 
 def _digest(script: str) -> str:
-    """What the content security policy calls this script."""
+    """The digest by which the content security policy lets this script run."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
@@ -79,7 +79,7 @@ def percent(fraction: float, digits: int = 2) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: 41 s, 37 min, 5 h 02 min."""
+    """Seconds as text: 41 s, 37 min, 5 h 02 min."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Learning curves and what was measured of the augmentation, from the rows of metrics.csv."""
+"""Learning curves, and how much augmentation was measured, from the rows of metrics.csv."""
 
 from typing import NamedTuple
 
@@ -9,11 +9,17 @@ from hybrid_asr.pages.run_status import Rows, number
 from hybrid_asr.run.config import RunConfig
 
 SPEED = "plan.speed_"
-ATTENTION = {"monotonicity": "↑", "diagonality": "↑", "coverage": "↑", "overlap": "↓", "entropy": "↓"}  # good is there
+ATTENTION = {
+    "monotonicity": "↑",
+    "diagonality": "↑",
+    "coverage": "↑",
+    "overlap": "↓",
+    "entropy": "↓",
+}  # the direction of good values
 
 
 class Augmentation(NamedTuple):
-    """One line of the table: what the recipe asks for and what came of it, as texts."""
+    """One line of the table: what the recipe configures and what was measured, as texts."""
 
     name: str
     configured: str
@@ -23,12 +29,12 @@ class Augmentation(NamedTuple):
 def curves(rows: Rows) -> list[Drawing]:
     """Losses, validation, attention, learning rate and gradient, as far as there are numbers for them."""
     columns = sorted({name for row in rows for name in row if name.startswith("valid.")})
-    rates = [column(rows, name, times=100.0) for kind in ("wer", "cer") for name in columns if name.endswith(kind)]
+    rates = [column(rows, name, factor=100.0) for kind in ("wer", "cer") for name in columns if name.endswith(kind)]
     losses = [("train.loss", "joint loss"), ("train.ctc", "CTC"), ("train.attention", "attention")]
     attention = [column(rows, f"attention.{name}", f"{name} {way}") for name, way in ATTENTION.items()]
     charts = [
-        Chart("Training loss", "nats per label", [column(rows, name, called) for name, called in losses], scale="log"),
-        Chart("Error rates on the validation set", "%", [one for one in rates if len(one.x)]),
+        Chart("Training loss", "nats per label", [column(rows, name, title) for name, title in losses], scale="log"),
+        Chart("Error rates on the validation set", "%", [series for series in rates if len(series.x)]),
         Chart("Attention of the leading head", "arrows point to a diagonal", attention),
         Chart("Its distance from the CTC alignment", "s", [column(rows, "attention.ctc_distance_s", "distance ↓")]),
         Chart("Learning rate", "", [column(rows, "train.lr", "learning rate")]),
@@ -37,19 +43,19 @@ def curves(rows: Rows) -> list[Drawing]:
     return [drawn for chart in charts if (drawn := draw(chart)) is not None]
 
 
-def column(rows: Rows, name: str, called: str = "", *, times: float = 1.0) -> Series:
-    """A column of the metrics over the steps, without its empty cells."""
+def column(rows: Rows, name: str, title: str = "", *, factor: float = 1.0) -> Series:
+    """A column of the metrics over the steps, times `factor`, without its empty cells."""
     filled = [row for row in rows if row.get(name)]
     x = np.array([float(row["step"]) for row in filled])
-    y = np.array([times * number(row[name]) for row in filled])
-    if not called:
+    y = np.array([factor * number(row[name]) for row in filled])
+    if not title:
         _, decoder, metric = name.split(".")
-        called = f"{metric.upper()} ({decoder})"
-    return Series(called, x, y)
+        title = f"{metric.upper()} ({decoder})"
+    return Series(title, x, y)
 
 
 def augmentation(cfg: RunConfig, rows: Rows) -> list[Augmentation]:
-    """What is on, and what was measured since it is on."""
+    """What is configured, and what was measured from the epoch on from which it applies."""
     augment, spec = cfg.augment, cfg.augment.spec
     masking = [row for row in rows if number(row.get("epoch")) > spec.from_epoch]
     begins = f" from epoch {spec.from_epoch + 1} on" if spec.from_epoch else ""

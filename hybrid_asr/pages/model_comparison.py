@@ -1,4 +1,4 @@
-"""A page of models beside each other: what each took and reached, by every decoder that it serves."""
+"""A page of models beside each other: what each took and reached, by every decoder that it supports."""
 
 import datetime
 from collections.abc import Sequence
@@ -35,13 +35,15 @@ class Corpus(NamedTuple):
 
     @property
     def decoders(self) -> list[str]:
-        """All that serve a model, in the order of their first."""
-        return list(dict.fromkeys(name for one in self.models for name in one.rates))
+        """All that a model of the corpus supports, in the order of their first."""
+        return list(dict.fromkeys(name for model in self.models for name in model.rates))
 
     @property
     def least(self) -> dict[str, float]:
         """The lowest rate of each decoder."""
-        return {name: min(one.rates[name].value for one in self.models if name in one.rates) for name in self.decoders}
+        return {
+            name: min(model.rates[name].value for model in self.models if name in model.rates) for name in self.decoders
+        }
 
 
 def comparison_page(corpora: Sequence[Corpus], *, command: str) -> str:

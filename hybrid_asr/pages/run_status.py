@@ -1,4 +1,4 @@
-"""Where a run stands: its status.json, or what its files tell where there is none."""
+"""The state of a run: from its status.json, or from its other files where there is none."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -11,7 +11,7 @@ State = Literal["running", "stopped", "failed", "finished", "killed", "unknown",
 
 
 class RunStatus(NamedTuple):
-    """The head of a run's page. Times in seconds; None where nobody wrote it down."""
+    """The head of a run's page. Times in seconds; None where it is not recorded."""
 
     state: State
     message: str
@@ -20,7 +20,7 @@ class RunStatus(NamedTuple):
     elapsed_s: float | None
     updated: str
     environment: dict[str, str]
-    alarms: list[str]  # what went wrong and was survived
+    alarms: list[str]  # problems that did not end the training
 
 
 class Best(NamedTuple):
@@ -51,39 +51,39 @@ def number(text: str | None) -> float:
 
 
 def read_run_status(run: Run, rows: Rows) -> RunStatus:
-    """What status.json says; where it says nothing, what can be told from the other files."""
-    found = run.status()
-    if found is not None:
+    """What status.json says; without it, what the other files show."""
+    status = run.status()
+    if status is not None:
         try:
-            return _from_status(found)
+            return _from_status(status)
         except (ValueError, LookupError, TypeError, AttributeError):
             pass  # damaged, as one that is no JSON
-    why = "status.json is damaged; this is told from the other files." if run.status_file.is_file() else ""
+    why = "status.json is damaged; this is read from the other files." if run.status_file.is_file() else ""
     step = int(rows[-1]["step"]) if rows else None
     state = "finished" if run.model_file.is_file() else "unknown" if run.exists() else "empty"
     return RunStatus(state, why, step, None, None, "", {}, [])
 
 
-def _from_status(found: dict[str, Any]) -> RunStatus:
+def _from_status(status: dict[str, Any]) -> RunStatus:
     return RunStatus(
-        state=found["state"],
-        message=str(found.get("message", "")),
-        step=int(found["step"]),
-        total=int(found["total"]),
-        elapsed_s=float(found["elapsed_s"]) if "elapsed_s" in found else None,
-        updated=str(found.get("updated", "")),
-        environment={str(name): str(value) for name, value in found.get("environment", {}).items()},
-        alarms=[str(one) for one in found.get("alarms", [])],
+        state=status["state"],
+        message=str(status.get("message", "")),
+        step=int(status["step"]),
+        total=int(status["total"]),
+        elapsed_s=float(status["elapsed_s"]) if "elapsed_s" in status else None,
+        updated=str(status.get("updated", "")),
+        environment={str(name): str(value) for name, value in status.get("environment", {}).items()},
+        alarms=[str(alarm) for alarm in status.get("alarms", [])],
     )
 
 
 def best_epoch(rows: Rows, cfg: RunConfig) -> Best | None:
-    """What checkpoints are chosen by: the lowest `valid.<decoder>.<metric>`; None before the first validation."""
-    found = [
+    """The validation of the lowest `valid.<decoder>.<metric>`; None before the first validation."""
+    rates = [
         (number(row[name]), int(number(row.get("epoch"))), name)
         for row in rows
         for name in row
         if name.startswith("valid.") and name.endswith(f".{cfg.metric}") and math.isfinite(number(row[name]))
     ]
-    rate, epoch, name = min(found, default=(0.0, 0, ""))
-    return Best(name, epoch, rate) if found else None
+    rate, epoch, name = min(rates, default=(0.0, 0, ""))
+    return Best(name, epoch, rate) if rates else None

@@ -10,20 +10,20 @@ from hybrid_asr.pages.kit import Note, attempt
 from hybrid_asr.run.folder import Run
 
 
-class Shown(NamedTuple):
-    """A sweep and its picture, which is None where no value could be measured."""
+class DrawnSweep(NamedTuple):
+    """A sweep and its chart, which is None where no value could be measured."""
 
     curve: Curve
     drawing: Drawing | None
 
 
-def find_sweeps(run: Run) -> list[Shown | Note]:
+def find_sweeps(run: Run) -> list[DrawnSweep | Note]:
     """All sweeps of a run; a damaged one is a note."""
     paths = sorted(run.folder.glob("decode/*/sweep-*.json"))
     return [attempt(lambda path=path: show(read_curve(path))) for path in paths]
 
 
-def show(curve: Curve) -> Shown:
+def show(curve: Curve) -> DrawnSweep:
     """Draw a sweep: the rate with its intervals, the best value and the recipe's own."""
     x = np.array([float(row.value) for row in curve.rows])
     wanted = [row.rate(curve.metric) for row in curve.rows]
@@ -47,4 +47,4 @@ def show(curve: Curve) -> Shown:
         summary=f"{metric} of {curve.decoder} on {curve.set_name} over decode.{curve.key}: "
         + ", ".join(f"{rate:.2f} % at {value:g}" for value, rate in zip(x, rates, strict=True)),
     )
-    return Shown(curve, draw(chart))
+    return DrawnSweep(curve, draw(chart))

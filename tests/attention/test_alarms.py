@@ -29,8 +29,8 @@ def test_attention_that_moves_on_by_itself_may_do_so_while_it_listens():
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (heads([[0.1, 0.2], [0.0, 0.1]], 0.99), ("layers 1 and 2 are near uniform", "has not learned to listen")),
-        (heads([[0.1, 0.2]], 0.1, 0.2), ("never looked at", "same frames")),
+        (heads([[0.1, 0.2], [0.0, 0.1]], 0.99), ("layers 1 and 2 are near uniform", "does not use the audio yet")),
+        (heads([[0.1, 0.2]], 0.1, 0.2), ("gets no weight", "same frames")),
         (heads([[0.1, 0.2], [0.0, 0.1]], [[0.99, 0.95], [0.4, 0.5]]), ("no order", "layer 1 are near uniform")),
         (heads([[0.1, 0.8]], 0.5, marching=0.78, listening=0.14), ("own pace (head 2", "(0.78)", "listening 0.14")),
         (heads([[-0.9, 0.2]], 0.4), ("head 2 of layer 1", "monotonicity 0.20", "show batch")),
@@ -49,4 +49,6 @@ def test_the_alarm_waits_and_is_given_once_until_a_head_follows_again():
     alarm, bad = AttentionAlarm(patience=3), heads([[0.1, 0.2]], 0.99)
     told = [alarm.add(epoch, found) for epoch, found in enumerate([bad, bad, bad, bad, GOOD, bad, bad, bad], 1)]
     assert [place for place, text in enumerate(told, 1) if text] == [3, 8]
-    assert told[2] is not None and told[2].startswith("epoch 3: attention is chaotic in 3 validations, since epoch 1: ")
+    assert told[2] is not None and told[2].startswith(
+        "epoch 3: attention has not aligned with the speech in 3 validations, since epoch 1: "
+    )

@@ -30,7 +30,7 @@ def test_a_words_support_is_the_geometric_mean_of_its_labels_posteriors(bundle, 
     log_probs = [span.confidence for span in alignment.spans]
     for word, (text, first) in zip(found, [("bfd", 0), ("ffe", 4), ("fdb", 8)], strict=True):
         assert word.text == text, "spaces belong to no word"
-        assert word.support == pytest.approx(math.prod(log_probs[first : first + 3]) ** (1 / 3))
+        assert word.probability == pytest.approx(math.prod(log_probs[first : first + 3]) ** (1 / 3))
 
 
 def test_nobody_beside_it_changes_a_words_doubt(bundle, samples):

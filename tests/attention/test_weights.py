@@ -145,7 +145,7 @@ def test_only_the_layers_that_are_asked_for_are_kept():
     for of in attention_kinds(model):
         whole = compute_weights(model, batch.features, encoded, batch.labels, sos=SOS, of=of)
         some = compute_weights(model, batch.features, encoded, batch.labels, sos=SOS, of=of, layers=[1, 7])
-        assert whole.there == some.there == 2 and list(whole.layers) == [0, 1] and list(some.layers) == [1]
+        assert whole.layer_count == some.layer_count == 2 and list(whole.layers) == [0, 1] and list(some.layers) == [1]
         assert torch.equal(whole.layers[1], some.layers[1])
 
 

@@ -110,9 +110,9 @@ def test_the_head_that_is_chosen_is_the_nearest_to_the_alignment(bundle, trained
 MISTAKES = [
     (["test-0"], "test-0: no file, and no utterance of the run's sets; did you mean test-0"),
     (["gone.wav"], "gone.wav: no such file, and no utterance of the run's sets; ids look like"),
-    (["."], ".: a folder; name one sound file in it"),
-    ([], "show attention takes one utterance or sound file"),
-    ([""], "an empty name: give an utterance of the run's sets or a sound file"),
+    (["."], ".: a folder; name one audio file in it"),
+    ([], "show attention takes one utterance or audio file"),
+    ([""], "an empty name: give an utterance of the run's sets or an audio file"),
     ([UTTERANCE, "--layer", "2"], "--layer 2: there are layers 1 to 1"),
     ([UTTERANCE, "--layer", "0"], "--layer 0: there are layers 1 to 1"),
     ([UTTERANCE, "--head", "3"], "--head 3: there are heads 1 to 2"),
@@ -139,7 +139,7 @@ def test_an_hour_is_refused_with_the_remedy_and_so_is_a_click(trained, tones, he
     soundfile.write(here / "click.wav", np.zeros(RATE // 40), RATE)
     told = refused(capsys, trained, "click.wav")
     assert re.search(r"click.wav: 0.025 s are too short for one frame of the encoder, which takes 0\.\d+ s; give", told)
-    assert "a sound file has no reference" in refused(capsys, trained, tones / "test/00.wav", "--reference")
+    assert "an audio file has no reference" in refused(capsys, trained, tones / "test/00.wav", "--reference")
     assert "knows no sets" in refused(capsys, trained / "model.pt", UTTERANCE)
 
 

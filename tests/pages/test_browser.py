@@ -164,8 +164,8 @@ def test_the_picture_tells_the_weight_of_the_chosen_head_at_that_time_and_label(
 @pytest.mark.parametrize(
     ("of", "told"),
     [
-        ("encoder", r"([\d.]+) s · seen from ([\d.]+) s · weight ([\d.]+)"),
-        ("labels", r"label (\d+): \S+ · looks at (\S+) · weight ([\d.]+)"),
+        ("encoder", r"([\d.]+) s · query ([\d.]+) s · weight ([\d.]+)"),
+        ("labels", r"label (\d+): \S+ · key (\S+) · weight ([\d.]+)"),
     ],
 )
 def test_self_attention_can_be_chosen_and_tells_its_weights(browser, decoded, bundle, tones, of, told):
@@ -254,7 +254,7 @@ def test_a_page_without_pictures_is_silent_too(browser, copy):
     no_complaint(browser)
 
 
-def test_doubtful_words_are_seen_and_heard_of_and_stay_texts(browser, copy, tones):
+def test_words_of_low_confidence_are_marked_and_stay_texts(browser, copy, tones):
     """One written word of each utterance is a tag that nobody said: it is marked, and made no part of the page."""
     from hybrid_asr.pages.run_page import refresh
 
@@ -269,15 +269,20 @@ def test_doubtful_words_are_seen_and_heard_of_and_stay_texts(browser, copy, tone
     for place, one in enumerate(drawn):
         Select(browser.find_element(By.ID, "utterance")).select_by_value(str(place))
         until(browser, "document.getElementById('picture').ariaLabel.startsWith(arguments[0])", one["id"])
-        marks = browser.find_elements(By.CSS_SELECTOR, "#written .doubt")
-        assert [mark.text for mark in marks] == [part for part, mark in one["written"] if mark] and "<i>" in one["text"]
-        assert marks[0].text == "<i>" and re.fullmatch(r"doubtful: CTC support .* %", marks[0].get_attribute("title"))
-        whole = browser.find_element(By.ID, "written").get_attribute("textContent")
-        assert re.sub(r" \(doubtful: CTC support [^)]*\)", "", whole) == one["text"]
-    in_the_list = browser.find_elements(By.CSS_SELECTOR, "ol.worst .doubt")
-    line = "return [...document.querySelectorAll('.doubt')].map((one) => getComputedStyle(one).textDecorationStyle)"
-    assert len(in_the_list) >= len(rows) and set(browser.execute_script(line)) == {"wavy"}, "also without colors"
+        marks = browser.find_elements(By.CSS_SELECTOR, "#recognized .low-confidence")
+        assert [mark.text for mark in marks] == [part for part, mark in one["segments"] if mark] and "<i>" in one[
+            "text"
+        ]
+        assert marks[0].text == "<i>" and re.fullmatch(r"low CTC confidence: .* %", marks[0].get_attribute("title"))
+        whole = browser.find_element(By.ID, "recognized").get_attribute("textContent")
+        assert re.sub(r" \(low CTC confidence: [^)]*\)", "", whole) == one["text"]
+    listed = browser.find_elements(By.CSS_SELECTOR, "ol.worst .low-confidence")
+    lines = (
+        "[...document.querySelectorAll('.low-confidence')].map((part) => getComputedStyle(part).textDecorationStyle)"
+    )
+    assert len(listed) >= len(rows)
+    assert set(browser.execute_script(f"return {lines}")) == {"wavy"}, "also without colors"
     assert not browser.find_elements(By.TAG_NAME, "i")
-    sounds = browser.find_elements(By.CSS_SELECTOR, "#errors td audio")
-    assert sounds and all(one.get_attribute("src").startswith("data:audio/") for one in sounds)
+    players = browser.find_elements(By.CSS_SELECTOR, "#errors td audio")
+    assert players and all(player.get_attribute("src").startswith("data:audio/") for player in players)
     no_complaint(browser)

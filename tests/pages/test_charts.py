@@ -56,7 +56,7 @@ def test_what_is_no_number_is_left_out_and_counted():
     drawn = draw(Chart("", "", [Series("", np.arange(4.0), y), Series("none", np.arange(0.0), np.arange(0.0))]))
     assert drawn is not None and len(drawn.lines) == 1
     assert len(points(drawn.lines[0].path)) == 2
-    assert "2 values that are no finite number" in drawn.caption
+    assert "2 values that are not finite" in drawn.caption
     assert draw(Chart("", "", [Series("", np.arange(2.0), np.full(2, np.nan))])) is None
     assert draw(Chart("", "", [Series("", np.arange(2.0), np.zeros(2))], scale="log")) is None
 

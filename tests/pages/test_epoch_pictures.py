@@ -39,7 +39,7 @@ def test_they_are_spread_evenly_and_the_last_one_is_there(tmp_path, there):
     fill(tmp_path, range(1, there + 1), content)
     found = find_epochs(tmp_path)
     numbers = [one.number for one in found.shown]
-    assert len(numbers) == min(SHOWN, there) and found.there == there
+    assert len(numbers) == min(SHOWN, there) and found.total == there
     assert numbers[0] == 1 and numbers[-1] == there
     assert np.ptp(np.diff(numbers)) <= 1 if there > 1 else True
     for one in found.shown:
@@ -66,7 +66,7 @@ def test_what_is_no_picture_is_left_out(tmp_path):
     picture_file(tmp_path, 5).mkdir()
     picture_file(tmp_path, 6).symlink_to(tmp_path / "gone.png")
     assert [one.number for one in find_epochs(tmp_path).shown] == [2]
-    assert find_epochs(tmp_path / "nowhere").there == 0
+    assert find_epochs(tmp_path / "nowhere").total == 0
 
 
 def test_a_quick_page_shows_them_beside_the_numbers_of_metrics_csv(copy):

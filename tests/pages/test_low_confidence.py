@@ -1,4 +1,4 @@
-"""What is marked as doubtful on a page is what was never said, where a threshold chosen elsewhere says so."""
+"""Words marked for low confidence are those that were never said, by a threshold chosen on another set."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from hybrid_asr.pages.low_confidence import (
     Threshold,
     find_low_confidence,
     find_threshold,
-    refuse_one_head,
+    refuse_unmarkable,
     segments,
 )
 from hybrid_asr.pages.run_page import refresh
@@ -65,24 +65,24 @@ def test_words_that_nobody_said_are_marked_in_every_place_and_counted(planted):
     encoded_batch, marked = clear(run), 0
     assert len(encoded_batch) >= 4
     for one in page.json["pictures"]:
-        found = re.findall(r"\S+", "".join(f"<{part}>" if mark else part for part, mark in one["written"]))
-        assert "".join(part for part, _ in one["written"]) == one["text"]
+        found = re.findall(r"\S+", "".join(f"<{part}>" if mark else part for part, mark in one["segments"]))
+        assert "".join(part for part, _ in one["segments"]) == one["text"]
         where = {place for place, word in enumerate(found) if word.startswith("<")}
         assert where >= places[one["id"]] and (where == places[one["id"]] or one["id"] not in encoded_batch)
     for item in re.findall(r"<li>.*?</li>", text[text.index('<ol class="worst">') :], re.DOTALL):
         name = re.search(r"<strong>(.*?)</strong>", item)
         columns = re.findall(r'<span class="column (?:equal|substitute)">.*', item)
-        where = {place for place, column in enumerate(columns) if 'class="doubt"' in column}
+        where = {place for place, column in enumerate(columns) if 'class="low-confidence"' in column}
         assert where >= places[name[1]] and (where == places[name[1]] or name[1] not in encoded_batch)
-        assert all("(doubtful: CTC support " in columns[place] for place in where), "also for those who do not see it"
+        assert all("(low CTC confidence: " in columns[place] for place in where), "also for those who do not see it"
         marked += len(where)
     counts = re.search(
-        r"Of (\d+) words looked at in 8 utterances (\d+) are marked, (\d+) of them wrong, of (\d+) wrong",
+        r"Of (\d+) words checked in 8 utterances (\d+) are marked, (\d+) of them wrong, of (\d+) wrong",
         re.sub(r"\s+", " ", page.sections["errors"]),
     )
     said, swapped = sum(len(one.split()) for one in references(run)), sum(map(len, places.values()))
     assert [int(one) for one in counts.groups()] == [said, marked, swapped, swapped]
-    rows = [row for row in page.cells if row[2:3] and (row[2].startswith("wrong, said ") or row[2] == "right")]
+    rows = [row for row in page.cells if row[2:3] and (row[2].startswith("wrong, reference ") or row[2] == "right")]
     assert len(rows) == min(20, marked) and sum(row[2].startswith("wrong") for row in rows) == swapped
     assert "the usual one; on valid/joint only" in page.sections["errors"]
 
@@ -135,8 +135,8 @@ def test_numbers_are_of_an_even_choice_and_what_is_shown_is_marked_besides(bundl
 def test_a_model_with_one_head_has_no_marks_and_says_why(bundle, ctc_weight, lacking):
     config = bundle.config | {"loss": bundle.config["loss"] | {"ctc_weight": ctc_weight}}
     with pytest.raises(UserError, match=f"this model has no {lacking}"):
-        refuse_one_head(Bundle.build(config, bundle.tokenizer, 1.0))
-    refuse_one_head(bundle)
+        refuse_unmarkable(Bundle.build(config, bundle.tokenizer, 1.0))
+    refuse_unmarkable(bundle)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "ab", "b", ""]), st.booleans()), max_size=8))

@@ -14,7 +14,7 @@ from hybrid_asr.audio import io
 from hybrid_asr.commands.decode import decode_run
 from hybrid_asr.common.lock import FolderLock
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.pages.audio_clips import Sounds
+from hybrid_asr.pages.audio_clips import AudioClips
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.run.folder import Run
 from tests.pages.reading import Reader, read
@@ -84,14 +84,14 @@ def test_the_augmentation_is_told_as_configured_and_as_measured(tones, tmp_path)
     assert cells["Frequency masks (SpecAugment)"][0] == "off"
 
 
-def test_what_is_shown_has_its_sound_once_and_the_page_needs_no_network(decoded):
+def test_what_is_shown_has_its_audio_once_and_the_page_needs_no_network(decoded):
     text = (decoded / "report.html").read_text()
     page = Reader(text)
     drawn = [one["id"] for one in page.json["pictures"]]
-    players = [attrs["data-sound"] for tag, attrs in page.tags if tag == "audio" and "data-sound" in attrs]
+    players = [attrs["data-clip"] for tag, attrs in page.tags if tag == "audio" and "data-clip" in attrs]
     assert len(drawn) == 4 and players
-    assert set(page.json["sounds"]) == {*drawn, *players}
-    assert text.count("data:audio/") == len(page.json["sounds"])
+    assert set(page.json["clips"]) == {*drawn, *players}
+    assert text.count("data:audio/") == len(page.json["clips"])
     assert "://" not in text and "//cdn" not in text
     links = [attrs.get(name) or "" for _, attrs in page.tags for name in ("src", "href") if name in attrs]
     assert all(link.startswith(("#", "data:")) for link in links)
@@ -189,7 +189,7 @@ def test_without_its_audio_the_texts_are_there(copy, tones, tmp_path):
     (copy / "config.yaml").write_text(config.replace(str(tones), str(moved)))
     shutil.rmtree(moved / "test")
     page = again(copy, "full")
-    assert "sounds" not in page.json and "pictures" not in page.json
+    assert "clips" not in page.json and "pictures" not in page.json
     assert "test/0" in page.sections["attention"] and "test/0" in page.sections["errors"]
     assert "lowest WER" in page.sections["decoders"]
     (moved / "test.jsonl").unlink()
@@ -222,7 +222,7 @@ def test_characters_where_they_are_the_metric(copy):
     assert "CER (ctc_greedy)" in page.sections["header"]
 
 
-def test_a_quick_page_has_neither_pictures_nor_sound(copy):
+def test_a_quick_page_has_neither_pictures_nor_audio(copy):
     refresh(Run(copy), depth="quick")
     page = read(copy)
     assert not page.json
@@ -246,20 +246,20 @@ def test_training_leaves_a_page_and_a_fresh_one_forgets_it(tones, tmp_path):
     assert not (run / "report.html").exists()
 
 
-def test_the_sound_on_a_page_stays_within_its_budget(tmp_path):
+def test_the_audio_on_a_page_stays_within_its_budget(tmp_path):
     noise = 0.3 * np.random.default_rng(3).standard_normal(16000 * 4)
     io.write(tmp_path / "noise.wav", noise.astype(np.float32), 16000)
     entry = {"audio": "noise.wav", "duration_s": 4.0, "text": "x"}
     lines = [json.dumps({"id": f"u{n}"} | entry) for n in range(4)]
     (tmp_path / "m.jsonl").write_text("\n".join([*lines, json.dumps({"id": "long"} | entry | {"duration_s": 41.0})]))
     manifest = Manifest.read(tmp_path / "m.jsonl", audio="unchecked")
-    one = len(Sounds(manifest).clip("u0").uri)
+    one = len(AudioClips(manifest).clip("u0").uri)
     assert 4000 < one < 60_000, "4 s of mp3"
-    sounds = Sounds(manifest, budget=3 * one)
-    clips = [sounds.clip(f"u{n}") for n in range(4)]
+    audio = AudioClips(manifest, budget=3 * one)
+    clips = [audio.clip(f"u{n}") for n in range(4)]
     assert [len(clip.uri) for clip in clips] == [one, one, one, 0]
     assert "too large" in clips[-1].why
-    assert "not embedded" in sounds.clip("long").why and "no such utterance" in sounds.clip("gone").why
+    assert "not embedded" in audio.clip("long").why and "no such utterance" in audio.clip("gone").why
 
 
 def test_the_page_is_there_while_the_training_runs_and_whole_when_it_ended(tones, tmp_path, monkeypatch):

@@ -38,7 +38,9 @@ def test_every_epoch_has_a_line_an_utterance_and_the_leading_head_s_means(alarme
 
 def test_the_alarm_comes_after_the_beginning_and_three_epochs_and_is_kept(alarmed):
     [alarm] = Run(alarmed).status()["alarms"]
-    assert alarm.startswith("epoch 5: attention is chaotic in 3 validations, since epoch 3: no head follows the speech")
+    assert alarm.startswith(
+        "epoch 5: attention has not aligned with the speech in 3 validations, since epoch 3: no head follows the speech"
+    )
 
 
 def test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_twice(alarmed, tones, tmp_path, capsys):

@@ -16,27 +16,27 @@ const MAPS = {
 };
 
 async function inflate(text) {
-  const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 const byId = (id) => document.getElementById(id);
 const stored = (id) => (byId(id) ? JSON.parse(byId(id).textContent) : null);
-const seen = (piece) => piece.replaceAll(" ", "␣") || "∅";
+const display = (piece) => piece.replaceAll(" ", "␣") || "∅";
 
-// A part of a text that may be wrong, with what CTC thinks of it; also for those who cannot see the line.
-function doubtful(text, mark) {
-  const part = Object.assign(document.createElement("span"), { className: "doubt", textContent: text, title: `doubtful: ${mark}` });
-  const told = Object.assign(document.createElement("span"), { className: "visually-hidden", textContent: ` (doubtful: ${mark})` });
+// A part of a text that may be wrong, with its CTC confidence; a screen reader says it, too.
+function lowConfidence(text, mark) {
+  const part = Object.assign(document.createElement("span"), { className: "low-confidence", textContent: text, title: `low CTC confidence: ${mark}` });
+  const spoken = Object.assign(document.createElement("span"), { className: "visually-hidden", textContent: ` (low CTC confidence: ${mark})` });
   const both = document.createElement("span");
-  both.append(part, told);
+  both.append(part, spoken);
   return both;
 }
 
-function sounds() {
-  const uris = stored("sounds") || {};
-  for (const audio of document.querySelectorAll("audio[data-sound]")) audio.src = uris[audio.dataset.sound];
+function loadClips() {
+  const uris = stored("clips") || {};
+  for (const audio of document.querySelectorAll("audio[data-clip]")) audio.src = uris[audio.dataset.clip];
   return uris;
 }
 
@@ -46,8 +46,8 @@ function raster(context, bytes, columns, rows, box, map, flip) {
   for (let row = 0; row < rows; row++) {
     const from = (flip ? rows - 1 - row : row) * columns;
     for (let column = 0; column < columns; column++) {
-      const place = (bytes[from + column] / 255) * (map.length - 1);
-      const low = Math.min(Math.floor(place), map.length - 2), share = place - low;
+      const position = (bytes[from + column] / 255) * (map.length - 1);
+      const low = Math.min(Math.floor(position), map.length - 2), share = position - low;
       for (let k = 0; k < 3; k++) image.data[4 * (row * columns + column) + k] = map[low][k] + share * (map[low + 1][k] - map[low][k]);
       image.data[4 * (row * columns + column) + 3] = 255;
     }
@@ -76,19 +76,19 @@ class AttentionViewer {
     this.load();
   }
 
-  // Unpack the chosen utterance, keep the chosen head where it has one.
+  // Unpack the chosen utterance, keep the chosen head where it has utterance.
   async load() {
-    const one = this.utterances[Number(byId("utterance").value)];
-    one.bytes ??= {
-      spectrogram: await inflate(one.spectrogram.values),
-      ctc: one.ctc && await inflate(one.ctc.values),
+    const utterance = this.utterances[Number(byId("utterance").value)];
+    utterance.bytes ??= {
+      spectrogram: await inflate(utterance.spectrogram.values),
+      ctc: utterance.ctc && await inflate(utterance.ctc.values),
     };
-    this.one = one;
-    byId("said").textContent = one.reference;
-    byId("written").replaceChildren(...one.written.map(([text, mark]) => (mark ? doubtful(text, mark) : document.createTextNode(text))));
-    byId("attention-notes").replaceChildren(...one.notes.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
-    byId("attention-notes").hidden = !one.notes.length;
-    const uri = this.uris[one.id];
+    this.utterance = utterance;
+    byId("reference").textContent = utterance.reference;
+    byId("recognized").replaceChildren(...utterance.segments.map(([text, mark]) => (mark ? lowConfidence(text, mark) : document.createTextNode(text))));
+    byId("attention-notes").replaceChildren(...utterance.notes.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+    byId("attention-notes").hidden = !utterance.notes.length;
+    const uri = this.uris[utterance.id];
     this.player.hidden = !uri;
     if (uri) this.player.src = uri; else this.player.removeAttribute("src");
     byId("playhead").hidden = true;
@@ -105,13 +105,13 @@ class AttentionViewer {
   }
 
   offerKinds() {
-    const found = this.one.attentions;
-    this.offer(byId("kind"), found.map((kind) => new Option(KINDS[kind.of], kind.of)), found.length && found[0].of);
+    const kinds = this.utterance.attentions;
+    this.offer(byId("kind"), kinds.map((kind) => new Option(KINDS[kind.of], kind.of)), kinds.length && kinds[0].of);
     this.offerHeads();
   }
 
   offerHeads() {
-    const kind = this.one.attentions.find((one) => one.of === byId("kind").value), options = [];
+    const kind = this.utterance.attentions.find((kind) => kind.of === byId("kind").value), options = [];
     for (const { number } of kind ? kind.layers : []) {
       for (let head = 0; head < kind.heads; head++) options.push(new Option(`layer ${number + 1}, head ${head + 1}`, `${number}.${head}`));
     }
@@ -121,7 +121,7 @@ class AttentionViewer {
 
   // Unpack the chosen layer, then draw.
   async show() {
-    const turn = (this.turn = (this.turn || 0) + 1), kind = this.one.attentions.find((each) => each.of === byId("kind").value);
+    const turn = (this.turn = (this.turn || 0) + 1), kind = this.utterance.attentions.find((each) => each.of === byId("kind").value);
     this.chosen = null;
     if (kind) {
       const [number, head] = byId("head").value.split(".").map(Number), layer = kind.layers.find((each) => each.number === number);
@@ -134,37 +134,37 @@ class AttentionViewer {
   }
 
   listTimes() {
-    const { one } = this, cell = (name, text) => Object.assign(document.createElement(name), { textContent: text });
+    const { utterance } = this, cell = (name, text) => Object.assign(document.createElement(name), { textContent: text });
     const rows = [["label", "from (s)", "to (s)", "posterior"]];
-    (one.spans || []).forEach(([start, end, mean], place) => {
-      rows.push([seen(one.pieces[place]), (start * one.frame_s).toFixed(2), (end * one.frame_s).toFixed(2), mean.toFixed(3)]);
+    (utterance.spans || []).forEach(([start, end, mean], index) => {
+      rows.push([display(utterance.pieces[index]), (start * utterance.frame_s).toFixed(2), (end * utterance.frame_s).toFixed(2), mean.toFixed(3)]);
     });
-    byId("times").replaceChildren(...rows.map((texts, place) => {
+    byId("times").replaceChildren(...rows.map((texts, index) => {
       const row = document.createElement("tr");
-      row.append(...texts.map((text) => cell(place ? "td" : "th", text)));
+      row.append(...texts.map((text) => cell(index ? "td" : "th", text)));
       return row;
     }));
   }
 
   // Where everything lies, in CSS pixels.
   layout() {
-    const { one } = this, room = document.querySelector(".picture").clientWidth;
-    const width = Math.max(room, Math.ceil(GUTTER + RIGHT + one.seconds * SECOND));
-    const shown = this.chosen, timed = shown && TIMED.has(shown.of), whole = width - GUTTER - RIGHT, scale = whole / one.seconds;
+    const { utterance } = this, available = document.querySelector(".picture").clientWidth;
+    const width = Math.max(available, Math.ceil(GUTTER + RIGHT + utterance.seconds * SECOND));
+    const shown = this.chosen, timed = shown && TIMED.has(shown.of), full = width - GUTTER - RIGHT, scale = full / utterance.seconds;
     let y = 0;
-    const box = (height, wide = whole) => { const found = { x: GUTTER, y: y + TITLE, width: wide, height }; y += TITLE + height + 8; return found; };
-    const boxes = { spectrogram: box(SPECTROGRAM), ctc: one.ctc && box(CTC), alignment: one.spans && box(ALIGNMENT) };
-    const row = shown && (shown.of === "encoder" ? Math.min(420, 0.7 * whole) / shown.rows : Math.max(8, Math.min(17, 420 / shown.rows)));
+    const box = (height, wide = full) => { const placed = { x: GUTTER, y: y + TITLE, width: wide, height }; y += TITLE + height + 8; return placed; };
+    const boxes = { spectrogram: box(SPECTROGRAM), ctc: utterance.ctc && box(CTC), alignment: utterance.spans && box(ALIGNMENT) };
+    const row = shown && (shown.of === "encoder" ? Math.min(420, 0.7 * full) / shown.rows : Math.max(8, Math.min(17, 420 / shown.rows)));
     if (timed) boxes.attention = box(shown.rows * row);
     const axis = y;
     y += AXIS;
-    if (shown && !timed) boxes.attention = box(shown.rows * row, Math.min(whole, 1.4 * row * shown.columns)), y += 16;
+    if (shown && !timed) boxes.attention = box(shown.rows * row, Math.min(full, 1.4 * row * shown.columns)), y += 16;
     return { width, height: y, axis, row, scale, ...boxes };
   }
 
   draw() {
-    if (!this.one || (this.one.attentions.length && !this.chosen)) return; // not unpacked yet
-    const { one, canvas } = this, at = (this.at = this.layout()), ratio = devicePixelRatio || 1;
+    if (!this.utterance || (this.utterance.attentions.length && !this.chosen)) return; // not unpacked yet
+    const { utterance, canvas } = this, at = (this.at = this.layout()), ratio = devicePixelRatio || 1;
     canvas.width = Math.round(at.width * ratio);
     canvas.height = Math.round(at.height * ratio);
     canvas.style.width = `${at.width}px`;
@@ -181,7 +181,7 @@ class AttentionViewer {
     if (at.alignment) this.drawAlignment();
     if (at.attention) this.drawAttention();
     this.drawAxis();
-    canvas.setAttribute("aria-label", `${one.id}, ${one.seconds.toFixed(2)} seconds: spectrogram, CTC posteriors with alignment, ${byId("kind").selectedOptions[0].text}, ${byId("head").selectedOptions[0].text}, for the text ${one.text}`);
+    canvas.setAttribute("aria-label", `${utterance.id}, ${utterance.seconds.toFixed(2)} seconds: spectrogram, CTC posteriors with alignment, ${byId("kind").selectedOptions[0].text}, ${byId("head").selectedOptions[0].text}, for the text ${utterance.text}`);
   }
 
   x(seconds) { return GUTTER + seconds * this.at.scale; }
@@ -200,16 +200,16 @@ class AttentionViewer {
   }
 
   drawSpectrogram() {
-    const { one, at } = this, found = one.spectrogram, box = at.spectrogram;
+    const { utterance, at } = this, spectrogram = utterance.spectrogram, box = at.spectrogram;
     this.title("Log-mel spectrogram", box);
-    raster(this.context, one.bytes.spectrogram, found.frames, found.bins, { ...box, width: found.frames * found.frame_s * at.scale }, this.map, true);
+    raster(this.context, utterance.bytes.spectrogram, spectrogram.frames, spectrogram.bins, { ...box, width: spectrogram.frames * spectrogram.frame_s * at.scale }, this.map, true);
     this.frame(box);
-    this.text(`bin ${found.bins}`, GUTTER - 6, box.y + 6, "soft", "right");
+    this.text(`bin ${spectrogram.bins}`, GUTTER - 6, box.y + 6, "soft", "right");
     this.text("1", GUTTER - 6, box.y + box.height - 6, "soft", "right");
   }
 
   drawCtc() {
-    const { one, at, context } = this, box = at.ctc, { frames, names } = one.ctc, bytes = one.bytes.ctc;
+    const { utterance, at, context } = this, box = at.ctc, { frames, names } = utterance.ctc, bytes = utterance.bytes.ctc;
     this.title(box.width < 560 ? "CTC posteriors" : "CTC posteriors: labels of the text (filled), blank (dotted), best other label (dashed)", box);
     this.frame(box);
     this.text("1", GUTTER - 6, box.y + 6, "soft", "right");
@@ -219,22 +219,22 @@ class AttentionViewer {
       context.moveTo(GUTTER, box.y + box.height);
       for (let frame = 0; frame < frames; frame++) {
         const y = box.y + box.height * (1 - bytes[row * frames + frame] / 255);
-        context.lineTo(this.x(frame * one.frame_s), y);
-        context.lineTo(this.x((frame + 1) * one.frame_s), y);
+        context.lineTo(this.x(frame * utterance.frame_s), y);
+        context.lineTo(this.x((frame + 1) * utterance.frame_s), y);
       }
-      context.lineTo(this.x(frames * one.frame_s), box.y + box.height);
+      context.lineTo(this.x(frames * utterance.frame_s), box.y + box.height);
     };
     for (let row = 0; row < names.length - 2; row++) {
       trace(row);
-      const wordEnd = !names[row].trim(); // a space stands back behind what was said
+      const wordEnd = !names[row].trim(); // spaces are drawn fainter than letters
       context.fillStyle = this.color(wordEnd ? "soft" : `c${[0, 2, 3][row % 3]}`);
       context.globalAlpha = wordEnd ? 0.3 : 0.75;
       context.fill();
       context.globalAlpha = 1;
     }
     context.lineWidth = 1.25;
-    [["soft", [1.5, 2.5]], ["bad", [5, 3]]].forEach(([color, dash], place) => {
-      trace(names.length - 2 + place);
+    [["soft", [1.5, 2.5]], ["bad", [5, 3]]].forEach(([color, dash], index) => {
+      trace(names.length - 2 + index);
       context.strokeStyle = this.color(color);
       context.setLineDash(dash);
       context.stroke();
@@ -243,44 +243,44 @@ class AttentionViewer {
   }
 
   drawAlignment() {
-    const { one, at, context } = this, box = at.alignment;
+    const { utterance, at, context } = this, box = at.alignment;
     this.title("Forced alignment (CTC)", box);
-    one.spans.forEach(([start, end], place) => {
-      const left = this.x(start * one.frame_s), right = this.x(end * one.frame_s);
+    utterance.spans.forEach(([start, end], index) => {
+      const left = this.x(start * utterance.frame_s), right = this.x(end * utterance.frame_s);
       context.fillStyle = this.color("c0");
-      context.globalAlpha = one.pieces[place].trim() ? 0.9 : 0.3;
+      context.globalAlpha = utterance.pieces[index].trim() ? 0.9 : 0.3;
       context.fillRect(left, box.y + 1, Math.max(right - left - 1, 1), 8);
       context.globalAlpha = 1;
-      this.text(seen(one.pieces[place]), (left + right) / 2, box.y + 18 + 13 * (place % 2), "ink", "center");
+      this.text(display(utterance.pieces[index]), (left + right) / 2, box.y + 18 + 13 * (index % 2), "ink", "center");
     });
   }
 
   drawAttention() {
-    const { one, at, context } = this, box = at.attention, { of, rows, columns, bytes } = this.chosen;
+    const { utterance, at, context } = this, box = at.attention, { of, rows, columns, bytes } = this.chosen;
     const [kind, head] = ["kind", "head"].map((id) => byId(id).selectedOptions[0].text);
     this.title(at.width < 560 ? `Attention, ${head}` : `Attention: ${kind}, ${head}`, box);
-    const width = TIMED.has(of) ? at.scale * one.frame_s * columns : box.width;
+    const width = TIMED.has(of) ? at.scale * utterance.frame_s * columns : box.width;
     raster(context, bytes, columns, rows, { ...box, width }, this.map, false);
     this.frame(box);
     let last = -Infinity;
-    for (const [place, name] of this.rowNames()) {
-      if (place - last < 12) continue;
-      this.text(name, GUTTER - 6, box.y + place, "ink", "right");
-      last = place;
+    for (const [position, name] of this.rowNames()) {
+      if (position - last < 12) continue;
+      this.text(name, GUTTER - 6, box.y + position, "ink", "right");
+      last = position;
     }
     if (!TIMED.has(of)) this.nameColumns(box);
     if (of !== "decoder") return;
     context.strokeStyle = this.color("c1");
-    (one.spans || []).forEach(([start, end], row) => {
-      context.strokeRect(this.x(start * one.frame_s) + 0.5, box.y + row * at.row + 0.5, Math.max((end - start) * one.frame_s * at.scale - 1, 2), at.row - 1);
+    (utterance.spans || []).forEach(([start, end], row) => {
+      context.strokeRect(this.x(start * utterance.frame_s) + 0.5, box.y + row * at.row + 0.5, Math.max((end - start) * utterance.frame_s * at.scale - 1, 2), at.row - 1);
     });
   }
 
-  // What stands beside the rows, with the place of each: labels, what CTC hears at that time, or numbers of bands.
+  // The names of the rows, with the position of each: labels, the label that CTC aligns at that time, or numbers of bands.
   rowNames() {
-    const { one, at } = this, { of, rows } = this.chosen, middle = (row) => (row + 0.5) * at.row;
-    if (of === "encoder") return (one.spans || []).map(([start, end], place) => [((start + end) / 2) * at.row, seen(one.pieces[place])]);
-    return Array.from({ length: rows }, (_, row) => [middle(row), of === "bands" ? `${row + 1}` : seen(one.pieces[row])]);
+    const { utterance, at } = this, { of, rows } = this.chosen, middle = (row) => (row + 0.5) * at.row;
+    if (of === "encoder") return (utterance.spans || []).map(([start, end], index) => [((start + end) / 2) * at.row, display(utterance.pieces[index])]);
+    return Array.from({ length: rows }, (_, row) => [middle(row), of === "bands" ? `${row + 1}` : display(utterance.pieces[row])]);
   }
 
   // The labels before, or bands, below the columns.
@@ -293,15 +293,15 @@ class AttentionViewer {
 
   columnName(column) {
     if (this.chosen.of === "bands") return `${column + 1}`;
-    return column ? seen(this.one.pieces[column - 1]) : "▸";
+    return column ? display(this.utterance.pieces[column - 1]) : "▸";
   }
 
   drawAxis() {
-    const { one, at, context } = this;
+    const { utterance, at, context } = this;
     const step = [0.1, 0.2, 0.5, 1, 2, 5].find((candidate) => candidate * at.scale >= 48) || 10;
     context.strokeStyle = this.color("soft");
     context.beginPath();
-    for (let tick = 0; tick * step <= one.seconds + 1e-9; tick++) {
+    for (let tick = 0; tick * step <= utterance.seconds + 1e-9; tick++) {
       const x = this.x(tick * step);
       context.moveTo(x, at.axis);
       context.lineTo(x, at.axis + 5);
@@ -317,46 +317,46 @@ class AttentionViewer {
   }
 
   read(event) {
-    const { one, at } = this, { seconds, y } = this.where(event);
+    const { utterance, at } = this, { seconds, y } = this.where(event);
     if (!at) return;
     const below = at.attention ? y - at.attention.y : -1, row = at.attention ? Math.floor(below / at.row) : -1;
     if (row >= 0 && row < this.chosen.rows) return this.readWeight(event, row);
-    if (seconds < 0 || seconds > one.seconds) return;
-    const parts = [`${seconds.toFixed(2)} s`], frame = Math.floor(seconds / one.frame_s);
-    if (at.ctc && frame < one.ctc.frames) {
-      const best = one.ctc.names.map((name, place) => [one.bytes.ctc[place * one.ctc.frames + frame] / 255, name]).sort((a, b) => b[0] - a[0]);
-      parts.push(`CTC: ${best.slice(0, 3).map(([value, name]) => `${seen(name)} ${value.toFixed(2)}`).join(", ")}`);
+    if (seconds < 0 || seconds > utterance.seconds) return;
+    const parts = [`${seconds.toFixed(2)} s`], frame = Math.floor(seconds / utterance.frame_s);
+    if (at.ctc && frame < utterance.ctc.frames) {
+      const best = utterance.ctc.names.map((name, row) => [utterance.bytes.ctc[row * utterance.ctc.frames + frame] / 255, name]).sort((a, b) => b[0] - a[0]);
+      parts.push(`CTC: ${best.slice(0, 3).map(([value, name]) => `${display(name)} ${value.toFixed(2)}`).join(", ")}`);
     }
     byId("readout").textContent = parts.join(" · ");
   }
 
   readWeight(event, row) {
-    const { one, at } = this, { of, columns, bytes } = this.chosen, { seconds } = this.where(event);
-    const share = (seconds * at.scale) / at.attention.width, column = Math.floor(TIMED.has(of) ? seconds / one.frame_s : share * columns);
+    const { utterance, at } = this, { of, columns, bytes } = this.chosen, { seconds } = this.where(event);
+    const share = (seconds * at.scale) / at.attention.width, column = Math.floor(TIMED.has(of) ? seconds / utterance.frame_s : share * columns);
     if (column < 0 || column >= columns) return;
-    const label = () => `label ${row + 1}: ${seen(one.pieces[row])}`;
+    const label = () => `label ${row + 1}: ${display(utterance.pieces[row])}`;
     const where = {
       decoder: () => [`${seconds.toFixed(2)} s`, label()],
-      encoder: () => [`${seconds.toFixed(2)} s`, `seen from ${(row * one.frame_s).toFixed(2)} s`],
-      labels: () => [label(), `looks at ${this.columnName(column)}`],
-      bands: () => [`band ${row + 1}`, `looks at ${this.columnName(column)}`],
+      encoder: () => [`${seconds.toFixed(2)} s`, `query ${(row * utterance.frame_s).toFixed(2)} s`],
+      labels: () => [label(), `key ${this.columnName(column)}`],
+      bands: () => [`band ${row + 1}`, `key ${this.columnName(column)}`],
     }[of]();
     byId("readout").textContent = [...where, `weight ${((bytes[row * columns + column] / 255) ** 2).toFixed(3)}`].join(" · ");
   }
 
   seek(event) {
     const { seconds } = this.where(event);
-    if (this.uris[this.one.id] && seconds >= 0) this.player.currentTime = Math.min(seconds, this.one.seconds);
+    if (this.uris[this.utterance.id] && seconds >= 0) this.player.currentTime = Math.min(seconds, this.utterance.seconds);
   }
 
   follow() {
     const head = byId("playhead");
     head.hidden = false;
-    head.style.left = `${this.x(Math.min(this.player.currentTime, this.one.seconds)) - 1}px`;
+    head.style.left = `${this.x(Math.min(this.player.currentTime, this.utterance.seconds)) - 1}px`;
     if (!this.player.paused) requestAnimationFrame(() => this.follow());
   }
 }
 
-const uris = sounds();
+const uris = loadClips();
 const utterances = stored("pictures");
 if (utterances) new AttentionViewer(utterances, uris);
