@@ -1,9 +1,9 @@
 """The Python door: `load(run).transcribe(paths)`; the command line goes through it, too."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +15,15 @@ from hybrid_asr.config.schema import parse
 from hybrid_asr.decoding.ctc_align import ctc_align
 from hybrid_asr.decoding.hypothesis import Hypothesis
 from hybrid_asr.inference.align import Aligned, Unit, align
-from hybrid_asr.inference.batching import pick_device, split_on_failure
+from hybrid_asr.inference.batching import OrderedBatching
 from hybrid_asr.inference.build import DecodeConfig, decoder_for, refuse_unsupported, supported_decoder
-from hybrid_asr.inference.encode import EncodedBatch, encode_batch
-from hybrid_asr.inference.evaluate import decode_best, reason_alone, text_of, too_long
+from hybrid_asr.inference.device import pick_device
+from hybrid_asr.inference.encode import EncodedBatch
+from hybrid_asr.inference.evaluate import EvaluatedBatch, evaluate
+from hybrid_asr.inference.out_of_memory import split_on_failure
+from hybrid_asr.inference.outcomes import text_of
+from hybrid_asr.inference.source import AudioFiles
+from hybrid_asr.inference.task import DecodingTask, reason_alone, too_long
 from hybrid_asr.inference.words import Word, spelled_words, words_of
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.folder import Run
@@ -39,8 +44,8 @@ AUDIO_SUFFIXES = {
     ".webm",
     ".mp4",
 }
-T = TypeVar("T")
-TOGETHER_S = 120.0  # seconds of audio, with padding, that are decoded at once
+Refuse = Callable[[Path, UserError], None]
+_TASK = "transcribe"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,17 +81,28 @@ class Recognizer:
         self, paths: Iterable[str | Path] | str | Path, *, bad: Callable[[Path, UserError], None] | None = None
     ) -> Iterator[Transcript]:
         """The same, each transcript as soon as it is there; with `bad`, a bad file is given to it and left out."""
-        rate = self.bundle.frontend.rate
-        found = expand([paths] if isinstance(paths, str | Path) else paths)
-        lengths = {path: _heeding(lambda path=path: self._seconds(path), path, bad) for path in found}
-        good = [(path, seconds) for path in found if (seconds := lengths[path]) is not None]
-        for group in _group([path for path, _ in good], [seconds for _, seconds in good]):
-            read = [(path, _heeding(lambda path=path: io.read(path, rate=rate), path, bad)) for path in group]
-            encoded_batch = [(path, samples) for path, samples in read if samples is not None]
-            if encoded_batch:
-                yield from self._in_pieces(
-                    [path for path, _ in encoded_batch], [samples for _, samples in encoded_batch], bad
-                )
+
+        def refuse(path: Path, error: UserError) -> None:
+            if bad is None:
+                raise error
+            bad(path, error)
+
+        files = self._files(expand([paths] if isinstance(paths, str | Path) else paths), refuse)
+        tasks = {_TASK: DecodingTask(self.decoder)}
+        for batch in evaluate(self.bundle, files, tasks, batching=OrderedBatching(), device=self.device):
+            for failure in batch.failures:
+                refuse(files.paths[failure.index], _named(files.paths[failure.index], failure.error))
+            yield from self._transcripts(files, batch, refuse)
+
+    def _files(self, paths: Sequence[Path], refuse: Refuse) -> AudioFiles:
+        """The files that the decoder takes, with their durations; the others are refused."""
+        durations: dict[int, float] = {}
+        for index, path in enumerate(paths):
+            try:
+                durations[index] = self._seconds(path)
+            except UserError as error:
+                refuse(path, error)
+        return AudioFiles([paths[index] for index in durations], np.array([*durations.values()]))
 
     def _seconds(self, path: Path) -> float:
         """How long a file lasts. Raises UserError if the decoder does not take so much."""
@@ -102,65 +118,51 @@ class Recognizer:
         """
         return align(self.bundle, path, text, self.device, units=units)
 
-    def _in_pieces(
-        self, paths: Sequence[Path], samples: Sequence[np.ndarray], bad: Callable[[Path, UserError], None] | None
-    ) -> list[Transcript]:
-        """All together; where memory runs out, or one of them cannot be decoded, in halves."""
+    def _transcripts(self, files: AudioFiles, batch: EvaluatedBatch, refuse: Refuse) -> Iterator[Transcript]:
+        """The transcripts of a batch in its order. A file whose words cannot be aligned is refused."""
+        if not batch.results:
+            return
+        nbests, words = batch.results[_TASK].nbests, dict[int, list[Word]]()
+        best = {row: nbests[index][0] for row, index in enumerate(batch.indices) if index in nbests}
+        rows = [row for row, index in enumerate(batch.encoded_batch.indices) if index in best]
 
         def failed(row: int, error: UserError) -> None:
-            named = UserError(f"{paths[row]}: {reason_alone(error)}")
-            if bad is None:
-                raise named from error
-            bad(paths[row], named)
+            index = batch.encoded_batch.indices[row]
+            del best[index]
+            path = files.paths[batch.indices[index]]
+            refuse(path, _named(path, error))
 
-        def work(rows: list[int]) -> list[Transcript]:
-            return self._transcribe([paths[row] for row in rows], [samples[row] for row in rows])
-
-        done: dict[int, Transcript] = {}
-        for rows, transcripts in split_on_failure(range(len(paths)), work, failed=failed):
-            done |= zip(rows, transcripts, strict=True)
-        return [done[row] for row in sorted(done)]
-
-    def _transcribe(self, paths: Sequence[Path], samples: Sequence[np.ndarray]) -> list[Transcript]:
-        encoded_batch = encode_batch(self.bundle, samples, self.device)
-        best = decode_best(self.decoder, encoded_batch, len(samples))
-        words = self._words(encoded_batch, best)
-        rate = self.bundle.frontend.rate
-        rows = zip(paths, samples, best, words, strict=True)
-        return [
-            Transcript(str(path), text_of(one, self.bundle.tokenizer), one.score, len(audio) / rate, tuple(spoken))
-            for path, audio, one, spoken in rows
-        ]
+        for piece, piece_words in split_on_failure(
+            rows, lambda piece: self._words(batch.encoded_batch.pick(piece), best), failed=failed
+        ):
+            words |= zip((batch.encoded_batch.indices[row] for row in piece), piece_words, strict=True)
+        for row, hypothesis in best.items():
+            path, text = files.paths[batch.indices[row]], text_of(hypothesis, self.bundle.tokenizer)
+            yield Transcript(str(path), text, hypothesis.score, batch.seconds[row], tuple(words.get(row, ())))
 
     @torch.inference_mode()
-    def _words(self, encoded_batch: EncodedBatch, best: Sequence[Hypothesis]) -> list[list[Word]]:
-        """Times of words, by aligning the labels with the CTC posteriors."""
-        words: list[list[Word]] = [[] for _ in best]
+    def _words(self, encoded_batch: EncodedBatch, best: Mapping[int, Hypothesis]) -> list[list[Word]]:
+        """The words of each row with their times, by aligning the labels with the CTC log probabilities."""
         if encoded_batch.log_probs is None or encoded_batch.encoded is None:
-            return words
-        said = [torch.tensor(best[place].labels, dtype=torch.long) for place in encoded_batch.places]
+            return [[] for _ in encoded_batch.indices]
+        hypotheses = [best[index] for index in encoded_batch.indices]
+        labels = [torch.tensor(hypothesis.labels, dtype=torch.long) for hypothesis in hypotheses]
         aligned = ctc_align(
             encoded_batch.log_probs,
             encoded_batch.encoded.frames,
-            torch.nn.utils.rnn.pad_sequence(said, batch_first=True).to(self.device),
-            torch.tensor([len(labels) for labels in said], device=self.device),
+            torch.nn.utils.rnn.pad_sequence(labels, batch_first=True).to(self.device),
+            torch.tensor([len(each) for each in labels], device=self.device),
             blank=self.bundle.tokenizer.blank,
         )
-        for place, alignment in zip(encoded_batch.places, aligned, strict=True):
-            if alignment is not None:
-                words[place] = words_of(self.bundle, alignment.spans, spelled_words(best[place]))
-        return words
+        return [
+            [] if alignment is None else words_of(self.bundle, alignment.spans, spelled_words(hypothesis))
+            for hypothesis, alignment in zip(hypotheses, aligned, strict=True)
+        ]
 
 
-def _heeding(act: Callable[[], T], path: Path, bad: Callable[[Path, UserError], None] | None) -> T | None:
-    """What `act` gives; None where `bad` was told that the file is bad."""
-    try:
-        return act()
-    except UserError as error:
-        if bad is None:
-            raise
-        bad(path, error)
-        return None
+def _named(path: Path, error: UserError) -> UserError:
+    """The error with the file's name, which errors of reading have themselves."""
+    return error if isinstance(error, io.AudioError) else UserError(f"{path}: {reason_alone(error)}")
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:
@@ -179,20 +181,6 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
         else:
             found.append(path)
     return found
-
-
-def _group(paths: Sequence[Path], durations: Sequence[float]) -> Iterator[list[Path]]:
-    """Neighbors in the list that fit into one batch."""
-    group: list[Path] = []
-    longest = 0.0
-    for path, seconds in zip(paths, durations, strict=True):
-        if group and max(longest, seconds) * (len(group) + 1) > TOGETHER_S:
-            yield group
-            group, longest = [], 0.0
-        group.append(path)
-        longest = max(longest, seconds)
-    if group:
-        yield group
 
 
 def load(

@@ -8,14 +8,13 @@ import numpy as np
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.inference.encode import encode_batch, read_ahead
+from hybrid_asr.inference.batching import ATTENTION_S, OrderedBatching
+from hybrid_asr.inference.evaluate import evaluate, refuse_failures
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.scoring.align import Step, Unit, align
 from hybrid_asr.scoring.scores import Scored, UtteranceScore
 
 D = TypeVar("D")  # what is said of a word: CtcDoubt or Doubt
-
-BATCH_S = 30.0  # of audio, padding included
 
 
 @dataclass(frozen=True)
@@ -54,27 +53,19 @@ def label_words(
         if row.id not in places:
             raise UserError(f"{manifest.path}: has no utterance '{row.id}' any more; decode the set again")
     written = {places[row.id]: row for row in rows if row.hypothesis}
-    device = next(bundle.model.parameters()).device
-    batches = _batches(manifest, sorted(written, key=lambda place: (manifest.durations[place], place)))
-    for indices, samples in read_ahead(manifest, batches, bundle.frontend.rate, bad=bad):
-        encoded_batch = encode_batch(bundle, samples, device)
-        here = [written[indices[place]] for place in encoded_batch.places]
-        found = look(bundle, encoded_batch, [row.hypothesis for row in here], unit=unit) if here else []
-        seen = {row.id: one for row, one in zip(here, found, strict=True)}
-        for row in (written[index] for index in indices):
-            yield _judged(row, seen.get(row.id), unit)
-
-
-def _batches(manifest: Manifest, places: Sequence[int]) -> Iterator[list[int]]:
-    """Neighbors in a list that goes from short to long, at most BATCH_S of them at once, or one."""
-    batch: list[int] = []
-    for place in places:
-        if batch and (len(batch) + 1) * manifest.durations[place] > BATCH_S:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
+    shortest_first = sorted(written, key=lambda index: (manifest.durations[index], index))
+    batching = OrderedBatching(shortest_first, ATTENTION_S)
+    batches = evaluate(bundle, manifest, {}, batching=batching, device=next(bundle.model.parameters()).device)
+    for batch in refuse_failures(batches, manifest) if bad is None else batches:
+        for failure in batch.failures:
+            assert bad is not None
+            bad(failure.index, failure.error)
+        encoded_rows = [written[batch.indices[index]] for index in batch.encoded_batch.indices]
+        texts = [row.hypothesis for row in encoded_rows]
+        signs = look(bundle, batch.encoded_batch, texts, unit=unit) if texts else []
+        signs_by_id = {row.id: words for row, words in zip(encoded_rows, signs, strict=True)}
+        for row in (written[index] for index in batch.indices):
+            yield _judged(row, signs_by_id.get(row.id), unit)
 
 
 def _judged(row: Scored | UtteranceScore, error_signs: list[D] | None, unit: Unit) -> LabeledWords[D]:

@@ -3,6 +3,7 @@
 Axes: B utterances, N layers, H heads, L labels, R rows (the labels and the end), T encoder frames.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ from hybrid_asr.attention.teacher_forcing import label_nats, teacher_forced
 from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.ctc_align import Alignment, LabelSpan, ctc_align
-from hybrid_asr.inference.encode import encode_batch
+from hybrid_asr.inference.batching import OrderedBatching
+from hybrid_asr.inference.evaluate import EvaluatedBatch, evaluate, refuse_failures
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.text.normalize import normalize
@@ -110,8 +112,10 @@ def diagnose(
     None where there is no decoder, or no utterance that gives an encoder frame. Raises UserError on unreadable audio.
     """
     found: list[Diagnosis] = []
-    for first in range(0, len(places), TOGETHER):
-        part = _diagnose_batch(bundle, manifest, places[first : first + TOGETHER], device, keep)
+    batching = OrderedBatching(places, seconds=math.inf, most_utterances=TOGETHER)
+    batches = evaluate(bundle, manifest, {}, batching=batching, device=device)
+    for batch in refuse_failures(batches, manifest):
+        part = _diagnose_batch(bundle, manifest, batch, keep)
         if part is not None:
             found.append(part)
     if not found:
@@ -127,15 +131,12 @@ def diagnose(
     )
 
 
-def _diagnose_batch(
-    bundle: Bundle, manifest: Manifest, places: Sequence[int], device: torch.device, keep: Sequence[int]
-) -> Diagnosis | None:
-    audio = [manifest.read_audio(place, bundle.frontend.rate) for place in places]
-    encoded_batch = encode_batch(bundle, audio, device)
-    decoder = bundle.model.decoder
+def _diagnose_batch(bundle: Bundle, manifest: Manifest, batch: EvaluatedBatch, keep: Sequence[int]) -> Diagnosis | None:
+    encoded_batch, decoder = batch.encoded_batch, bundle.model.decoder
     if decoder is None or encoded_batch.encoded is None:
         return None
-    utterances = [manifest[places[row]] for row in encoded_batch.places]
+    device = encoded_batch.encoded.states.device
+    utterances = [manifest[batch.indices[index]] for index in encoded_batch.indices]
     texts = [torch.tensor(bundle.tokenizer.encode(normalize(one.text, bundle.text.rules))) for one in utterances]
     labels = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True).to(device)
     sizes, frames = torch.tensor([len(text) for text in texts], device=device), encoded_batch.encoded.frames
@@ -155,14 +156,14 @@ def _diagnose_batch(
     kept_weights = [
         KeptWeights(
             id=utterances[row].id,
-            seconds=len(audio[place]) / bundle.frontend.rate,
+            seconds=batch.seconds[index],
             frame_s=bundle.frame_s,
             pieces=bundle.tokenizer.pieces(texts[row].tolist()),
             spans=() if (alignment := aligned[row]) is None else alignment.spans,
             weights=weights[row, :, :, : len(texts[row]) + 1, : int(frames[row])].float().cpu().numpy(),
         )
-        for row, place in enumerate(encoded_batch.places)
-        if places[place] in keep
+        for row, index in enumerate(encoded_batch.indices)
+        if batch.indices[index] in keep
     ]
     ids = [one.id for one in utterances]
     return Diagnosis(ids, measures, nats, torch.stack(shuffled).mean(0), kept_weights)

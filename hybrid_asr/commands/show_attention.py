@@ -17,7 +17,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.inference.align import spelled_labels
 from hybrid_asr.inference.encode import encode_batch
-from hybrid_asr.inference.evaluate import decode_best
+from hybrid_asr.inference.task import decode_best
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.attention_heat_map import FORMATS, TITLES, HeadIndex, draw, head_weights
 from hybrid_asr.recognizer import AUDIO_SUFFIXES, Recognizer, load

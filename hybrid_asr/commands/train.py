@@ -24,8 +24,9 @@ from hybrid_asr.data.check import LabelCounts, check_training, label_counts
 from hybrid_asr.data.loader import build_loader
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import Planner
-from hybrid_asr.inference.encode import pad_audio, read_ahead, shortest_audio
+from hybrid_asr.inference.encode import pad_audio, shortest_audio
 from hybrid_asr.inference.presets import ALL
+from hybrid_asr.inference.source import read_ahead
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.epoch_heat_map import draw_epoch
 from hybrid_asr.pages.run_page import refresh
@@ -219,8 +220,10 @@ class Training:
         statistics = GlobalStatistics(bundle.frontend.width)
         indices = list(range(len(self.train_set)))
         batches = [indices[at : at + STATISTICS_BATCH] for at in range(0, len(indices), STATISTICS_BATCH)]
-        for _, samples in read_ahead(self.train_set, batches, bundle.frontend.rate):
-            statistics.add(bundle.frontend.raw(*pad_audio(samples)))
+        for audio in read_ahead(self.train_set, batches, bundle.frontend.rate):
+            for index, error in audio.unreadable.items():
+                raise UserError(f"{self.train_set.where(index)}: {error}") from error
+            statistics.add(bundle.frontend.raw(*pad_audio(audio.samples)))
         return statistics
 
     def _planner(self) -> Planner:

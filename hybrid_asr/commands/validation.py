@@ -3,17 +3,18 @@
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import Planner
+from hybrid_asr.inference.batching import SharedBatching
 from hybrid_asr.inference.build import decoder_for, refuse_unsupported
 from hybrid_asr.inference.decoding_folder import score_items
-from hybrid_asr.inference.evaluate import evaluate, gather
+from hybrid_asr.inference.evaluate import evaluate_set
+from hybrid_asr.inference.outcomes import gather
 from hybrid_asr.inference.presets import load_decoder, valid_decoder
+from hybrid_asr.inference.task import DecodingTask
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.training.attention_monitor import AttentionMonitor
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.process import is_first, say
-
-BATCH_S = 120.0  # seconds of audio, with padding, that are decoded at once
 
 
 class Validation:
@@ -33,16 +34,15 @@ class Validation:
     def __call__(self, module: SpeechModule, epoch: int) -> dict[str, float]:
         """The row for metrics.csv after an epoch: rates, attention, and what the plan of the epoch was."""
         trainer = module.trainer
-        mine = evaluate(
+        share = evaluate_set(
             self.bundle,
-            self.decoder,
             self.manifest,
+            {self.name: DecodingTask(self.decoder)},
+            batching=SharedBatching(rank=trainer.global_rank, ranks=trainer.world_size),
             device=module.device,
-            batch_seconds=BATCH_S,
-            rank=trainer.global_rank,
-            ranks=trainer.world_size,
-        )
-        report, plan = score_items(gather(mine).items, self.cfg.metric), self.planner.plan(epoch - 1).statistics
+            failures="raise",
+        )[self.name]
+        report, plan = score_items(gather(share).items, self.cfg.metric), self.planner.plan(epoch - 1).statistics
         wer, cer = report.wer.value, report.cer.value
         say(f"epoch {epoch}: valid WER {wer:.2%}, CER {cer:.2%} ({self.name}); plan: {plan.text()}")
         rates = {f"valid.{self.name}.{name}": rate.value for name, rate in report.rates.items()}

@@ -13,7 +13,6 @@ needs fewer halves its largest batches; one that needs more is planned again wit
 
 import math
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -23,7 +22,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.data import packing
 from hybrid_asr.data.config import DataConfig
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.data.plan import Corpus, EpochPlan, Part, PlannedUtterance, Relief, Rows
+from hybrid_asr.data.plan import Corpus, EpochPlan, Part, Relief, Rows
 
 TRIALS = 3  # epochs that are planned to learn how many batches an epoch needs
 KEPT = 2  # plans: of the epoch that is reported and of the one whose parts are read ahead
@@ -193,21 +192,3 @@ class PlanSampler(Sampler[Part]):
         epoch, inside = divmod(self._first + step, self._planner.steps)
         parts = self._planner.plan(epoch).share(self._rank, self._ranks, self._accumulation)
         return parts[inside * self._accumulation + turn]
-
-
-def evaluation_batches(manifest: Manifest, batch_seconds: float, rank: int = 0, ranks: int = 1) -> list[Part]:
-    """The parts of a set that `rank` evaluates: over all ranks every utterance exactly once, the longest first.
-
-    Every rank gets the same number of parts, so that none waits for another that has nothing left to do; with fewer
-    utterances than ranks, some get a filler of weight 0. One longer than `batch_seconds` is a batch of its own.
-    """
-    order = np.argsort(-manifest.durations, kind="stable")
-    seconds = manifest.durations[order]
-    edges = packing.next_fit(np.minimum(seconds, batch_seconds), batch_seconds)
-    batches = min(-(-(len(edges) - 1) // ranks) * ranks, len(order))
-    edges = packing.split_largest(seconds, edges, batches)
-    spoken = [PlannedUtterance((int(index),), 1.0, 1.0) for index in order]
-    parts = [Part(tuple(spoken[start:stop]), None) for start, stop in pairwise(edges.tolist())]
-    filler = Part((spoken[-1]._replace(weight=0.0),), None)
-    parts += [filler] * (-len(parts) % ranks)
-    return parts[rank::ranks]

@@ -21,7 +21,7 @@ from torch import Tensor
 from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.hypothesis import WIDEST, Hypothesis, Nbest, nan_error
-from hybrid_asr.decoding.settings import DecoderSettings, Needs
+from hybrid_asr.decoding.settings import BeamSettings, Needs
 
 NO_LABEL = -1
 SMALLEST = 1e-300  # by which a frame is scaled where all is impossible
@@ -30,7 +30,7 @@ FACTOR = 6364136223846793005  # of the hash (Knuth's multiplier modulo 2^64)
 
 
 @config
-class CtcPrefixBeamConfig(DecoderSettings):
+class CtcPrefixBeamConfig(BeamSettings):
     """CTC prefix beam search: `beam` hypotheses an utterance, of which the best `nbest` are given.
 
     In each frame only its `candidates` most probable labels open new hypotheses (0: all of them); hypotheses in the

@@ -14,12 +14,12 @@ from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.backtrace import Backtrace, Step
 from hybrid_asr.decoding.hypothesis import WIDEST, Hypothesis, Nbest, nan_error
 from hybrid_asr.decoding.scorer import Scorer
-from hybrid_asr.decoding.settings import DecoderSettings, Needs
+from hybrid_asr.decoding.settings import BeamSettings, Needs
 from hybrid_asr.models.encoded import Encoded
 
 
 @config
-class SearchConfig(DecoderSettings):
+class SearchConfig(BeamSettings):
     """Beam search with `ctc_weight` * CTC + (1 - `ctc_weight`) * attention: 0 is attention alone, 1 is CTC alone.
 
     `length_bonus` (nats) is added for each label; `normalise: length` ranks ended hypotheses by their score per label,

@@ -26,7 +26,7 @@ from torch import Tensor
 from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.hypothesis import WIDEST, Ended, Hypothesis, Nbest, nan_error
 from hybrid_asr.decoding.lexicon_beam import FACTOR, STAYS, Beam, Candidates, WordHistory, merge_equal
-from hybrid_asr.decoding.settings import DecoderSettings, Needs
+from hybrid_asr.decoding.settings import BeamSettings, Needs
 from hybrid_asr.decoding.trie import START, Rows, Trie
 from hybrid_asr.text.ngram import Ngram
 
@@ -34,7 +34,7 @@ LEAST = -1e30  # a log probability of 0, so that a weight of 0 times it is 0
 
 
 @config
-class LexiconConfig(DecoderSettings):
+class LexiconConfig(BeamSettings):
     """The words that may be written, and how they are searched for.
 
     `lexicon`: a file with words, or words and pronunciations for a phoneme model; "train" for the words of the training
@@ -54,12 +54,7 @@ class LexiconConfig(DecoderSettings):
 
     @property
     def needs(self) -> Needs:
-        return Needs(ctc=True, vocabulary=True)
-
-    @property
-    def lacks_words(self) -> bool:
-        """Whether no lexicon is named, so that the model must bring one."""
-        return not self.lexicon
+        return Needs(ctc=True, words="given" if self.lexicon else "model")
 
 
 class LexiconSearch:

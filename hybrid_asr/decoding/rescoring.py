@@ -17,14 +17,14 @@ from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.hypothesis import WIDEST, DecodeError, Hypothesis, Nbest, nan_error
 from hybrid_asr.decoding.scorer import AttentionDecoder
-from hybrid_asr.decoding.settings import DecoderSettings, Needs
+from hybrid_asr.decoding.settings import BeamSettings, Needs
 from hybrid_asr.models.encoded import Encoded
 
 TOGETHER = 2**25  # logits, or cells of the CTC recursion, computed at once
 
 
 @config
-class RescoringConfig(DecoderSettings):
+class RescoringConfig(BeamSettings):
     """The `beam` best of CTC prefix beam search, ranked by `ctc_weight` * CTC + (1 - `ctc_weight`) * attention."""
 
     kind: Literal["rescoring"] = "rescoring"

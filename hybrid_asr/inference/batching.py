@@ -1,166 +1,183 @@
-"""Room in memory: how much audio makes a batch, and how a batch that does not fit is cut.
+"""Batch sizes for inference: which utterances are encoded and decoded together, for every command that does so.
 
-Seconds are seconds of audio with padding: the utterances of a batch times the longest of them.
+Seconds of a batch are seconds of audio with padding: the number of its utterances times the longest of them.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.memory import free_bytes, release_unused
-from hybrid_asr.config.schema import plain
+from hybrid_asr.common.memory import free_bytes
+from hybrid_asr.data import packing
 from hybrid_asr.decoding.settings import DecoderSettings
 from hybrid_asr.models.bundle import Bundle
 
-T = TypeVar("T")
-
-SHARE = 0.5  # of what is free that a batch may be expected to take: estimates are rough, and others run here, too
+FIXED_S = 120.0  # of a batch in validation and transcription
+ATTENTION_S = 30.0  # of a batch whose attention and CTC alignment are computed, too
+MEMORY_SHARE = 0.5  # of free memory that a batch may be expected to take: estimates are rough, and others run here, too
 MOST_CPU_S = 120.0  # more at once is no faster: AN4 took 1.8 s at 30, 2.0 at 60, 2.1 at 120 and 2.2 at 240 s
 MOST_GPU_S = 1500.0
-_PHRASES = (
-    *("can't allocate memory", "out of memory", "bad_alloc", "bad allocation", "cannot allocate memory"),
-    *("could not create a memory", "could not create a primitive"),  # oneDNN's
-)
+
+Durations = Float64[np.ndarray, " utterances"]
 
 
-class OutOfMemory(UserError):
-    """Memory ran out; the message says what would take less."""
+class Batching:
+    """Which utterances make a batch, and in which order; each subclass chooses in its own way."""
 
+    measures_memory = False  # whether `learn` is to be called
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, in the words of Python, torch, oneDNN or CUDA."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _PHRASES)
+    def batches(self, durations: Durations) -> Iterator[list[int]]:
+        """Batches of indices into `durations` (seconds), each computed when it is asked for; some may be empty."""
+        raise NotImplementedError
 
+    def learn(self, utterances: int, seconds: float, used_bytes: int) -> None:
+        """Take note of the most memory that a batch used beyond what was held before."""
 
-def split_on_failure(
-    rows: Sequence[int],
-    work: Callable[[list[int]], T],
-    *,
-    failed: Callable[[int, UserError], None],
-    ran_out_with: Callable[[int], None] = lambda rows: None,
-) -> Iterator[tuple[list[int], T]]:
-    """Do `work` on all rows at once; where that fails for lack of memory or for what a row is, on halves, down to one.
-
-    A row that fails alone is told to `failed`, the others go on. `ran_out_with` is told how many rows were too many.
-    """
-    waiting = [list(rows)] if rows else []
-    while waiting:
-        piece = waiting.pop()
-        found = _attempt(work, piece)
-        if isinstance(found, Problem):
-            if isinstance(found.error, OutOfMemory):
-                release_unused()
-                ran_out_with(len(piece))
-            if len(piece) == 1:
-                failed(piece[0], found.error)
-            else:
-                waiting += [piece[len(piece) // 2 :], piece[: len(piece) // 2]]
-            continue
-        yield piece, found
-        del found  # while the next piece is worked on, this one's memory is free
-
-
-class Problem(NamedTuple):
-    """Why a piece of work could not be done."""
-
-    error: UserError
-
-
-def _attempt(work: Callable[[list[int]], T], piece: list[int]) -> T | Problem:
-    """The result, or the problem; without the traceback, which would keep all tensors of the attempt alive."""
-    try:
-        return work(piece)
-    except UserError as error:
-        return Problem(error.with_traceback(None))
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return Problem(OutOfMemory("memory ran out; take a smaller decode.beam, shorter audio, or more memory"))
+    def note_out_of_memory(self, seconds: float) -> None:
+        """Take note that memory ran out with a batch of this size."""
 
 
 class Cost(NamedTuple):
     """What a batch is expected to take: bytes for a second of audio with padding, and for an utterance besides."""
 
     per_second: float
-    per_row: float
+    per_utterance: float
 
-    def of(self, rows: int, seconds: float) -> float:
-        """Bytes of a batch of `rows` utterances that has `seconds` with padding."""
-        return self.per_second * seconds + self.per_row * rows
+    def of(self, utterances: int, seconds: float) -> float:
+        """Bytes of a batch of so many utterances that has `seconds` with padding."""
+        return self.per_second * seconds + self.per_utterance * utterances
 
 
 @dataclasses.dataclass
-class Batching:
-    """Sizes batches by memory: by an estimate at first, then by what the largest batch so far really took."""
+class MemoryBatching(Batching):
+    """The longest utterances first, as many at a time as memory has place for.
+
+    What a batch takes is estimated at first, then known from the largest batch so far.
+    """
 
     device: torch.device
     cost: Cost
     most_s: float
     factor: float = 1.0  # measured over estimated
 
+    measures_memory = True
+
     @classmethod
-    def of(cls, device: torch.device, cost: Cost) -> "Batching":
-        """The room of a device."""
+    def for_device(cls, device: torch.device, cost: Cost) -> "MemoryBatching":
+        """Within the limit of a CPU or a GPU."""
         return cls(device, cost, MOST_GPU_S if device.type == "cuda" else MOST_CPU_S)
 
-    def rows(self, longest_s: float) -> int:
-        """How many utterances a batch may have whose longest one is the next, at least one."""
-        each = self.factor * self.cost.of(1, longest_s)
-        return max(1, int(min(self.most_s / longest_s, SHARE * free_bytes(self.device) / each)))
-
-    def batches(self, durations: np.ndarray) -> Iterator[list[int]]:
-        """Places of utterances, the longest first: as many at a time as fit when they are asked for, at least one."""
-        waiting = np.argsort(-durations, kind="stable").tolist()
+    def batches(self, durations: Durations) -> Iterator[list[int]]:
+        waiting = _longest_first(durations).tolist()
         while waiting:
-            rows = self.rows(float(durations[waiting[0]]))
-            yield waiting[:rows]
-            waiting = waiting[rows:]
+            size = self.batch_size(float(durations[waiting[0]]))
+            yield waiting[:size]
+            waiting = waiting[size:]
 
-    def learn(self, rows: int, seconds: float, took: int) -> None:
-        """What a batch took at most, beyond what was held before."""
-        self.factor = took / self.cost.of(rows, seconds)
+    def batch_size(self, longest_s: float) -> int:
+        """How many utterances the next batch may have, given its longest one; at least one."""
+        each = self.factor * self.cost.of(1, longest_s)
+        return max(1, int(min(self.most_s / longest_s, MEMORY_SHARE * free_bytes(self.device) / each)))
+
+    def learn(self, utterances: int, seconds: float, used_bytes: int) -> None:
+        self.factor = used_bytes / self.cost.of(utterances, seconds)
 
     def note_out_of_memory(self, seconds: float) -> None:
-        """Memory ran out with a batch of this size."""
         self.most_s = min(self.most_s, seconds / 2)
 
 
-def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is a GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+@dataclasses.dataclass(frozen=True)
+class SharedBatching(Batching):
+    """The share of process `rank` among `ranks`: over all of them every utterance exactly once, the longest first.
+
+    Every process gets the same number of batches, so that none waits for another that has nothing left to do; with
+    fewer utterances than processes some get an empty one. An utterance longer than `seconds` is a batch of its own.
+    """
+
+    seconds: float = FIXED_S
+    rank: int = 0
+    ranks: int = 1
+
+    def batches(self, durations: Durations) -> Iterator[list[int]]:
+        order = _longest_first(durations)
+        ordered = durations[order]
+        edges = packing.next_fit(np.minimum(ordered, self.seconds), self.seconds)
+        count = min(-(-(len(edges) - 1) // self.ranks) * self.ranks, len(order))
+        edges = packing.split_largest(ordered, edges, count)
+        batches = [order[start:stop].tolist() for start, stop in pairwise(edges.tolist())]
+        batches += [[]] * (-len(batches) % self.ranks)
+        yield from batches[self.rank :: self.ranks]
+
+
+@dataclasses.dataclass(frozen=True)
+class OrderedBatching(Batching):
+    """Neighbors in a list that fit into `seconds`, and are at most `most_utterances`; or one that is longer.
+
+    The list is `order`, indices of some of the utterances, or all of them as they come.
+    """
+
+    order: Sequence[int] | None = None
+    seconds: float = FIXED_S
+    most_utterances: int | None = None
+
+    def batches(self, durations: Durations) -> Iterator[list[int]]:
+        batch: list[int] = []
+        longest = 0.0
+        for index in range(len(durations)) if self.order is None else self.order:
+            too_many = self.most_utterances is not None and len(batch) >= self.most_utterances
+            if batch and (too_many or max(longest, durations[index]) * (len(batch) + 1) > self.seconds):
+                yield batch
+                batch, longest = [], 0.0
+            batch.append(index)
+            longest = max(longest, float(durations[index]))
+        if batch:
+            yield batch
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenBatches(Batching):
+    """Batches that the caller has chosen."""
+
+    given: Sequence[Sequence[int]]
+
+    def batches(self, durations: Durations) -> Iterator[list[int]]:
+        yield from map(list, self.given)
+
+
+def _longest_first(durations: Durations) -> np.ndarray:
+    return np.argsort(-durations, kind="stable")
 
 
 def expected_cost(bundle: Bundle, settings: Sequence[DecoderSettings]) -> Cost:
     """A guess at the bytes that a batch takes in the most demanding of some decoders; what batches take corrects it.
 
-    Of each second the encoder's widest layers, the posteriors as logarithms and as float64, and of each hypothesis of
-    the beam (twice as many where search errors are looked for) a dozen float64 a frame; of each utterance some tables
-    of hypotheses times labels.
+    Of each second the encoder's widest layers, the CTC log probabilities and the same as float64, and of each
+    hypothesis of the beam (twice as many where search errors are looked for) a dozen float64 a frame; of each utterance
+    some tables of hypotheses times labels.
     """
     frames = 1 / bundle.frame_s
     vocab_size, width = bundle.tokenizer.vocab_size, bundle.model.encoder.width
-    beam = 2 * max(plain(one).get("beam", 1) for one in settings)
-    return Cost(frames * (64 * 4 * width + 24 * vocab_size + 96 * beam), 64.0 * beam * vocab_size)
+    hypotheses = 2 * max(cfg.hypotheses for cfg in settings)
+    return Cost(frames * (64 * 4 * width + 24 * vocab_size + 96 * hypotheses), 64.0 * hypotheses * vocab_size)
 
 
 def refuse_wide_beams(bundle: Bundle, settings: Mapping[str, DecoderSettings], device: torch.device) -> None:
-    """Raise UserError where a beam is so wide that one utterance alone has no room in memory.
+    """Raise UserError where a beam is so wide that the memory is too small for one utterance alone.
 
     A beam wider than the vocabulary is none: its slots stay empty until there are as many hypotheses.
     """
     free = free_bytes(device)
-    for name, one in settings.items():
-        needed = expected_cost(bundle, [one]).per_row
+    for name, cfg in settings.items():
+        needed = expected_cost(bundle, [cfg]).per_utterance
         if needed > free:
-            beam, vocab_size = plain(one)["beam"], bundle.tokenizer.vocab_size
+            beam, vocab_size = cfg.hypotheses, bundle.tokenizer.vocab_size
             raise UserError(
-                f"{name}: decode.beam={beam} takes about {needed / 1e9:.1f} GB for one utterance "
-                f"and a vocabulary of {vocab_size}, {free / 1e9:.1f} GB are free; "
-                f"take a beam of at most {max(1, int(beam * free / needed))}"
+                f"{name}: decode.beam={beam} takes about {needed / 1e9:.1f} GB for one utterance with {vocab_size} "
+                f"units, {free / 1e9:.1f} GB are free; take a beam of at most {max(1, int(beam * free / needed))}"
             )

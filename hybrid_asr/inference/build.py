@@ -6,12 +6,12 @@ A new decoder is a file in `decoding/` with its settings, and a line of the unio
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar, assert_never
+from typing import Annotated, Literal, TypeVar, assert_never
 
 from pydantic import Field
 
 from hybrid_asr.config.compose import digest
-from hybrid_asr.config.schema import field_types, parse, plain
+from hybrid_asr.config.schema import parse, plain
 from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
 from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig
 from hybrid_asr.decoding.decoder import (
@@ -23,12 +23,12 @@ from hybrid_asr.decoding.decoder import (
     RescoringDecoder,
     SearchDecoder,
 )
-from hybrid_asr.decoding.hypothesis import WIDEST, DecodeError, Nbest
+from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
 from hybrid_asr.decoding.joint import SearchConfig
 from hybrid_asr.decoding.lexicon import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.rescoring import RescoringConfig, rerank
-from hybrid_asr.inference.evaluate import Job
 from hybrid_asr.inference.lexicon import files_of, lexicon_search
+from hybrid_asr.inference.task import DecodingTask
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.text.labels import Writes
 
@@ -51,12 +51,12 @@ def refuse_unsupported(cfg: DecodeConfig, model: Model, writes: Writes = "text",
         raise DecodeError("this model has no CTC head (loss.ctc_weight: 0); choose the decoder 'attention'")
     if cfg.needs.attention and model.decoder is None:
         raise DecodeError("this model has no attention decoder (loss.ctc_weight: 1); choose the decoder 'ctc_greedy'")
-    if cfg.lacks_words and writes == "text":
+    if cfg.needs.words == "model" and writes == "text":
         raise DecodeError(
             "the decoder 'lexicon' needs to know the words: decode.lexicon=FILE, a list of words or a lexicon, or "
             "decode.lexicon=train for those of the training transcripts"
         )
-    if scored and writes == "phonemes" and not cfg.needs.vocabulary:
+    if scored and writes == "phonemes" and cfg.needs.words == "none":
         raise DecodeError(
             f"this model's units are phonemes: '{cfg.kind}' writes phonemes, which cannot be scored as words; "
             "choose the decoder 'lexicon' ('transcribe --decoder ctc_greedy' shows phonemes)"
@@ -143,41 +143,32 @@ def files_read(bundle: Bundle, cfg: DecodeConfig) -> list[Path]:
     return files_of(bundle, cfg) if isinstance(cfg, LexiconConfig) else []
 
 
-def job_for(bundle: Bundle, cfg: DecodeConfig, *, search_errors: bool) -> Job:
-    """A decoder as a job of a pass; with `search_errors` beside the same search with twice the beam, if it has one."""
-    wide = wider(cfg) if search_errors else None
-    return Job(
+def build_task(bundle: Bundle, cfg: DecodeConfig, *, search_errors: Literal["count", "ignore"]) -> DecodingTask:
+    """A decoder as a task of a pass; to count search errors beside the same search with twice the beam, if any."""
+    wider = cfg.wider() if search_errors == "count" else None
+    return DecodingTask(
         decoder_for(bundle, cfg),
-        None if wide is None else decoder_for(bundle, wide),
+        None if wider is None else decoder_for(bundle, wider),
         rank=cfg.rank,
         longest_s=cfg.longest_s,
     )
 
 
-def jobs_of_values(bundle: Bundle, settings: Mapping[T, DecodeConfig]) -> dict[T, Job]:
-    """A job for each value of a setting. Rescoring decodes once and only ranks anew, whatever its weight is."""
+def build_sweep_tasks(bundle: Bundle, settings: Mapping[T, DecodeConfig]) -> dict[T, DecodingTask]:
+    """A task for each value of a setting. Rescoring decodes once and only ranks anew, whatever its weight is."""
     first = next(iter(settings.values()), None)
-    if not isinstance(first, RescoringConfig) or len({_unweighted(one) for one in settings.values()}) > 1:
-        return {value: job_for(bundle, one, search_errors=False) for value, one in settings.items()}
-    one_for_all = job_for(bundle, dataclasses.replace(first, nbest=first.beam), search_errors=False)
+    if not isinstance(first, RescoringConfig) or len({_unweighted(cfg) for cfg in settings.values()}) > 1:
+        return {value: build_task(bundle, cfg, search_errors="ignore") for value, cfg in settings.items()}
+    shared = build_task(bundle, dataclasses.replace(first, nbest=first.beam), search_errors="ignore")
 
     def ranked(weight: float) -> Callable[[Nbest], Nbest]:
         return lambda nbest: rerank(nbest, ctc_weight=weight)[: first.nbest]
 
     return {
-        value: dataclasses.replace(one_for_all, finish=ranked(plain(one)["ctc_weight"]))
-        for value, one in settings.items()
+        value: dataclasses.replace(shared, finish=ranked(plain(cfg)["ctc_weight"])) for value, cfg in settings.items()
     }
 
 
 def _unweighted(cfg: DecodeConfig) -> str:
     """All settings but the weight."""
     return digest(plain(cfg) | {"ctc_weight": None})
-
-
-def wider(cfg: DecodeConfig) -> DecodeConfig | None:
-    """The same search with twice the beam and its best text alone; None where there is no beam, or none so wide."""
-    known, tree = field_types(type(cfg)), plain(cfg)
-    if "beam" not in known or 2 * tree["beam"] > WIDEST:
-        return None
-    return parse(DecodeConfig, tree | {"beam": 2 * tree["beam"]} | ({"nbest": 1} if "nbest" in known else {}), where="")

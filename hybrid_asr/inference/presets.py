@@ -1,6 +1,5 @@
 """Which decoders: presets of conf/decode with settings on top, as far as a model serves them."""
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -66,14 +65,6 @@ def _distinct(chosen: Mapping[str, DecodeConfig], own: str) -> dict[str, DecodeC
     return {name: settings for name, settings in chosen.items() if name in first.values()}
 
 
-def with_nbest(settings: DecodeConfig, nbest: int) -> DecodeConfig:
-    """The same decoder with an n-best of up to `nbest`, as far as it gives more than one text."""
-    if "nbest" not in field_types(type(settings)):
-        return settings
-    beam = getattr(settings, "beam", nbest)
-    return dataclasses.replace(settings, nbest=max(settings.nbest, min(nbest, beam)))  # type: ignore[union-attr,call-arg]
-
-
 def valid_decoder(wanted: Literal["auto", "ctc_greedy", "attention", "joint", "lexicon"], bundle: Bundle) -> str:
     """The decoder of the validation set: `auto` is the cheapest that the model serves, and that gives words."""
     if wanted != "auto":
@@ -83,7 +74,7 @@ def valid_decoder(wanted: Literal["auto", "ctc_greedy", "attention", "joint", "l
     return "ctc_greedy" if bundle.model.ctc is not None else "attention"
 
 
-def chosen_for(
+def decoders_for_model(
     bundle: Bundle, config: dict[str, Any], names: Sequence[str] | None, overrides: Sequence[str]
 ) -> dict[str, DecodeConfig]:
     """The decoders to run with a model: of `all` those that it serves; the cheapest where a head is missing and nobody
@@ -101,7 +92,7 @@ def chosen_for(
     return chosen
 
 
-def known_to(chosen: Mapping[str, DecodeConfig], key: str) -> list[str]:
+def decoders_with_setting(chosen: Mapping[str, DecodeConfig], key: str) -> list[str]:
     """The decoders that know a numeric setting. Raises UserError where none does."""
     found = [
         name
@@ -124,7 +115,7 @@ def known_to(chosen: Mapping[str, DecodeConfig], key: str) -> list[str]:
     return found
 
 
-def swept(
+def decoders_to_sweep(
     chosen: Mapping[str, DecodeConfig], sweep: Sweep, own: str, *, one_of: Literal["kind", "settings"]
 ) -> list[str]:
     """The decoders that a sweep is run with: those that know its key.
@@ -132,7 +123,7 @@ def swept(
     One of each kind (of `all`), or of those that are equal but for the key: the recipe's own, else the one whose value
     lies within the sweep, else the first.
     """
-    names = known_to(chosen, sweep.key)
+    names = decoders_with_setting(chosen, sweep.key)
     edges = {min(sweep.values), max(sweep.values)}
     names.sort(key=lambda name: (name != own, plain(chosen[name])[sweep.key] in edges))
     first: dict[str, str] = {}

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.compose import digest
-from hybrid_asr.config.schema import plain
 from hybrid_asr.inference.build import DecodeConfig
-from hybrid_asr.inference.evaluate import Decoded, Evaluation
+from hybrid_asr.inference.outcomes import Decoded, Evaluation
 from hybrid_asr.scoring.oracle import oracle
 from hybrid_asr.scoring.repetitions import has_loop
 from hybrid_asr.scoring.report import SetScore
@@ -77,7 +76,7 @@ class DecodingStatistics:
             looping=sum(has_loop(item.reference, item.text, UNITS[metric]) for item in items),
             search_errors=sum(missed) if missed else None,
             failed=tuple(Failure(failed.id, failed.reason) for failed in evaluation.failed),
-            nbest=plain(settings).get("nbest", 1),
+            nbest=settings.texts,
             oracle_wer=_oracle_rate(items, "wer"),
             oracle_cer=_oracle_rate(items, "cer"),
         )

@@ -210,7 +210,7 @@ def curve_file(run: Path, set_name: str, label: str, key: str) -> Path:
     return run / "decode" / set_name / f"sweep-{label}-{key}.json"
 
 
-def earlier_rows(path: Path, wanted: Mapping[Value, str]) -> dict[Value, SweepRow]:
+def valid_rows(path: Path, wanted: Mapping[Value, str]) -> dict[Value, SweepRow]:
     """The rows of an earlier sweep that still hold: `wanted` has the signature of each value."""
     if read_problem(path, largest=_LARGEST):
         return {}

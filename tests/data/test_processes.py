@@ -21,7 +21,8 @@ from hybrid_asr.data.dataset import SpeechDataset
 from hybrid_asr.data.loader import build_loader
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.config import DataConfig
-from hybrid_asr.data.sampler import Planner, PlanSampler, evaluation_batches
+from hybrid_asr.data.sampler import Planner, PlanSampler
+from hybrid_asr.inference.batching import SharedBatching
 from hybrid_asr.text.characters import CharTokenizerConfig
 from hybrid_asr.text.tokenizer import train_tokenizer
 
@@ -49,8 +50,8 @@ if __name__ == "__main__":
     names = [utterance.id for utterance in manifest]
     plan = planner.plan(1)
     batches = [["+".join(names[i] for i in row.indices) for row in batch.utterances] for batch in plan.batches]
-    rows = [row for part in evaluation_batches(manifest, 2.0, rank, ranks) for row in part.utterances]
-    evaluated = [names[row.indices[0]] for row in rows if row.weight > 0]
+    shares = SharedBatching(2.0, rank, ranks).batches(manifest.durations)
+    evaluated = [names[index] for share in shares for index in share]
     with open(f"{outcome}-{rank}.json", "w") as file:
         json.dump({"steps": steps, "batches": batches, "evaluated": evaluated}, file)
     dist.barrier()

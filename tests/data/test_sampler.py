@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hybrid_asr.audio.augment import AugmentConfig
 from hybrid_asr.config.schema import ConfigError, parse
 from hybrid_asr.data.config import DataConfig
-from hybrid_asr.data.plan import Corpus, EpochPlan, PlannedUtterance, Relief
-from hybrid_asr.data.sampler import PlanError, Planner, PlanSampler, accumulation_for, evaluation_batches, within_limits
+from hybrid_asr.data.plan import Corpus, EpochPlan, Relief
+from hybrid_asr.data.sampler import PlanError, Planner, PlanSampler, accumulation_for, within_limits
 
 SHARES = [(ranks, accumulation) for ranks in (1, 2, 4) for accumulation in (1, 3)]
 SPEEDS = (0.9, 1.0, 1.1)
@@ -259,30 +259,3 @@ def test_limits_of_length_choose_training_utterances(make_manifest) -> None:
     data = DataConfig(train="a", valid="b", batch_seconds=9.0, min_seconds=0.2, max_seconds=0.5)
     assert [utterance.id for utterance in within_limits(train, data)] == ["train-1"]
     assert len(within_limits(train, replace(data, min_seconds=0.0, max_seconds=None))) == 3
-
-
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-@pytest.mark.parametrize("count", [1, 2, 17])
-def test_evaluation_takes_every_utterance_once_and_gives_ranks_equal_numbers(make_manifest, ranks, count) -> None:
-    manifest = make_manifest([0.2 + 0.05 * (index * 7 % 17) for index in range(count)])
-    shares = [evaluation_batches(manifest, 1.5, rank, ranks) for rank in range(ranks)]
-    assert len({len(share) for share in shares}) == 1
-    rows = [row for share in shares for part in share for row in part.utterances]
-    assert Counter(row.indices[0] for row in rows if row.weight == 1.0) == Counter(range(count))
-    assert sum(row.weight == 0.0 for row in rows) == max(0, ranks - count)
-    for share in shares:
-        lengths = [
-            max(manifest.durations[row.indices[0]] for row in part.utterances) for part in share if is_real(part)
-        ]
-        assert lengths == sorted(lengths, reverse=True)
-        assert all(length * len(part.utterances) <= 1.5 + 1e-9 for length, part in zip(lengths, share, strict=False))
-
-
-def is_real(part) -> bool:
-    return all(row.weight == 1.0 for row in part.utterances)
-
-
-def test_an_utterance_longer_than_evaluations_budget_stands_alone(make_manifest) -> None:
-    parts = evaluation_batches(make_manifest([0.5, 3.0, 0.5]), 1.0)
-    assert parts[0].utterances == (PlannedUtterance((1,), 1.0, 1.0),)
-    assert [len(part.utterances) for part in parts] == [1, 2]

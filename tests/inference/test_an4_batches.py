@@ -8,8 +8,9 @@ import torch
 
 from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.inference.build import job_for
-from hybrid_asr.inference.evaluate import evaluate_all
+from hybrid_asr.inference.batching import GivenBatches
+from hybrid_asr.inference.build import build_task
+from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.presets import load_decoder
 from hybrid_asr.run.folder import Run
 
@@ -27,10 +28,10 @@ def test_an4_one_by_one_is_an4_in_large_batches():
     order = np.argsort(-manifest.durations, kind="stable").tolist()
     words = {"lexicon": ["decode.lexicon=train"]}
     chosen = {name: load_decoder(name, bundle.config, words.get(name, [])) for name in presets("decode")}
-    jobs = {name: job_for(bundle, one, search_errors=False) for name, one in chosen.items()}
+    tasks = {name: build_task(bundle, cfg, search_errors="ignore") for name, cfg in chosen.items()}
     ways = [[[place] for place in order], [order[start : start + 32] for start in range(0, len(order), 32)]]
-    alone, many = (evaluate_all(bundle, jobs, manifest, device=device, batches=way) for way in ways)
-    for name in jobs:
+    alone, many = (evaluate_set(bundle, manifest, tasks, batching=GivenBatches(way), device=device) for way in ways)
+    for name in tasks:
         pairs = list(zip(alone[name].items, many[name].items, strict=True))
         assert [one.score for one, _ in pairs] == pytest.approx([other.score for _, other in pairs], abs=1e-4), name
         changed = [one.id for one, other in pairs if one.text != other.text]

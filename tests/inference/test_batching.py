@@ -1,5 +1,6 @@
 """Batches by memory: what fits goes together, what does not is cut in two, and each row is done or named once."""
 
+import itertools
 import weakref
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.memory import free_bytes
-from hybrid_asr.inference.batching import SHARE, Batching, Cost, OutOfMemory, is_out_of_memory, split_on_failure
+from hybrid_asr.inference.batching import MEMORY_SHARE, Cost, MemoryBatching, OrderedBatching, SharedBatching
+from hybrid_asr.inference.out_of_memory import OutOfMemory, is_out_of_memory, split_on_failure
 
 CPU = torch.device("cpu")
 
@@ -85,8 +87,8 @@ def test_only_lack_of_memory_is_taken_for_it():
 @given(st.lists(st.floats(0.1, 30.0), min_size=1, max_size=60), st.floats(0.1, 200.0))
 def test_batches_hold_every_utterance_once_the_longest_first_within_the_limit(seconds, most):
     durations = np.array(seconds)
-    room = Batching(CPU, Cost(1.0, 1.0), most)
-    batches = list(room.batches(durations))
+    batching = MemoryBatching(CPU, Cost(1.0, 1.0), most)
+    batches = list(batching.batches(durations))
     assert sorted(place for batch in batches for place in batch) == list(range(len(seconds)))
     longest = [durations[batch].max() for batch in batches]
     assert longest == sorted(longest, reverse=True)
@@ -95,14 +97,48 @@ def test_batches_hold_every_utterance_once_the_longest_first_within_the_limit(se
 
 def test_batches_follow_what_the_ones_before_took():
     durations = np.full(1000, 10.0)
-    free = SHARE * free_bytes(CPU)
-    room = Batching(CPU, Cost(free / 200, 0.0), 1e9)  # 20 utterances fit, by the estimate
-    batches = room.batches(durations)
+    free = MEMORY_SHARE * free_bytes(CPU)
+    batching = MemoryBatching(CPU, Cost(free / 200, 0.0), 1e9)  # 20 utterances fit, by the estimate
+    batches = batching.batches(durations)
     assert 15 <= len(next(batches)) <= 25
-    room.learn(20, 200.0, int(free / 2))  # they took half of it
+    batching.learn(20, 200.0, int(free / 2))  # they took half of it
     assert 30 <= len(next(batches)) <= 50
-    room.learn(20, 200.0, int(free * 2))
+    batching.learn(20, 200.0, int(free * 2))
     assert 7 <= len(next(batches)) <= 13
-    room.learn(20, 200.0, 1)
-    room.note_out_of_memory(80.0)
+    batching.learn(20, 200.0, 1)
+    batching.note_out_of_memory(80.0)
     assert len(next(batches)) == 4, "half of what was too much, whatever was measured"
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 17])
+def test_shares_hold_every_utterance_once_in_equal_numbers_of_batches(ranks, count):
+    durations = np.array([0.2 + 0.05 * (index * 7 % 17) for index in range(count)])
+    shares = [list(SharedBatching(1.5, rank, ranks).batches(durations)) for rank in range(ranks)]
+    assert len({len(share) for share in shares}) == 1
+    assert sorted(index for share in shares for batch in share for index in batch) == list(range(count))
+    assert sum(not batch for share in shares for batch in share) == max(0, ranks - count)
+    for share in shares:
+        longest = [durations[batch].max() for batch in share if batch]
+        assert longest == sorted(longest, reverse=True)
+        assert all(len(batch) * durations[batch].max() <= 1.5 + 1e-9 for batch in share if batch)
+
+
+def test_an_utterance_longer_than_a_share_s_batch_stands_alone():
+    batches = list(SharedBatching(1.0).batches(np.array([0.5, 3.0, 0.5])))
+    assert batches[0] == [1] and [len(batch) for batch in batches] == [1, 2]
+
+
+@given(st.lists(st.floats(0.1, 30.0), max_size=60), st.floats(0.1, 200.0), st.none() | st.integers(1, 5))
+def test_neighbors_go_together_as_far_as_they_fit(seconds, most, count):
+    durations = np.array(seconds)
+    batches = list(OrderedBatching(seconds=most, most_utterances=count).batches(durations))
+    assert [index for batch in batches for index in batch] == list(range(len(seconds)))
+    assert all(len(batch) == 1 or len(batch) * durations[batch].max() <= most for batch in batches)
+    assert all(len(batch) <= (count or 60) for batch in batches)
+    for before, after in itertools.pairwise(batches):
+        more = [*before, after[0]]
+        assert len(more) * durations[more].max() > most or len(before) == count, "no batch ends early"
+    backward = list(reversed(range(len(seconds))))
+    ordered = list(OrderedBatching(backward, most, count).batches(durations))
+    assert [index for batch in ordered for index in batch] == backward

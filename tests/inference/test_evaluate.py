@@ -12,17 +12,27 @@ import torch
 from hybrid_asr.cli import main
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
 from hybrid_asr.decoding.joint import SearchConfig
-from hybrid_asr.inference.build import decoder_for, wider
+from hybrid_asr.inference.batching import SharedBatching
+from hybrid_asr.inference.build import decoder_for
 from hybrid_asr.inference.encode import encode_batch, pad_audio
-from hybrid_asr.inference.evaluate import decode_best, evaluate, gather
+from hybrid_asr.inference.evaluate import evaluate_set
+from hybrid_asr.inference.outcomes import Evaluation, gather
 from hybrid_asr.inference.presets import load_decoder
+from hybrid_asr.inference.task import DecodingTask, decode_best
 from hybrid_asr.run.config import set_paths
 from hybrid_asr.run.folder import Run
 
 
 def decoder(bundle, name, *settings):
     return decoder_for(bundle, load_decoder(name, bundle.config, settings))
+
+
+def validated(bundle, name, manifest, seconds, **share) -> Evaluation:
+    """As in validation: one decoder, batches of a fixed size, the first failure is an error."""
+    tasks, batching = {name: DecodingTask(decoder(bundle, name))}, SharedBatching(seconds, **share)
+    return evaluate_set(bundle, manifest, tasks, batching=batching, device=torch.device("cpu"), failures="raise")[name]
 
 
 def test_the_validation_of_an_epoch_is_the_decoding_of_its_checkpoint(trained, tmp_path):
@@ -44,26 +54,19 @@ def test_the_validation_of_an_epoch_is_the_decoding_of_its_checkpoint(trained, t
 @pytest.mark.parametrize("name", ["ctc_greedy", "ctc_prefix_beam", "rescoring", "attention", "joint"])
 def test_batches_do_not_change_a_result(bundle, tones, name):
     manifest = Manifest.read(tones / "test.jsonl")
-    found = [
-        evaluate(bundle, decoder(bundle, name), manifest, device=torch.device("cpu"), batch_seconds=seconds).items
-        for seconds in (0.1, 3.0, 120.0)
-    ]
+    found = [validated(bundle, name, manifest, seconds).items for seconds in (0.1, 3.0, 120.0)]
     for one, few, many in zip(*found, strict=True):
         assert one.id == few.id == many.id
         assert one.text == few.text == many.text
         assert [few.score, many.score] == pytest.approx([one.score] * 2, abs=1e-4)
-    assert [item.place for item in found[0]] == list(range(len(manifest)))
+    assert [item.index for item in found[0]] == list(range(len(manifest)))
     assert any(item.text for item in found[0]) or name == "attention"
 
 
 def test_every_rank_takes_its_share(bundle, tones):
     manifest = Manifest.read(tones / "test.jsonl")
-    greedy = decoder(bundle, "ctc_greedy")
-    device = torch.device("cpu")
-    whole = evaluate(bundle, greedy, manifest, device=device, batch_seconds=2.0)
-    shares = [
-        evaluate(bundle, greedy, manifest, device=device, batch_seconds=2.0, rank=rank, ranks=3) for rank in range(3)
-    ]
+    whole = validated(bundle, "ctc_greedy", manifest, 2.0)
+    shares = [validated(bundle, "ctc_greedy", manifest, 2.0, rank=rank, ranks=3) for rank in range(3)]
     assert sorted(item for share in shares for item in share.items) == whole.items
     assert gather(whole) == whole, "alone, there is nothing to put together"
 
@@ -91,13 +94,7 @@ def test_an_utterance_that_cannot_be_read_is_named(bundle, tones, tmp_path):
     soundfile.write(tmp_path / "bad.wav", np.full(16000, np.nan, np.float32), 8000, subtype="FLOAT")
     (tmp_path / "bad.jsonl").write_text(json.dumps(entry | {"id": "broken-1", "audio": "bad.wav"}) + "\n")
     with pytest.raises(UserError, match=r"bad\.jsonl.*'broken-1'.*bad\.wav"):
-        evaluate(
-            bundle,
-            decoder(bundle, "ctc_greedy"),
-            Manifest.read(tmp_path / "bad.jsonl"),
-            device=torch.device("cpu"),
-            batch_seconds=10.0,
-        )
+        validated(bundle, "ctc_greedy", Manifest.read(tmp_path / "bad.jsonl"), 10.0)
 
 
 def test_every_test_set_has_a_name_of_its_own(trained):
@@ -119,5 +116,5 @@ def test_every_test_set_has_a_name_of_its_own(trained):
 
 
 def test_the_widest_beam_has_no_wider_one_to_compare_with():
-    assert wider(SearchConfig(beam=5000, nbest=4)) == SearchConfig(beam=10_000)
-    assert wider(SearchConfig(beam=5001)) is None
+    assert SearchConfig(beam=5000, nbest=4).wider() == SearchConfig(beam=10_000)
+    assert SearchConfig(beam=5001).wider() is None and CtcGreedyConfig().wider() is None

@@ -14,7 +14,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.decoding.lexicon import LexiconConfig
 from hybrid_asr.inference.lexicon import border_label, files_of, lexicon_search
-from hybrid_asr.inference.presets import chosen_for
+from hybrid_asr.inference.presets import decoders_for_model
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.folder import Run
 from hybrid_asr.text.bpe import BpeTokenizer
@@ -108,8 +108,8 @@ def test_words_that_an_n_gram_forbids_are_counted_and_named(bundle, tmp_path, ca
 
 def test_all_has_it_where_the_words_are_known(bundle, trained, capsys) -> None:
     others = [name for name in presets("decode") if name != "lexicon"]
-    assert [*chosen_for(bundle, bundle.config, ["all"], [])] == others
-    with_words = chosen_for(bundle, bundle.config, ["all"], ["decode.lexicon=train"])
+    assert [*decoders_for_model(bundle, bundle.config, ["all"], [])] == others
+    with_words = decoders_for_model(bundle, bundle.config, ["all"], ["decode.lexicon=train"])
     assert sorted(with_words) == sorted([*others, "lexicon"])
     assert "decode.lexicon=FILE" in refused(capsys, "decode", str(trained), "--decoders", "lexicon")
 

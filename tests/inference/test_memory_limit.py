@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.inference.presets import load_decoder
-from hybrid_asr.inference.build import job_for
+from hybrid_asr.inference.build import build_task
 from hybrid_asr.common.memory import keep_freed_memory
-from hybrid_asr.inference.evaluate import evaluate_all
-from hybrid_asr.inference.batching import Batching, Cost
+from hybrid_asr.inference.evaluate import evaluate_set
+from hybrid_asr.inference.batching import Cost, GivenBatches, MemoryBatching
 from hybrid_asr.run.folder import Run
 
 run, data, room_mb = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -33,16 +33,16 @@ bundle = Run(run).bundle()[0]
 bundle.model.eval()
 manifest, device = Manifest.read(data), torch.device("cpu")
 names = ("ctc_greedy", "joint")
-jobs = {name: job_for(bundle, load_decoder(name, bundle.config), search_errors=False) for name in names}
-evaluate_all(bundle, jobs, manifest, device=device, batches=[[0]])
+tasks = {name: build_task(bundle, load_decoder(name, bundle.config), search_errors="ignore") for name in names}
+evaluate_set(bundle, manifest, tasks, batching=GivenBatches([[0]]), device=device)
 if room_mb:
     size = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
     resource.setrlimit(resource.RLIMIT_AS, (size + (room_mb << 20), hard))
-room = Batching(device, Cost(1e-9, 0.0), 1e9)  # an estimate so wrong that all go into one batch
-found = evaluate_all(bundle, jobs, manifest, device=device, room=room)
+batching = MemoryBatching(device, Cost(1e-9, 0.0), 1e9)  # an estimate so wrong that all go into one batch
+found = evaluate_set(bundle, manifest, tasks, batching=batching, device=device)
 texts = {name: [item.text for item in one.items] for name, one in found.items()}
 failed = [one.reason for each in found.values() for one in each.failed]
-print(json.dumps({"texts": texts, "failed": failed, "cut": room.most_s < 1e9}))
+print(json.dumps({"texts": texts, "failed": failed, "cut": batching.most_s < 1e9}))
 """
 
 

@@ -1,8 +1,8 @@
 """One pass for all decoders: each gives what it gives alone, whatever the batches; what fails is named, not lost."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,16 +14,19 @@ from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.decoder import Decoder
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
-from hybrid_asr.inference.batching import Batching, expected_cost, refuse_wide_beams
-from hybrid_asr.inference.build import DecodeConfig, decoder_for, job_for, jobs_of_values
-from hybrid_asr.inference.evaluate import Job, evaluate, evaluate_all
+from hybrid_asr.inference.batching import GivenBatches, MemoryBatching, SharedBatching, expected_cost, refuse_wide_beams
+from hybrid_asr.inference.build import DecodeConfig, build_sweep_tasks, build_task, decoder_for
+from hybrid_asr.inference.evaluate import evaluate_set
+from hybrid_asr.inference.outcomes import Evaluation
 from hybrid_asr.inference.presets import load_decoder
+from hybrid_asr.inference.task import DecodingTask
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.run.folder import Run
 
 CPU = torch.device("cpu")
 PRESETS = presets("decode")
+TOGETHER = (range(8),)
 
 
 @pytest.fixture
@@ -41,9 +44,17 @@ def settings_of(bundle: Bundle, name: str) -> DecodeConfig:
     return load_decoder(name, bundle.config, ["decode.lexicon=train"] if name == "lexicon" else [])
 
 
-def jobs(bundle: Bundle, **options: Any) -> dict[str, Job]:
-    options = {"search_errors": False} | options
-    return {name: job_for(bundle, settings_of(bundle, name), **options) for name in PRESETS}
+def all_tasks(bundle: Bundle) -> dict[str, DecodingTask]:
+    return {name: build_task(bundle, settings_of(bundle, name), search_errors="ignore") for name in PRESETS}
+
+
+def decoded(
+    bundle: Bundle,
+    manifest: Manifest,
+    tasks: Mapping[str, DecodingTask],
+    batches: Sequence[Sequence[int]] = TOGETHER,
+) -> dict[str, Evaluation]:
+    return evaluate_set(bundle, manifest, tasks, batching=GivenBatches(batches), device=CPU)
 
 
 class Strict:
@@ -65,14 +76,13 @@ class Strict:
 def test_every_utterance_is_encoded_once_for_all_decoders(bundle, manifest):
     rows = []
     bundle.model.encoder.register_forward_hook(lambda _, inputs, out: rows.append(len(out.frames)))
-    together = evaluate_all(bundle, jobs(bundle), manifest, device=CPU, batches=[[0, 1, 2], [3, 4, 5, 6, 7]])
+    together = decoded(bundle, manifest, all_tasks(bundle), [[0, 1, 2], [3, 4, 5, 6, 7]])
     assert sum(rows) == len(manifest)
     for name in PRESETS:
-        alone = evaluate(
-            bundle, decoder_for(bundle, settings_of(bundle, name)), manifest, device=CPU, batch_seconds=4.0
-        )
+        task = DecodingTask(decoder_for(bundle, settings_of(bundle, name)))
+        alone = evaluate_set(bundle, manifest, {"": task}, batching=SharedBatching(4.0), device=CPU)[""]
         assert [item.text for item in together[name].items] == [item.text for item in alone.items]
-        assert [item.place for item in together[name].items] == list(range(len(manifest)))
+        assert [item.index for item in together[name].items] == list(range(len(manifest)))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
@@ -82,9 +92,9 @@ def test_no_batch_changes_a_result_of_any_decoder(bundle, manifest, dtype, toler
     bundle.frontend.forward = lambda audio, lengths: frontend(audio.to(dtype), lengths)
     bundle.frontend.to(dtype)
     bundle.model.to(dtype)
-    several = {name: job_for(bundle, wished(bundle, name), search_errors=False) for name in PRESETS}
+    several = {name: build_task(bundle, wished(bundle, name), search_errors="ignore") for name in PRESETS}
     ways = [[[place] for place in range(8)], [[7, 0, 3], [1], [6, 2, 5, 4]], [list(range(8))]]
-    alone, few, many = (evaluate_all(bundle, several, manifest, device=CPU, batches=way) for way in ways)
+    alone, few, many = (decoded(bundle, manifest, several, way) for way in ways)
     for name in PRESETS:
         for one, other, third in zip(alone[name].items, few[name].items, many[name].items, strict=True):
             assert one.text == other.text == third.text
@@ -95,46 +105,44 @@ def test_no_batch_changes_a_result_of_any_decoder(bundle, manifest, dtype, toler
 
 
 def wished(bundle: Bundle, name: str):
-    from hybrid_asr.inference.presets import with_nbest
-
-    return with_nbest(settings_of(bundle, name), 4)
+    return settings_of(bundle, name).with_texts(4)
 
 
 def test_a_batch_that_does_not_fit_is_cut_and_the_texts_are_the_same(bundle, manifest):
-    both = {name: job for name, job in jobs(bundle).items() if name in ("ctc_greedy", "joint")}
-    whole = evaluate_all(bundle, both, manifest, device=CPU, batches=[list(range(8))])
-    tight = {name: Job(Strict(job.decoder, 3)) for name, job in both.items()}
-    room = Batching.of(CPU, expected_cost(bundle, [load_decoder(name, bundle.config) for name in both]))
-    found = evaluate_all(bundle, tight, manifest, device=CPU, room=room)
+    both = {name: task for name, task in all_tasks(bundle).items() if name in ("ctc_greedy", "joint")}
+    whole = decoded(bundle, manifest, both)
+    tight = {name: DecodingTask(Strict(task.decoder, 3)) for name, task in both.items()}
+    cost = expected_cost(bundle, [load_decoder(name, bundle.config) for name in both])
+    batching = MemoryBatching.for_device(CPU, cost)
+    found = evaluate_set(bundle, manifest, tight, batching=batching, device=CPU)
     for name in both:
         assert [item.text for item in found[name].items] == [item.text for item in whole[name].items]
         assert not found[name].failed
         assert tight[name].decoder.sizes == [8, 4, 2, 2, 4, 2, 2]
         assert found[name].peak > 1 << 20, "the system tells it here"
-    assert room.most_s < 8 * manifest.durations.max(), "the next batch is smaller"
+    assert batching.most_s < 8 * manifest.durations.max(), "the next batch is smaller"
 
 
 def test_the_peak_of_a_search_is_known_where_the_largest_batch_is_not_its_own(bundle, manifest):
     greedy, second = (decoder_for(bundle, load_decoder("ctc_greedy", bundle.config)) for _ in range(2))
     second_longest = float(np.sort(manifest.durations)[-2])
-    room = Batching.of(CPU, expected_cost(bundle, [load_decoder("ctc_greedy", bundle.config)]))
-    both = {"any": Job(greedy), "short": Job(second, longest_s=second_longest)}
-    by_length = np.argsort(-manifest.durations).tolist()
-    batches = [[place] for place in by_length]
-    found = evaluate_all(bundle, both, manifest, device=CPU, room=room, batches=batches)
+    batching = MemoryBatching.for_device(CPU, expected_cost(bundle, [load_decoder("ctc_greedy", bundle.config)]))
+    both = {"any": DecodingTask(greedy), "short": DecodingTask(second, longest_s=second_longest)}
+    batching.most_s = 0.1  # one by one
+    found = evaluate_set(bundle, manifest, both, batching=batching, device=CPU)
     assert found["short"].peak is not None and found["any"].peak is not None
 
 
 def test_an_encoder_that_runs_out_of_memory_takes_fewer_at_once(bundle, manifest):
-    both = {name: job for name, job in jobs(bundle).items() if name in ("ctc_greedy", "joint")}
-    whole = evaluate_all(bundle, both, manifest, device=CPU, batches=[list(range(8))])
+    both = {name: task for name, task in all_tasks(bundle).items() if name in ("ctc_greedy", "joint")}
+    whole = decoded(bundle, manifest, both)
 
     def tight(module, inputs):
         if len(inputs[0].frames) > 2:
             torch.empty(1 << 60)
 
     bundle.model.encoder.register_forward_pre_hook(tight)
-    found = evaluate_all(bundle, both, manifest, device=CPU, batches=[list(range(8))])
+    found = decoded(bundle, manifest, both)
     assert {name: [item.text for item in one.items] for name, one in found.items()} == {
         name: [item.text for item in one.items] for name, one in whole.items()
     }
@@ -145,28 +153,26 @@ def test_one_that_no_decoder_takes_is_named_and_the_others_go_on(bundle, manifes
         -1
     ]
     both = {
-        "good": Job(decoder_for(bundle, load_decoder("ctc_greedy", bundle.config))),
-        "bad": Job(Strict(decoder_for(bundle, load_decoder("ctc_greedy", bundle.config)), 8, frames)),
-        "none": Job(Strict(decoder_for(bundle, load_decoder("ctc_greedy", bundle.config)), 0)),
+        "good": DecodingTask(decoder_for(bundle, load_decoder("ctc_greedy", bundle.config))),
+        "bad": DecodingTask(Strict(decoder_for(bundle, load_decoder("ctc_greedy", bundle.config)), 8, frames)),
+        "none": DecodingTask(Strict(decoder_for(bundle, load_decoder("ctc_greedy", bundle.config)), 0)),
     }
-    told = []
-    found = evaluate_all(bundle, both, manifest, device=CPU, batches=[list(range(8))], bad=told.append)
+    found = decoded(bundle, manifest, both)
     assert len(found["good"].items) == 8 and not found["good"].failed
     assert len(found["bad"].items) + len(found["bad"].failed) == 8
     assert found["bad"].failed and all(one.reason == "this one is bad" for one in found["bad"].failed)
     assert len(found["none"].failed) == 8 and all("memory ran out" in one.reason for one in found["none"].failed)
-    assert sorted(told) == sorted([*found["bad"].failed, *found["none"].failed])
 
 
 def test_audio_that_a_search_does_not_take_is_refused_with_limit_and_remedy(bundle, manifest):
     greedy = decoder_for(bundle, load_decoder("ctc_greedy", bundle.config))
     shortest = float(manifest.durations.min())
-    short = {"search": Job(greedy, longest_s=shortest), "any": Job(greedy)}
-    found = evaluate_all(bundle, short, manifest, device=CPU, batches=[list(range(8))])
+    short = {"search": DecodingTask(greedy, longest_s=shortest), "any": DecodingTask(greedy)}
+    found = decoded(bundle, manifest, short)
     assert len(found["any"].items) == 8
-    refused = {one.place for one in found["search"].failed}
+    refused = {one.index for one in found["search"].failed}
     assert refused == {place for place in range(8) if manifest.durations[place] > shortest}
-    assert {item.place for item in found["search"].items} == set(range(8)) - refused
+    assert {item.index for item in found["search"].items} == set(range(8)) - refused
     assert all(f"at most {shortest:g} s" in one.reason and "ctc_greedy" in one.reason for one in found["search"].failed)
 
 
@@ -174,8 +180,9 @@ def test_search_errors_are_what_twice_the_beam_does_better(bundle, manifest):
     """Beam 1 misses something here, and what it misses is what the wider search finds, utterance by utterance."""
     narrow = load_decoder("joint", bundle.config, ["decode.beam=1", "decode.ctc_weight=0.9"])
     wide = load_decoder("joint", bundle.config, ["decode.beam=2", "decode.ctc_weight=0.9"])
-    both = {"narrow": job_for(bundle, narrow, search_errors=True), "wide": job_for(bundle, wide, search_errors=False)}
-    found = evaluate_all(bundle, both, manifest, device=CPU, batches=[list(range(8))])
+    narrow_task = build_task(bundle, narrow, search_errors="count")
+    both = {"narrow": narrow_task, "wide": build_task(bundle, wide, search_errors="ignore")}
+    found = decoded(bundle, manifest, both)
     pairs = zip(found["narrow"].items, found["wide"].items, strict=True)
     assert [item.missed for item in found["narrow"].items] == [two.score > one.score + 1e-4 for one, two in pairs]
     assert all(item.missed is None for item in found["wide"].items)
@@ -184,7 +191,7 @@ def test_search_errors_are_what_twice_the_beam_does_better(bundle, manifest):
 def test_nothing_is_decoded_in_training_mode(bundle, manifest):
     bundle.model.train()
     with pytest.raises(AssertionError, match="dropout"):
-        evaluate_all(bundle, jobs(bundle), manifest, device=CPU, batches=[[0]])
+        decoded(bundle, manifest, all_tasks(bundle), [[0]])
 
 
 def test_presets_are_those_of_the_folder():
@@ -197,17 +204,19 @@ def test_rescoring_with_many_weights_searches_once_and_is_each_of_them(bundle, m
     values = {
         name: load_decoder("rescoring", bundle.config, [f"decode.ctc_weight={one}"]) for name, one in weights.items()
     }
-    shared = jobs_of_values(bundle, values)
-    assert len({id(job.decoder) for job in shared.values()}) == 1
-    alone = {name: job_for(bundle, one, search_errors=False) for name, one in values.items()}
-    ways = [evaluate_all(bundle, each, manifest, device=CPU, batches=[list(range(8))]) for each in (shared, alone)]
+    shared = build_sweep_tasks(bundle, values)
+    assert len({id(task.decoder) for task in shared.values()}) == 1
+    alone = {name: build_task(bundle, one, search_errors="ignore") for name, one in values.items()}
+    ways = [decoded(bundle, manifest, each) for each in (shared, alone)]
     for name in weights:
         one, other = (way[name].items for way in ways)
         assert [item.text for item in one] == [item.text for item in other]
         assert [item.score for item in one] == pytest.approx([item.score for item in other], abs=1e-6)
     assert len({tuple(item.score for item in ways[0][name].items) for name in weights}) == 3
     wider = values | {"wider": load_decoder("rescoring", bundle.config, ["decode.beam=4"])}
-    assert len({id(job.decoder) for job in jobs_of_values(bundle, wider).values()}) == 4, "another beam, another n-best"
+    assert len({id(task.decoder) for task in build_sweep_tasks(bundle, wider).values()}) == 4, (
+        "another beam, another n-best"
+    )
 
 
 def test_a_beam_that_one_utterance_has_no_memory_for_is_refused_with_what_would_fit(bundle, monkeypatch):
@@ -217,4 +226,4 @@ def test_a_beam_that_one_utterance_has_no_memory_for_is_refused_with_what_would_
     with pytest.raises(UserError, match=r"joint: decode.beam=10000 takes about .* take a beam of at most \d+$") as told:
         refuse_wide_beams(bundle, {"joint": wide}, CPU)
     most = int(str(told.value).split()[-1])
-    assert expected_cost(bundle, [dataclasses.replace(wide, beam=most)]).per_row <= 1 << 20
+    assert expected_cost(bundle, [dataclasses.replace(wide, beam=most)]).per_utterance <= 1 << 20

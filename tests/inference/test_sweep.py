@@ -6,7 +6,7 @@ import json
 import pytest
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.inference.sweep import Curve, Sweep, SweepRow, earlier_rows, parse_sweep, read_curve
+from hybrid_asr.inference.sweep import Curve, Sweep, SweepRow, parse_sweep, read_curve, valid_rows
 from hybrid_asr.scoring.intervals import Interval, Rate
 
 
@@ -73,14 +73,14 @@ def test_a_curve_is_kept_and_what_was_changed_is_not_believed(tmp_path):
     one.write(tmp_path)
     path = one.path(tmp_path)
     assert read_curve(path) == one
-    assert earlier_rows(path, {0.1: "a", 0.5: "other", 0.9: "c", 0.7: "d"}) == {0.1: one.rows[0]}
+    assert valid_rows(path, {0.1: "a", 0.5: "other", 0.9: "c", 0.7: "d"}) == {0.1: one.rows[0]}
     content = json.loads(path.read_text())
     content["rows"][0]["wer"] = 0.0
     path.write_text(json.dumps(content))
-    assert earlier_rows(path, {0.1: "a"}) == {}
+    assert valid_rows(path, {0.1: "a"}) == {}
     dataclasses.replace(one, label="other").write(tmp_path)
     for damage in ("", "[]", "{", '{"form": "hybrid-asr sweep 1"}'):
         path.write_text(damage)
-        assert earlier_rows(path, {0.1: "a"}) == {}
+        assert valid_rows(path, {0.1: "a"}) == {}
         with pytest.raises(UserError, match="damaged"):
             read_curve(path)

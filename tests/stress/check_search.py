@@ -22,7 +22,8 @@ from hybrid_asr.decoding.decoder import SearchDecoder
 from hybrid_asr.decoding.hypothesis import Nbest
 from hybrid_asr.decoding.joint import JointSearch, SearchConfig
 from hybrid_asr.inference.build import DecodeConfig, decoder_for, refuse_unsupported
-from hybrid_asr.inference.encode import encode, read_ahead
+from hybrid_asr.inference.encode import encode
+from hybrid_asr.inference.source import read_ahead
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.run.folder import Run
@@ -125,7 +126,8 @@ def main() -> int:
     manifest = Manifest.read(options.manifest)
     alone = [[place] for place in range(len(manifest))]
     encoded = [
-        encode(bundle, samples, torch.device("cpu")) for _, samples in read_ahead(manifest, alone, bundle.frontend.rate)
+        encode(bundle, audio.samples, torch.device("cpu"))
+        for audio in read_ahead(manifest, alone, bundle.frontend.rate)
     ]
     bad, settings = 0, presets(bundle)
     for name, preset in settings.items():

@@ -14,8 +14,10 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import parse
 from hybrid_asr.data.dataset import Batch
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.inference.build import decoder_for
-from hybrid_asr.inference.evaluate import Decoded, evaluate
+from hybrid_asr.inference.batching import SharedBatching
+from hybrid_asr.inference.build import build_task
+from hybrid_asr.inference.evaluate import evaluate_set
+from hybrid_asr.inference.outcomes import Decoded
 from hybrid_asr.inference.presets import load_decoder
 from hybrid_asr.losses import LossConfig, attention_loss
 from hybrid_asr.models.bundle import Bundle
@@ -27,8 +29,9 @@ from tests.tones import RATE, rows, train
 
 
 def evaluated(bundle: Bundle, manifest: Path) -> list[Decoded]:
-    decoder = decoder_for(bundle, load_decoder("ctc_greedy", bundle.config))
-    return evaluate(bundle, decoder, Manifest.read(manifest), device=torch.device("cpu"), batch_seconds=9.0).items
+    tasks = {"": build_task(bundle, load_decoder("ctc_greedy", bundle.config), search_errors="ignore")}
+    batching, device = SharedBatching(9.0), torch.device("cpu")
+    return evaluate_set(bundle, Manifest.read(manifest), tasks, batching=batching, device=device)[""].items
 
 
 def write(path: Path, entries: list[dict]) -> Path:

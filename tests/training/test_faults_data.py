@@ -71,15 +71,15 @@ def corpus(tmp_path):
 
 def taken_away(monkeypatch, file, epoch: int = 1) -> None:
     """Let a sound file vanish while epoch `epoch` is validated."""
-    evaluate, calls = hybrid_asr.commands.validation.evaluate, []
+    evaluate_set, calls = hybrid_asr.commands.validation.evaluate_set, []
 
     def losing(*arguments, **options):
         calls.append(1)
         if len(calls) == epoch:
             os.replace(file, file.with_suffix(".away"))
-        return evaluate(*arguments, **options)
+        return evaluate_set(*arguments, **options)
 
-    monkeypatch.setattr(hybrid_asr.commands.validation, "evaluate", losing)
+    monkeypatch.setattr(hybrid_asr.commands.validation, "evaluate_set", losing)
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])

@@ -50,7 +50,7 @@ def signalled(monkeypatch, name: str, times: int = 1) -> None:
 def test_sigterm_while_validating_saves_and_goes_on(whole, tones, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        signalled(patch, "evaluate")
+        signalled(patch, "evaluate_set")
         assert train(tones, run, *SETTINGS) == 143
     told = capsys.readouterr().err
     step = re.search(r"stopped after step (\d+), everything is saved; go on with:\n  hybrid-asr train", told)
@@ -87,7 +87,7 @@ def test_sigterm_before_the_first_step_leaves_nothing(tones, tmp_path, monkeypat
 def test_the_second_sigterm_stops_at_once_and_the_saved_state_stays(whole, tones, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        signalled(patch, "evaluate", times=2)
+        signalled(patch, "evaluate_set", times=2)
         with pytest.raises(SystemExit) as end:
             train(tones, run, *SETTINGS, "trainer.save_minutes=1e-9")
     assert end.value.code == 143

@@ -12,9 +12,10 @@ from typing import Protocol
 from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.joint import SearchConfig
-from hybrid_asr.inference.batching import Batching, expected_cost, pick_device
-from hybrid_asr.inference.build import job_for
-from hybrid_asr.inference.evaluate import evaluate_all
+from hybrid_asr.inference.batching import MemoryBatching, expected_cost
+from hybrid_asr.inference.build import build_task
+from hybrid_asr.inference.device import pick_device
+from hybrid_asr.inference.evaluate import evaluate_set
 from tools.benchmarks.decoding_work import NbestTexts
 
 BEAM, CTC_WEIGHT = 10, 0.3
@@ -70,10 +71,10 @@ class OurRecognizer:
 
     def transcribe(self, places: Sequence[int]) -> Mapping[int, NbestTexts]:
         assert len(places) == len(self.manifest)
-        room = Batching.of(self.device, expected_cost(self.bundle, [self.search]))
-        job = job_for(self.bundle, self.search, search_errors=False)
-        found = evaluate_all(self.bundle, {"": job}, self.manifest, device=self.device, room=room)[""]
-        return {one.place: [(one.text.split(), one.score)] for one in found.items}
+        batching = MemoryBatching.for_device(self.device, expected_cost(self.bundle, [self.search]))
+        tasks = {"": build_task(self.bundle, self.search, search_errors="ignore")}
+        found = evaluate_set(self.bundle, self.manifest, tasks, batching=batching, device=self.device)[""]
+        return {item.index: [(item.text.split(), item.score)] for item in found.items}
 
 
 RECOGNIZERS: dict[str, Callable[[Path, Path], Recognizer]] = {

@@ -11,7 +11,7 @@ from hybrid_asr.config.compose import compose
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.inference.build import DecodeConfig
-from hybrid_asr.inference.presets import ALL, choose_decoders, chosen_for
+from hybrid_asr.inference.presets import ALL, choose_decoders, decoders_for_model
 from hybrid_asr.models.bundle import read_torch
 from hybrid_asr.pages.decodings import Damaged, Decoding, find_decodings, read_utterances
 from hybrid_asr.pages.errors_by_length import rates_by_length
@@ -110,7 +110,7 @@ def rates(run: Run, corpus: str, name: str, complain: Callable[[str], None]) -> 
     bundle, weights = run.bundle()
     config = plain(compose(str(recipe_file(corpus, name))).parse(RunConfig))
     asked: dict[str, tuple[str, DecodeConfig]] = {
-        title: (title, settings) for title, settings in chosen_for(bundle, config, [ALL], []).items()
+        title: (title, settings) for title, settings in decoders_for_model(bundle, config, [ALL], []).items()
     }
     for title, words in lexica(corpus, name).items():
         asked[title] = "lexicon", choose_decoders(config, ["lexicon"], [f"decode.lexicon={words}"])["lexicon"]

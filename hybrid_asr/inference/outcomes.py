@@ -1,0 +1,92 @@
+"""What decoding a set gives: a text for each utterance, or why there is none, and what it took."""
+
+from typing import NamedTuple
+
+import torch
+
+from hybrid_asr.data.manifest import Utterance
+from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.text.normalize import normalize
+from hybrid_asr.text.tokenizer import Tokenizer
+
+
+class Alternative(NamedTuple):
+    """One text of an n-best list."""
+
+    text: str
+    score: float
+    parts: dict[str, float]
+
+
+class Decoded(NamedTuple):
+    """One utterance with its text; `index` is its position in the manifest."""
+
+    index: int
+    id: str
+    reference: str
+    speaker: str | None
+    text: str
+    score: float
+    parts: dict[str, float]
+    ended: str
+    audio_s: float
+    nbest: tuple[Alternative, ...] = ()  # best first, the best included
+    missed: bool | None = None  # whether twice the beam finds a better score; None where that was not asked for
+
+
+class Failed(NamedTuple):
+    """An utterance that could not be decoded; `index` is its position in the manifest."""
+
+    index: int
+    id: str
+    reason: str
+
+
+class Evaluation(NamedTuple):
+    """A set decoded by one decoder, in the manifest's order, and what it took.
+
+    `decode_s` are the seconds that features, encoder and search took together, `encode_s` those without the search,
+    which several decoders share. `peak` is the most memory that was held during the search, in bytes, model included.
+    """
+
+    items: list[Decoded]
+    decode_s: float
+    encode_s: float = 0.0
+    failed: tuple[Failed, ...] = ()
+    peak: int | None = None
+
+
+def text_of(hypothesis: Hypothesis, tokenizer: Tokenizer) -> str:
+    """The words of a hypothesis: the decoder's own, else what its labels stand for."""
+    return tokenizer.decode(hypothesis.labels) if hypothesis.text is None else hypothesis.text
+
+
+def decoded_utterance(bundle: Bundle, index: int, utterance: Utterance, nbest: Nbest, missed: bool | None) -> Decoded:
+    """The outcome of an utterance from its n-best list."""
+    best, tokenizer = nbest[0], bundle.tokenizer
+    alternatives = [Alternative(text_of(one, tokenizer), one.score, dict(one.parts)) for one in nbest if nbest[1:]]
+    return Decoded(
+        index=index,
+        id=utterance.id,
+        reference=normalize(utterance.text, bundle.text.rules),
+        speaker=utterance.speaker,
+        text=alternatives[0].text if alternatives else text_of(best, tokenizer),
+        score=best.score,
+        parts=dict(best.parts),
+        ended=best.ended,
+        audio_s=utterance.duration_s,
+        nbest=tuple(alternatives),
+        missed=missed,
+    )
+
+
+def gather(share: Evaluation) -> Evaluation:
+    """Put the shares of all processes together, on each of them; in a single process nothing changes."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return share
+    gathered: list[Evaluation | None] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, share)
+    shares = [each for each in gathered if each is not None]
+    items = sorted(item for each in shares for item in each.items)
+    return share._replace(items=items, decode_s=max(each.decode_s for each in shares))
