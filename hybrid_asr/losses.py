@@ -88,7 +88,7 @@ def ctc_loss(
 ) -> Float[Tensor, " batch"]:
     """Minus the log probability of `labels` over all alignments (Graves et al., 2006), in nats.
 
-    An utterance that cannot be aligned has loss 0 and no gradient; `ctc_feasible` tells which they are: count them.
+    An utterance that cannot be aligned has loss 0 and no gradient; count them by `ctc_feasible`.
     """
     return F.ctc_loss(
         log_probs.transpose(0, 1), labels, frames, label_lengths, blank, reduction="none", zero_infinity=True

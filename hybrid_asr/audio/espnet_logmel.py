@@ -1,6 +1,6 @@
 """ESPnet's default front end, so that its models run here.  Axes: B utterances, S samples, T frames, N FFT, F mel bins.
 
-Its frames are centerd: the first one's middle is the first sample, and the ends are mirrored (`torch.stft`, after
+Its frames are centered: the first one's middle is the first sample, and the ends are mirrored (`torch.stft`, after
 librosa). Powers are summed by Slaney's mel filters (Auditory Toolbox, 1998), and the log is natural.
 """
 
@@ -57,6 +57,16 @@ class EspnetLogMelConfig:
         if not self.low_hz < (self.high_hz or self.rate / 2) <= self.rate / 2:
             raise ValueError(f"the bins go from {self.low_hz} to {self.high_hz} Hz; they must lie below half the rate")
 
+    @property
+    def window_samples(self) -> int:
+        """Samples of a window, with the zeros around it."""
+        return self.fft
+
+    @property
+    def shift_samples(self) -> int:
+        """Samples from one window to the next."""
+        return self.hop
+
 
 class EspnetLogMel(FrontEnd):
     """Batched; every utterance is mirrored at its own end, so that its neighbors in a batch do not change it."""
@@ -66,14 +76,7 @@ class EspnetLogMel(FrontEnd):
 
     def __init__(self, cfg: EspnetLogMelConfig) -> None:
         """Compute the window and the mel weights once."""
-        super().__init__(
-            width=cfg.bins,
-            rate=cfg.rate,
-            window_samples=cfg.fft,
-            shift_samples=cfg.hop,
-            cmvn=cfg.cmvn,
-            cmvn_scale=cfg.cmvn_scale,
-        )
+        super().__init__(cfg)
         self.cfg = cfg
         self.margin = cfg.fft // 2 if cfg.edges == "mirrored" else 0
         self.register_buffer("window", window_of(cfg, torch.float32), persistent=False)

@@ -54,10 +54,12 @@ class KaldiConfig:
 
     @property
     def window_samples(self) -> int:
+        """Samples of a window."""
         return int(self.rate * 0.001 * self.window_ms)
 
     @property
     def shift_samples(self) -> int:
+        """Samples from one window to the next."""
         return int(self.rate * 0.001 * self.shift_ms)
 
 
@@ -79,14 +81,7 @@ class Fbank(FrontEnd):
 
     def __init__(self, cfg: FbankConfig) -> None:
         """Compute the window and the mel weights once."""
-        super().__init__(
-            width=cfg.bins,
-            rate=cfg.rate,
-            window_samples=cfg.window_samples,
-            shift_samples=cfg.shift_samples,
-            cmvn=cfg.cmvn,
-            cmvn_scale=cfg.cmvn_scale,
-        )
+        super().__init__(cfg)
         self.cfg = cfg
         window, mel = _exact_tables(cfg)
         self.bands = _bands(mel)

@@ -1,7 +1,7 @@
 """What every front end gives and how it is normalized.  Axes: B utterances, T frames, F feature bins."""
 
 from abc import ABC, abstractmethod
-from typing import Literal, NamedTuple, overload
+from typing import Literal, NamedTuple, Protocol, overload, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float64, Int
@@ -12,7 +12,7 @@ from hybrid_asr.common.masks import valid_mask
 
 Cmvn = Literal["utterance", "global", "none"]
 CmvnScale = Literal["mean", "mean_and_variance"]
-_STD_FLOOR = 1e-5  # of a bin that never changes, such as digital silence: its centerd value 0 stays 0
+_STD_FLOOR = 1e-5  # of a bin that never changes, such as digital silence: its centered value 0 stays 0
 
 
 class Features(NamedTuple):
@@ -26,6 +26,41 @@ class FrontEndUnavailable(UserError):
     """A front end whose package cannot be imported here; the message names the remedy."""
 
 
+@runtime_checkable
+class FrontEndSettings(Protocol):
+    """What the configurations of all front ends have."""
+
+    @property
+    def bins(self) -> int:
+        """Features per frame."""
+        ...
+
+    @property
+    def rate(self) -> int:
+        """Samples per second."""
+        ...
+
+    @property
+    def window_samples(self) -> int:
+        """Samples of a window."""
+        ...
+
+    @property
+    def shift_samples(self) -> int:
+        """Samples from one window to the next."""
+        ...
+
+    @property
+    def cmvn(self) -> Cmvn:
+        """Whose mean and variance normalize the features."""
+        ...
+
+    @property
+    def cmvn_scale(self) -> CmvnScale:
+        """Whether features are also divided by their standard deviation."""
+        ...
+
+
 class FrontEnd(nn.Module, ABC):
     """From samples to features, window by window; each member of the union `FeaturesConfig` builds one."""
 
@@ -35,14 +70,12 @@ class FrontEnd(nn.Module, ABC):
     """Samples per second that it expects."""
     seconds_per_frame: float
 
-    def __init__(
-        self, *, width: int, rate: int, window_samples: int, shift_samples: int, cmvn: Cmvn, cmvn_scale: CmvnScale
-    ) -> None:
-        """A window every `shift_samples`, as long as it fits; their features are normalized as `cmvn` says."""
+    def __init__(self, cfg: FrontEndSettings) -> None:
+        """Windows every `shift_samples` samples, as long as they fit, normalized by `cmvn`."""
         super().__init__()
-        self.width, self.rate, self.seconds_per_frame = width, rate, shift_samples / rate
-        self.window_samples, self.shift_samples = window_samples, shift_samples
-        self.cmvn = Normalization(cmvn, cmvn_scale, width)
+        self.width, self.rate, self.seconds_per_frame = cfg.bins, cfg.rate, cfg.shift_samples / cfg.rate
+        self.window_samples, self.shift_samples = cfg.window_samples, cfg.shift_samples
+        self.cmvn = Normalization(cfg.cmvn, cfg.cmvn_scale, cfg.bins)
 
     @overload
     def frames(self, samples: int) -> int: ...

@@ -1,4 +1,4 @@
-"""What a C library prints to standard error, caught: libmpg123 speaks of damaged mp3 files there, and nowhere else."""
+"""Errors that libmpg123 prints to standard error: it reports damaged mp3 files there and nowhere else."""
 
 import contextlib
 import os

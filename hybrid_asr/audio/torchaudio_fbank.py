@@ -23,21 +23,14 @@ class TorchaudioConfig(KaldiConfig):
 
 
 class TorchaudioFbank(FrontEnd):
-    """torchaudio's features of a batch, one utterance after the other, since its function takes one.
+    """torchaudio's features of a batch, one utterance after the other, since its function takes only one.
 
-    Each utterance is computed from its real samples alone. Their numbers are asked of the device.
+    Each utterance is computed from its real samples alone. Their numbers are copied from the device.
     """
 
     def __init__(self, cfg: TorchaudioConfig) -> None:
         """Import torchaudio; raises FrontEndUnavailable where that fails."""
-        super().__init__(
-            width=cfg.bins,
-            rate=cfg.rate,
-            window_samples=cfg.window_samples,
-            shift_samples=cfg.shift_samples,
-            cmvn=cfg.cmvn,
-            cmvn_scale=cfg.cmvn_scale,
-        )
+        super().__init__(cfg)
         self.cfg, self._fbank = cfg, import_fbank()
 
     def raw(self, audio: Float[Tensor, "batch samples"], samples: Int[Tensor, " batch"]) -> Features:
@@ -48,10 +41,11 @@ class TorchaudioFbank(FrontEnd):
         values = audio.new_zeros(len(audio), self.frames(audio.shape[1]), self.width)
         for row, (size, count) in enumerate(zip(samples.tolist(), frames.tolist(), strict=True)):
             if count:  # torchaudio refuses less than a window
-                values[row, :count] = self._one(audio[row : row + 1, :size])
+                values[row, :count] = self._utterance(audio[row : row + 1, :size])
         return Features(values, frames)
 
-    def _one(self, audio: Float[Tensor, "1 samples"]) -> Float[Tensor, "frames bins"]:
+    def _utterance(self, audio: Float[Tensor, "1 samples"]) -> Float[Tensor, "frames bins"]:
+        """torchaudio's features of one utterance."""
         cfg = self.cfg
         return self._fbank(
             audio * FULL_SCALE,

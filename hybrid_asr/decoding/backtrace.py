@@ -32,7 +32,7 @@ class Ended(NamedTuple):
 class Backtrace:
     """The steps of a search, copied to the host, from which labels are read from the end backwards."""
 
-    def __init__(self, steps: list[Step], names: list[str], *, batch: int):
+    def __init__(self, steps: list[Step], names: list[str], *, batch: int) -> None:
         self.names = names
         self.steps = [Step(*(column.cpu().numpy() for column in step)) for step in steps]  # type: ignore[arg-type]
         self.rows = np.full((len(steps), batch), -1)

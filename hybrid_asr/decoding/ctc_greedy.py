@@ -26,6 +26,7 @@ class CtcGreedyConfig(DecoderSettings):
 
     @property
     def needs(self) -> Needs:
+        """The CTC head."""
         return Needs(ctc=True)
 
     @property

@@ -44,6 +44,7 @@ class CtcPrefixBeamConfig(BeamSettings):
 
     @property
     def needs(self) -> Needs:
+        """The CTC head."""
         return Needs(ctc=True)
 
 

@@ -27,10 +27,14 @@ class Model(Protocol):
     """What decoding needs of a model, in evaluation mode: either head, or both."""
 
     @property
-    def ctc(self) -> CtcHead | None: ...
+    def ctc(self) -> CtcHead | None:
+        """The CTC head, from encoder states to log probabilities; None for a model without one."""
+        ...
 
     @property
-    def decoder(self) -> AttentionDecoder | None: ...
+    def decoder(self) -> AttentionDecoder | None:
+        """The attention decoder; None for a model without one."""
+        ...
 
 
 @runtime_checkable
@@ -48,7 +52,7 @@ class Decoder(Protocol):
 class GreedyDecoder:
     """CTC greedy decoding."""
 
-    def __init__(self, head: CtcHead, *, blank: int, sos: int, eos: int):
+    def __init__(self, head: CtcHead, *, blank: int, sos: int, eos: int) -> None:
         self.head = head
         self.blank, self.excluded = blank, (sos, eos)
 
@@ -64,7 +68,7 @@ class GreedyDecoder:
 class PrefixBeamDecoder:
     """CTC prefix beam search."""
 
-    def __init__(self, cfg: CtcPrefixBeamConfig, head: CtcHead, *, blank: int, sos: int, eos: int):
+    def __init__(self, cfg: CtcPrefixBeamConfig, head: CtcHead, *, blank: int, sos: int, eos: int) -> None:
         self.cfg, self.head = cfg, head
         self.blank, self.excluded = blank, (sos, eos)
 
@@ -79,7 +83,7 @@ class PrefixBeamDecoder:
 class LexiconDecoder:
     """CTC beam search over the words of a lexicon."""
 
-    def __init__(self, head: CtcHead, search: LexiconSearch):
+    def __init__(self, head: CtcHead, search: LexiconSearch) -> None:
         self.head, self.search = head, search
 
     @torch.no_grad()
@@ -94,7 +98,7 @@ class RescoringDecoder:
 
     def __init__(
         self, cfg: RescoringConfig, head: CtcHead, decoder: AttentionDecoder, *, blank: int, sos: int, eos: int
-    ):
+    ) -> None:
         self.cfg, self.decoder, self.eos = cfg, decoder, eos
         first = CtcPrefixBeamConfig(beam=cfg.beam, candidates=cfg.candidates, nbest=cfg.beam)
         self.first = PrefixBeamDecoder(first, head, blank=blank, sos=sos, eos=eos)
@@ -113,7 +117,9 @@ class RescoringDecoder:
 class SearchDecoder:
     """Beam search with the attention decoder, the CTC prefix score, or both."""
 
-    def __init__(self, cfg: SearchConfig, model: Model, *, blank: int, sos: int, eos: int, labels_per_frame: float):
+    def __init__(
+        self, cfg: SearchConfig, model: Model, *, blank: int, sos: int, eos: int, labels_per_frame: float
+    ) -> None:
         self.cfg = cfg
         self.head, self.decoder = model.ctc, model.decoder
         if cfg.dtype == "bfloat16" and isinstance(model.decoder, nn.Module):

@@ -29,7 +29,7 @@ class EspnetSearch(JointSearch):
     """ESPnet's rules of pre-selection, stopping and the last end. `Beam.ranks` holds the best score that ever ended,
     then the best of each of the last steps."""
 
-    def __init__(self, parts: list[Part], cfg: SearchConfig, *, blank: int, sos: int, eos: int):
+    def __init__(self, parts: list[Part], cfg: SearchConfig, *, blank: int, sos: int, eos: int) -> None:
         super().__init__(parts, cfg, blank=blank, sos=sos, eos=eos)
         self.candidates = (cfg.candidates or int(1.5 * cfg.beam)) if len(parts) > 1 else 0
         self.excluded = []  # CTC excludes blank by itself, and nothing excludes sos

@@ -15,7 +15,7 @@ class DecodeError(UserError):
 class UtteranceError(DecodeError):
     """Utterances of a batch, by their indices, that cannot be decoded; `reason` is worded for one alone."""
 
-    def __init__(self, utterances: list[int], reason: str):
+    def __init__(self, utterances: list[int], reason: str) -> None:
         super().__init__(f"utterances {utterances} of the batch: {reason}")
         self.reason = reason
 

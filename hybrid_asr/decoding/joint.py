@@ -41,6 +41,7 @@ class SearchConfig(BeamSettings):
 
     @property
     def needs(self) -> Needs:
+        """The heads that have a weight."""
         return Needs(ctc=self.ctc_weight > 0, attention=self.ctc_weight < 1)
 
     def rank(self, hypothesis: Hypothesis) -> float:
@@ -87,7 +88,7 @@ class JointSearch:
     hypothesis gets its scored end and counts as cut. Ties fall to the smaller labels.
     """
 
-    def __init__(self, parts: list[Part], cfg: SearchConfig, *, blank: int, sos: int, eos: int):
+    def __init__(self, parts: list[Part], cfg: SearchConfig, *, blank: int, sos: int, eos: int) -> None:
         assert parts and all(part.weight > 0 for part in parts)
         self.parts = parts
         self.cfg = cfg

@@ -54,6 +54,7 @@ class LexiconConfig(BeamSettings):
 
     @property
     def needs(self) -> Needs:
+        """The CTC head, and words: those of the lexicon named, or the model's."""
         return Needs(ctc=True, words="given" if self.lexicon else "model")
 
 

@@ -35,6 +35,7 @@ class RescoringConfig(BeamSettings):
 
     @property
     def needs(self) -> Needs:
+        """Both heads."""
         return Needs(ctc=True, attention=True)
 
 

@@ -53,20 +53,24 @@ class AttentionDecoder(Decoder[Any], Protocol):
 class AttentionScorer:
     """An attention decoder as a scorer: the logarithm of its distribution of the next label."""
 
-    def __init__(self, decoder: AttentionDecoder):
+    def __init__(self, decoder: AttentionDecoder) -> None:
         self.decoder = decoder
 
     def start(self, encoded: Encoded, beams: int) -> Any:
+        """The decoder's state without labels."""
         return self.decoder.start(encoded, beams)
 
     def score(self, state: Any, last: Int[Tensor, " hyps"]) -> tuple[Increments, Any]:
+        """The decoder's log probabilities of the next label."""
         log_probs, state, _ = self.decoder.step(state, last)
         return log_probs, state
 
     def advance(self, state: Any, parents: Int[Tensor, " hyps"], labels: Int[Tensor, " hyps"]) -> Any:
+        """The decoder's state for the survivors."""
         return self.decoder.reorder(state, parents)
 
     def keep(self, state: Any, utterances: Int[Tensor, " live"]) -> Any:
+        """The decoder's state for the remaining utterances."""
         return self.decoder.keep(state, utterances)
 
 
@@ -76,21 +80,25 @@ class CtcPrefixScorer:
     `head` gives the log posteriors of every frame.
     """
 
-    def __init__(self, head: Callable[[Encoded], Float[Tensor, "batch time vocab"]], *, blank: int, eos: int):
+    def __init__(self, head: Callable[[Encoded], Float[Tensor, "batch time vocab"]], *, blank: int, eos: int) -> None:
         self.head = head
         self.blank = blank
         self.eos = eos
 
     def start(self, encoded: Encoded, beams: int) -> PrefixState:
+        """The forward variables of the empty labeling."""
         return ctc_prefix.start(self.head(encoded), encoded.frames, beams, blank=self.blank)
 
     def score(self, state: PrefixState, last: Int[Tensor, " hyps"]) -> tuple[Increments, PrefixState]:
+        """Increments of the CTC prefix score, and that of the end at `eos`."""
         increments = ctc_prefix.increments(state)
         increments[:, self.eos] = ctc_prefix.ending(state).to(increments.dtype)
         return increments, state
 
     def advance(self, state: PrefixState, parents: Int[Tensor, " hyps"], labels: Int[Tensor, " hyps"]) -> PrefixState:
+        """The forward variables of the survivors."""
         return ctc_prefix.advance(state, parents, labels)
 
     def keep(self, state: PrefixState, utterances: Int[Tensor, " live"]) -> PrefixState:
+        """The forward variables of the remaining utterances."""
         return ctc_prefix.keep(state, utterances)

@@ -1,4 +1,4 @@
-"""All that decoding needs, in one file on disk: front end, model, tokenizer, text rules, the bound on length."""
+"""Everything that decoding needs in one file: front end, model, tokenizer, text rules, the bound on length."""
 
 import dataclasses
 import io
@@ -152,9 +152,9 @@ class Bundle:
 
 
 class _Recorded:
-    """A file that remembers what the system refused: torch tells only that something failed."""
+    """A file that remembers the system's error: torch raises only that something failed."""
 
-    def __init__(self, file: io.RawIOBase):
+    def __init__(self, file: io.RawIOBase) -> None:
         self.file = file
         self.error: OSError | None = None
 

@@ -46,7 +46,7 @@ class ConformerConfig(EncoderSettings):
     final_norm: Literal["none", "layer"] = "none"
     norm_eps: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.dim % (2 * self.heads):
             raise ValueError(
                 f"dim {self.dim} must be a multiple of 2 x heads = {2 * self.heads}: rotary positions turn pairs"
@@ -58,7 +58,7 @@ class ConformerConfig(EncoderSettings):
 class ConformerLayer(nn.Module):
     """Half a feed-forward, self-attention, convolution, half a feed-forward, a norm (Gulati et al., 2020)."""
 
-    def __init__(self, cfg: ConformerConfig):
+    def __init__(self, cfg: ConformerConfig) -> None:
         super().__init__()
         self.feed_forward_in = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation=cfg.activation)
         kind = SelfAttention if cfg.positions == "rotary" else RelativeSelfAttention
@@ -71,6 +71,7 @@ class ConformerLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch time dim"], valid: Bool[Tensor, "batch time"], rotation: Rotation, table: Tensor
     ) -> Float[Tensor, "batch time dim"]:
+        """Apply the layer; `valid` marks real frames, `table` belongs to the kind of positions."""
         x = x + 0.5 * self.dropout(self.feed_forward_in(self.norms[0](x)))
         x = x + self.dropout(self._attend(self.norms[1](x), valid[:, None, None], rotation, table))
         x = x + self.dropout(self.convolution(self.norms[2](x), valid))
@@ -86,7 +87,7 @@ class ConformerLayer(nn.Module):
 class Conformer(nn.Module):
     """Convolutional subsampling by 4, or a linear layer, then Conformer layers."""
 
-    def __init__(self, cfg: ConformerConfig, features: int):
+    def __init__(self, cfg: ConformerConfig, features: int) -> None:
         super().__init__()
         self.width, self.positions = cfg.dim, cfg.positions
         self.subsampling = build_subsampling(cfg.input, features, cfg.dim, channels=cfg.channels, activation="none")
@@ -101,6 +102,7 @@ class Conformer(nn.Module):
         return self.subsampling.output_length(frames)
 
     def forward(self, features: Features) -> Encoded:
+        """Encode features; padding has no effect on real frames."""
         x, frames = self.subsampling(features.values, features.frames)
         x = self.dropout(x * self.width**0.5)  # else the first layers' biases dominate the input, and learning stalls
         valid, table = valid_mask(frames, x.shape[1]), self._table(x)

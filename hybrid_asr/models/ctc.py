@@ -11,7 +11,7 @@ from hybrid_asr.nn.cpu import Linear
 class CtcHead(nn.Module):
     """A linear layer and a log-softmax over the vocabulary, blank included (Graves et al., 2006)."""
 
-    def __init__(self, width: int, vocab_size: int):
+    def __init__(self, width: int, vocab_size: int) -> None:
         super().__init__()
         self.project = Linear(width, vocab_size)
 

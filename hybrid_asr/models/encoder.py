@@ -23,12 +23,14 @@ EncoderConfig = Annotated[
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns features into fewer, wider frames; `output_length` says how many before anything is computed."""
+    """Turns features into fewer, wider frames; `output_length` gives their number before anything is computed."""
 
     width: int
     stride: int  # feature frames from one encoder frame to the next
 
-    def output_length(self, frames: int) -> int: ...
+    def output_length(self, frames: int) -> int:
+        """Encoder frames for a number of feature frames, exactly."""
+        ...
 
     def __call__(self, features: Features) -> Encoded: ...
 

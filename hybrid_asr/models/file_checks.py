@@ -1,4 +1,4 @@
-"""Files that call themselves models: what is wrong with them, in words, before anything is built from them."""
+"""Checks of model files before anything is built from them, with errors in plain words."""
 
 import math
 import re

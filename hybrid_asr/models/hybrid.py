@@ -32,7 +32,7 @@ class Outputs(NamedTuple):
 class HybridModel(nn.Module):
     """Hybrid CTC/attention model (Watanabe et al., 2017): CTC or attention alone is the same class without a part."""
 
-    def __init__(self, encoder: Encoder, ctc: CtcHead | None, decoder: Decoder[Any] | None):
+    def __init__(self, encoder: Encoder, ctc: CtcHead | None, decoder: Decoder[Any] | None) -> None:
         super().__init__()
         self.encoder = encoder
         self.ctc = ctc

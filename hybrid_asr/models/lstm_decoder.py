@@ -33,7 +33,7 @@ class SamplingConfig:
     start: Share = 0.0
     full: Share = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.full < self.start:
             raise ValueError(f"full {self.full} must not be less than start {self.start}")
 
@@ -91,7 +91,7 @@ class LstmDecoder(ProgressDependent):
     the next state; state and context give the distribution of the label.
     """
 
-    def __init__(self, cfg: LstmDecoderConfig, memory_dim: int, vocab_size: int, sos: int):
+    def __init__(self, cfg: LstmDecoderConfig, memory_dim: int, vocab_size: int, sos: int) -> None:
         super().__init__()
         self.dim, self.sos, self.sampling = cfg.dim, sos, cfg.sampling
         self.embedding = nn.Embedding(vocab_size, cfg.embedding)

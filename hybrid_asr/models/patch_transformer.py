@@ -39,7 +39,7 @@ class PatchTransformerConfig(TransformerSizes):
     positions: Literal["rotary", "sinusoidal"] = "rotary"
     neighbours: Annotated[int, Field(ge=0)] = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.positions == "rotary":
             self.check_turns()
@@ -77,7 +77,7 @@ class PatchTransformer(nn.Module):
     joined and projected, so that CTC and a decoder have a sequence. Layers are pre-norm (Xiong et al., 2020).
     """
 
-    def __init__(self, cfg: PatchTransformerConfig, features: int):
+    def __init__(self, cfg: PatchTransformerConfig, features: int) -> None:
         super().__init__()
         self.width, self.stride = cfg.dim, cfg.stride_frames
         self.patches = Patches(
@@ -103,6 +103,7 @@ class PatchTransformer(nn.Module):
         return self.patches.output_length(frames)
 
     def forward(self, features: Features) -> Encoded:
+        """Encode features; padding has no effect on real frames."""
         x, steps = self.patches(features.values, features.frames)  # (B, T', F', D)
         grid = x.shape[:3]
         valid = valid_mask(steps, grid[1])

@@ -1,4 +1,4 @@
-"""What every encoder and decoder promises, tried on a few random numbers; a plugin is refused where it does not hold.
+"""Checks on random numbers of the contract that every encoder and decoder keeps; a plugin that fails is refused.
 
 Axes: B utterances, T' encoder frames, L labels, V vocabulary.
 """
@@ -15,7 +15,7 @@ from hybrid_asr.audio.features import Features
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.plugin import PluginError, blamed
 
-LONG = (400, 1601)  # lengths of features as of usual audio, for what comes out as output_length says
+LONG = (400, 1601)  # lengths of features as of usual audio, at which output_length is checked as well
 MOST_FRAMES = 400  # of features: within them a first encoder frame must come, or nothing short can be recognized
 TOLERANCE = 1e-3  # of the largest number: float32 rounds otherwise in a batch, a leak of padding is much larger
 _DECODER = ("start", "step", "reorder", "keep")
@@ -25,7 +25,7 @@ def check_encoder(encoder: nn.Module, features: int, label: str) -> None:
     """Try `encoder` on short utterances of various lengths, in evaluation mode.
 
     Raises PluginError, which begins with `label`, where an attribute is missing, `output_length` is not what comes out,
-    or padding changes an utterance. On the device "meta" only the attributes can be looked at.
+    or padding changes an utterance. On the device "meta" only the attributes can be checked.
     """
     for name in ("width", "stride"):
         value = _attribute(encoder, name, label)
@@ -41,9 +41,9 @@ def check_encoder(encoder: nn.Module, features: int, label: str) -> None:
 
 
 def check_decoder(decoder: nn.Module, *, memory_dim: int, vocab_size: int, sos: int, label: str) -> None:
-    """Try `decoder` on random states: what it says of a known text, and the same step by step, whatever leaves.
+    """Try `decoder` on random states: a known text at once must equal the same text step by step, whatever is dropped.
 
-    Raises PluginError, which begins with `label`. On the device "meta" only the methods can be looked at.
+    Raises PluginError, which begins with `label`. On the device "meta" only the methods can be checked.
     """
     lacking = [name for name in _DECODER if not callable(getattr(decoder, name, None))]
     if lacking:
@@ -119,7 +119,7 @@ def _try_encoder(encoder: Any, lengths: list[int], features: int, label: str) ->
 
 
 def _refuse_other_length(encoder: Any, frames: int, found: Tensor, label: str) -> int:
-    """What output_length says of so many feature frames; raises PluginError where something else came out."""
+    """`output_length` of a number of feature frames; raises PluginError if another number was computed."""
     said = encoder.output_length(frames)
     if said != int(found):
         raise PluginError(
@@ -184,7 +184,7 @@ def _try_decoder(decoder: Any, memory_dim: int, vocab_size: int, sos: int, label
 
 
 def _refuse_weights(seen: Tensor, frames: Tensor, label: str) -> None:
-    """Attention of each head sums to one over an utterance's real frames, or looks at nothing; all else is refused."""
+    """Attention of each head sums to one over an utterance's real frames, or to zero; all else is refused."""
     sums, behind = seen.sum(-1), seen * (torch.arange(seen.shape[-1]) >= frames[:, None])[:, None]
     whole = ((sums - 1).abs() <= TOLERANCE) | (sums.abs() <= TOLERANCE)
     if not (whole.all() and (seen >= -TOLERANCE).all() and (behind.abs() <= TOLERANCE).all()):

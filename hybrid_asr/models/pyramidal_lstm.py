@@ -39,7 +39,7 @@ class PyramidalLstmConfig(EncoderSettings):
 class PyramidalLstmLayer(nn.Module):
     """Joined neighbors, a bidirectional LSTM, a norm."""
 
-    def __init__(self, inputs: int, cells: int, join: int, dropout: float):
+    def __init__(self, inputs: int, cells: int, join: int, dropout: float) -> None:
         super().__init__()
         self.join = join
         self.lstm = BidirectionalLstm(inputs * join, cells)
@@ -57,7 +57,7 @@ class PyramidalLstmLayer(nn.Module):
 class PyramidalLstm(nn.Module):
     """Pyramidal bidirectional LSTM (Chan et al., 2016) behind convolutions (Zhang et al., 2017) or joined frames."""
 
-    def __init__(self, cfg: PyramidalLstmConfig, features: int):
+    def __init__(self, cfg: PyramidalLstmConfig, features: int) -> None:
         super().__init__()
         self.width = cfg.dim
         conv = cfg.input == "conv"
@@ -85,6 +85,7 @@ class PyramidalLstm(nn.Module):
         return length
 
     def forward(self, features: Features) -> Encoded:
+        """Encode features; padding has no effect on real frames."""
         x, frames = self.subsampling(features.values, features.frames)
         x = self.dropout(self.norm(x))
         for layer in self.layers:

@@ -30,7 +30,7 @@ class TransformerSizes(EncoderSettings):
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     norm_eps: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.dim % self.heads or self.dim % 2:
             raise ValueError(
                 f"dim {self.dim} must be a multiple of heads {self.heads}, and even: sine and cosine make pairs"
@@ -57,7 +57,7 @@ class TransformerConfig(TransformerSizes):
     input: Literal["conv", "linear"] = "conv"
     positions: Literal["sinusoidal", "rotary"] = "sinusoidal"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.positions == "rotary":
             self.check_turns()
@@ -66,7 +66,7 @@ class TransformerConfig(TransformerSizes):
 class TransformerLayer(nn.Module):
     """Self-attention and a feed-forward, each behind a norm (Vaswani et al., 2017; Xiong et al., 2020)."""
 
-    def __init__(self, cfg: TransformerSizes):
+    def __init__(self, cfg: TransformerSizes) -> None:
         super().__init__()
         self.attention = SelfAttention(cfg.dim, cfg.heads, dropout=cfg.attention_dropout)
         self.feed_forward = FeedForward(cfg.dim, cfg.feed_forward, dropout=cfg.dropout, activation="relu")
@@ -81,6 +81,7 @@ class TransformerLayer(nn.Module):
         rotation: Rotation | None = None,
         table: Tensor | None = None,
     ) -> Float[Tensor, "batch time dim"]:
+        """Apply the layer; `mask` is True at real frames, `table` belongs to `rotation`."""
         x = x + self.dropout(self.attention(self.norms[0](x), mask, rotation=rotation, table=table))
         return x + self.dropout(self.feed_forward(self.norms[1](x)))
 
@@ -88,7 +89,7 @@ class TransformerLayer(nn.Module):
 class Transformer(nn.Module):
     """Subsampling by 4 or a linear layer, positions, pre-norm Transformer layers (Dong et al., 2018)."""
 
-    def __init__(self, cfg: TransformerConfig, features: int):
+    def __init__(self, cfg: TransformerConfig, features: int) -> None:
         super().__init__()
         self.width = cfg.dim
         self.subsampling = build_subsampling(cfg.input, features, cfg.dim, channels=cfg.channels, activation="relu")
@@ -103,6 +104,7 @@ class Transformer(nn.Module):
         return self.subsampling.output_length(frames)
 
     def forward(self, features: Features) -> Encoded:
+        """Encode features; padding has no effect on real frames."""
         x, frames = self.subsampling(features.values, features.frames)
         x = x * self.width**0.5
         table = None if self.rotation is None else self.rotation.table(x.shape[1], x)

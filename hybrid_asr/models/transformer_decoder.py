@@ -33,7 +33,7 @@ class TransformerDecoderConfig(AttentionSettings):
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     norm_eps: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.dim % self.heads or self.dim % 2:
             raise ValueError(
                 f"dim {self.dim} must be a multiple of heads {self.heads}, and even: sine and cosine make pairs"
@@ -52,7 +52,7 @@ class TransformerState(NamedTuple):
 class TransformerDecoderLayer(nn.Module):
     """Self-attention over the labels so far, attention over the encoder states, feed-forward, each behind a norm."""
 
-    def __init__(self, cfg: TransformerDecoderConfig, memory_dim: int):
+    def __init__(self, cfg: TransformerDecoderConfig, memory_dim: int) -> None:
         super().__init__()
         self.self_attention = SelfAttention(cfg.dim, cfg.heads, dropout=cfg.attention_dropout)
         self.cross_attention = CrossAttention(cfg.dim, memory_dim, cfg.heads, dropout=cfg.attention_dropout)
@@ -88,7 +88,7 @@ class Layers(nn.ModuleList):
 class TransformerDecoder(nn.Module):
     """Autoregressive decoder with attention over the encoder states (Vaswani et al., 2017; Dong et al., 2018)."""
 
-    def __init__(self, cfg: TransformerDecoderConfig, memory_dim: int, vocab_size: int, sos: int):
+    def __init__(self, cfg: TransformerDecoderConfig, memory_dim: int, vocab_size: int, sos: int) -> None:
         super().__init__()
         self.width, self.sos = cfg.dim, sos
         self.embedding = nn.Embedding(vocab_size, cfg.dim)

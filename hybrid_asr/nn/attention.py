@@ -14,7 +14,7 @@ Heads = Float[Tensor, "batch heads time width"]
 
 
 class KeysValues(NamedTuple):
-    """What queries look at: keys and values, split into heads."""
+    """What queries attend to: keys and values, split into heads."""
 
     keys: Float[Tensor, "batch heads time width"]
     values: Float[Tensor, "batch heads time width"]
@@ -52,16 +52,16 @@ class ScaledDotProduct(nn.Module):
     """Mixes values by the softmax of queries · keys / sqrt(D/H) (Vaswani et al., 2017).
 
     It has no parameters. It is a module so that a forward hook sees what the weights are made from: `weights` takes the
-    arguments of `forward`. So whoever does not ask for weights pays nothing for those who do
+    arguments of `forward`. So weights cost nothing where nobody asks for them
     (`hybrid_asr/attention/weights.py`).
     """
 
-    def __init__(self, dropout: float = 0.0):
+    def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = dropout
 
     def forward(self, queries: Heads, memory: KeysValues, mask: Tensor | None, *, causal: bool = False) -> Heads:
-        """Mix the values for each query; `mask` is True where it may look, `causal` hides what stands behind it."""
+        """Mix the values for each query; `mask` is True where it may attend, `causal` hides later positions."""
         dropout = self.dropout if self.training else 0.0
         return F.scaled_dot_product_attention(queries, *memory, mask, dropout, causal)
 
@@ -77,9 +77,9 @@ class ScaledDotProduct(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every position looks at every real position of its own sequence (Vaswani et al., 2017)."""
+    """Every position attends to every real position of its own sequence (Vaswani et al., 2017)."""
 
-    def __init__(self, dim: int, heads: int, *, dropout: float = 0.0):
+    def __init__(self, dim: int, heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
         self.project = Linear(dim, 3 * dim)  # queries, keys and values in one product
@@ -100,7 +100,7 @@ class SelfAttention(nn.Module):
         table: Tensor | None = None,
         causal: bool = False,
     ) -> Float[Tensor, "batch time dim"]:
-        """Mix `values`; `mask` is True where a position may look; `causal` lets it look at itself and the past only."""
+        """Mix `values`; `mask` is True where a position may attend; `causal` hides later positions."""
         queries, memory = self.queries_keys_values(values)
         if rotation is not None:
             queries, memory = rotation(queries, table), KeysValues(rotation(memory.keys, table), memory.values)
@@ -112,9 +112,9 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Positions of one sequence look at another one, whose keys and values are projected once."""
+    """Positions of one sequence attend to another one, whose keys and values are projected once."""
 
-    def __init__(self, dim: int, memory_dim: int, heads: int, *, dropout: float = 0.0):
+    def __init__(self, dim: int, memory_dim: int, heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
         self.query = Linear(dim, dim)
@@ -123,17 +123,17 @@ class CrossAttention(nn.Module):
         self.kernel = ScaledDotProduct(dropout)
 
     def queries(self, values: Float[Tensor, "batch queries dim"]) -> Float[Tensor, "batch heads queries width"]:
-        """Project and split the side that looks."""
+        """Project and split the queries."""
         return split_heads(self.query(values), self.heads)
 
     def memory(self, states: Float[Tensor, "batch time memory_dim"]) -> KeysValues:
-        """Project and split the side that is looked at."""
+        """Project and split keys and values."""
         return KeysValues(*(split_heads(part, self.heads) for part in self.key_value(states).chunk(2, dim=-1)))
 
     def forward(
         self, values: Float[Tensor, "batch queries dim"], memory: KeysValues, mask: Bool[Tensor, "batch 1 1 time"]
     ) -> Float[Tensor, "batch queries dim"]:
-        """Mix `memory` for each of `values`; `mask` is True where a query may look."""
+        """Mix `memory` for each of `values`; `mask` is True where a query may attend."""
         return self.mix(self.queries(values), memory, mask)
 
     def mix(self, queries: Heads, memory: KeysValues, mask: Tensor | None) -> Float[Tensor, "batch queries dim"]:

@@ -21,7 +21,7 @@ class ConvolutionModule(nn.Module):
 
     def __init__(
         self, dim: int, kernel: int, norm: Literal["layer", "batch"] = "layer", *, activation: Activation = "silu"
-    ):
+    ) -> None:
         super().__init__()
         self.gate = Linear(dim, 2 * dim)
         self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)

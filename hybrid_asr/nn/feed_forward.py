@@ -14,7 +14,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh, "hardtanh": nn
 class FeedForward(nn.Module):
     """Two linear layers with an activation and dropout between them (Vaswani et al., 2017)."""
 
-    def __init__(self, dim: int, hidden: int, *, dropout: float, activation: Activation):
+    def __init__(self, dim: int, hidden: int, *, dropout: float, activation: Activation) -> None:
         super().__init__()
         self.expand = Linear(dim, hidden)
         self.activation = ACTIVATIONS[activation]()
@@ -22,4 +22,5 @@ class FeedForward(nn.Module):
         self.contract = Linear(hidden, dim)
 
     def forward(self, values: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch time dim"]:
+        """Apply both layers to each position."""
         return self.contract(self.dropout(self.activation(self.expand(values))))

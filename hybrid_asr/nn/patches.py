@@ -22,7 +22,7 @@ class Patches(nn.Module):
     every bin is in a patch: above the highest bin there are zeros, where the last patch reaches beyond it.
     """
 
-    def __init__(self, features: int, dim: int, *, size: int, stride: int, bins: int, bin_stride: int):
+    def __init__(self, features: int, dim: int, *, size: int, stride: int, bins: int, bin_stride: int) -> None:
         """Patches of `size` frames and `bins` bins, every `stride` frames and every `bin_stride` bins."""
         super().__init__()
         self.size, self.stride, self.bins, self.bin_stride = size, stride, bins, bin_stride
@@ -48,9 +48,9 @@ class Patches(nn.Module):
 
 
 class PatchPositions(nn.Module):
-    """Where a patch stands: a learned vector for its band, and a sinusoid of its time step unless `time` is `none`."""
+    """Positions of patches: a learned vector for its band, and a sinusoid of its time step unless `time` is `none`."""
 
-    def __init__(self, patches: int, dim: int, *, time: Literal["sinusoidal", "none"]):
+    def __init__(self, patches: int, dim: int, *, time: Literal["sinusoidal", "none"]) -> None:
         super().__init__()
         self.time = time
         self.bands = nn.Parameter(torch.empty(patches, dim))
@@ -70,7 +70,7 @@ class PatchNeighbors(nn.Module):
     docs/lessons.md. Padded time steps count as zero, as does what lies beyond the spectrogram.
     """
 
-    def __init__(self, dim: int, steps: int):
+    def __init__(self, dim: int, steps: int) -> None:
         """Over `steps` time steps, an odd number, and three patches of each."""
         super().__init__()
         assert steps % 2, steps
@@ -79,5 +79,6 @@ class PatchNeighbors(nn.Module):
     def forward(
         self, patches: Float[Tensor, "batch steps patches dim"], valid: Bool[Tensor, "batch steps"]
     ) -> Float[Tensor, "batch steps patches dim"]:
+        """Add the convolution to the patches of real time steps; `valid` marks these."""
         activated = patches.relu() * valid[..., None, None]
         return patches + self.mix(activated.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)

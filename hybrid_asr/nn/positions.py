@@ -25,7 +25,7 @@ class Rotation(nn.Module):
     The score of a query and a key then depends on their distance alone, and scaled_dot_product_attention still serves.
     """
 
-    def __init__(self, head_dim: int):
+    def __init__(self, head_dim: int) -> None:
         super().__init__()
         if head_dim % 2:
             raise ValueError(f"rotary positions need an even width per head, got {head_dim}; change dim or heads")

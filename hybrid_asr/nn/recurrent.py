@@ -39,7 +39,7 @@ class BidirectionalLstm(nn.Module):
     outputs at padded frames mean nothing.
     """
 
-    def __init__(self, inputs: int, cells: int):
+    def __init__(self, inputs: int, cells: int) -> None:
         super().__init__()
         self.ahead = nn.LSTM(inputs, cells, batch_first=True)
         self.back = nn.LSTM(inputs, cells, batch_first=True)

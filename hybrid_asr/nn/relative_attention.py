@@ -1,5 +1,7 @@
 """Self-attention with relative positions.  Axes: B utterances, T positions, P = 2T - 1 distances, H heads, D width."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ def distances(size: int, dim: int, like: Tensor) -> Float[Tensor, "distances {di
 class BiasedDotProduct(ScaledDotProduct):
     """The same with a number added to the product of each query and key, before it is scaled."""
 
-    def __init__(self, dropout: float = 0.0):
+    def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
         self.drop = Dropout(dropout)
 
@@ -45,7 +47,7 @@ class RelativeSelfAttention(nn.Module):
     score(i, k) = ((q_i + u) · k_k + (q_i + v) · W p_{i-k}) / sqrt(D/H)
     """
 
-    def __init__(self, dim: int, heads: int, *, dropout: float = 0.0):
+    def __init__(self, dim: int, heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
         self.project = Linear(dim, 3 * dim)  # queries, keys and values in one product
@@ -83,12 +85,12 @@ class _ToKeys(torch.autograd.Function):
     """A view: each row of the result begins one number earlier, so its stride is one number shorter."""
 
     @staticmethod
-    def forward(ctx, scores):
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
         ctx.shape = scores.shape
         return _shifted(scores)
 
     @staticmethod
-    def backward(ctx, *gradients):
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         gradient = gradients[0].new_zeros(ctx.shape)
         _shifted(gradient).copy_(gradients[0])
         return gradient

@@ -40,7 +40,7 @@ class LocationConfig:
     kernel: Positive = 31
     channels: Positive = 10
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel {self.kernel} must be odd, so that a frame has as many neighbors on each side")
 
@@ -61,7 +61,7 @@ class MultiheadConfig:
     dim: Positive
     heads: Positive = 4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
 
@@ -132,6 +132,7 @@ class ComparingAttention(Attention):
         """How well each frame matches each query."""
 
     def memory(self, states: Float[Tensor, "utterances time width"], frames: Int[Tensor, " utterances"]) -> Memory:
+        """Project the frames of each utterance to keys and values."""
         return Memory(*self.project(states), ~valid_mask(frames, states.shape[1])[:, None, None])
 
     def forward(self, queries: Queries, memory: Memory, previous: Weights) -> tuple[Tensor, Weights]:
@@ -148,7 +149,7 @@ class AdditiveAttention(ComparingAttention):
 
     heads = 1
 
-    def __init__(self, dim: int, query_dim: int, memory_dim: int):
+    def __init__(self, dim: int, query_dim: int, memory_dim: int) -> None:
         super().__init__()
         self.width = memory_dim
         self.query = Linear(query_dim, dim, bias=False)
@@ -156,9 +157,11 @@ class AdditiveAttention(ComparingAttention):
         self.direction = Linear(dim, 1, bias=False)
 
     def project(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Projected keys; the frames themselves are the values."""
         return self.key(states)[:, None], states[:, None]
 
     def scores(self, queries: Queries, memory: Memory, previous: Weights) -> Weights:
+        """vᵀ tanh(W s + U h_j + b) of each frame."""
         sums = self.query(queries)[:, None, :, None] + memory.keys[:, :, None]  # (U, 1, K, T, A)
         return self.direction(sums.tanh())[..., 0]
 
@@ -166,13 +169,14 @@ class AdditiveAttention(ComparingAttention):
 class LocationAttention(AdditiveAttention):
     """vᵀ tanh(W s + U h_j + V (F * α)_j + b), α being the weights of the step before."""
 
-    def __init__(self, cfg: LocationConfig, query_dim: int, memory_dim: int):
+    def __init__(self, cfg: LocationConfig, query_dim: int, memory_dim: int) -> None:
         super().__init__(cfg.dim, query_dim, memory_dim)
         self.reach = cfg.kernel // 2
         self.filters = nn.Parameter(torch.empty(cfg.kernel, cfg.channels).uniform_(-1, 1) * cfg.kernel**-0.5)
         self.place = Linear(cfg.channels, cfg.dim, bias=False)
 
     def scores(self, queries: Queries, memory: Memory, previous: Weights) -> Weights:
+        """The additive scores with the previous weights' convolution in the sum."""
         around = F.pad(previous, (self.reach, self.reach)).unfold(-1, 2 * self.reach + 1, 1)  # (U, 1, K, T, kernel)
         location = around @ (self.filters @ self.place.weight.T)
         sums = self.query(queries)[:, None, :, None] + memory.keys[:, :, None] + location
@@ -184,33 +188,37 @@ class DotAttention(ComparingAttention):
 
     heads = 1
 
-    def __init__(self, dim: int, query_dim: int, memory_dim: int):
+    def __init__(self, dim: int, query_dim: int, memory_dim: int) -> None:
         super().__init__()
         self.width = memory_dim
         self.query = Linear(query_dim, dim)
         self.key = Linear(memory_dim, dim)
 
     def project(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Projected keys; the frames themselves are the values."""
         return self.key(states)[:, None], states[:, None]
 
     def scores(self, queries: Queries, memory: Memory, previous: Weights) -> Weights:
+        """The dot product of each query and key."""
         return self.query(queries)[:, None] @ memory.keys.transpose(-2, -1)
 
 
 class MultiheadAttention(ComparingAttention):
     """Scaled dot products, several side by side."""
 
-    def __init__(self, cfg: MultiheadConfig, query_dim: int, memory_dim: int):
+    def __init__(self, cfg: MultiheadConfig, query_dim: int, memory_dim: int) -> None:
         super().__init__()
         self.width, self.heads = cfg.dim, cfg.heads
         self.query = Linear(query_dim, cfg.dim)
         self.key_value = Linear(memory_dim, 2 * cfg.dim)
 
     def project(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values, split into heads."""
         keys, values = self.key_value(states).chunk(2, dim=-1)
         return split_heads(keys, self.heads), split_heads(values, self.heads)
 
     def scores(self, queries: Queries, memory: Memory, previous: Weights) -> Weights:
+        """Dot products by sqrt(width) of a head."""
         heads = split_heads(self.query(queries), self.heads)
         return heads @ memory.keys.transpose(-2, -1) / heads.shape[-1] ** 0.5
 
@@ -220,16 +228,18 @@ class FixedAttention(Attention):
 
     heads = 1
 
-    def __init__(self, memory_dim: int):
+    def __init__(self, memory_dim: int) -> None:
         super().__init__()
         self.width = memory_dim
 
     def memory(self, states: Float[Tensor, "utterances time width"], frames: Int[Tensor, " utterances"]) -> Memory:
+        """The last real frame of each utterance, and a weight of 1 for it."""
         valid = valid_mask(frames, states.shape[1])
         last = (valid & ~valid_mask(frames - 1, states.shape[1])).to(states.dtype)[:, None, None]  # (U, 1, 1, T)
         return Memory(last, last @ states[:, None], ~valid[:, None, None])
 
     def forward(self, queries: Queries, memory: Memory, previous: Weights) -> tuple[Tensor, Weights]:
+        """The same frame and weights for every query."""
         hyps = queries.shape[1]
         return memory.values[:, 0].expand(-1, hyps, -1), memory.keys.expand(-1, -1, hyps, -1)
 

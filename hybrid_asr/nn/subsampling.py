@@ -29,7 +29,7 @@ class ConvSubsampling(nn.Module):
 
     stride = STRIDE
 
-    def __init__(self, features: int, channels: int, dim: int):
+    def __init__(self, features: int, channels: int, dim: int) -> None:
         super().__init__()
         if features < SMALLEST_INPUT:
             raise UserError(f"{features} features a frame are too few to be subsampled; give {SMALLEST_INPUT} or more")
@@ -74,7 +74,7 @@ def join_frames(
 class JoinedInput(nn.Module):
     """Neighboring feature frames side by side, and a linear layer."""
 
-    def __init__(self, features: int, join: int, dim: int):
+    def __init__(self, features: int, join: int, dim: int) -> None:
         super().__init__()
         self.stride = join
         self.project = Linear(features * join, dim)
@@ -96,7 +96,7 @@ class LinearInput(nn.Module):
 
     stride = 1
 
-    def __init__(self, features: int, dim: int, *, activation: Literal["none", "relu"]):
+    def __init__(self, features: int, dim: int, *, activation: Literal["none", "relu"]) -> None:
         super().__init__()
         self.project = Linear(features, dim)
         self.norm = nn.LayerNorm(dim)

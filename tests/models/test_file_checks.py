@@ -78,4 +78,4 @@ def test_an_archive_that_unpacks_to_more_than_it_is_stays_packed(tmp_path):
 def test_a_stored_character_is_one_character_once(characters, message):
     with pytest.raises(TokenizerError, match=f"tokenizer.characters: {message}"):
         restore_tokenizer({"kind": "char", "characters": characters})
-    assert restore_tokenizer(CharTokenizer(["a", "b"]).state()).size == 5
+    assert restore_tokenizer(CharTokenizer(["a", "b"]).state()).vocab_size == 5
