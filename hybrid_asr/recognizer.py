@@ -93,6 +93,7 @@ class Recognizer:
             for failure in batch.failures:
                 refuse(files.paths[failure.index], _named(files.paths[failure.index], failure.error))
             yield from self._transcripts(files, batch, refuse)
+            del batch  # its memory is free while the next one is encoded
 
     def _files(self, paths: Sequence[Path], refuse: Refuse) -> AudioFiles:
         """The files that the decoder takes, with their durations; the others are refused."""
