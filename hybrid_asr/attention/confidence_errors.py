@@ -1,4 +1,4 @@
-"""The words of a decoding with their signs of doubt, and which of them are wrong."""
+"""The words of a decoding with their confidence, and which of them are wrong."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.scoring.align import Step, Unit, align
 from hybrid_asr.scoring.scores import Scored, UtteranceScore
 
-D = TypeVar("D")  # what is said of a word: CtcDoubt or Doubt
+D = TypeVar("D")  # of a word: CtcConfidence or ErrorSigns
 
 
 @dataclass(frozen=True)
 class LabeledWords(Generic[D]):
-    """An utterance's alignment with its reference, and the doubt of each unit that was written, in order.
+    """An utterance's alignment with its reference, and the confidence of each unit of the hypothesis, in order.
 
-    `doubts` is None where CTC cannot align what was written, or the audio is too short for a frame.
+    `error_signs` is None where CTC cannot align the hypothesis, or the audio is too short for a frame.
     """
 
     id: str
@@ -30,7 +30,7 @@ class LabeledWords(Generic[D]):
 
     @property
     def wrong(self) -> list[bool]:
-        """Of each unit that was written whether it is an error; deletions are none that was written."""
+        """Whether each unit of the hypothesis is an error; deletions are not in the hypothesis."""
         return [step.kind != "equal" for step in self.steps if step.hypothesis]
 
 
@@ -82,10 +82,10 @@ def choose_evenly(manifest: Manifest, ids: Sequence[str], *, most: int, longest_
     At most `most` of them, none longer than `longest_s`, and about `seconds` of audio together.
     """
     wanted = set(ids)
-    known = [place for place, one in enumerate(manifest) if one.id in wanted and one.duration_s <= longest_s]
+    known = [row for row, item in enumerate(manifest) if item.id in wanted and item.duration_s <= longest_s]
     if not known:
         return []
     mean = float(np.mean(manifest.durations[known]))
     count = max(1, min(most, len(known), int(seconds / max(mean, 1e-3))))
     chosen = np.linspace(0, len(known) - 1, count).round().astype(int)
-    return [manifest[known[place]].id for place in chosen]
+    return [manifest[known[index]].id for index in chosen]

@@ -68,7 +68,7 @@ def describe_model(item: str) -> str:
 def describe_manifest(manifest: Manifest) -> str:
     """Sizes and the first few utterances."""
     seconds = manifest.durations
-    utterances = [manifest[place] for place in range(len(manifest))]
+    utterances = [manifest[index] for index in range(len(manifest))]
     words = Counter(word for utterance in utterances for word in utterance.text.split())
     speakers = {utterance.speaker for utterance in utterances if utterance.speaker}
     low, middle, high = np.percentile(seconds, [0, 50, 100])

@@ -81,7 +81,7 @@ class _Picture(NamedTuple):
     chosen: HeadIndex
     heads: dict[HeadIndex, Tensor]
     bands: Tensor | None
-    colors: dict[str, Any]  # of `shades`
+    colors: dict[str, Any]  # of `color_scale`
     small_title: str  # of the small pictures
     width: float  # inches
 
