@@ -38,21 +38,21 @@ def label_words(
     bundle: Bundle,
     manifest: Manifest,
     rows: Sequence[Scored | UtteranceScore],
-    look: Callable[..., list[list[D] | None]],
+    score_words: Callable[..., list[list[D] | None]],
     *,
     unit: Unit = "word",
     bad: Callable[[int, UserError], None] | None = None,
 ) -> Iterator[LabeledWords[D]]:
-    """Let `look` (`ctc_doubts` or `doubts`) see the utterances that have a text, the shortest first.
+    """Apply `score_words` (`ctc_confidence` or `error_signs`) to the utterances that have a text, the shortest first.
 
-    An utterance that cannot be read is told to `bad`, with its place in the manifest, and left out; without it, it
-    raises UserError, as does one that the manifest has not.
+    `bad` gets the index in the manifest and the error of an utterance that cannot be read, which is left out; without
+    `bad` it raises UserError, as does an utterance that is not in the manifest.
     """
-    places = {utterance.id: place for place, utterance in enumerate(manifest)}
+    index_by_id = {utterance.id: index for index, utterance in enumerate(manifest)}
     for row in rows:
-        if row.id not in places:
+        if row.id not in index_by_id:
             raise UserError(f"{manifest.path}: has no utterance '{row.id}' any more; decode the set again")
-    written = {places[row.id]: row for row in rows if row.hypothesis}
+    written = {index_by_id[row.id]: row for row in rows if row.hypothesis}
     shortest_first = sorted(written, key=lambda index: (manifest.durations[index], index))
     batching = OrderedBatching(shortest_first, ATTENTION_S)
     batches = evaluate(bundle, manifest, {}, batching=batching, device=next(bundle.model.parameters()).device)
@@ -62,14 +62,14 @@ def label_words(
             bad(failure.index, failure.error)
         encoded_rows = [written[batch.indices[index]] for index in batch.encoded_batch.indices]
         texts = [row.hypothesis for row in encoded_rows]
-        signs = look(bundle, batch.encoded_batch, texts, unit=unit) if texts else []
+        signs = score_words(bundle, batch.encoded_batch, texts, unit=unit) if texts else []
         signs_by_id = {row.id: words for row, words in zip(encoded_rows, signs, strict=True)}
         for row in (written[index] for index in batch.indices):
-            yield _judged(row, signs_by_id.get(row.id), unit)
+            yield _label(row, signs_by_id.get(row.id), unit)
 
 
-def _judged(row: Scored | UtteranceScore, error_signs: list[D] | None, unit: Unit) -> LabeledWords[D]:
-    """Put doubts beside the units they belong to; labels that spell another number of units cannot tell."""
+def _label(row: Scored | UtteranceScore, error_signs: list[D] | None, unit: Unit) -> LabeledWords[D]:
+    """Align an utterance; without signs where its labels spell another number of units than are scored."""
     steps = align(row.reference, row.hypothesis, unit)
     if error_signs is not None and len(error_signs) != sum(1 for step in steps if step.hypothesis):
         error_signs = None

@@ -24,7 +24,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.text.normalize import normalize
 
-LONGEST_S = 20.0  # of the utterances that are looked at
+LONGEST_S = 20.0  # of the utterances that are measured
 TOGETHER = 8  # of them
 SHUFFLES = 2  # of the frames, to tell a decoder that listens from one whose attention only moves on
 
@@ -41,7 +41,7 @@ class KeptWeights(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """Measures of some utterances; `watched` are those whose weights were to be kept, from short to long.
+    """Measures of some utterances; `kept_weights` are of those whose weights were to be kept, from short to long.
 
     `nats` are what a label costs the decoder, the mean over an utterance's, and `nats_shuffled` the same with its
     frames in random order.
@@ -54,12 +54,12 @@ class Diagnosis(NamedTuple):
     kept_weights: list[KeptWeights]
 
     def heads(self) -> Heads:
-        """What the alarm looks at."""
+        """The measures that the alarm checks."""
         return Heads(**{name: self.mean(name) for name in PER_HEAD}, listening=self.listening)
 
     @property
     def listening(self) -> float:
-        """How much of the text the decoder has from the frames' order: 0 nothing, 1 all."""
+        """How much of the text the decoder takes from the frames' order: 0 nothing, 1 all."""
         return listening(float(self.nats.mean()), float(self.nats_shuffled.mean()))
 
     def mean(self, name: str) -> Float[np.ndarray, "layers heads"]:
@@ -67,18 +67,18 @@ class Diagnosis(NamedTuple):
         return getattr(self.measures, name).nanmean(0).cpu().numpy()
 
     def row(self) -> dict[str, float]:
-        """The means of the leading head, for metrics.csv; what nobody can tell is left out."""
-        place = self.heads().leading()
-        found = {name: float(self.mean(name)[place]) for name in Measures._fields} | {"listening": self.listening}
-        return {f"attention.{name}": value for name, value in found.items() if not np.isnan(value)}
+        """The means of the leading head, for metrics.csv; NaN is left out."""
+        leading = self.heads().leading()
+        means = {name: float(self.mean(name)[leading]) for name in Measures._fields} | {"listening": self.listening}
+        return {f"attention.{name}": value for name, value in means.items() if not np.isnan(value)}
 
     def lines(self) -> list[dict[str, Any]]:
         """A line for each utterance with all layers and heads, for attention.jsonl."""
         tables = {name: value.cpu().tolist() for name, value in self.measures._asdict().items()}
         return [
             {"id": name, "nats": _number(nats), "nats_shuffled": _number(shuffled)}
-            | {key: [[_number(value) for value in row] for row in values[place]] for key, values in tables.items()}
-            for place, (name, nats, shuffled) in enumerate(
+            | {key: [[_number(value) for value in row] for row in values[index]] for key, values in tables.items()}
+            for index, (name, nats, shuffled) in enumerate(
                 zip(self.ids, self.nats.tolist(), self.nats_shuffled.tolist(), strict=True)
             )
         ]
@@ -90,13 +90,13 @@ def _number(value: float) -> float | None:
 
 
 def choose_utterances(manifest: Manifest, count: int) -> list[int]:
-    """Utterances to look at, evenly from the shortest to the longest of at most 20 s; always the same."""
+    """Utterances to measure, evenly from the shortest to the longest of at most 20 s; always the same."""
     return sorted(spread_by_length(manifest, np.flatnonzero(manifest.durations <= LONGEST_S), count))
 
 
-def spread_by_length(manifest: Manifest, places: Sequence[int] | Int[np.ndarray, " places"], count: int) -> list[int]:
-    """At most `count` of the utterances at `places`, evenly from the shortest to the longest."""
-    order = np.array(places, dtype=int)
+def spread_by_length(manifest: Manifest, indices: Sequence[int] | Int[np.ndarray, " indices"], count: int) -> list[int]:
+    """At most `count` of the utterances at `indices`, evenly from the shortest to the longest."""
+    order = np.array(indices, dtype=int)
     order = order[np.argsort(manifest.durations[order], kind="stable")]
     if not len(order):
         return []
@@ -105,29 +105,29 @@ def spread_by_length(manifest: Manifest, places: Sequence[int] | Int[np.ndarray,
 
 @torch.inference_mode()
 def diagnose(
-    bundle: Bundle, manifest: Manifest, places: Sequence[int], device: torch.device, *, keep: Sequence[int] = ()
+    bundle: Bundle, manifest: Manifest, indices: Sequence[int], device: torch.device, *, keep: Sequence[int] = ()
 ) -> Diagnosis | None:
-    """Measure the decoder's attention while it writes the transcripts of utterances, and keep the weights of some.
+    """Measure the decoder's attention, teacher-forced on the transcripts of utterances, and keep the weights of some.
 
     None where there is no decoder, or no utterance that gives an encoder frame. Raises UserError on unreadable audio.
     """
-    found: list[Diagnosis] = []
-    batching = OrderedBatching(places, seconds=math.inf, most_utterances=TOGETHER)
+    parts: list[Diagnosis] = []
+    batching = OrderedBatching(indices, seconds=math.inf, most_utterances=TOGETHER)
     batches = evaluate(bundle, manifest, {}, batching=batching, device=device)
     for batch in refuse_failures(batches, manifest):
         part = _diagnose_batch(bundle, manifest, batch, keep)
         if part is not None:
-            found.append(part)
-    if not found:
+            parts.append(part)
+    if not parts:
         return None
-    ids = [name for part in found for name in part.ids]
-    measures = Measures(*(torch.cat(parts) for parts in zip(*(one.measures for one in found), strict=True)))
+    ids = [name for part in parts for name in part.ids]
+    measures = Measures(*(torch.cat(values) for values in zip(*(part.measures for part in parts), strict=True)))
     return Diagnosis(
         ids,
         measures,
-        torch.cat([part.nats for part in found]),
-        torch.cat([part.nats_shuffled for part in found]),
-        sorted((one for part in found for one in part.kept_weights), key=lambda one: one.seconds),
+        torch.cat([part.nats for part in parts]),
+        torch.cat([part.nats_shuffled for part in parts]),
+        sorted((kept for part in parts for kept in part.kept_weights), key=lambda kept: kept.seconds),
     )
 
 
@@ -137,14 +137,14 @@ def _diagnose_batch(bundle: Bundle, manifest: Manifest, batch: EvaluatedBatch, k
         return None
     device = encoded_batch.encoded.states.device
     utterances = [manifest[batch.indices[index]] for index in encoded_batch.indices]
-    texts = [torch.tensor(bundle.tokenizer.encode(normalize(one.text, bundle.text.rules))) for one in utterances]
+    texts = [torch.tensor(bundle.tokenizer.encode(normalize(item.text, bundle.text.rules))) for item in utterances]
     labels = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True).to(device)
     sizes, frames = torch.tensor([len(text) for text in texts], device=device), encoded_batch.encoded.frames
     aligned: list[Alignment | None] = [None] * len(texts)
     if encoded_batch.log_probs is not None:
         aligned = ctc_align(encoded_batch.log_probs, frames, labels, sizes, blank=bundle.tokenizer.blank)
     states = [encoded_batch.encoded, *(shuffled_frames(encoded_batch.encoded, seed) for seed in range(SHUFFLES))]
-    weights, *others = (teacher_forced(decoder, one, labels, sos=bundle.tokenizer.sos) for one in states)
+    weights, *others = (teacher_forced(decoder, encoded, labels, sos=bundle.tokenizer.sos) for encoded in states)
     middles = ctc_middles(aligned, labels)
     measures = measure(weights, sizes + 1, frames, label_middles=middles, frame_s=bundle.frame_s, shuffled=others)
 
@@ -152,7 +152,7 @@ def _diagnose_batch(bundle: Bundle, manifest: Manifest, batch: EvaluatedBatch, k
         nats = label_nats(decoder, encoded, labels).double()
         return (nats * valid_mask(sizes, labels.shape[1])).sum(1) / sizes
 
-    nats, *shuffled = (cost(one).cpu() for one in states)
+    nats, *shuffled = (cost(encoded).cpu() for encoded in states)
     kept_weights = [
         KeptWeights(
             id=utterances[row].id,
@@ -165,12 +165,12 @@ def _diagnose_batch(bundle: Bundle, manifest: Manifest, batch: EvaluatedBatch, k
         for row, index in enumerate(encoded_batch.indices)
         if batch.indices[index] in keep
     ]
-    ids = [one.id for one in utterances]
+    ids = [item.id for item in utterances]
     return Diagnosis(ids, measures, nats, torch.stack(shuffled).mean(0), kept_weights)
 
 
 def shuffled_frames(encoded: Encoded, seed: int) -> Encoded:
-    """The real frames of each utterance in random order, the same whoever stands beside it; padding stays."""
+    """The real frames of each utterance in random order, the same in every batch; padding stays."""
     order = torch.arange(encoded.states.shape[1]).repeat(len(encoded.states), 1)
     for row, frames in zip(order, encoded.frames.tolist(), strict=True):
         row[:frames] = torch.randperm(frames, generator=torch.Generator().manual_seed(seed))
@@ -182,8 +182,8 @@ def ctc_middles(
 ) -> Float[Tensor, "batch labels"]:
     """The middle of each label in the CTC alignment, in encoder frames; NaN where there is none."""
     middles = torch.full(labels.shape, torch.nan, device=labels.device)
-    for row, one in enumerate(aligned):
-        if one is not None:
-            spans = [(span.start + span.end) / 2 for span in one.spans]
+    for row, alignment in enumerate(aligned):
+        if alignment is not None:
+            spans = [(span.start + span.end) / 2 for span in alignment.spans]
             middles[row, : len(spans)] = torch.tensor(spans, device=labels.device)
     return middles
