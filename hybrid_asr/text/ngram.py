@@ -102,7 +102,7 @@ def read_arpa(path: Path | str) -> Ngram:
     if reason := read_problem(path, largest=_LARGEST):
         raise ArpaError(f"{path}: {reason}; give an n-gram in ARPA's format")
     try:
-        with _opened(path) as file:
+        with open_text(path) as file:
             return _Reader(path, file).ngram()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ArpaError(f"{path}: is compressed and damaged ({error}); {_REMEDY}") from None
@@ -111,7 +111,7 @@ def read_arpa(path: Path | str) -> Ngram:
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[io.TextIOWrapper]:
+def open_text(path: Path | str) -> Iterator[io.TextIOWrapper]:
     """The text of a file, also of a gzipped one, as n-grams are often handed on."""
     with Path(path).open("rb") as file:
         packed = file.peek(2)[:2] == b"\x1f\x8b"

@@ -17,6 +17,7 @@ import re
 import unicodedata
 from typing import Literal, assert_never, get_args
 
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import config
 
 Rules = Literal["none@1", "basic@1", "english@1", "upper@1"]
@@ -53,6 +54,14 @@ def normalize(text: str, rules: Rules) -> str:
             return _collapse(unicodedata.normalize("NFC", _basic(text).upper()))
         case _:
             assert_never(rules)
+
+
+def rules_named(name: str, where: str) -> Rules:
+    """The rules of this name. Raises UserError, which begins with `where`, for any other name."""
+    for rules in RULES:
+        if rules == name:
+            return rules
+    raise UserError(f"{where} {name}: no such rules; there are {', '.join(RULES)}")
 
 
 class _KeptCharacters(dict[int, str | None]):

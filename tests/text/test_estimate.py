@@ -1,14 +1,11 @@
 """Witten-Bell n-grams of transcripts: what the file says sums to one, and is the formula's."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hybrid_asr.data.manifest import Utterance, write_manifest
 from hybrid_asr.text.estimate import arpa, witten_bell
 from hybrid_asr.text.ngram import BEGIN, Ngram, read_arpa
 
@@ -48,22 +45,3 @@ def test_a_bigram_is_the_formula_s(tmp_path) -> None:
 
 def _after(ngram: Ngram, word: str) -> int:
     return int(ngram.advance(np.array([0]), np.array([ngram.number(word)]))[1][0])
-
-
-def test_the_tool_reads_manifests_and_writes_what_can_be_read(tmp_path, checkout) -> None:
-    write_manifest(
-        tmp_path / "train.jsonl",
-        [Utterance(id=str(n), audio="x.wav", duration_s=1.0, text=text) for n, text in enumerate(["Go, go!", "Stop"])],
-    )
-    command = [sys.executable, "tools/estimate_ngram.py", tmp_path / "train.jsonl", "--to", tmp_path / "it.arpa"]
-    done = subprocess.run(
-        [*map(str, command), "--rules", "upper@1"],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={"PYTHONPATH": str(checkout), "PATH": ""},
-    )
-    assert done.returncode == 0, done.stderr
-    ngram = read_arpa(tmp_path / "it.arpa")
-    assert {"GO", "STOP"} < ngram.words.keys() and ngram.score(["GO", "GO"]) > ngram.score(["GO", "STOP"])
