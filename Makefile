@@ -13,7 +13,7 @@ RUN := runs/spoken/conformer_s
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs
 
-.PHONY: help demo test test-slow break check format wheel peers check-torchaudio check-espnet clean
+.PHONY: help demo test test-slow break fuzz kills bench check format wheel peers check-torchaudio check-espnet clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -32,6 +32,25 @@ test-slow: $(INSTALLED) ## The tests that `make test` leaves out
 
 break: $(INSTALLED) ## Plant faults, of packages that changed since SINCE=REV or all: is each caught by a test?
 	$(BIN)/python tests/faults/run.py --workers $(WORKERS) $(if $(SINCE),--since $(SINCE)) $(if $(ONLY),--only $(ONLY))
+
+SEED ?= 1
+CASES ?= 2000
+fuzz: $(INSTALLED) ## Damage CASES=2000 files of all kinds, drawn by SEED=1: is each refused with a clear message?
+	$(BIN)/python -m tests.stress.fuzz --seed $(SEED) --cases $(CASES)
+
+COUNT ?= 25
+PROCESSES ?= 1
+kills: $(INSTALLED) ## Kill trainings of PROCESSES=1 or more COUNT=25 times: does each resume bit for bit?
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.stress.kill_training --kills $(COUNT) --processes $(PROCESSES) --seed $(SEED)
+
+# Beside other toolkits; the training step of an4/conformer_s alone needs none.
+WHAT ?= training
+ROUNDS ?= 9
+MEASURED := decoding:table training:small features:
+BENCH_BIN = $(if $(wildcard $(PEERS)/.installed),$(PEERS)/bin,$(BIN))
+bench: $(INSTALLED) $(if $(filter decoding features,$(WHAT)),$(PEERS)/.installed) ## Measure the speed of WHAT=decoding, training or features, in ROUNDS=9 rounds
+	@echo "$(MEASURED)" | grep -q "\b$(WHAT):" || { echo "WHAT=$(WHAT): give decoding, training or features" >&2; exit 1; }
+	$(BENCH_BIN)/python -m tools.benchmarks.bench_$(WHAT) $(patsubst $(WHAT):%,%,$(filter $(WHAT):%,$(MEASURED))) --rounds $(ROUNDS)
 
 check: $(INSTALLED) ## Format, lint, types, and the direction of imports
 	$(BIN)/ruff format --check $(CODE)

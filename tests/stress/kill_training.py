@@ -1,5 +1,6 @@
 """Kill a training again and again, let it go on, and compare it with one that nobody disturbed.
 
+    make kills COUNT=25 PROCESSES=2                   # a small model on a small corpus of tones, made for this
     python -m tests.stress.kill_training recipes/an4/conformer_s.yaml trainer.epochs=4 --kills 10 --work /tmp/kills
     python -m tests.stress.kill_training RECIPE key=value ... --kills 200 --seed 1 --json kills.json
 
@@ -11,6 +12,7 @@ Then the next one is begun, until there are enough kills. One thread, since two 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -18,6 +20,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +29,7 @@ import torch
 
 from hybrid_asr.models.bundle import BundleError, read_torch
 from hybrid_asr.run.folder import Run
+from tests.tones import write_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SHARE = 0.05  # of kills that come while the process starts
@@ -57,14 +61,27 @@ class Failure(Exception):
 def main() -> int:
     """Read the command line, kill, print; 0 if every continuation was right."""
     options = _parser().parse_args()
-    work: Path = options.work
+    with contextlib.ExitStack() as stack:
+        work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kills-")))
+        return run(options, work)
+
+
+def run(options: argparse.Namespace, work: Path) -> int:
+    """Train once undisturbed, then again and again with kills, below `work`."""
     work.mkdir(parents=True, exist_ok=True)
+    if options.recipe is None:
+        tones = write_corpus(work / "tones")
+        options.recipe = str(tones / "tiny.yaml")
+        options.overrides = [f"data.root={tones}", "trainer.epochs=12", *options.overrides]
+    if options.processes > 1:
+        options.overrides.append(f"trainer.devices={options.processes}")
     began, kills, trainings, failure = time.monotonic(), [], 0, None
     reference = work / "reference"
     process = start(options, reference)
     if process.wait() != 0:
         print(log(reference), file=sys.stderr)
-        return 2
+        print("0 kills: the undisturbed training failed")
+        return 1
     alone_s = time.monotonic() - began
     print(f"undisturbed: {alone_s:.0f} s, {saved_step(reference)} steps", flush=True)
     rng = random.Random(options.seed)
@@ -86,11 +103,12 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", metavar="RECIPE")
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="(default: a small one, with a corpus of tones)")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--kills", type=int, default=200, help="(default 200)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments (default 1)")
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where the runs are put")
+    parser.add_argument("--processes", type=int, default=1, help="of each training; all are killed at once (default 1)")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="where the runs are put (default: a temporary folder)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all kills here")
     return parser
 
@@ -100,7 +118,7 @@ def start(options: argparse.Namespace, run: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "hybrid_asr.cli", "train", options.recipe, *options.overrides, "--run", str(run)]
     settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with run.with_suffix(".log").open("wb") as told:
-        return subprocess.Popen(command, env=os.environ | settings, stderr=told, stdout=told)
+        return subprocess.Popen(command, env=os.environ | settings, stderr=told, stdout=told, start_new_session=True)
 
 
 def log(run: Path) -> str:
@@ -118,7 +136,7 @@ def disturb(options: argparse.Namespace, run: Path, number: int, rng: random.Ran
         start_s = hunt(process, run, before, aim, rng)
         ended = process.poll()
         if ended is None:
-            process.send_signal(signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)  # with the other processes of the training
             ended = process.wait()
         lived_s = time.monotonic() - began
         went_on = _went_on_at(run)
@@ -275,7 +293,11 @@ def summary(kills: list[Kill], trainings: int, alone_s: float, seconds: float, f
     """The table for people."""
     lines = [f"{name.replace('_', ' '):24} {value:>8}" for name, value in figures(kills).items()]
     head = f"{len(kills)} kills of {trainings} trainings ({alone_s:.0f} s undisturbed) in {seconds / 60:.1f} minutes"
-    last = f"FAILED: {failure}" if failure else "every one went on where it was saved; all ends equal, bit for bit"
+    last = (
+        f"FAILED after {len(kills)} kills: {failure}"
+        if failure
+        else f"{len(kills)} kills: each training resumed where it was saved; all {trainings} ends are equal bit for bit"
+    )
     return "\n".join([head, *lines, last])
 
 

@@ -23,7 +23,11 @@ import numpy as np
 import soundfile
 import soxr
 import torch
-import torchaudio  # pyright: ignore[reportMissingImports]
+
+try:
+    import torchaudio  # pyright: ignore[reportMissingImports]
+except ModuleNotFoundError:
+    sys.exit("torchaudio is not installed here: run make peers, then .venv-peers/bin/python")
 from torch import Tensor
 
 from hybrid_asr.audio import io
@@ -217,7 +221,9 @@ def main() -> int:
     )
     if options.json:
         options.json.write_text(json.dumps([one.record() for one in done], indent=1) + "\n", encoding="utf-8")
-    return int(not all(one.same for one in features))
+    differing = [row.case.what for row in done if not row.same]
+    print(f"{len(done)} measurements, " + (f"results differ: {', '.join(differing)}" if differing else "equal results"))
+    return int(not all(row.same for row in features))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from tools.benchmarks.sidebyside import Contest, Row, medians, ratio, serve, timed
+from tools.benchmarks.sidebyside import Contest, Row, closing, installed, medians, ratio, serve, timed
 from tools.benchmarks.training_steps import (
     LARGE,
     SMALL,
@@ -36,6 +36,7 @@ from tools.benchmarks.training_steps import (
 from tools.peers.toolkits import Espnet, Sizes, SpeechBrain
 
 SECONDS, UTTERANCES, LABELS = 10.0, 8, 40
+LIBRARIES = {"ESPnet 202511": "espnet2", "SpeechBrain 1.1.2": "speechbrain"}
 PEERS = {"ESPnet 202511": Espnet, "SpeechBrain 1.1.2": SpeechBrain}
 
 
@@ -56,7 +57,9 @@ def main() -> int:
     rows = {"large": large, "shares": shares, "small": small, "profile": profiles}[options.what](options)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    return 0
+    last, status = closing(rows, Contest.asked)
+    print(last)
+    return status
 
 
 def contestant(options: argparse.Namespace) -> Callable[[Row], Row]:
@@ -92,6 +95,7 @@ def made_batch(sizes: Sizes) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, 
 def contest(options: argparse.Namespace, names: list[str]) -> tuple[Contest, dict[str, Any]]:
     """Run the rounds and print a line for each contestant."""
     names = [name for name in names if not options.only or name in options.only]
+    names = [name for name in names if name not in LIBRARIES or installed(LIBRARIES[name])]
     passed = [options.what, "--threads", str(options.threads), *(["--realtime"] if options.realtime else [])]
     rivals = Contest("tools.benchmarks.bench_training", names, threads=options.threads, options=passed)
     found = medians(rivals.rounds(options.rounds), "seconds")

@@ -5,6 +5,7 @@ input with JSON on standard output (`serve`). The other side is `Contest`: it st
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import statistics
@@ -64,7 +65,9 @@ def serve(build: Callable[[], Callable[[Row], Row]]) -> int:
 
 
 class Contest:
-    """The workers of one comparison."""
+    """The workers of one comparison; `asked` counts the requests of all comparisons."""
+
+    asked = 0
 
     def __init__(self, module: str, names: Sequence[str], *, threads: int, options: Sequence[str] = ()) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
@@ -84,6 +87,7 @@ class Contest:
 
     def ask(self, name: str, **request: Any) -> Row:
         """One request to one worker."""
+        Contest.asked += 1
         pipe = self.workers[name].stdin
         assert pipe is not None
         print(json.dumps(request), file=pipe, flush=True)
@@ -115,6 +119,22 @@ class Contest:
                 f"{name}: the worker ended with status {self.workers[name].wait(60)}; see its message above"
             )
         return json.loads(line)
+
+
+def closing(rows: Sequence[Row], measured: int) -> tuple[str, int]:
+    """The last line of a benchmark, and its exit status: 1 if a comparison that should have a ratio has none."""
+    without = [row["what"] for row in rows if row["ratio"] is None and "of its own" not in row.get("why", "")]
+    if without:
+        return f"{measured} measurements; no ratio, since results differ: {', '.join(without)}", 1
+    return f"{measured} measurements, all results that are compared are equal", 0
+
+
+def installed(name: str) -> bool:
+    """Whether a toolkit can be imported; says so where it cannot."""
+    if importlib.util.find_spec(name) is None:
+        print(f"{name} is not installed here: make peers, then .venv-peers/bin/python")
+        return False
+    return True
 
 
 def medians(answers: Mapping[str, Sequence[Row]], key: str) -> dict[str, tuple[float, float, float]]:
