@@ -29,7 +29,7 @@ class Composed:
     """A merged configuration, not yet checked.
 
     `sources` tells for each dotted path of `tree` where its value was written; `tree["presets"]` names the presets.
-    `dropped` holds the keys of the recipe that gave way, because the command line chose another preset for their
+    `dropped` holds the keys of the recipe that are left out, because the command line chose another preset for their
     section than the one they were written for.
     """
 
@@ -64,7 +64,7 @@ def compose(recipe: Path | str, overrides: Sequence[str] = ()) -> Composed:
     path = find_recipe(recipe)
     tree = load_yaml(path)
     written = _preset_names(tree.get("presets", {}), display_path(path))
-    chosen, layers = _split(overrides)
+    chosen, layers = _parse_overrides(overrides)
     names = written | chosen
     kept = {section: value for section, value in tree.items() if names.get(section) == written.get(section)}
     dropped = {section: value for section, value in tree.items() if section not in kept}
@@ -79,7 +79,7 @@ def amend(tree: Tree, overrides: Sequence[str], *, source: str, using: Mapping[s
     A section named in `using` (section -> preset), or by an override `presets.<section>=<preset>`, is first replaced by
     that preset. Raises ConfigError.
     """
-    chosen, layers = _split(overrides)
+    chosen, layers = _parse_overrides(overrides)
     names = {**(using or {}), **chosen}
     base = [_preset(section, name, COMMAND_LINE) for section, name in names.items()]
     kept = {section: value for section, value in tree.items() if section not in names}
@@ -105,7 +105,7 @@ def _preset_names(written: Any, where: str) -> dict[str, str]:
 
 
 def _preset(section: str, name: str, named_by: str) -> _Layer:
-    """The layer of a preset; `named_by` tells who asked for it."""
+    """The layer of a preset; `named_by` is the source that names it."""
     try:
         path = find_preset(section, name)
     except ConfigError as error:
@@ -116,12 +116,12 @@ def _preset(section: str, name: str, named_by: str) -> _Layer:
     return _Layer(display_path(path), {section: tree})
 
 
-def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[_Layer]]:
+def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], list[_Layer]]:
     """The presets that overrides choose, and a layer for every override."""
     chosen: dict[str, Any] = {}
     layers = []
     for override in overrides:
-        key, value = _read(override)
+        key, value = _parse_override(override)
         first, *rest = key.split(".")
         if first == "presets" and len(rest) != 1:
             raise ConfigError(f"{COMMAND_LINE}: '{override}': write presets.SECTION=PRESET")
@@ -133,7 +133,7 @@ def _split(overrides: Sequence[str]) -> tuple[dict[str, str], list[_Layer]]:
     return _preset_names(chosen, COMMAND_LINE), layers
 
 
-def _read(override: str) -> tuple[str, Any]:
+def _parse_override(override: str) -> tuple[str, Any]:
     """The key and the value of `a.b=value`."""
     key, equals, text = override.partition("=")
     if not equals or not _KEY.fullmatch(key):
@@ -153,7 +153,7 @@ def _merge(base: Sequence[_Layer], above: Sequence[_Layer]) -> tuple[Tree, dict[
     """Merge the presets' layers, then those above; the tree with its references resolved, and each value's source."""
     layers = [*base, *above]
     last = {path: layer.source for layer in layers for path, _ in flatten(layer.tree)}
-    merged = functools.reduce(_over, (layer.tree for layer in layers))
+    merged = functools.reduce(_merge_trees, (layer.tree for layer in layers))
     sources = {path: last[path] for path, _ in flatten(merged)}
     for path, value in flatten(merged):
         _check_references(path, value, sources[path])
@@ -164,19 +164,19 @@ def _merge(base: Sequence[_Layer], above: Sequence[_Layer]) -> tuple[Tree, dict[
         path = re.sub(r"\[(\d+)\]", r".\1", str(error.full_key))
         missing = isinstance(error, MissingMandatoryValue)
         problem = "required, but not given" if missing else str(error).splitlines()[0]
-        raise ConfigError(f"{path}: {problem} ({_nearest(path, sources)})") from None
-    return tree, {path: _nearest(path, sources) for path, _ in flatten(tree)}
+        raise ConfigError(f"{path}: {problem} ({_nearest_source(path, sources)})") from None
+    return tree, {path: _nearest_source(path, sources) for path, _ in flatten(tree)}
 
 
-def _over(below: Any, above: Any) -> Any:
-    """Merge key by key; anything but keys is replaced as a whole, lists too."""
+def _merge_trees(below: Any, above: Any) -> Any:
+    """Merge two trees key by key; values other than sections are replaced whole, lists too."""
     if isinstance(below, dict) and isinstance(above, dict):
-        return below | {key: _over(below.get(key), value) for key, value in above.items()}
+        return below | {key: _merge_trees(below.get(key), value) for key, value in above.items()}
     return above
 
 
 def _check_references(path: str, value: Any, source: str) -> None:
-    """Let only `${a.b}` pass."""
+    """Raise ConfigError for any reference but `${a.b}`."""
     if isinstance(value, str) and "${" in _REFERENCE.sub("", value):
         raise ConfigError(f"{path}: '{value}': only ${{a.b}}, the path of another value, can be referred to ({source})")
     for inner in value if isinstance(value, list) else value.values() if isinstance(value, dict) else ():
@@ -184,7 +184,7 @@ def _check_references(path: str, value: Any, source: str) -> None:
 
 
 def _check_kinds(base: Sequence[_Layer], merged: Tree, sources: Mapping[str, str]) -> None:
-    """A preset decides the kind of its section, since the keys of one kind mean nothing to another."""
+    """Raise ConfigError where a preset's kind was overridden: the keys of one kind mean nothing to another."""
     for layer in base:
         [(section, content)] = layer.tree.items()
         kind = merged[section].get("kind") if isinstance(merged[section], dict) else None
@@ -193,7 +193,7 @@ def _check_kinds(base: Sequence[_Layer], merged: Tree, sources: Mapping[str, str
             raise ConfigError(f"{section}.kind: a preset decides the kind; {remedy} ({sources[f'{section}.kind']})")
 
 
-def _nearest(path: str, sources: Mapping[str, str]) -> str:
+def _nearest_source(path: str, sources: Mapping[str, str]) -> str:
     """The source of `path`, or of the reference above it that brought it."""
     while path not in sources:
         path = path.rpartition(".")[0]

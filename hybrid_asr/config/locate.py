@@ -1,4 +1,4 @@
-"""Where presets, recipes and corpora lie: in `./conf` and `./recipes` where the user stands, else in the package."""
+"""Where presets, recipes and corpora lie: in `./conf` and `./recipes` in the current folder, else in the package."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ def folders(name: Literal["conf", "recipes"]) -> list[Path]:
 
 
 def display_path(path: Path) -> str:
-    """A short name of a file for messages: relative to where the user stands, or `packaged conf/...`."""
+    """A short name of a file for messages: relative to the current folder, or `packaged conf/...`."""
     if path.is_relative_to(Path.cwd()):
         return path.relative_to(Path.cwd()).as_posix()
     for folder in (*folders("conf"), *folders("recipes")):

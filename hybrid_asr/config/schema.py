@@ -55,12 +55,12 @@ def parse(cls: Any, tree: Any, *, where: str = "", sources: Mapping[str, str] | 
     try:
         return TypeAdapter(cls).validate_json(text)
     except ValidationError as error:
-        found: dict[str, list[str]] = {}
+        problems: dict[str, list[str]] = {}
         for problem in error.errors():
-            path, message = _explain(cls, problem)
+            path, message = _describe_problem(cls, problem)
             dotted = ".".join(([where] if where else []) + path) or "configuration"
-            found.setdefault(dotted, []).append(message + _written(path, sources or {}))
-        lines = [f"{dotted}: {' or '.join(dict.fromkeys(messages))}" for dotted, messages in found.items()]
+            problems.setdefault(dotted, []).append(message + _source_note(path, sources or {}))
+        lines = [f"{dotted}: {' or '.join(dict.fromkeys(messages))}" for dotted, messages in problems.items()]
         more = [f"... and {len(lines) - SHOWN} more, {len(lines)} in all"] if len(lines) > SHOWN else []
         raise ConfigError("\n".join(lines[:SHOWN] + more)) from None
 
@@ -72,12 +72,12 @@ def plain(value: Any) -> Any:
 
 def field_types(annotation: Any) -> dict[str, Any]:
     """The fields, with their types, of a `@config` class; of a union, those of all its members."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for member in _members(annotation):
         if dataclasses.is_dataclass(member):
             hints = typing.get_type_hints(member, include_extras=True)
-            found |= {_key(field.name, hints[field.name]): hints[field.name] for field in dataclasses.fields(member)}
-    return found
+            fields |= {_key(field.name, hints[field.name]): hints[field.name] for field in dataclasses.fields(member)}
+    return fields
 
 
 def _key(name: str, annotation: Any) -> str:
@@ -110,12 +110,12 @@ def _kind(member: Any) -> str | None:
     return values[0] if values else None
 
 
-def _inside(here: Any, step: str | int) -> tuple[Any, bool]:
-    """Follow one step of pydantic's location from the type `here`: the type it leads to, and whether the user wrote it.
+def _follow_step(annotation: Any, step: str | int) -> tuple[Any, bool]:
+    """The type that one step of pydantic's location leads to from `annotation`, and whether the user wrote that step.
 
-    Beside keys and indices, pydantic names the chosen alternative of a union: by its tag, its class or its type's name.
+    Besides keys and indices, pydantic names the chosen alternative of a union: by its tag, class or type's name.
     """
-    members = [member for member in _members(here) if member is not type(None)]
+    members = [member for member in _members(annotation) if member is not type(None)]
     if len(members) > 1:
         return next((m for m in members if step in (_kind(m), getattr(m, "__name__", ""))), Any), False
     only = members[0] if members else Any
@@ -127,40 +127,40 @@ def _inside(here: Any, step: str | int) -> tuple[Any, bool]:
     return (inner[-1] if inner else Any), True
 
 
-def _walk(cls: Any, location: Sequence[str | int]) -> tuple[list[str], Any, Any]:
-    """The user's path to a problem, the type that stands there, and the type of what holds it."""
+def _resolve_location(cls: Any, location: Sequence[str | int]) -> tuple[list[str], Any, Any]:
+    """The user's path to a problem, the type expected there, and the type of the section that contains it."""
     path: list[str] = []
-    here = holder = cls
+    expected = parent = cls
     for step in location:
-        inner, written = _inside(here, step)
-        if written:
+        inner, is_key = _follow_step(expected, step)
+        if is_key:
             path.append(str(step))
-            holder = here
-        here = inner
-    return path, here, holder
+            parent = expected
+        expected = inner
+    return path, expected, parent
 
 
-def _explain(cls: Any, problem: Any) -> tuple[list[str], str]:
+def _describe_problem(cls: Any, problem: Any) -> tuple[list[str], str]:
     """The path of one problem without pydantic's own tags, and what is wrong there and what would be right."""
-    path, here, holder = _walk(cls, problem["loc"])
+    path, expected, parent = _resolve_location(cls, problem["loc"])
     given, details = problem["input"], problem.get("ctx", {})
     match problem["type"]:
         case "unexpected_keyword_argument":
-            kind = _kind(holder) if len(_members(holder)) == 1 else None
+            kind = _kind(parent) if len(_members(parent)) == 1 else None
             of_kind = f" of kind '{kind}'" if kind else ""
-            return path, f"unknown key{of_kind}; {suggest(path[-1], field_types(holder))}"
+            return path, f"unknown key{of_kind}; {suggest(path[-1], field_types(parent))}"
         case "missing":
             return path, "required, but not given"
         case "union_tag_not_found":
-            return [*path, "kind"], f"required, but not given; {suggest('', _kinds(here))}"
+            return [*path, "kind"], f"required, but not given; {suggest('', _kinds(expected))}"
         case "union_tag_invalid":
-            return [*path, "kind"], f"unknown kind '{details['tag']}'; {suggest(details['tag'], _kinds(here))}"
+            return [*path, "kind"], f"unknown kind '{details['tag']}'; {suggest(details['tag'], _kinds(expected))}"
         case "literal_error":
-            wanted = [str(value) for member in _members(here) for value in typing.get_args(member)]
+            wanted = [str(value) for member in _members(expected) for value in typing.get_args(member)]
             hint = f"; {suggest(str(given), wanted)}" if wanted else ""
             return path, f"{problem['msg']}, got {json.dumps(given)}{hint}"
         case "dataclass_type" | "dict_type":
-            fields = field_types(here)
+            fields = field_types(expected)
             return path, f"keys should stand here, got {json.dumps(given)}" + (
                 f"; {suggest('', fields)}" if fields else ""
             )
@@ -175,11 +175,11 @@ def _kinds(annotation: Any) -> list[str]:
     return [kind for kind in map(_kind, _members(annotation)) if kind]
 
 
-def _written(path: Sequence[str], sources: Mapping[str, str]) -> str:
+def _source_note(path: Sequence[str], sources: Mapping[str, str]) -> str:
     """Where the key at `path` was written: its own entry, those below it, the nearest above it, or that of all."""
     for end in range(len(path), 0, -1):
         dotted = ".".join(path[:end])
-        found = dict.fromkeys(source for key, source in sources.items() if f"{key}.".startswith(f"{dotted}."))
-        if found:
-            return f" ({', '.join(found)})" if end == len(path) else f" ({next(iter(found))})"
+        origins = dict.fromkeys(source for key, source in sources.items() if f"{key}.".startswith(f"{dotted}."))
+        if origins:
+            return f" ({', '.join(origins)})" if end == len(path) else f" ({next(iter(origins))})"
     return f" ({sources['']})" if "" in sources else ""

@@ -10,7 +10,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.compose import digest
 from hybrid_asr.inference.build import DecodeConfig
 from hybrid_asr.inference.outcomes import Decoded, Evaluation
-from hybrid_asr.scoring.oracle import oracle
+from hybrid_asr.scoring.nbest_oracle import oracle
 from hybrid_asr.scoring.repetitions import has_loop
 from hybrid_asr.scoring.report import SetScore
 from hybrid_asr.scoring.scores import UNITS, Metric

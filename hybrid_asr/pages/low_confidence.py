@@ -15,7 +15,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.decodings import Damaged, Decoding, read_utterances
 from hybrid_asr.run.config import RunConfig, set_paths
 from hybrid_asr.scoring.align import Step
-from hybrid_asr.scoring.ranking import Area, area_under_curve, best_cut
+from hybrid_asr.scoring.roc import Area, area_under_curve, best_cut
 from hybrid_asr.scoring.scores import UNITS, Metric, UtteranceScore
 
 MOST = 150  # utterances of a set whose words are checked

@@ -1,4 +1,4 @@
-"""References and hypotheses in files: JSON lines, Kaldi text, or trn; the format is told from the content.
+"""References and hypotheses in files: JSON lines, Kaldi text, or trn; the format is detected from the content.
 
 - JSON lines: one object a line.  A reference file has `id`, `text` and perhaps `speaker` (our manifests); a hypothesis
   file `id` and `text` (our hypotheses.jsonl, whose own `reference` plays no part).  A reference file that has a
@@ -26,7 +26,7 @@ _NAMED = 5  # at most so many ids in one message
 
 
 class Line(NamedTuple):
-    """What a file says of one utterance."""
+    """The text of one utterance in a file, and its speaker where the file names one."""
 
     text: str
     speaker: str | None = None
@@ -63,29 +63,29 @@ def _paired(ref: str | Path, references: Mapping[str, Line], hyp: str | Path) ->
     return [Scored(key, line.text, hypotheses[key].text, line.speaker) for key, line in references.items()]
 
 
-def _refuse_unpaired(these: Mapping[str, Line], those: Mapping[str, Line], where: str, remedy: str) -> None:
-    missing = [key for key in these if key not in those]
+def _refuse_unpaired(lines: Mapping[str, Line], others: Mapping[str, Line], where: str, remedy: str) -> None:
+    missing = [key for key in lines if key not in others]
     if missing:
         more = ", ..." if len(missing) > _NAMED else ""
         raise ScoringError(
-            f"{len(missing)} of {len(these)} utterances of {where}: {', '.join(missing[:_NAMED])}{more}; {remedy}"
+            f"{len(missing)} of {len(lines)} utterances of {where}: {', '.join(missing[:_NAMED])}{more}; {remedy}"
         )
 
 
 def _read(path: Path, *, prefer: str) -> dict[str, Line]:
     lines = _lines(path)
     name, parse = _format(lines, prefer)
-    found: dict[str, Line] = {}
+    by_id: dict[str, Line] = {}
     for number, content in lines:
         key, line = parse(content, f"{path}:{number}")
-        if key in found:
-            raise ScoringError(f"{path}:{number}: utterance '{key}' stands there for the second time (read as {name})")
-        found[key] = line
-    return found
+        if key in by_id:
+            raise ScoringError(f"{path}:{number}: utterance '{key}' occurs a second time (read as {name})")
+        by_id[key] = line
+    return by_id
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """The lines that hold anything, with their numbers."""
+    """The lines that are not empty, with their numbers."""
     problem = read_problem(path, pipes=True, largest=_LARGEST)
     if problem:
         raise ScoringError(f"{path}: {problem}; give JSON lines, Kaldi text or trn")

@@ -96,7 +96,7 @@ class SpeakerScore(TextErrors):
 
 
 class Confusion(NamedTuple):
-    """A unit of the reference and what was written in its place; "" where a side has none (deletion, insertion)."""
+    """A unit of the reference and the one recognized in its place; "" where a side has none (deletion, insertion)."""
 
     reference: str
     hypothesis: str
@@ -123,7 +123,7 @@ def score_utterances(items: Sequence[Scored]) -> tuple[UtteranceScore, ...]:
 
 
 def score_speakers(rows: Sequence[UtteranceScore], metric: Metric) -> tuple[SpeakerScore, ...]:
-    """Add up the utterances of each speaker that is known; the worst speaker first."""
+    """Add up the utterances of each known speaker; the speaker with the highest rate first."""
     members: dict[str, list[UtteranceScore]] = {}
     for row in rows:
         if row.speaker is not None:

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, join_pieces
+from hybrid_asr.text.labels import LabelIds, TokenizerError
 from hybrid_asr.text.normalize import normalize
 
 _SPACE = "\u2581"  # sentencepiece writes a space so
@@ -46,10 +46,11 @@ class BpeTokenizer(LabelIds):
         self.model = model
         self._processor = processor
         ids = [i for i in range(processor.vocab_size()) if not (processor.IsUnknown(i) or processor.IsControl(i))]
-        super().__init__(len(ids))
+        units = [processor.IdToPiece(i).replace(_SPACE, " ") for i in ids]
+        super().__init__(units)
         self._labels = {i: label for label, i in enumerate(ids, start=self.first_unit)}
-        self._texts = [processor.IdToPiece(i).replace(_SPACE, " ") for i in ids]
-        self._characters = set().union(*self._texts)
+        self._units = units
+        self._characters = set().union(*units)
 
     @classmethod
     def train(cls, texts: Iterable[str], *, size: int) -> "BpeTokenizer":
@@ -93,32 +94,17 @@ class BpeTokenizer(LabelIds):
             text = text.translate({ord(character): _FOREIGN for character in foreign})
         return [self._labels.get(i, self.unk) for i in self._processor.EncodeAsIds(text)]
 
-    def pieces(self, labels: Iterable[int]) -> list[str]:
-        """The text of each label, with a leading space where it starts a word; blank, sos and eos stand for no text."""
-        return [self._piece(label) for label in labels]
-
-    def decode(self, labels: Iterable[int]) -> str:
-        """The transcript of `labels`: NFC, single spaces, U+FFFD for `unk`."""
-        return join_pieces(self.pieces(labels))
-
     def missing(self, text: str) -> set[str]:
         """The characters of `text` that no unit holds."""
         return set(normalize(text, "none@1")) - self._characters
 
     def units(self) -> list[str]:
         """The pieces as sentencepiece writes them, in the order of their labels."""
-        return [text.replace(" ", _SPACE) for text in self._texts]
+        return [text.replace(" ", _SPACE) for text in self._units]
 
     def state(self) -> dict[str, Any]:
         """All that `restore_tokenizer` needs: sentencepiece's model as a tensor of bytes."""
         return {"kind": "bpe", "model": torch.from_numpy(np.frombuffer(self.model, dtype=np.uint8).copy())}
-
-    def _piece(self, label: int) -> str:
-        if label == self.unk:
-            return UNKNOWN_TEXT
-        if label in (self.blank, self.eos):
-            return ""
-        return self._texts[label - self.first_unit]
 
 
 def _refuse_reserved(lines: list[str]) -> None:

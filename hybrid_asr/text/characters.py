@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, join_pieces
+from hybrid_asr.text.labels import LabelIds, TokenizerError
 from hybrid_asr.text.normalize import normalize
 
 
@@ -23,32 +23,24 @@ class CharTokenizer(LabelIds):
     """
 
     def __init__(self, characters: Sequence[str]) -> None:
-        assert len(set(characters)) == len(characters), "every unit stands once"
-        super().__init__(len(characters))
+        assert len(set(characters)) == len(characters), "units are unique"
+        super().__init__(characters)
         self.characters = tuple(characters)
         self._labels = {character: label for label, character in enumerate(characters, start=self.first_unit)}
 
     @classmethod
     def train(cls, texts: Iterable[str]) -> "CharTokenizer":
         """Collect the characters of `texts`, in the order of their code points; TokenizerError if there are none."""
-        found: set[str] = set()
+        characters: set[str] = set()
         for text in texts:
-            found.update(normalize(text, "none@1"))
-        if not found:
+            characters.update(normalize(text, "none@1"))
+        if not characters:
             raise TokenizerError("the training text is empty: a tokenizer needs transcripts to learn from")
-        return cls(sorted(found))
+        return cls(sorted(characters))
 
     def encode(self, text: str) -> list[int]:
         """The label of each character; `unk` for those that `missing` names."""
         return [self._labels.get(character, self.unk) for character in normalize(text, "none@1")]
-
-    def pieces(self, labels: Iterable[int]) -> list[str]:
-        """The text of each label, spaces included; blank, sos and eos stand for no text."""
-        return [self._piece(label) for label in labels]
-
-    def decode(self, labels: Iterable[int]) -> str:
-        """The transcript of `labels`: NFC, single spaces, U+FFFD for `unk`."""
-        return join_pieces(self.pieces(labels))
 
     def missing(self, text: str) -> set[str]:
         """The characters of `text` that are no unit."""
@@ -57,10 +49,3 @@ class CharTokenizer(LabelIds):
     def state(self) -> dict[str, Any]:
         """All that `restore_tokenizer` needs, in plain containers."""
         return {"kind": "char", "characters": list(self.characters)}
-
-    def _piece(self, label: int) -> str:
-        if label == self.unk:
-            return UNKNOWN_TEXT
-        if label in (self.blank, self.eos):
-            return ""
-        return self.characters[label - self.first_unit]

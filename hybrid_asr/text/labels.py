@@ -1,13 +1,12 @@
-"""The ids that every tokenizer shares: blank, unknown, its units, and one symbol for both ends of a sentence."""
+"""The ids that every tokenizer has (blank, unknown, units, one symbol for both ends of a sentence), and their texts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.text.normalize import normalize
 
-UNKNOWN_TEXT = "\ufffd"  # what an unknown unit is written as: one visible character, which no transcript holds
-
+UNKNOWN_TEXT = "\ufffd"  # what an unknown unit is written as: one visible character, which no transcript has
 
 Writes = Literal["text", "phonemes"]
 
@@ -17,20 +16,39 @@ class TokenizerError(UserError):
 
 
 def text_units(text: str, writes: Writes) -> set[str]:
-    """What a tokenizer may be `missing`: the characters of a text, or the words where units are phonemes."""
+    """What a tokenizer may lack: the characters of a text, or its words where the units are phonemes."""
     return set(text.split()) if writes == "phonemes" else set(text)
 
 
 def describe_missing(missing: Iterable[str], writes: Writes, *, shown: int = 5) -> str:
-    """The first few of such parts, for a message, and how many more there are."""
-    found = sorted(missing)
-    more = f" and {len(found) - shown} more" if len(found) > shown else ""
+    """The first few missing characters or words, for a message, and how many more there are."""
+    units = sorted(missing)
+    more = f" and {len(units) - shown} more" if len(units) > shown else ""
     if writes == "phonemes":
-        return ", ".join(f"'{word}'" for word in found[:shown]) + more
-    return ", ".join(f"{character!r} (U+{ord(character):04X})" for character in found[:shown]) + more
+        return ", ".join(f"'{word}'" for word in units[:shown]) + more
+    return ", ".join(f"{character!r} (U+{ord(character):04X})" for character in units[:shown]) + more
 
 
-class LabelIds:
+def join_pieces(pieces: Iterable[str]) -> str:
+    """Join the text of labels to a transcript: composed (NFC), with single spaces."""
+    return normalize("".join(pieces), "none@1")
+
+
+class LabelTexts:
+    """Labels to text, by a table with the text of each label; blank, sos and eos have none."""
+
+    _texts: Sequence[str]
+
+    def pieces(self, labels: Iterable[int]) -> list[str]:
+        """The text of each label, spaces included (a unit that starts a word may have one in front)."""
+        return [self._texts[label] for label in labels]
+
+    def decode(self, labels: Iterable[int]) -> str:
+        """The transcript of `labels`: NFC, single spaces, U+FFFD for `unk`."""
+        return join_pieces(self.pieces(labels))
+
+
+class LabelIds(LabelTexts):
     """blank = 0, unk = 1, the units from 2, and sos = eos = vocab_size - 1: one symbol starts and ends a sentence."""
 
     writes: Writes = "text"
@@ -39,12 +57,9 @@ class LabelIds:
     unk: int = 1
     first_unit: int = 2
 
-    def __init__(self, units: int) -> None:
-        self.vocab_size: int = units + 3
+    def __init__(self, units: Sequence[str], *, unknown: str = UNKNOWN_TEXT) -> None:
+        """`units` are the texts of the units, in the order of their labels; `unknown` is the text of `unk`."""
+        self.vocab_size: int = len(units) + 3
         self.sos: int = self.vocab_size - 1
         self.eos: int = self.vocab_size - 1
-
-
-def join_pieces(pieces: Iterable[str]) -> str:
-    """Join the text of labels to a transcript: composed (NFC), with single spaces."""
-    return normalize("".join(pieces), "none@1")
+        self._texts = ("", unknown, *units, "")

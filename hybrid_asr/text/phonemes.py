@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, Writes, join_pieces
+from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelIds, TokenizerError, Writes
 from hybrid_asr.text.lexicon import Lexicon, parse_lexicon
 from hybrid_asr.text.normalize import normalize
 
 
 @config
 class PhonemeTokenizerConfig:
-    """One unit for each phoneme of a `lexicon`, a file below `data.root` or where the user stands."""
+    """One unit for each phoneme of a `lexicon`, a file below `data.root` or in the current folder."""
 
     kind: Literal["phoneme"] = "phoneme"
     lexicon: str
@@ -20,8 +20,8 @@ class PhonemeTokenizerConfig:
 class PhonemeTokenizer(LabelIds):
     """Units are the lexicon's phonemes; a text becomes the first pronunciations of its words, one after the other.
 
-    No unit stands for the border between words, since none is heard in running speech: decoding by the lexicon finds
-    it. `decode` gives phonemes with spaces between them, not words. The whole lexicon travels in `state`.
+    No unit marks the boundary between words, since running speech has none: decoding with the lexicon finds it.
+    `decode` gives phonemes with spaces between them, not words. `state` holds the whole lexicon.
     """
 
     writes: Writes = "phonemes"
@@ -29,7 +29,7 @@ class PhonemeTokenizer(LabelIds):
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
         self.phonemes = tuple(lexicon.phonemes())
-        super().__init__(len(self.phonemes))
+        super().__init__([f" {phoneme}" for phoneme in self.phonemes], unknown=f" {UNKNOWN_TEXT}")
         self._labels = {phoneme: label for label, phoneme in enumerate(self.phonemes, start=self.first_unit)}
 
     @classmethod
@@ -47,25 +47,17 @@ class PhonemeTokenizer(LabelIds):
         return cls(lexicon)
 
     def spell(self, pronunciation: Iterable[str]) -> tuple[int, ...] | None:
-        """The labels of phonemes; None where one of them is no unit."""
+        """The labels of a pronunciation; None where one of its phonemes is no unit."""
         labels = tuple(self._labels.get(phoneme, self.unk) for phoneme in pronunciation)
         return None if self.unk in labels else labels
 
     def encode(self, text: str) -> list[int]:
         """The labels of each word's first pronunciation; one `unk` for a word that `missing` names."""
-        found: list[int] = []
+        labels: list[int] = []
         for word in normalize(text, "none@1").split():
-            several = self.lexicon.entries.get(word)
-            found += [self.unk] if several is None else [self._labels[phoneme] for phoneme in several[0]]
-        return found
-
-    def pieces(self, labels: Iterable[int]) -> list[str]:
-        """Each phoneme with a leading space; blank, sos and eos stand for no text."""
-        return [self._piece(label) for label in labels]
-
-    def decode(self, labels: Iterable[int]) -> str:
-        """The phonemes of `labels` with spaces between them, U+FFFD for `unk`."""
-        return join_pieces(self.pieces(labels))
+            pronunciations = self.lexicon.entries.get(word)
+            labels += [self.unk] if pronunciations is None else [self._labels[phoneme] for phoneme in pronunciations[0]]
+        return labels
 
     def missing(self, text: str) -> set[str]:
         """The words of `text` that the lexicon lacks."""
@@ -79,8 +71,3 @@ class PhonemeTokenizer(LabelIds):
     def restore(cls, text: str) -> "PhonemeTokenizer":
         """The tokenizer of a stored lexicon. Raises LexiconError."""
         return cls(parse_lexicon(text, "tokenizer.lexicon"))
-
-    def _piece(self, label: int) -> str:
-        if label == self.unk:
-            return f" {UNKNOWN_TEXT}"
-        return "" if label in (self.blank, self.eos) else f" {self.phonemes[label - self.first_unit]}"

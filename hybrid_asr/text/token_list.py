@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ import sentencepiece
 import torch
 
 from hybrid_asr.config.schema import config
-from hybrid_asr.text.labels import UNKNOWN_TEXT, TokenizerError, Writes, join_pieces
+from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelTexts, TokenizerError, Writes
 from hybrid_asr.text.normalize import normalize
 
 Joins = Literal["characters", "words", "pieces"]
@@ -26,7 +26,7 @@ class TokenListConfig:
     joins: Joins = "characters"
 
 
-class TokenListTokenizer:
+class TokenListTokenizer(LabelTexts):
     """Units in the order of a foreign list, which says where blank, unknown and sos = eos stand.
 
     `characters`: tokens stand side by side, `<space>` for a space. `words`: a space stands between them. `pieces`:
@@ -45,7 +45,7 @@ class TokenListTokenizer:
         self.model = model
         self._check()
         special = {blank, unk, sos}
-        self._texts = [self._text(token) for token in self.tokens]
+        self._texts = [self._text(label, token) for label, token in enumerate(self.tokens)]
         self._labels = {token: label for label, token in enumerate(self.tokens) if label not in special}
         long = sorted((token for token in self._labels if len(token) > 1 and token != SPACE), key=len, reverse=True)
         self._split = re.compile("|".join([*map(re.escape, long), "."]), re.DOTALL)
@@ -59,14 +59,6 @@ class TokenListTokenizer:
     def encode(self, text: str) -> list[int]:
         """The labels of `text`; `unk` for what no token stands for."""
         return [self._labels.get(token, self.unk) for token in self._tokens(normalize(text, "none@1"))]
-
-    def pieces(self, labels: Iterable[int]) -> list[str]:
-        """The text of each label, with a leading space where it starts a word; blank, sos and eos stand for no text."""
-        return [self._piece(label) for label in labels]
-
-    def decode(self, labels: Iterable[int]) -> str:
-        """The transcript of `labels`: NFC, single spaces, U+FFFD for `unk`."""
-        return join_pieces(self.pieces(labels))
 
     def missing(self, text: str) -> set[str]:
         """The characters of `text` that no token stands for; of words, those of the unknown ones."""
@@ -85,13 +77,18 @@ class TokenListTokenizer:
         """`text` as tokens, unknown ones among them."""
         match self.joins:
             case "characters":
-                return [SPACE if found == " " else found for found in self._split.findall(text)]
+                return [SPACE if token == " " else token for token in self._split.findall(text)]
             case "words":
                 return text.split()
             case "pieces":
                 return self._processor.EncodeAsPieces(text)
 
-    def _text(self, token: str) -> str:
+    def _text(self, label: int, token: str) -> str:
+        """The text of a label."""
+        if label == self.unk:
+            return f" {UNKNOWN_TEXT}" if self.joins == "words" else UNKNOWN_TEXT
+        if label in (self.blank, self.sos):
+            return ""
         match self.joins:
             case "characters":
                 return " " if token == SPACE else token
@@ -100,16 +97,11 @@ class TokenListTokenizer:
             case "pieces":
                 return token.replace(_WORD_START, " ")
 
-    def _piece(self, label: int) -> str:
-        if label == self.unk:
-            return f" {UNKNOWN_TEXT}" if self.joins == "words" else UNKNOWN_TEXT
-        return "" if label in (self.blank, self.sos) else self._texts[label]
-
     def _check(self) -> None:
         """Raise TokenizerError for what cannot be a list of tokens with these ids."""
-        for place, token in enumerate(self.tokens):
+        for label, token in enumerate(self.tokens):
             if not isinstance(token, str) or not token:
-                raise TokenizerError(f"token {place} of the list is {token!r}; texts should stand there")
+                raise TokenizerError(f"token {label} of the list is {token!r}; texts should stand there")
         repeated = [token for token, count in Counter(self.tokens).items() if count > 1][:3]
         if repeated:
             raise TokenizerError(f"the list of tokens holds {', '.join(repeated)} more than once")

@@ -29,7 +29,7 @@ from hybrid_asr.pages.low_confidence import USUAL
 from hybrid_asr.run.config import set_paths
 from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.align import Unit
-from hybrid_asr.scoring.ranking import area_under_curve, best_cut
+from hybrid_asr.scoring.roc import area_under_curve, best_cut
 from hybrid_asr.scoring.scores import Scored
 
 SIGNS = [name for name in ErrorSigns._fields if name != "text"]

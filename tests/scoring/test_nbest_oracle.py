@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybrid_asr.scoring.align import ErrorCounts, count_errors
-from hybrid_asr.scoring.oracle import oracle
+from hybrid_asr.scoring.nbest_oracle import oracle
 
 TEXT = st.lists(st.sampled_from(["one", "two", "three"]), min_size=1, max_size=4).map(" ".join)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_asr.scoring.ranking import area_under_curve, best_cut
+from hybrid_asr.scoring.roc import area_under_curve, best_cut
 
 WORDS = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=12)
 

@@ -1,4 +1,4 @@
-"""How well a number tells wrong from right: the area under the ROC curve, with its bootstrap interval.
+"""How well a number separates wrong words from right ones: the area under the ROC curve, with its bootstrap interval.
 
 Axes: W words (or other things that are right or wrong), U utterances, R resamples.
 """
@@ -27,12 +27,12 @@ class Area(NamedTuple):
 def area_under_curve(
     numbers: Float[np.ndarray, " words"], wrong: Bool[np.ndarray, " words"], *, utterances: Sequence[str]
 ) -> Area:
-    """The area, and its interval by drawing whole utterances: the words of one share their luck.
+    """The area, and its interval by drawing whole utterances: the errors of one are correlated.
 
     Raises ValueError where all words are right, or all wrong.
     """
     if wrong.all() or not wrong.any():
-        raise ValueError(f"{int(wrong.sum())} of {len(wrong)} words are wrong: nothing to tell apart")
+        raise ValueError(f"{int(wrong.sum())} of {len(wrong)} words are wrong: nothing to separate")
     _, members = np.unique(np.asarray(utterances), return_inverse=True)
     _, level = np.unique(numbers, return_inverse=True)
     units = int(members.max()) + 1
@@ -42,10 +42,10 @@ def area_under_curve(
         area = _area(level, wrong, times)
         if area is not None:
             drawn.append(area)
-    whole = _area(level, wrong, np.ones(len(wrong), np.int64))
-    assert whole is not None
+    observed = _area(level, wrong, np.ones(len(wrong), np.int64))
+    assert observed is not None
     ends = np.percentile(drawn, [2.5, 97.5]) if drawn else None
-    return Area(whole, None if ends is None else Interval(float(ends[0]), float(ends[1])))
+    return Area(observed, None if ends is None else Interval(float(ends[0]), float(ends[1])))
 
 
 def best_cut(numbers: Float[np.ndarray, " words"], wrong: Bool[np.ndarray, " words"]) -> float:

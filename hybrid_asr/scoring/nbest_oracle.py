@@ -11,5 +11,5 @@ def oracle(references: Sequence[str], nbests: Sequence[Sequence[str]], unit: Uni
     distinct = [list(dict.fromkeys(texts)) for texts in nbests]
     repeated = [reference for reference, texts in zip(references, distinct, strict=True) for _ in texts]
     counts = iter(count_all(repeated, [text for texts in distinct for text in texts], unit))
-    best = [min((next(counts) for _ in texts), key=lambda one: one.errors) for texts in distinct]
+    best = [min((next(counts) for _ in texts), key=lambda candidate: candidate.errors) for texts in distinct]
     return sum(best, ErrorCounts())
