@@ -27,7 +27,7 @@ def import_espnet(
     `overrides` name its data and decoding. Raises ConvertError, naming what is not supported, damaged or in the way.
     """
     run = Run(to)
-    run.refuse_foreign()
+    run.refuse_unless_run_or_empty()
     if run.exists():
         raise ConvertError(f"{to}: holds a run already; give another --to")
     for override in overrides:

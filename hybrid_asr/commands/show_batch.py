@@ -9,16 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hybrid_asr.audio.augment import SpecAugment
-from hybrid_asr.commands.training_data import dataset, planner, training_set
+from hybrid_asr.commands.training_data import build_dataset, build_planner, read_training_set
+from hybrid_asr.commands.training_model import build_module
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.check import label_counts
 from hybrid_asr.data.dataset import Batch
 from hybrid_asr.losses import JointLoss
-from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
-from hybrid_asr.training.initial_weights import freeze
 from hybrid_asr.training.module import SpeechModule
 
 CLIPPED = 0.999  # full scale is 1
@@ -86,18 +84,18 @@ def replay(run: Run, step: int, checkpoint: str | None = None) -> Replayed:
     kept = next((row["weights"] for row in written if row["weights"]), "")
     place = checkpoint or (str(run.checkpoint_folder / kept) if kept else "last")
     bundle = run.bundle(place)[0]
-    manifest, _ = training_set(cfg)
-    plan = planner(cfg, bundle, manifest, label_counts(manifest, bundle.tokenizer, cfg.text.rules))
-    total = plan.steps * cfg.trainer.epochs
+    manifest, _ = read_training_set(cfg)
+    planner = build_planner(cfg, bundle, manifest, label_counts(manifest, bundle.tokenizer, cfg.text.rules))
+    total = planner.steps * cfg.trainer.epochs
     if not 1 <= step <= total:
         raise UserError(f"show batch: {run.folder} has the steps 1 to {total}, not {step}; choose one of these")
-    epoch, inside = divmod(step - 1, plan.steps)
-    ranks = cfg.trainer.devices * cfg.trainer.nodes
-    turns = plan.accumulation(ranks)
-    read = dataset(cfg, bundle, manifest)
-    module = _module(cfg, bundle, plan.steps)
+    epoch, inside = divmod(step - 1, planner.steps)
+    ranks = cfg.trainer.processes()
+    turns = planner.accumulation(ranks)
+    dataset = build_dataset(cfg, bundle, manifest)
+    module = build_module(cfg, bundle, planner.steps)
     parts = [
-        (rank, turn, read[plan.plan(epoch).share(rank, ranks, turns)[inside * turns + turn]])
+        (rank, turn, dataset[planner.plan(epoch).share(rank, ranks, turns)[inside * turns + turn]])
         for turn in range(turns)
         for rank in range(ranks)
     ]
@@ -110,21 +108,7 @@ def replay(run: Run, step: int, checkpoint: str | None = None) -> Replayed:
         share.backward()
     norm = float(torch.nn.utils.get_total_norm(list(_gradients(module).values())))
     remarks = [text for _, _, batch in parts for text in batch.unread] + _differences(written, rows)
-    return Replayed(step, plan.steps, place, rows, loss, norm, _spoiled(module), remarks)
-
-
-def _module(cfg: RunConfig, bundle: Bundle, steps: int) -> SpeechModule:
-    freeze(bundle.model, cfg.init.freeze)
-    module = SpeechModule(
-        bundle,
-        loss=cfg.loss,
-        optim=cfg.optim,
-        mask=SpecAugment(cfg.augment.spec),
-        mask_from=cfg.augment.spec.from_epoch * steps,
-        seed=cfg.seed,
-    )
-    module.total_steps = cfg.trainer.epochs * steps
-    return module.train()
+    return Replayed(step, planner.steps, place, rows, loss, norm, _spoiled(module), remarks)
 
 
 def _forward(module: SpeechModule, batch: Batch, cfg: RunConfig, *, step: int, part: int, rank: int) -> JointLoss:

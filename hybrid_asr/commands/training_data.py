@@ -1,4 +1,4 @@
-"""What a run learns from: its training set, how that is read, and the plan of its batches."""
+"""What a run learns from: its training set, how that is read, and the plan of its batches; the same when replayed."""
 
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import RunError
 
 
-def training_set(cfg: RunConfig) -> tuple[Manifest, int]:
-    """The training utterances within the limits on their length, and how many are without. Raises RunError for none."""
-    audio = "unchecked" if cfg.data.unreadable == "skip" else cfg.data.audio  # then reading finds it, and counts
+def read_training_set(cfg: RunConfig) -> tuple[Manifest, int]:
+    """The training utterances within the limits on their length, and how many are outside. Raises RunError for none."""
+    audio = "unchecked" if cfg.data.unreadable == "skip" else cfg.data.audio  # then the loader finds it, and counts
     everything = Manifest.read(Path(cfg.data.root) / cfg.data.train, audio=audio)
     within = within_limits(everything, cfg.data)
     if len(within) == 0:
@@ -23,8 +23,8 @@ def training_set(cfg: RunConfig) -> tuple[Manifest, int]:
     return within, len(everything) - len(within)
 
 
-def dataset(cfg: RunConfig, bundle: Bundle, manifest: Manifest) -> SpeechDataset:
-    """How the training set is read."""
+def build_dataset(cfg: RunConfig, bundle: Bundle, manifest: Manifest) -> SpeechDataset:
+    """The dataset that reads the utterances of the training set as the plan asks for them."""
     return SpeechDataset(
         manifest,
         tokenizer=bundle.tokenizer,
@@ -35,8 +35,8 @@ def dataset(cfg: RunConfig, bundle: Bundle, manifest: Manifest) -> SpeechDataset
     )
 
 
-def least_table(cfg: RunConfig, bundle: Bundle, counts: LabelCounts) -> np.ndarray | None:
-    """The shortest audio that CTC can align, by the frames it needs; None without CTC."""
+def ctc_least_seconds(cfg: RunConfig, bundle: Bundle, counts: LabelCounts) -> np.ndarray | None:
+    """Entry n: the shortest audio, in seconds, that gives the n frames which CTC needs. None without CTC."""
     if cfg.loss.ctc_weight == 0:
         return None
     most = 2 * int(counts.needs.max()) + 2
@@ -44,7 +44,7 @@ def least_table(cfg: RunConfig, bundle: Bundle, counts: LabelCounts) -> np.ndarr
     return least_seconds(most, frames=front.frames, output_length=model.output_length, rate=front.rate)
 
 
-def planner(cfg: RunConfig, bundle: Bundle, manifest: Manifest, counts: LabelCounts) -> Planner:
-    """The plan of the batches of all epochs."""
-    corpus = dataset(cfg, bundle, manifest).corpus(counts, least_table(cfg, bundle, counts))
+def build_planner(cfg: RunConfig, bundle: Bundle, manifest: Manifest, counts: LabelCounts) -> Planner:
+    """The planner of the batches of all epochs."""
+    corpus = build_dataset(cfg, bundle, manifest).corpus(counts, ctc_least_seconds(cfg, bundle, counts))
     return Planner(corpus, data=cfg.data, augment=cfg.augment, seed=cfg.seed)

@@ -13,8 +13,9 @@ from hybrid_asr.inference.task import DecodingTask
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.training.attention_monitor import AttentionMonitor
+from hybrid_asr.training.launcher import is_rank_zero
+from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.module import SpeechModule
-from hybrid_asr.training.process import is_first, say
 
 
 class Validation:
@@ -44,7 +45,7 @@ class Validation:
         )[self.name]
         report, plan = score_items(gather(share).items, self.cfg.metric), self.planner.plan(epoch - 1).statistics
         wer, cer = report.wer.value, report.cer.value
-        say(f"epoch {epoch}: valid WER {wer:.2%}, CER {cer:.2%} ({self.name}); plan: {plan.text()}")
+        rank_zero_print(f"epoch {epoch}: valid WER {wer:.2%}, CER {cer:.2%} ({self.name}); plan: {plan.text()}")
         rates = {f"valid.{self.name}.{name}": rate.value for name, rate in report.rates.items()}
-        looks = self.watch.look(self.bundle, module.device, epoch) if is_first() else {}
+        looks = self.watch.look(self.bundle, module.device, epoch) if is_rank_zero() else {}
         return rates | looks | plan.row()

@@ -24,7 +24,7 @@ from hybrid_asr.pages.sweep_charts import DrawnSweep, find_sweeps
 from hybrid_asr.pages.utterances import AudioParts, Shown, audio_parts
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
-from hybrid_asr.training.status import tell
+from hybrid_asr.training.messages import print_stderr
 
 LINES = 4  # of a chart
 
@@ -41,7 +41,9 @@ def refresh(run: Run, *, depth: Literal["quick", "full"] = "full") -> Path | Non
         write_text(run.page_file, run_page(run, depth=depth))
         return run.page_file
     except Exception as error:
-        tell(f"{run.page_file}: the page could not be written ({type(error).__name__}: {error}); the run is not harmed")
+        print_stderr(
+            f"{run.page_file}: the page could not be written ({type(error).__name__}: {error}); the run is not harmed"
+        )
         return None
 
 

@@ -86,7 +86,7 @@ class Run:
             )
         return parse(RunConfig, load_yaml(self.config_file), sources={"": self.config_file.as_posix()})
 
-    def refuse_foreign(self) -> None:
+    def refuse_unless_run_or_empty(self) -> None:
         """Raise RunError if something else than a run lies here."""
         if self.folder.exists() and not self.folder.is_dir():
             raise RunError(f"{self.folder}: a file, not a folder; give another --run")
@@ -108,7 +108,7 @@ class Run:
         """Keep the resolved configuration."""
         write_text(self.config_file, to_yaml(plain(cfg)))
 
-    def refuse_other(self, cfg: RunConfig) -> None:
+    def refuse_changed_config(self, cfg: RunConfig) -> None:
         """Raise RunError if this folder belongs to a training with other weights."""
         mine, theirs = deciding(plain(cfg)), deciding(plain(self.read_config()))
         differing = [
@@ -136,7 +136,7 @@ class Run:
             state = checkpoints.load_last()
             if state is None:
                 raise RunError(f"{self.folder}: no checkpoint yet; train first")
-            bundle = Bundle.restore(state["bundle"], checkpoints.average_weights(), self.checkpoint_folder)
+            bundle = Bundle.restore(state.bundle, checkpoints.average_weights(), self.checkpoint_folder)
         else:
             named = {"best": BEST, "last": LAST}.get(checkpoint)
             if named is None and not Path(checkpoint).exists():

@@ -17,7 +17,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.decoder import DecoderConfig
 from hybrid_asr.training.attention_pictures import AttentionPictures
 from hybrid_asr.training.config import TrainerConfig
-from hybrid_asr.training.process import say
+from hybrid_asr.training.messages import rank_zero_print
 
 COSTS = ("nats", "nats_shuffled")  # a number each
 BEGINNING = 0.2  # share of the training in which attention need not follow yet
@@ -44,7 +44,9 @@ class AttentionMonitor:
         self.judged = decoder.learns_attention
         self.places = choose_utterances(manifest, cfg.attention_utterances)
         if cfg.attention_utterances and not self.places:
-            say(f"no validation utterance is at most {LONGEST_S:g} s long: attention is neither measured nor drawn")
+            rank_zero_print(
+                f"no validation utterance is at most {LONGEST_S:g} s long: attention is neither measured nor drawn"
+            )
         self.drawn = spread_by_length(manifest, self.places, cfg.attention_pictures) if self.judged else []
         self.alarm = AttentionAlarm(cfg.attention_patience)
         self.from_epoch = math.ceil(BEGINNING * cfg.epochs)
@@ -70,7 +72,7 @@ class AttentionMonitor:
         self.pictures.add(found, epoch)
         alarm = self._alarmed(epoch, found.heads())
         if alarm is not None:
-            say(f"warning: {alarm}")
+            rank_zero_print(f"warning: {alarm}")
             self.alarms(alarm)
         return found.row()
 
@@ -101,7 +103,7 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
         else:
             rows.append(row)
     if damaged:
-        say(f"warning: {file}: {damaged} damaged lines are left out; the training goes on")
+        rank_zero_print(f"warning: {file}: {damaged} damaged lines are left out; the training goes on")
     return rows
 
 

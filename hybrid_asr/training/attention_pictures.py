@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from hybrid_asr.attention.diagnosis import Diagnosis
 from hybrid_asr.common.files import remove_unfinished
-from hybrid_asr.training.process import say
+from hybrid_asr.training.messages import rank_zero_print
 
 Pixels = UInt8[np.ndarray, "height width rgb"]
 Draw = Callable[[Diagnosis, int, Path], Pixels]  # of a diagnosis after an epoch, to a file
@@ -50,7 +50,9 @@ class AttentionPictures:
 
     def _tell(self, what: str, error: Exception) -> None:
         if not self.told:
-            say(f"warning: {what} ({type(error).__name__}: {error}); the training goes on, and tells it this once")
+            rank_zero_print(
+                f"warning: {what} ({type(error).__name__}: {error}); the training goes on, and tells it this once"
+            )
         self.told = True
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: the last one to continue from, the kept ones to choose or average from."""
+"""Checkpoints: the state from which a training resumes, and the epochs to choose or average from."""
 
 import dataclasses
 import errno
@@ -28,6 +28,40 @@ class Scored:
     @property
     def file(self) -> str:
         return f"epoch-{self.epoch:03d}.ckpt"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """All that a training needs to resume as if it had never stopped. The names of the fields are the file's keys.
+
+    `windows` are each process's sums since the last row of metrics.csv, `nonfinite` what `Nonfinite.state` gives, and
+    `elapsed_s` and `processor_s` the seconds of all processes that have trained so far, by the clock and the processor.
+    """
+
+    bundle: dict[str, Any]
+    state_dict: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    step: int
+    windows: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    nonfinite: dict[str, int] = dataclasses.field(default_factory=dict)
+    signature: str = ""
+    run_id: str = ""
+    elapsed_s: float = 0.0
+    processor_s: float = 0.0
+    history: list[Scored] = dataclasses.field(default_factory=list)
+
+    def write(self, path: Path, *, former: Path | None = None) -> None:
+        """Write the file, whole or not at all; the one before it is kept as `former`, if given."""
+        content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        _save(content | {"history": [dataclasses.asdict(entry) for entry in self.history]}, path, former=former)
+
+    @classmethod
+    def read(cls, path: Path) -> "TrainingState":
+        """Read what `write` wrote, in this version or an earlier one. Raises BundleError naming the file."""
+        content = _read_state(path)
+        known = {field.name for field in dataclasses.fields(cls)}
+        content["history"] = [Scored(**entry) for entry in content["history"]]
+        return cls(**{name: value for name, value in content.items() if name in known})
 
 
 def incident_file(step: int) -> str:
@@ -93,24 +127,21 @@ class Checkpoints:
         kept = [entry for entry in self.history if entry.step <= step and (self.folder / entry.file).is_file()]
         return (self.folder / kept[-1].file, kept[-1]) if kept else None
 
-    def save_last(self, state: dict[str, Any]) -> None:
-        """Write the state from which the training continues."""
-        content = state | {"history": [dataclasses.asdict(entry) for entry in self.history]}
-        _save(content, self.folder / LAST, former=self.folder / PREVIOUS)
-        self.saved = state["step"]
+    def save_last(self, state: TrainingState) -> None:
+        """Write the state from which the training resumes, with the history of epochs.
 
-    def settle(self) -> None:
-        """Let the state that was loaded be the last one: a damaged one must not become the one before the next."""
-        if self.from_previous:
-            os.replace(self.folder / PREVIOUS, self.folder / LAST)
-            self.from_previous = False
+        The one before it is kept, unless it is damaged: then the one before that.
+        """
+        former = None if self.from_previous else self.folder / PREVIOUS
+        dataclasses.replace(state, history=self.history).write(self.folder / LAST, former=former)
+        self.saved, self.from_previous = state.step, False
 
-    def can_go_on(self) -> bool:
-        """Whether there is a state at all."""
+    def can_resume(self) -> bool:
+        """Whether there is a state to resume from, damaged or not."""
         return any((self.folder / name).is_file() for name in (LAST, PREVIOUS))
 
-    def load_last(self, warn: Callable[[str], None] = lambda text: None) -> dict[str, Any] | None:
-        """The state to continue from, or None where there is none: the one before where the last is damaged.
+    def load_last(self, warn: Callable[[str], None] = lambda text: None) -> TrainingState | None:
+        """The state to resume from, or None where there is none: the one before where the last is damaged.
 
         Raises BundleError where no state is whole.
         """
@@ -118,14 +149,14 @@ class Checkpoints:
         refused: BundleError | None = None
         for path in paths:
             try:
-                state = _read_state(path)
+                state = TrainingState.read(path)
             except BundleError as error:
                 refused = refused or error
                 continue
             if refused is not None:
-                warn(f"warning: {refused.args[0].partition(';')[0]}; going on from {path.name}, step {state['step']}")
+                warn(f"warning: {refused.args[0].partition(';')[0]}; going on from {path.name}, step {state.step}")
             self.from_previous = path.name == PREVIOUS
-            self.history, self.saved = [Scored(**entry) for entry in state["history"]], state["step"]
+            self.history, self.saved = list(state.history), state.step
             return state
         if refused is not None:
             raise refused
@@ -173,7 +204,7 @@ def _wrong(state: dict[str, Any]) -> str | None:
     if not isinstance(step, int) or step < 0:
         return f"'step': a whole number should stand here, got {step!r}"
     history = state["history"]
-    if not isinstance(history, list) or any(not isinstance(one, dict) or set(one) != fields for one in history):
+    if not isinstance(history, list) or any(not isinstance(entry, dict) or set(entry) != fields for entry in history):
         return f"'history': a list of {', '.join(sorted(fields))} should stand here"
     optimizer = state["optimizer"]
     if not isinstance(optimizer, dict) or not {"state", "param_groups"} <= optimizer.keys():

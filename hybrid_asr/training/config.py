@@ -1,5 +1,6 @@
 """What a trainer and its loggers can be told; apart from what builds them, since Lightning takes a second to import."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -7,14 +8,18 @@ from pydantic import Field
 from hybrid_asr.config.schema import config
 
 Positive = Annotated[int, Field(gt=0)]
+Count = Positive | Literal["auto"]
 
 
 @config
 class TrainerConfig:
     """How long, on what, and what is kept.
 
-    `threads` 0 leaves torch its choice; `valid_every` counts epochs; `valid_decoder` decodes the validation set;
-    `save_minutes` is the most that a crash can cost; the mean of the `average_count` best or last epochs is the model.
+    `devices` are the processes on each of `nodes`, and on a GPU each has its own. "auto" is as many as torchrun or srun
+    have started, and 1 without them; another number than they have started is refused. Without them this program
+    starts the others itself. `threads` 0 leaves torch its choice; `valid_every` counts epochs; `valid_decoder` decodes
+    the validation set; `save_minutes` is the most that a crash can cost; the mean of the `average_count` best or last
+    epochs is the model.
 
     An update whose loss or gradient is not finite is never applied. `nonfinite`: "skip" goes on and counts them, but
     stops after `nonfinite_limit` in a row, "stop" stops at the first. Training is said to diverge, and goes on, when
@@ -27,8 +32,8 @@ class TrainerConfig:
 
     epochs: Positive
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Positive = 1
-    nodes: Positive = 1
+    devices: Count = "auto"
+    nodes: Count = "auto"
     precision: Literal["float32", "bf16"] = "float32"
     threads: Annotated[int, Field(ge=0)] = 0
     log_every: Positive = 10
@@ -44,6 +49,10 @@ class TrainerConfig:
     attention_utterances: Annotated[int, Field(ge=0)] = 8
     attention_patience: Positive = 3
     attention_pictures: Annotated[int, Field(ge=0, le=4)] = 4
+
+    def processes(self) -> int:
+        """How many processes train together, once "auto" is resolved; as it stands in a file it counts as 1."""
+        return math.prod(1 if count == "auto" else count for count in (self.devices, self.nodes))
 
 
 @config

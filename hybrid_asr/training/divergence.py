@@ -1,6 +1,12 @@
 """Does the loss still fall?  A bound that moves with the best that was reached."""
 
 from collections import deque
+from collections.abc import Callable, Sequence
+
+from hybrid_asr.training.checkpoint import Checkpoints
+from hybrid_asr.training.config import TrainerConfig
+from hybrid_asr.training.messages import rank_zero_print
+from hybrid_asr.training.status import StatusFile
 
 LOW = 0.5  # nats per label: below that a loss doubles by chance
 
@@ -29,3 +35,38 @@ class Divergence:
             f"step {step}: training diverges: the loss, {mean:.3f} over the last {self.rows} rows, is more than "
             f"{self.factor:g} times its best, {self.best:.3f} at step {self.best_step}"
         )
+
+
+def divergence_alarm(
+    cfg: TrainerConfig, checkpoints: Checkpoints, status: StatusFile, written: Sequence[dict[str, str]]
+) -> Callable[[int, float], None]:
+    """What is called with each row's step and loss, and warns once when training diverges.
+
+    `written` are the rows of metrics.csv so far: what an earlier process warned of is an alarm still.
+    """
+    divergence = Divergence(cfg.divergence_factor, cfg.divergence_rows)
+    losses = [(int(row["step"]), float(row["train.loss"])) for row in written if row.get("train.loss")]
+    for earlier_step, earlier_loss in losses:
+        if message := divergence.add(earlier_step, earlier_loss):
+            status.alarm(message)
+
+    def add(step: int, loss: float) -> None:
+        message = divergence.add(step, loss)
+        if message:
+            message = f"{message}. {advice(checkpoints, divergence.best_step)}"
+            rank_zero_print(f"warning: {message}")
+            status.alarm(message)
+
+    return add
+
+
+def advice(checkpoints: Checkpoints, good_step: int) -> str:
+    """What to do about a training that diverges and was best at `good_step`."""
+    last_good = checkpoints.good_until(good_step)
+    if last_good is None:
+        return "No epoch has ended yet: begin anew with a lower optim.lr or a longer optim.warmup"
+    file, good = last_good
+    return (
+        f"The last good checkpoint is {file} (epoch {good.epoch}, step {good.step}); in a run of its own, start from "
+        f"it with init.from={file} and a lower optim.lr, a longer optim.warmup or a smaller optim.clip"
+    )

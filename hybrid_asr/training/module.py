@@ -27,7 +27,7 @@ from hybrid_asr.training.nonfinite import PartLosses
 from hybrid_asr.training.optim import OptimConfig, build_optimizer, lr_share, set_lr
 
 
-def place_seed(*place: int | str) -> int:
+def derive_seed(*place: int | str) -> int:
     """A seed that is a function of a place such as (seed, step, part, rank): no generator's state has to be saved."""
     digest = hashlib.blake2b("/".join(map(str, place)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
@@ -81,7 +81,7 @@ class SpeechModule(L.LightningModule):
 
     def losses(self, batch: Batch, *, step: int, part: int, rank: int) -> tuple[JointLoss, MaskCounts | None]:
         """The losses of one part of update number `step` (from 0), and what was masked: a function of this place."""
-        torch.manual_seed(place_seed(self.seed, step, part, rank))
+        torch.manual_seed(derive_seed(self.seed, step, part, rank))
         progress = step / self.total_steps
         set_progress(self.model, progress)
         guide = self.loss.guide.weight_at(progress)

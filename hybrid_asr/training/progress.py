@@ -1,17 +1,24 @@
-"""Progress: one row for every few steps, and one line for a person."""
+"""Progress: one row of metrics for every few steps, and one line for a person."""
 
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 
+from hybrid_asr.training.checkpoint import Checkpoints, TrainingState
+from hybrid_asr.training.config import TrainerConfig
+from hybrid_asr.training.divergence import divergence_alarm
+from hybrid_asr.training.launcher import is_rank_zero
+from hybrid_asr.training.messages import print_stderr, rank_zero_print
+from hybrid_asr.training.metric_rows import log_row, train_row
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.nonfinite import Nonfinite, PartLosses
-from hybrid_asr.training.status import StatusFile, tell
+from hybrid_asr.training.status import StatusFile
 from hybrid_asr.training.unreadable_audio import Unreadable
 
 QUIET_SECONDS = 30.0  # between two progress lines where the output is not a terminal
@@ -76,7 +83,7 @@ class Progress(L.Callback):
         if ends_step(trainer, batch_idx):
             self.pending.append(module.take_sums())
             if module.device.type == "cpu" and self.pending[-1][0]["skipped"]:  # a GPU is not asked before its row
-                self.settle(trainer, module)
+                self.collect_pending(trainer, module)
             if module.step % self.every == 0:
                 self._log(trainer, module)
         self.clock.last = time.monotonic()
@@ -110,7 +117,7 @@ class Progress(L.Callback):
         """Why this training should not go on, if so."""
         return self.nonfinite.halt or self.unreadable.halt
 
-    def settle(self, trainer: L.Trainer, module: SpeechModule) -> dict[str, float]:
+    def collect_pending(self, trainer: L.Trainer, module: SpeechModule) -> dict[str, float]:
         """Bring the sums of the steps since the last row to the host."""
         for place, (sums, parts) in enumerate(self.pending, start=module.step + 1 - len(self.pending)):
             values = {name: float(value) for name, value in sums.items()} | {"steps": 1.0}
@@ -122,7 +129,7 @@ class Progress(L.Callback):
         return self.window
 
     def _log(self, trainer: L.Trainer, module: SpeechModule) -> None:
-        window = self.settle(trainer, module)
+        window = self.collect_pending(trainer, module)
         self.window = {}
         row = {"epoch": -(-module.step // self.steps_per_epoch)} | train_row(trainer, window)
         row["train.lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
@@ -160,38 +167,42 @@ class Progress(L.Callback):
             f"{self.clock.audio_s / spent:.0f} s audio/s  waits for data {self.clock.waited / spent:.0%}  "
             f"left {duration(left)}"
         )
-        tell(f"\r{line}\033[K" if live else line, end="" if live else "\n")
+        print_stderr(f"\r{line}\033[K" if live else line, end="" if live else "\n")
 
 
-def log_row(trainer: L.Trainer, row: dict[str, Any], step: int) -> None:
-    """Give a row to all loggers. An OSError names at least the logger's folder: TensorBoard writes in a thread."""
-    for logger in trainer.loggers:
-        try:
-            logger.log_metrics(row, step=step)
-        except OSError as error:
-            if error.filename is None:
-                error.filename = f"{logger.save_dir}/{logger.name}"
-            raise
-
-
-def train_row(trainer: L.Trainer, window: dict[str, float]) -> dict[str, float]:
-    """Means over a window of steps, and over devices: losses in nats per label, shares of what was masked."""
-    if trainer.world_size > 1:
-        names = sorted(window)
-        total = torch.tensor([window[name] for name in names], dtype=torch.float64, device=trainer.strategy.root_device)
-        torch.distributed.all_reduce(total)
-        window = dict(zip(names, total.tolist(), strict=True))
-    finite = window["steps"] - window["skipped"]  # an update that was left out has no loss
-    row = {}
-    if finite:
-        row = {f"train.{name}": window[name] / finite * trainer.world_size for name in ("loss", "ctc", "attention")}
-        row["train.gradient_norm"] = window["gradient_norm"] / finite
-    row["train.infeasible"] = window["infeasible"]
-    for name in ("time_masked", "frequency_masked"):
-        row[f"train.{name}"] = window.get(name, 0.0) / max(window["parts"], 1.0)
-    row["train.skipped"] = window["skipped"] / trainer.world_size
-    row["train.unread"] = window["unread"]
-    return row
+def build_progress(
+    cfg: TrainerConfig,
+    *,
+    checkpoints: Checkpoints,
+    status: StatusFile,
+    written: Sequence[dict[str, str]],
+    state: TrainingState | None,
+    nonfinite_file: Path,
+    unreadable: Unreadable,
+    steps_per_epoch: int,
+) -> Progress:
+    """The callback with all that it watches; `state` is the saved one, `written` the rows of metrics.csv up to it."""
+    nonfinite = Nonfinite(
+        file=nonfinite_file,
+        checkpoints=checkpoints,
+        policy=cfg.nonfinite,
+        limit=cfg.nonfinite_limit,
+        warn=rank_zero_print,
+    )
+    if is_rank_zero():
+        nonfinite.continue_from(*(0, {}) if state is None else (state.step, state.nonfinite))
+    progress = Progress(
+        every=cfg.log_every,
+        steps_per_epoch=steps_per_epoch,
+        warn=rank_zero_print,
+        status=status,
+        nonfinite=nonfinite,
+        unreadable=unreadable,
+        diverging=divergence_alarm(cfg, checkpoints, status, written),
+    )
+    if state is not None:
+        progress.windows = state.windows
+    return progress
 
 
 def duration(seconds: float) -> str:

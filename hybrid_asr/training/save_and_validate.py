@@ -1,6 +1,5 @@
-"""What happens between steps: validation, checkpoints, Ctrl-C."""
+"""What happens between steps: validation, checkpoints, an early stop."""
 
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +8,12 @@ import lightning as L
 import torch
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.training.checkpoint import Checkpoints, Scored
+from hybrid_asr.training.checkpoint import Checkpoints, Scored, TrainingState
+from hybrid_asr.training.messages import print_stderr
+from hybrid_asr.training.metric_rows import log_row
 from hybrid_asr.training.module import SpeechModule
-from hybrid_asr.training.progress import Progress, ends_step, log_row
-from hybrid_asr.training.status import tell
+from hybrid_asr.training.progress import Progress, ends_step
+from hybrid_asr.training.signals import StopSignals
 
 
 class Interrupted(Exception):
@@ -41,19 +42,18 @@ class SaveAndValidate(L.Callback):
         minutes: float,
         signature: str,
         run_id: str,
-        state: dict[str, Any] | None,
+        state: TrainingState | None,
     ):
         self.checkpoints, self.progress, self.validate = checkpoints, progress, validate
         self.metric, self.every, self.minutes = metric, every, minutes
         self.signature, self.run_id = signature, run_id
         self.between = False  # whether a step is whole, its epoch's end and all
-        self.optimizer = None if state is None else state["optimizer"]
-        self.earlier_s = 0.0 if state is None else state["elapsed_s"]
-        self.earlier_processor_s = 0.0 if state is None else state.get("processor_s", 0.0)
+        self.optimizer = None if state is None else state.optimizer
+        self.earlier_s = 0.0 if state is None else state.elapsed_s
+        self.earlier_processor_s = 0.0 if state is None else state.processor_s
         progress.status.elapsed = self.elapsed
         self.saved = time.monotonic()
-        self.signal_number = 0
-        self.former: dict[int, Any] = {}
+        self.signals = StopSignals()
 
     def elapsed(self) -> float:
         """Seconds of training by all processes, one after the other, that worked in this folder."""
@@ -65,35 +65,23 @@ class SaveAndValidate(L.Callback):
             self.optimizer = None
         self.saved = time.monotonic()
         self.between = True
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self.former[number] = signal.signal(number, self._note)
+        self.signals.install()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._restore_handlers()
+        self.signals.restore()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Save what can be: what the reading of data raises comes between two steps, where the state is whole.
 
         It is, too, where only the folder of checkpoints has vanished: then it is made anew for this one state.
         """
-        self._restore_handlers()
+        self.signals.restore()
         folder = self.checkpoints.folder
         vanished = isinstance(exception, OSError) and not folder.is_dir() and folder.parent.is_dir()
         if trainer.world_size > 1 or not (vanished or (isinstance(exception, UserError) and self.between)):
             return
         folder.mkdir(exist_ok=True)
         self._save_last(trainer, pl_module)
-
-    def _restore_handlers(self) -> None:
-        for number, handler in self.former.items():
-            signal.signal(number, handler)
-        self.former = {}
-
-    def _note(self, number: int, frame: Any) -> None:
-        """Only raise a flag: a step is never cut in two. The second time the former handler acts."""
-        self.signal_number = number
-        signal.signal(number, self.former.get(number, signal.SIG_DFL))
-        tell("\nsaving at the next step, then stopping; once more to stop at once")
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         module: SpeechModule = pl_module
@@ -109,7 +97,7 @@ class SaveAndValidate(L.Callback):
             self._save_last(trainer, module)
         if halting:
             if self.progress.halt and not trainer.is_global_zero:
-                tell(self.progress.halt)
+                print_stderr(self.progress.halt)
             raise Halted(self.progress.halt or "another process of this training cannot go on, its message says why")
         if stopping:
             raise Interrupted(module.step, stopping)
@@ -129,25 +117,25 @@ class SaveAndValidate(L.Callback):
 
     def _save_last(self, trainer: L.Trainer, module: Any) -> None:
         self.saved = time.monotonic()
-        windows = [dict(self.progress.settle(trainer, module))]
+        windows = [dict(self.progress.collect_pending(trainer, module))]
         if trainer.world_size > 1:
             windows *= trainer.world_size
             torch.distributed.all_gather_object(windows, windows[0])
         if not trainer.is_global_zero:
             return
         self.checkpoints.save_last(
-            {
-                "bundle": module.bundle.describe(),
-                "state_dict": module.bundle.weights(),
-                "optimizer": trainer.optimizers[0].state_dict(),
-                "step": module.step,
-                "windows": windows,
-                "nonfinite": self.progress.nonfinite.state(),
-                "signature": self.signature,
-                "run_id": self.run_id,
-                "elapsed_s": self.elapsed(),
-                "processor_s": self.earlier_processor_s + self.progress.processor_s(),
-            }
+            TrainingState(
+                bundle=module.bundle.describe(),
+                state_dict=module.bundle.weights(),
+                optimizer=trainer.optimizers[0].state_dict(),
+                step=module.step,
+                windows=windows,
+                nonfinite=self.progress.nonfinite.state(),
+                signature=self.signature,
+                run_id=self.run_id,
+                elapsed_s=self.elapsed(),
+                processor_s=self.earlier_processor_s + self.progress.processor_s(),
+            )
         )
         self.progress.status.saved = module.step
         self.progress.status.running(module.step)
@@ -159,8 +147,8 @@ class SaveAndValidate(L.Callback):
         """
         due = time.monotonic() - self.saved > 60 * self.minutes
         if trainer.world_size == 1:
-            return self.signal_number, due, bool(self.progress.halt)
-        flags = torch.tensor([self.signal_number, int(due and trainer.is_global_zero), int(bool(self.progress.halt))])
+            return self.signals.number, due, bool(self.progress.halt)
+        flags = torch.tensor([self.signals.number, int(due and trainer.is_global_zero), int(bool(self.progress.halt))])
         flags = flags.to(trainer.strategy.root_device)
         torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
         signal_number, due, halting = flags.tolist()

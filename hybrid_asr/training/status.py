@@ -1,9 +1,8 @@
-"""Where a training stands: `status.json` for those who do not watch it, a line for those who do."""
+"""Where a training stands: `status.json`."""
 
 import contextlib
 import json
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,26 +16,24 @@ State = Literal["running", "stopped", "failed", "finished", "killed"]
 EVERY_S = 30.0
 
 
-def tell(text: str, end: str = "\n") -> None:
-    """Write for a person. A training does not end because its reader has, nor because a signal came amid a line."""
-    with contextlib.suppress(OSError, RuntimeError):  # a closed pipe or terminal; a print inside a print
-        print(text, end=end, file=sys.stderr, flush=True)
-
-
 class StatusFile:
     """Keeps `status.json`; `elapsed` gives the seconds of all processes together that trained this run.
 
-    A status that cannot be written stops no training: a checkpoint that cannot be written does.
+    `saved` is the step of the last state on disk. A status that cannot be written stops no training: a checkpoint that
+    cannot be written does.
     """
 
-    def __init__(self, path: Path, *, total: int):
-        self.path, self.total = path, total
-        self.alarms: list[str] = []
-        self.step = 0
-        self.saved: int | None = None  # the step of the last state on disk
-        self.elapsed: Callable[[], float] = lambda: 0.0
+    def __init__(self, path: Path, *, total: int, step: int = 0, saved: int | None = None, elapsed_s: float = 0.0):
+        self.path, self.total, self.step, self.saved = path, total, step, saved
+        self.elapsed: Callable[[], float] = lambda: elapsed_s
+        self.begun = False  # whether the run's folder is written to: before, there is nothing to report of
+        self._alarms: list[str] = []
         self._environment: dict[str, str] | None = None
         self._written = -EVERY_S
+
+    def alarm(self, message: str) -> None:
+        """Add something that a person should look into; it is written with the next status, and stays."""
+        self._alarms.append(message)
 
     def running(self, step: int, *, at_once: bool = True) -> None:
         """Training goes on; not `at_once`: leave it to a later call if there was one in the last half minute."""
@@ -54,7 +51,7 @@ class StatusFile:
             "saved_step": self.saved,
             "total": self.total,
             "message": message,
-            "alarms": self.alarms,
+            "alarms": self._alarms,
             "elapsed_s": round(self.elapsed(), 1),
             "updated": utc_now(),
             "environment": self._environment,

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Sequence
@@ -12,11 +13,16 @@ import lightning as L
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import Logger
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.training.config import CsvLoggerConfig, LoggerConfig, TensorBoardConfig, TrainerConfig, WandbConfig
+from hybrid_asr.training.launcher import Launch, resolve_devices, unused_tasks
+from hybrid_asr.training.messages import rank_zero_print
 
 
 def build_loggers(cfg: LoggerConfig, folder: Path, *, first_step: int = 0, run_id: str | None = None) -> list[Logger]:
@@ -71,39 +77,77 @@ def _require(package: str) -> None:
         raise UserError(f"logger.kind: {package} is not installed; {remedy}") from error
 
 
-def check_devices(cfg: TrainerConfig) -> None:
-    """Raise UserError for GPUs that are not here."""
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+def check_devices(cfg: TrainerConfig, launch: Launch | None) -> TrainerConfig:
+    """The settings with numbers for "auto". Raises UserError for what the launcher has not started, or no GPU is here.
+
+    Tells of GPUs, or of SLURM's tasks, that stay idle since one process trains where no number is given.
+    """
+    resolved = resolve_devices(cfg, launch)
+    devices, found = resolved.devices, torch.cuda.device_count() if torch.cuda.is_available() else 0
     if cfg.accelerator == "gpu" and not found:
         raise UserError(
             "trainer.accelerator: no GPU is visible here; use presets.trainer=cpu or trainer.accelerator=auto"
         )
-    if cfg.accelerator != "cpu" and 0 < found < cfg.devices:
-        raise UserError(
-            f"trainer.devices: {cfg.devices} GPUs are wanted, {found} are visible here; use at most {found}"
-        )
+    if cfg.accelerator != "cpu" and isinstance(devices, int) and 0 < found < devices:
+        hidden = " (srun --gpus-per-task hides the others: use --gpus-per-node)" if launch is not None else ""
+        raise UserError(f"trainer.devices: {devices} GPUs are wanted, {found} are visible here{hidden}")
+    if launch is None and cfg.devices == "auto":
+        if tasks := unused_tasks(launch):
+            rank_zero_print(f"SLURM has set {tasks} tasks aside and this one process trains: start it with srun")
+        elif cfg.accelerator != "cpu" and found > 1:
+            rank_zero_print(f"training on 1 of {found} GPUs; trainer.devices={found} takes all")
+    return resolved
+
+
+def cluster_environment(cfg: TrainerConfig, launch: Launch | None) -> ClusterEnvironment | None:
+    """How Lightning finds the other processes; None where what it chooses by itself is right.
+
+    It must not put SLURM's job into the queue again: its handler of SIGUSR1 writes `hpc_ckpt_1.ckpt` where the user
+    stands. And it must not wait for tasks of an allocation that nobody has started.
+    """
+    if launch is not None and launch.launcher == "srun":
+        os.environ["SLURM_NTASKS_PER_NODE"] = str(cfg.devices)  # not set by srun -n2, and Lightning insists on it
+        os.environ["SLURM_NNODES"] = str(cfg.nodes)
+        return SLURMEnvironment(auto_requeue=False)
+    if launch is not None and launch.launcher == "torchrun":
+        return None
+    return LightningEnvironment() if SLURMEnvironment.detect() else None
 
 
 def build_trainer(
-    cfg: TrainerConfig, *, updates: int, accumulate: int, callbacks: list[L.Callback], loggers: list[Logger]
+    cfg: TrainerConfig,
+    launch: Launch | None,
+    *,
+    updates: int,
+    accumulate: int,
+    callbacks: list[L.Callback],
+    loggers: list[Logger],
+    folder: Path,
 ) -> L.Trainer:
-    """A trainer for `updates` updates over one stream of batches; epochs and checkpoints are our callbacks' work."""
-    many = cfg.devices * cfg.nodes > 1
+    """A trainer for `updates` updates over one stream of batches; epochs and checkpoints are our callbacks' work.
+
+    Lightning writes nothing into `folder`, but within SLURM it would load a stray `hpc_ckpt_1.ckpt` from there.
+    """
+    assert cfg.devices != "auto" and cfg.nodes != "auto", "check_devices has resolved them"
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # it advertises
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are not about our trainings
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.` is deprecated.*")
+    warnings.filterwarnings("ignore", message=".*The `srun` command is available on your system but is not used.*")
+    plugin = cluster_environment(cfg, launch)
     return L.Trainer(
         accelerator=cfg.accelerator,
         devices=cfg.devices,
         num_nodes=cfg.nodes,
-        strategy="ddp" if many else "auto",
+        strategy="ddp" if cfg.processes() > 1 else "auto",
+        plugins=None if plugin is None else [plugin],
         precision="bf16-mixed" if cfg.precision == "bf16" else "32-true",
         max_epochs=1,
         max_steps=updates,
         accumulate_grad_batches=accumulate,
         logger=loggers,
         callbacks=callbacks,
+        default_root_dir=folder,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

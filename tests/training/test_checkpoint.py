@@ -5,7 +5,7 @@ import torch
 
 from hybrid_asr.models.bundle import Bundle, BundleError
 from hybrid_asr.run.folder import Run
-from hybrid_asr.training.checkpoint import Checkpoints, Scored, average, remove_checkpoints
+from hybrid_asr.training.checkpoint import Checkpoints, Scored, TrainingState, average, remove_checkpoints
 from tests.tones import train
 
 ERRORS = [0.5, 0.2, 0.4, 0.2, 0.3]
@@ -87,7 +87,9 @@ def test_nothing_is_no_mean(tmp_path):
 
 
 def test_forgetting_begins_with_the_state_to_continue_from(bundle, tmp_path):
-    filled(tmp_path, bundle, average="last", count=2).save_last({"step": 50})
+    filled(tmp_path, bundle, average="last", count=2).save_last(
+        TrainingState(bundle=bundle.describe(), state_dict=bundle.weights(), optimizer={}, step=50)
+    )
     remove_checkpoints(tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -128,3 +130,32 @@ def test_the_average_so_far_needs_no_finished_training(tones, tmp_path):
     finished = Run(run).bundle("average")[1]
     (run / "model.pt").unlink()
     assert Run(run).bundle("average")[1] == finished
+
+
+def test_a_state_is_read_as_it_was_written_and_its_keys_are_the_files(bundle, tmp_path):
+    optimizer = torch.optim.AdamW(bundle.model.parameters()).state_dict()
+    state = TrainingState(
+        bundle=bundle.describe(),
+        state_dict=bundle.weights(),
+        optimizer=optimizer,
+        step=50,
+        windows=[{"steps": 2.0}],
+        nonfinite={"in_row": 1, "skipped": 3},
+        signature="abc",
+        run_id="def",
+        elapsed_s=1.5,
+        processor_s=2.5,
+        history=[Scored(1, 25, 0.5), Scored(2, 50, None)],
+    )
+    state.write(tmp_path / "last.ckpt")
+    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert list(content) == [
+        *("bundle", "state_dict", "optimizer", "step", "windows", "nonfinite", "signature", "run_id"),
+        *("elapsed_s", "processor_s", "history"),
+    ]
+    assert content["history"][1] == {"epoch": 2, "step": 50, "error": None}
+    read = TrainingState.read(tmp_path / "last.ckpt")
+    assert read.history == state.history
+    assert (read.step, read.windows, read.nonfinite) == (50, state.windows, state.nonfinite)
+    assert (read.signature, read.run_id, read.elapsed_s, read.processor_s) == ("abc", "def", 1.5, 2.5)
+    assert all(torch.equal(value, read.state_dict[name]) for name, value in state.state_dict.items())

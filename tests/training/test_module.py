@@ -7,7 +7,7 @@ from hybrid_asr.audio.augment import SpecAugment, SpecAugmentConfig
 from hybrid_asr.data.dataset import Batch
 from hybrid_asr.losses import LossConfig
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.training.module import SpeechModule, batch_loss, place_seed
+from hybrid_asr.training.module import SpeechModule, batch_loss, derive_seed
 from hybrid_asr.training.optim import OptimConfig
 from tests.tones import rows, train
 
@@ -31,10 +31,10 @@ def batch_of(bundle, texts, seconds, weights=None) -> Batch:
 
 def test_seeds_differ_by_every_part_of_their_place():
     places = [(1, 2, 3, 4), (2, 2, 3, 4), (1, 3, 3, 4), (1, 2, 4, 4), (1, 2, 3, 5), (12, 3, 4, 0), (1, 23, 4, 0)]
-    seeds = {place_seed(*place) for place in places}
+    seeds = {derive_seed(*place) for place in places}
     assert len(seeds) == len(places)
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert place_seed(1, 2, 3, 4) == place_seed(1, 2, 3, 4)
+    assert derive_seed(1, 2, 3, 4) == derive_seed(1, 2, 3, 4)
 
 
 def test_the_loss_is_the_interpolation_of_its_parts(trained):

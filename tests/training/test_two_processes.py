@@ -43,6 +43,26 @@ def pair(tones, tmp_path_factory):
     return run
 
 
+def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line in two processes that torchrun starts."""
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "--", "hybrid_asr.cli", *arguments]  # else torchrun takes our --run for its --run-path
+    return subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, timeout=240)
+
+
+def test_torchrun_trains_one_model(pair, tones, tmp_path):
+    """Not one in each process: the very training that two processes of ours come to."""
+    run = tmp_path / "run"
+    done = torchrun(*words(tones, run, *SETTINGS))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("epoch 1: valid") == 1, "the first process speaks for both"
+    assert (run / "metrics.csv").read_bytes() == (pair / "metrics.csv").read_bytes()
+    assert (run / "config.yaml").read_bytes() == (pair / "config.yaml").read_bytes()
+    ours, theirs = (torch.load(path / "model.pt", weights_only=True)["weights"] for path in (run, pair))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 def assert_equal_start(run, alone):
     """Equal weights and equal batches give equal losses and gradients; later, rounding grows."""
     for name in ("train.loss", "train.ctc", "train.attention", "train.gradient_norm"):

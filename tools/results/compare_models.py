@@ -145,7 +145,7 @@ def refuse_stale(corpus: str, wanted: Sequence[Wanted]) -> None:
         if run.exists():
             cfg = compose(str(recipe_file(corpus, name)), overrides(corpus, name, control)).parse(RunConfig)
             try:
-                run.refuse_other(cfg)
+                run.refuse_changed_config(cfg)
             except UserError as error:
                 problems.append(str(error).rpartition("\n")[0])
     if problems:

@@ -30,7 +30,7 @@ from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.files import score_files
 from hybrid_asr.scoring.report import Scored, report
 from hybrid_asr.text.tokenizer import BpeTokenizerConfig, CharTokenizerConfig, train_tokenizer
-from hybrid_asr.training.checkpoint import Checkpoints
+from hybrid_asr.training.checkpoint import Checkpoints, TrainingState
 from hybrid_asr.training.checkpoint import Scored as Kept
 from hybrid_asr.training.csv_metrics import CsvMetrics
 from hybrid_asr.training.metrics import read_metrics
@@ -132,8 +132,13 @@ def write_run(folder: Path, tokenizer: CharTokenizerConfig | BpeTokenizerConfig)
         optimizer.step()
         checkpoints.save_epoch(bundle, Kept(step // 10, step, 0.5 / step))
     checkpoints.save_last(
-        {"bundle": bundle.describe(), "state_dict": bundle.weights(), "optimizer": optimizer.state_dict()}
-        | {"step": 20, "windows": [{}]}
+        TrainingState(
+            bundle=bundle.describe(),
+            state_dict=bundle.weights(),
+            optimizer=optimizer.state_dict(),
+            step=20,
+            windows=[{}],
+        )
     )
     metrics = CsvMetrics(run.metrics_file)
     for step in range(1, 21):
@@ -232,8 +237,8 @@ def _last(folder: Path) -> Any:
     state = checkpoints.load_last()
     if state is None:  # no file of this name: the training begins anew
         return AGAIN
-    bundle = Bundle.restore(state["bundle"], state["state_dict"], checkpoints.folder / "last.ckpt")
-    return [_bundle(bundle), state["optimizer"], state["step"], checkpoints.history]
+    bundle = Bundle.restore(state.bundle, state.state_dict, checkpoints.folder / "last.ckpt")
+    return [_bundle(bundle), state.optimizer, state.step, checkpoints.history]
 
 
 def _metrics(folder: Path) -> Any:

@@ -1,0 +1,96 @@
+"""The model that a training begins with: fresh, with another run's weights, or as a saved state left it."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hybrid_asr.audio.augment import SpecAugment
+from hybrid_asr.audio.features import GlobalStatistics
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.config.schema import plain
+from hybrid_asr.data.check import LabelCounts, label_counts
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.inference.encode import pad_audio
+from hybrid_asr.inference.source import read_ahead
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.run.config import RunConfig
+from hybrid_asr.run.folder import Run
+from hybrid_asr.text.normalize import normalize
+from hybrid_asr.text.tokenizer import Tokenizer, restore_tokenizer, train_tokenizer
+from hybrid_asr.training.checkpoint import TrainingState
+from hybrid_asr.training.initial_weights import freeze, take_weights
+from hybrid_asr.training.messages import rank_zero_print
+from hybrid_asr.training.module import SpeechModule, derive_seed
+
+STATISTICS_BATCH = 16  # utterances that global statistics read at once
+
+
+def build_bundle(cfg: RunConfig, train_set: Manifest, state: TrainingState | None) -> tuple[Bundle, LabelCounts]:
+    """The model with its tokenizer, fresh or with the weights of `state`, and the label counts of the training set."""
+    tokenizer = _tokenizer(cfg, train_set) if state is None else restore_tokenizer(state.bundle["tokenizer"])
+    torch.manual_seed(derive_seed(cfg.seed, "weights"))
+    bundle = Bundle.build(plain(cfg), tokenizer, labels_per_frame=0.0)
+    counts = label_counts(train_set, tokenizer, cfg.text.rules)
+    frames = np.array([_encoder_frames(bundle, seconds) for seconds in train_set.durations])
+    bundle = dataclasses.replace(bundle, labels_per_frame=float((counts.labels / np.maximum(frames, 1)).max()))
+    if state is not None:
+        bundle.load_weights(state.state_dict)
+        return bundle, counts
+    _initialize(cfg, bundle)
+    if cfg.features.cmvn == "global":
+        bundle.frontend.set_global(_feature_statistics(bundle, train_set))
+    return bundle, counts
+
+
+def build_module(cfg: RunConfig, bundle: Bundle, steps_per_epoch: int, *, first_step: int = 0) -> SpeechModule:
+    """The module that makes the updates from `first_step` on; training and replay build it alike."""
+    freeze(bundle.model, cfg.init.freeze)
+    module = SpeechModule(
+        bundle,
+        loss=cfg.loss,
+        optim=cfg.optim,
+        mask=SpecAugment(cfg.augment.spec),
+        mask_from=cfg.augment.spec.from_epoch * steps_per_epoch,
+        seed=cfg.seed,
+    )
+    module.first_step = first_step
+    module.total_steps = cfg.trainer.epochs * steps_per_epoch
+    return module.train()
+
+
+def _tokenizer(cfg: RunConfig, train_set: Manifest) -> Tokenizer:
+    rules = cfg.text.rules
+    texts = (normalize(utterance.text, rules) for utterance in train_set)
+    return train_tokenizer(cfg.tokenizer, texts, rules=rules, root=cfg.data.root)
+
+
+def _encoder_frames(bundle: Bundle, seconds: float) -> int:
+    return bundle.model.output_length(bundle.frontend.frames(round(seconds * bundle.frontend.rate)))
+
+
+def _initialize(cfg: RunConfig, bundle: Bundle) -> None:
+    """Take another run's weights, where `init.from` names one."""
+    if cfg.init.from_:
+        path = Path(cfg.init.from_)
+        if not path.exists():
+            raise UserError(
+                f"init.from: {path}: no such file; this training begins with its weights, so train that run first "
+                "(runs/CORPUS/NAME: hybrid-asr train CORPUS/NAME), or give another: init.from=RUN"
+            )
+        other = Run(path).bundle()[0] if path.is_dir() else Bundle.load(path)
+        rank_zero_print(f"starting from {path}\n{take_weights(bundle, other, cfg.init).text()}")
+    elif cfg.init.parts:
+        rank_zero_print("init.parts: nothing is taken, since init.from is empty; all weights are fresh")
+
+
+def _feature_statistics(bundle: Bundle, train_set: Manifest) -> GlobalStatistics:
+    statistics = GlobalStatistics(bundle.frontend.width)
+    rows = list(range(len(train_set)))
+    batches = [rows[start : start + STATISTICS_BATCH] for start in range(0, len(rows), STATISTICS_BATCH)]
+    for audio in read_ahead(train_set, batches, bundle.frontend.rate):
+        for index, error in audio.unreadable.items():
+            raise UserError(f"{train_set.where(index)}: {error}") from error
+        statistics.add(bundle.frontend.raw(*pad_audio(audio.samples)))
+    return statistics

@@ -1,0 +1,121 @@
+"""Preparing a training: read and check the data, find the state to resume, build the model, plan the batches.
+
+Nothing is written here, so that a mistake of the user costs no run.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from hybrid_asr.commands.training_data import build_planner, ctc_least_seconds, read_training_set
+from hybrid_asr.commands.training_model import build_bundle
+from hybrid_asr.common.memory import keep_freed_memory
+from hybrid_asr.config.compose import digest
+from hybrid_asr.data.check import LabelCounts, check_training, label_counts
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.sampler import Planner
+from hybrid_asr.inference.encode import shortest_audio
+from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.run.config import RunConfig, signature
+from hybrid_asr.run.folder import Run, RunError
+from hybrid_asr.training.checkpoint import Checkpoints, TrainingState
+from hybrid_asr.training.launcher import Launch, is_rank_zero
+from hybrid_asr.training.messages import rank_zero_print
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSetup:
+    """A training that is ready to begin, or to resume from `state`.
+
+    `signature` is a digest of all that decides the weights, the data included; `fresh` forgets the run that is there.
+    """
+
+    cfg: RunConfig
+    run: Run
+    launch: Launch | None
+    fresh: bool
+    checkpoints: Checkpoints
+    state: TrainingState | None
+    signature: str
+    train_set: Manifest
+    valid_set: Manifest
+    bundle: Bundle
+    planner: Planner
+
+    @property
+    def first_step(self) -> int:
+        """Updates that earlier processes have made."""
+        return 0 if self.state is None else self.state.step
+
+    @property
+    def total_steps(self) -> int:
+        """Updates of the whole training."""
+        return self.cfg.trainer.epochs * self.planner.steps
+
+    @property
+    def processes(self) -> int:
+        """Processes that train together."""
+        return self.cfg.trainer.processes()
+
+
+def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: bool) -> TrainingSetup:
+    """Prepare all that `cfg` asks for; raises UserError on anything that the user can mend."""
+    checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
+    train_set, left_out = read_training_set(cfg)
+    valid_set = Manifest.read(Path(cfg.data.root) / cfg.data.valid, audio=cfg.data.audio)
+    decides = digest([signature(cfg), train_set.digest, valid_set.digest])
+    state = _read_state(cfg, run, checkpoints, decides, fresh=fresh)
+    if cfg.trainer.threads:
+        torch.set_num_threads(cfg.trainer.threads)
+    keep_freed_memory()
+    bundle, counts = build_bundle(cfg, train_set, state)
+    _check_data(cfg, bundle, train_set, valid_set, counts, left_out=left_out)
+    return TrainingSetup(
+        cfg=cfg,
+        run=run,
+        launch=launch,
+        fresh=fresh,
+        checkpoints=checkpoints,
+        state=state,
+        signature=decides,
+        train_set=train_set,
+        valid_set=valid_set,
+        bundle=bundle,
+        planner=build_planner(cfg, bundle, train_set, counts),
+    )
+
+
+def _read_state(
+    cfg: RunConfig, run: Run, checkpoints: Checkpoints, decides: str, *, fresh: bool
+) -> TrainingState | None:
+    """What an earlier process saved. A folder that holds anything else is refused."""
+    if is_rank_zero():
+        run.refuse_unless_run_or_empty()
+    if fresh:
+        return None
+    if run.exists():
+        run.refuse_changed_config(cfg)
+    state = checkpoints.load_last(warn=rank_zero_print)
+    if state is not None and state.signature != decides:
+        raise RunError(
+            f"{run.folder}: the training data or the configuration have changed since step {state.step}; "
+            "give --run DIR for a folder of its own, or --fresh to start this one anew"
+        )
+    return state
+
+
+def _check_data(
+    cfg: RunConfig, bundle: Bundle, train_set: Manifest, valid_set: Manifest, counts: LabelCounts, *, left_out: int
+) -> None:
+    report = check_training(
+        train_set,
+        {"valid": valid_set},
+        {"train": counts, "valid": label_counts(valid_set, bundle.tokenizer, cfg.text.rules)},
+        least=ctc_least_seconds(cfg, bundle, counts),
+        shortest=shortest_audio(bundle),
+        speeds=cfg.augment.speeds,
+        left_out=left_out,
+        policy=cfg.data.check,
+    )
+    rank_zero_print(report.text())

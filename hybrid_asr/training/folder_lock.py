@@ -1,0 +1,25 @@
+"""One training a folder: the first process holds the lock of the run's folder for all."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from hybrid_asr.common.lock import FolderLock
+from hybrid_asr.training.launcher import is_rank_zero
+from hybrid_asr.training.messages import rank_zero_print
+
+
+@contextlib.contextmanager
+def hold_folder_lock(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of `folder`, which is made if need be. Raises LockError where one runs there."""
+    if not is_rank_zero():
+        yield
+        return
+    lock = FolderLock(folder)
+    former = lock.take()
+    try:
+        if former is not None:
+            rank_zero_print(f"the lock in {folder} was left by {former.text()}, which has ended without saving")
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,188 @@
+"""Who trains together is told by torchrun, srun or Lightning; what contradicts them is refused before files are made.
+
+The variables of SLURM are those that SLURM 22.05 sets, as docs/lessons.md tells.
+"""
+
+import pytest
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.config.files import load_yaml
+from hybrid_asr.training.config import TrainerConfig
+from hybrid_asr.training.launcher import Launch, detect_launch, is_rank_zero, resolve_devices, unused_tasks
+from hybrid_asr.training.trainer import check_devices, cluster_environment
+from tests.tones import process, train, words
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "RANK": "3", "LOCAL_RANK": "1"}
+SRUN = {
+    **{"SLURM_JOB_NAME": "train", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "2", "SLURM_NNODES": "1"},
+    **{"SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NODEID": "0", "SLURM_STEP_TASKS_PER_NODE": "2"},
+}
+BATCH = {
+    **{"ENVIRONMENT": "BATCH", "SLURM_JOB_NAME": "job.sh", "SLURM_NTASKS": "2", "SLURM_NNODES": "1"},
+    **{"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS_PER_NODE": "2"},
+}
+SALLOC = {"SLURM_JOB_NAME": "interactive", "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}
+SHELL = SALLOC | {"SLURM_STEP_ID": str(0xFFFFFFFA), "SLURM_PROCID": "0"}  # salloc with use_interactive_step
+PTY = SRUN | {"SLURM_JOB_NAME": "bash", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_STEP_TASKS_PER_NODE": "1"}
+CHILD = {"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2"}
+LAUNCHES = {
+    "nothing": ({}, None),
+    "torchrun": (TORCHRUN, Launch("torchrun", 4, 2, 3)),
+    "torchrun within srun": (SRUN | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"} | TORCHRUN, Launch("torchrun", 4, 2, 3)),
+    "srun": (SRUN, Launch("srun", 2, 2, 1)),
+    "srun on two nodes": (
+        SRUN | {"SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_STEP_TASKS_PER_NODE": "2(x2)"},
+        Launch("srun", 4, 2, 1),
+    ),
+    "srun in an interactive allocation": (SRUN | {"SLURM_JOB_NAME": "interactive"}, Launch("srun", 2, 2, 1)),
+    "srun in a batch script": (BATCH | SRUN, Launch("srun", 2, 2, 1)),
+    "srun of one task in a larger job": (
+        SRUN | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_NTASKS_PER_NODE": "2"},
+        Launch("srun", 1, 1, 0),
+    ),
+    "a batch script": (BATCH, None),
+    "salloc": (SALLOC, None),
+    "salloc with a name of its own": (SALLOC | {"SLURM_JOB_NAME": "mine"}, None),
+    "a shell on a node of an allocation": (SHELL, None),
+    "srun --pty bash": (PTY, None),
+    "a child of Lightning": (CHILD, Launch("the environment", 2, None, 1)),
+    "a child of Lightning in a batch script": (BATCH | CHILD, Launch("the environment", 2, None, 1)),
+    "after a training in this process": ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, None),
+}
+
+
+@pytest.mark.parametrize(("environment", "expected"), LAUNCHES.values(), ids=LAUNCHES)
+def test_the_environment_tells_who_trains_together(environment, expected):
+    assert detect_launch(environment) == expected
+    assert is_rank_zero(environment) == (expected is None or expected.rank == 0)
+
+
+def test_tasks_that_nobody_has_started_are_told():
+    assert unused_tasks(None, BATCH) == 2
+    assert unused_tasks(None, {}) == unused_tasks(None, PTY) == unused_tasks(detect_launch(SRUN), SRUN) == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (SRUN | {"SLURM_NTASKS": "3", "SLURM_NNODES": "2", "SLURM_STEP_TASKS_PER_NODE": "2,1"}, "--ntasks-per-node"),
+        (SRUN | {"SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_STEP_TASKS_PER_NODE": "3,1"}, "--ntasks-per-node"),
+        (TORCHRUN | {"WORLD_SIZE": "3"}, "as many on each node"),
+        (TORCHRUN | {"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many'"),
+    ],
+)
+def test_unequal_nodes_are_refused(environment, message):
+    with pytest.raises(UserError, match=message):
+        detect_launch(environment)
+
+
+RESOLVED = [
+    ({}, {}, (1, 1)),
+    ({}, {"devices": 3}, (3, 1)),
+    ({}, {"devices": 3, "nodes": 2}, (3, 2)),
+    (TORCHRUN, {}, (2, 2)),
+    (TORCHRUN, {"devices": 2}, (2, 2)),
+    (TORCHRUN, {"devices": 2, "nodes": 2}, (2, 2)),
+    (SRUN, {}, (2, 1)),
+    (CHILD, {"devices": 2}, (2, 1)),
+    (CHILD, {"nodes": 2}, (1, 2)),
+    (CHILD, {}, (2, 1)),
+]
+
+
+@pytest.mark.parametrize(("environment", "given", "expected"), RESOLVED)
+def test_auto_is_what_the_launcher_has_started(environment, given, expected):
+    cfg = resolve_devices(TrainerConfig(epochs=1, **given), detect_launch(environment))
+    assert (cfg.devices, cfg.nodes) == expected
+    assert cfg.processes() == expected[0] * expected[1]
+
+
+@pytest.mark.parametrize(
+    ("environment", "given"),
+    [
+        (TORCHRUN, {"devices": 1}),
+        (TORCHRUN, {"devices": 4}),
+        (TORCHRUN, {"nodes": 1}),
+        (SRUN, {"devices": 1, "nodes": 1}),
+        (SRUN, {"nodes": 2}),
+        (CHILD, {"devices": 3}),
+        (CHILD, {"devices": 1, "nodes": 1}),
+    ],
+)
+def test_a_number_that_contradicts_the_launcher_is_refused(environment, given):
+    with pytest.raises(UserError, match=r"^trainer\.devices=.* has started \d processes.*leave both settings at auto"):
+        resolve_devices(TrainerConfig(epochs=1, **given), detect_launch(environment))
+
+
+def test_a_contradiction_is_refused_before_anything_is_written(tones, tmp_path, monkeypatch, capsys):
+    for name, value in (TORCHRUN | {"RANK": "0"}).items():
+        monkeypatch.setenv(name, value)
+    assert train(tones, tmp_path / "run", "trainer.devices=1") == 2
+    assert "torchrun has started 4 processes, 2 on each of 2 nodes" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_of_several_gpus_one_is_used_by_default(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert check_devices(TrainerConfig(epochs=1), None).devices == 1
+    assert "training on 1 of 4 GPUs; trainer.devices=4 takes all" in capsys.readouterr().err
+    assert check_devices(TrainerConfig(epochs=1, devices=4), None).devices == 4
+    assert not capsys.readouterr().err
+    with pytest.raises(UserError, match="8 GPUs are wanted, 4 are visible"):
+        check_devices(TrainerConfig(epochs=1, devices=8), None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [(SRUN, SLURMEnvironment), (BATCH, LightningEnvironment), (TORCHRUN, type(None)), ({}, type(None))],
+    ids=["srun", "a batch script", "torchrun", "nothing"],
+)
+def test_lightning_is_told_of_srun_alone(environment, expected, monkeypatch):
+    """In a batch script it would wait for tasks that nobody has started."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    launch = detect_launch()
+    plugin = cluster_environment(resolve_devices(TrainerConfig(epochs=1), launch), launch)
+    assert type(plugin) is expected
+    assert not isinstance(plugin, SLURMEnvironment) or not plugin.auto_requeue
+
+
+USR1 = """
+import os, signal, threading, time
+os.environ |= {environment!r}
+def watch():
+    while not os.path.isfile({metrics!r}) or len(open({metrics!r}).readlines()) < 6:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGUSR1)
+threading.Thread(target=watch, daemon=True).start()
+"""
+
+
+def test_usr1_of_slurm_saves_in_the_runs_folder_alone(tones, tmp_path):
+    """Lightning would write hpc_ckpt_1.ckpt where the user stands, and load what lies there by that name."""
+    alone = SRUN | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_STEP_TASKS_PER_NODE": "1"}
+    run, here = tmp_path / "run", tmp_path / "here"
+    here.mkdir()
+    (here / "hpc_ckpt_7.ckpt").write_bytes(b"of another training")
+    code = USR1.format(environment=alone, metrics=str(run / "metrics.csv"))
+    done = process(*words(tones, run, "trainer.epochs=8"), code=code, cwd=here)
+    assert done.returncode == 128 + 10, done.stderr
+    assert "everything is saved; go on with:" in done.stderr
+    assert [path.name for path in here.iterdir()] == ["hpc_ckpt_7.ckpt"]
+    assert (run / "checkpoints/last.ckpt").is_file()
+
+
+def test_a_configuration_of_the_version_before_resumes(tones, tmp_path, capsys):
+    """It says one device and one node."""
+    run = tmp_path / "run"
+    assert train(tones, run, "trainer.epochs=1") == 0
+    assert {name: load_yaml(run / "config.yaml")["trainer"][name] for name in ("devices", "nodes")} == {
+        "devices": 1,
+        "nodes": 1,
+    }
+    assert train(tones, run, "trainer.epochs=1", "trainer.devices=1", "trainer.nodes=1") == 0
