@@ -112,10 +112,11 @@ def resolve_devices(cfg: TrainerConfig, launch: Launch | None) -> TrainerConfig:
         per_node, nodes = _started(cfg, launch)
         fits = cfg.devices in ("auto", per_node) and cfg.nodes in ("auto", nodes)
         if not fits or per_node * nodes != launch.processes:
+            given = {"trainer.devices": cfg.devices, "trainer.nodes": cfg.nodes}
+            settings = " ".join(f"{name}={value}" for name, value in given.items() if value != "auto")
             raise UserError(
-                f"trainer.devices={cfg.devices} trainer.nodes={cfg.nodes}: {launch.launcher} has started "
-                f"{launch.processes} processes, {per_node} on each of {nodes} nodes; leave both settings at auto, or "
-                "start as many processes as they say"
+                f"{settings}: {launch.launcher} has started {launch.processes} processes, on {nodes} "
+                f"{'node' if nodes == 1 else 'nodes'}; leave both settings at auto, or start as many as they say"
             )
     return dataclasses.replace(cfg, devices=per_node, nodes=nodes)
 
