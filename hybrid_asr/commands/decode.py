@@ -23,7 +23,7 @@ from hybrid_asr.inference.report import DecodingReport
 from hybrid_asr.inference.report_table import table
 from hybrid_asr.inference.sweep import Curve, Sweep, parse_sweep
 from hybrid_asr.pages.run_page import refresh
-from hybrid_asr.run.config import RunConfig, deciding, set_paths
+from hybrid_asr.run.config import RunConfig, set_paths, weight_settings
 from hybrid_asr.run.folder import Run
 
 SearchErrors = Literal["auto", "on", "off"]
@@ -117,7 +117,7 @@ def _decode_sets(
 
 def _amended(cfg: RunConfig, overrides: Sequence[str]) -> RunConfig:
     """The run's configuration with changes of what decides no weight."""
-    decides = deciding(plain(cfg))
+    decides = weight_settings(plain(cfg))
     for override in overrides:
         key = override.partition("=")[0]
         if any(f"{path}.".startswith(f"{key}.") for path in decides):

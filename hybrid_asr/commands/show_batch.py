@@ -82,8 +82,8 @@ def replay(run: Run, step: int, checkpoint: str | None = None) -> Replayed:
     cfg = run.read_config()
     written = _written(run, step)
     kept = next((row["weights"] for row in written if row["weights"]), "")
-    place = checkpoint or (str(run.checkpoint_folder / kept) if kept else "last")
-    bundle = run.bundle(place)[0]
+    weights = checkpoint or (str(run.checkpoint_folder / kept) if kept else "last")
+    bundle = run.bundle(weights)[0]
     manifest, _ = read_training_set(cfg)
     planner = build_planner(cfg, bundle, manifest, label_counts(manifest, bundle.tokenizer, cfg.text.rules))
     total = planner.steps * cfg.trainer.epochs
@@ -108,7 +108,7 @@ def replay(run: Run, step: int, checkpoint: str | None = None) -> Replayed:
         share.backward()
     norm = float(torch.nn.utils.get_total_norm(list(_gradients(module).values())))
     remarks = [text for _, _, batch in parts for text in batch.unread] + _differences(written, rows)
-    return Replayed(step, planner.steps, place, rows, loss, norm, _spoiled(module), remarks)
+    return Replayed(step, planner.steps, weights, rows, loss, norm, _spoiled(module), remarks)
 
 
 def _forward(module: SpeechModule, batch: Batch, cfg: RunConfig, *, step: int, part: int, rank: int) -> JointLoss:
@@ -120,32 +120,32 @@ def _forward(module: SpeechModule, batch: Batch, cfg: RunConfig, *, step: int, p
 def _rows(module: SpeechModule, batch: Batch, losses: JointLoss, rank: int, part: int) -> Iterator[Row]:
     """Look at each row; its gradient is that of its own loss."""
     weights = [weight for weight in module.model.parameters() if weight.requires_grad]
-    for place, name in enumerate(batch.ids):
-        gradients = torch.autograd.grad(losses.total[place], weights, retain_graph=True, allow_unused=True)
-        norm = torch.nn.utils.get_total_norm([one for one in gradients if one is not None])
-        samples = int(batch.samples[place])
+    for row, name in enumerate(batch.ids):
+        gradients = torch.autograd.grad(losses.total[row], weights, retain_graph=True, allow_unused=True)
+        norm = torch.nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
+        samples = int(batch.samples[row])
         frames = module.model.output_length(module.frontend.frames(samples))
         yield Row(
             id=name,
             rank=rank,
             part=part,
             seconds=samples / module.frontend.rate,
-            speed=batch.speeds[place],
-            labels=int(batch.label_lengths[place]),
+            speed=batch.speeds[row],
+            labels=int(batch.label_lengths[row]),
             frames=frames,
-            loss=float(losses.total[place].detach()),
-            ctc=float(losses.ctc[place].detach()),
-            attention=float(losses.attention[place].detach()),
+            loss=float(losses.total[row].detach()),
+            ctc=float(losses.ctc[row].detach()),
+            attention=float(losses.attention[row].detach()),
             gradient=float(norm),
-            remarks=", ".join(_odd(module, batch, losses, place)),
+            remarks=", ".join(_remarks(module, batch, losses, row)),
         )
 
 
-def _odd(module: SpeechModule, batch: Batch, losses: JointLoss, place: int) -> Iterator[str]:
+def _remarks(module: SpeechModule, batch: Batch, losses: JointLoss, row: int) -> Iterator[str]:
     """What is strange about a row."""
-    samples, count = int(batch.samples[place]), int(batch.label_lengths[place])
-    audio, labels = batch.audio[place : place + 1, :samples], batch.labels[place, :count]
-    if batch.weights[place] == 0:
+    samples, count = int(batch.samples[row]), int(batch.label_lengths[row])
+    audio, labels = batch.audio[row : row + 1, :samples], batch.labels[row, :count]
+    if batch.weights[row] == 0:
         yield "a filler, which does not count"
     if not audio.isfinite().all():
         yield "audio not finite"
@@ -159,7 +159,7 @@ def _odd(module: SpeechModule, batch: Batch, losses: JointLoss, place: int) -> I
         yield "features not finite"
     if unknown := int((labels == module.bundle.tokenizer.unk).sum()):
         yield f"{unknown} labels unknown to the tokenizer"
-    if losses.infeasible[place]:
+    if losses.infeasible[row]:
         yield "too short for CTC"
 
 
@@ -201,7 +201,7 @@ def _differences(written: list[dict[str, Any]], rows: list[Row]) -> list[str]:
     if then != [row.id for row in rows]:
         return ["warning: training had other utterances here: the data, or the number of devices, have changed"]
     losses = [float(value) for row in order for value in row["loss"]]
-    same = all(_near(one.loss, other) for one, other in zip(rows, losses, strict=True))
+    same = all(_close_numbers(row.loss, loss) for row, loss in zip(rows, losses, strict=True))
     return ["the losses are those that training had" if same else _not_same(order)]
 
 
@@ -210,6 +210,6 @@ def _not_same(written: list[dict[str, Any]]) -> str:
     return f"training had other losses ({told}): on another device, or with weights of some steps earlier"
 
 
-def _near(one: float, other: float) -> bool:
+def _close_numbers(one: float, other: float) -> bool:
     both_odd = not math.isfinite(one) and not math.isfinite(other)
     return both_odd or math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-4)

@@ -125,10 +125,8 @@ def _announce(setup: TrainingSetup) -> None:
     if freeze:
         frozen = sum(weight.numel() for weight in weights if not weight.requires_grad)
         rank_zero_print(f"frozen: {frozen:,} parameters ({', '.join(freeze)})")
-    size = sum(weight.numel() for weight in weights)
-    rank_zero_print(
-        f"model: {size:,} parameters, {setup.bundle.tokenizer.vocab_size} units; augmentation: {describe(setup.cfg.augment)}"
-    )
+    size, units = sum(weight.numel() for weight in weights), setup.bundle.tokenizer.vocab_size
+    rank_zero_print(f"model: {size:,} parameters, {units} units; augmentation: {describe(setup.cfg.augment)}")
     rank_zero_print(f"first epoch: {setup.planner.plan(0).statistics.text()}")
     if setup.first_step:
         rank_zero_print(f"continuing {setup.run.folder} at step {setup.first_step} of {setup.total_steps}")

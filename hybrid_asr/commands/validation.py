@@ -24,8 +24,8 @@ class Validation:
     Raises UserError for a decoder that the model cannot serve.
     """
 
-    def __init__(self, cfg: RunConfig, bundle: Bundle, manifest: Manifest, planner: Planner, watch: AttentionMonitor):
-        self.cfg, self.bundle, self.manifest, self.planner, self.watch = cfg, bundle, manifest, planner, watch
+    def __init__(self, cfg: RunConfig, bundle: Bundle, manifest: Manifest, planner: Planner, monitor: AttentionMonitor):
+        self.cfg, self.bundle, self.manifest, self.planner, self.monitor = cfg, bundle, manifest, planner, monitor
         self.name = valid_decoder(cfg.trainer.valid_decoder, bundle)
         settings = load_decoder(self.name, plain(cfg))
         refuse_unsupported(settings, bundle.model, bundle.tokenizer.writes, scored=True)
@@ -47,5 +47,5 @@ class Validation:
         wer, cer = report.wer.value, report.cer.value
         rank_zero_print(f"epoch {epoch}: valid WER {wer:.2%}, CER {cer:.2%} ({self.name}); plan: {plan.text()}")
         rates = {f"valid.{self.name}.{name}": rate.value for name, rate in report.rates.items()}
-        looks = self.watch.look(self.bundle, module.device, epoch) if is_rank_zero() else {}
-        return rates | looks | plan.row()
+        attention = self.monitor.measure(self.bundle, module.device, epoch) if is_rank_zero() else {}
+        return rates | attention | plan.row()

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The configuration of a run: all sections, which of their settings decide the weights, and the sets it names."""
 
 import dataclasses
 from collections import Counter
@@ -55,14 +55,14 @@ class RunConfig:
             )
 
 
-# What may change in a run that goes on, since no weight depends on it; devices change only rounding and dropout masks.
-_FREE_DATA = (
+# What may change in a run that resumes, since no weight depends on it; devices change only rounding and dropout masks.
+_DATA = (
     *("test", "root", "workers", "prefetch", "device_seconds", "audio", "check"),
     *("unreadable", "unreadable_share", "worker_restarts"),
 )
 
 
-_FREE_TRAINER = (
+_TRAINER = (
     *("nonfinite", "nonfinite_limit", "divergence_factor", "divergence_rows"),
     *("accelerator", "devices", "nodes", "threads", "log_every", "save_minutes"),
     *("valid_every", "valid_decoder", "average", "average_count"),
@@ -70,27 +70,27 @@ _FREE_TRAINER = (
 )
 
 
-FREE = {
+WITHOUT_EFFECT_ON_WEIGHTS = {
     *("decode", "logger", "presets", "metric"),
-    *(f"data.{name}" for name in _FREE_DATA),
-    *(f"trainer.{name}" for name in _FREE_TRAINER),
+    *(f"data.{name}" for name in _DATA),
+    *(f"trainer.{name}" for name in _TRAINER),
 }
 
 
-def is_free(path: str) -> bool:
-    """Whether the value at a dotted path decides no weight."""
+def affects_weights(path: str) -> bool:
+    """Whether the trained weights depend on the setting at a dotted path."""
     parts = path.split(".")
-    return any(".".join(parts[:depth]) in FREE for depth in range(1, len(parts) + 1))
+    return not any(".".join(parts[:depth]) in WITHOUT_EFFECT_ON_WEIGHTS for depth in range(1, len(parts) + 1))
 
 
-def deciding(tree: dict[str, Any]) -> dict[str, Any]:
-    """The values, by dotted path, that decide the weights."""
-    return {path: value for path, value in flatten(tree) if not is_free(path)}
+def weight_settings(tree: dict[str, Any]) -> dict[str, Any]:
+    """The settings, by dotted path, that decide the weights."""
+    return {path: value for path, value in flatten(tree) if affects_weights(path)}
 
 
 def signature(cfg: RunConfig) -> str:
     """A digest of what decides the weights: runs with equal signatures train the same model on equal data."""
-    return digest(deciding(plain(cfg)))
+    return digest(weight_settings(plain(cfg)))
 
 
 def set_paths(cfg: RunConfig, names: Sequence[str]) -> dict[str, Path]:
@@ -105,12 +105,12 @@ def set_paths(cfg: RunConfig, names: Sequence[str]) -> dict[str, Path]:
         for path in cfg.data.test
     }
     known = {"train": root / cfg.data.train, "valid": root / cfg.data.valid, **tests}
-    found: dict[str, Path] = {}
+    chosen: dict[str, Path] = {}
     for name in names:
         if name == "test":
-            found |= tests
+            chosen |= tests
         elif name in known:
-            found[name] = known[name]
+            chosen[name] = known[name]
         else:
             raise UserError(f"--sets {name}: the run has no such set; it has {', '.join(sorted({*known, 'test'}))}")
-    return found
+    return chosen

@@ -15,7 +15,7 @@ from hybrid_asr.common.lock import LOCK
 from hybrid_asr.config.files import load_yaml, to_yaml
 from hybrid_asr.config.schema import parse, plain
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.run.config import RunConfig, deciding
+from hybrid_asr.run.config import RunConfig, weight_settings
 from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints, remove_checkpoints
 from hybrid_asr.training.status import read_status
 
@@ -110,11 +110,11 @@ class Run:
 
     def refuse_changed_config(self, cfg: RunConfig) -> None:
         """Raise RunError if this folder belongs to a training with other weights."""
-        mine, theirs = deciding(plain(cfg)), deciding(plain(self.read_config()))
+        ours, theirs = weight_settings(plain(cfg)), weight_settings(plain(self.read_config()))
         differing = [
-            f"{path}: {json.dumps(theirs.get(path))} there, {json.dumps(mine.get(path))} now"
-            for path in sorted(mine.keys() | theirs.keys(), key=lambda path: (not path.endswith(".kind"), path))
-            if mine.get(path) != theirs.get(path)
+            f"{path}: {json.dumps(theirs.get(path))} there, {json.dumps(ours.get(path))} now"
+            for path in sorted(ours.keys() | theirs.keys(), key=lambda path: (not path.endswith(".kind"), path))
+            if ours.get(path) != theirs.get(path)
         ]
         if differing:
             shown = "\n  ".join(differing[:8] + ["…"] * (len(differing) > 8))
@@ -151,11 +151,11 @@ class Run:
 
 def weights_digest(bundle: Bundle) -> str:
     """A digest of the weights, so that a decoding knows from which model it came."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, value in sorted(bundle.weights().items()):
-        found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def default_folder(recipe: Path) -> Path:

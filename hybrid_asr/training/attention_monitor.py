@@ -41,13 +41,15 @@ class AttentionMonitor:
         alarms: Callable[[str], None],
     ):
         self.file, self.manifest, self.pictures, self.alarms = file, manifest, pictures, alarms
-        self.judged = decoder.learns_attention
-        self.places = choose_utterances(manifest, cfg.attention_utterances)
-        if cfg.attention_utterances and not self.places:
+        self.monitored = decoder.learns_attention
+        self.utterances = choose_utterances(manifest, cfg.attention_utterances)
+        if cfg.attention_utterances and not self.utterances:
             rank_zero_print(
                 f"no validation utterance is at most {LONGEST_S:g} s long: attention is neither measured nor drawn"
             )
-        self.drawn = spread_by_length(manifest, self.places, cfg.attention_pictures) if self.judged else []
+        self.drawn_utterances = (
+            spread_by_length(manifest, self.utterances, cfg.attention_pictures) if self.monitored else []
+        )
         self.alarm = AttentionAlarm(cfg.attention_patience)
         self.from_epoch = math.ceil(BEGINNING * cfg.epochs)
 
@@ -59,28 +61,28 @@ class AttentionMonitor:
             write_text(self.file, "".join(f"{json.dumps(row)}\n" for row in kept), folder="expect")
         kept = [row for row in kept if row.keys() >= {*PER_HEAD, *COSTS}]  # an earlier version measured less
         for number in sorted({row["epoch"] for row in kept}):
-            found = self._alarmed(number, _heads([row for row in kept if row["epoch"] == number]))
-            if found is not None:
-                self.alarms(found)
+            alarm = self._alarm_of(number, _heads([row for row in kept if row["epoch"] == number]))
+            if alarm is not None:
+                self.alarms(alarm)
 
-    def look(self, bundle: Bundle, device: torch.device, epoch: int) -> dict[str, float]:
+    def measure(self, bundle: Bundle, device: torch.device, epoch: int) -> dict[str, float]:
         """Measure, write, draw, tell; returns what goes to metrics.csv, nothing of a model without a decoder."""
-        found = diagnose(bundle, self.manifest, self.places, device, keep=self.drawn)
-        if found is None:
+        diagnosis = diagnose(bundle, self.manifest, self.utterances, device, keep=self.drawn_utterances)
+        if diagnosis is None:
             return {}
-        self._write(found, epoch)
-        self.pictures.add(found, epoch)
-        alarm = self._alarmed(epoch, found.heads())
+        self._write(diagnosis, epoch)
+        self.pictures.add(diagnosis, epoch)
+        alarm = self._alarm_of(epoch, diagnosis.heads())
         if alarm is not None:
             rank_zero_print(f"warning: {alarm}")
             self.alarms(alarm)
-        return found.row()
+        return diagnosis.row()
 
-    def _alarmed(self, epoch: int, heads: Heads) -> str | None:
-        return self.alarm.add(epoch, heads) if self.judged and epoch > self.from_epoch else None
+    def _alarm_of(self, epoch: int, heads: Heads) -> str | None:
+        return self.alarm.add(epoch, heads) if self.monitored and epoch > self.from_epoch else None
 
-    def _write(self, found: Diagnosis, epoch: int) -> None:
-        lines = [json.dumps({"epoch": epoch} | line) for line in found.lines()]
+    def _write(self, diagnosis: Diagnosis, epoch: int) -> None:
+        lines = [json.dumps({"epoch": epoch} | line) for line in diagnosis.lines()]
         try:
             with self.file.open("a", encoding="utf-8") as file:
                 file.write("".join(f"{line}\n" for line in lines))
@@ -112,11 +114,13 @@ def _parsed(line: str) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
         tables = [np.array(row[name], dtype=np.float64) for name in PER_HEAD if name in row]
-        alone = [np.array(row[name], dtype=np.float64).ndim == 0 for name in COSTS if name in row]
+        scalars = [np.array(row[name], dtype=np.float64).ndim == 0 for name in COSTS if name in row]
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
-    whole = isinstance(row, dict) and isinstance(row.get("epoch"), int) and len({one.shape for one in tables}) <= 1
-    return row if whole and all(alone) and all(one.ndim == 2 for one in tables) else None
+    complete = (
+        isinstance(row, dict) and isinstance(row.get("epoch"), int) and len({table.shape for table in tables}) <= 1
+    )
+    return row if complete and all(scalars) and all(table.ndim == 2 for table in tables) else None
 
 
 def _heads(rows: list[dict[str, Any]]) -> Heads:

@@ -25,7 +25,7 @@ class AttentionPictures:
 
     def __init__(self, folder: Path, *, draw: Draw, show: Show, steps_per_epoch: int):
         self.folder, self.draw, self.show, self.steps_per_epoch = folder, draw, show, steps_per_epoch
-        self.told = False
+        self.warned = False
 
     def continue_from(self, epoch: int) -> None:
         """Remove what an earlier process drew of epochs behind `epoch`."""
@@ -35,25 +35,25 @@ class AttentionPictures:
                 if number > epoch:
                     path.unlink()
         except OSError as error:
-            self._tell(f"pictures of attention behind epoch {epoch} are still there", error)
+            self._warn_once(f"pictures of attention behind epoch {epoch} are still there", error)
 
-    def add(self, found: Diagnosis, epoch: int) -> None:
+    def add(self, diagnosis: Diagnosis, epoch: int) -> None:
         """Draw the utterances whose weights were kept, if any."""
-        if not found.kept_weights:
+        if not diagnosis.kept_weights:
             return
         try:
             self.folder.mkdir(exist_ok=True)
-            pixels = self.draw(found, epoch, picture_file(self.folder, epoch))
+            pixels = self.draw(diagnosis, epoch, picture_file(self.folder, epoch))
             self.show(pixels, epoch * self.steps_per_epoch)
         except Exception as error:  # a picture is a by-product: no mistake in it may cost a training
-            self._tell(f"no picture of attention after epoch {epoch}", error)
+            self._warn_once(f"no picture of attention after epoch {epoch}", error)
 
-    def _tell(self, what: str, error: Exception) -> None:
-        if not self.told:
+    def _warn_once(self, what: str, error: Exception) -> None:
+        if not self.warned:
             rank_zero_print(
                 f"warning: {what} ({type(error).__name__}: {error}); the training goes on, and tells it this once"
             )
-        self.told = True
+        self.warned = True
 
 
 def picture_file(folder: Path, epoch: int) -> Path:
@@ -63,5 +63,5 @@ def picture_file(folder: Path, epoch: int) -> Path:
 
 def find_pictures(folder: Path) -> dict[int, Path]:
     """What has the name of a picture, by epoch."""
-    found = {int(match[1]): path for path in folder.glob("epoch_*.png") if (match := NAME.fullmatch(path.name))}
-    return dict(sorted(found.items()))
+    pictures = {int(match[1]): path for path in folder.glob("epoch_*.png") if (match := NAME.fullmatch(path.name))}
+    return dict(sorted(pictures.items()))

@@ -18,7 +18,7 @@ class Divergence:
         self.factor, self.rows = factor, rows
         self.latest: deque[float] = deque(maxlen=rows)
         self.best, self.best_step = float("inf"), 0
-        self.told = False  # since the best was reached
+        self.warned = False  # since the best was reached
 
     def add(self, step: int, loss: float) -> str | None:
         """Take a row; what is to be told when the mean exceeds `factor` times its best, once until a new best."""
@@ -27,10 +27,10 @@ class Divergence:
             return None
         mean = sum(self.latest) / self.rows
         if mean < self.best:
-            self.best, self.best_step, self.told = mean, step, False
-        if self.told or mean <= self.factor * max(self.best, LOW):
+            self.best, self.best_step, self.warned = mean, step, False
+        if self.warned or mean <= self.factor * max(self.best, LOW):
             return None
-        self.told = True
+        self.warned = True
         return (
             f"step {step}: training diverges: the loss, {mean:.3f} over the last {self.rows} rows, is more than "
             f"{self.factor:g} times its best, {self.best:.3f} at step {self.best_step}"

@@ -53,7 +53,7 @@ def take_weights(bundle: Bundle, other: Bundle, cfg: InitConfig) -> Loaded:
         _refuse_unknown("init.parts", part, target)
     rows = _common_units(bundle.tokenizer, other.tokenizer)
     sizes = {bundle.tokenizer.vocab_size, other.tokenizer.vocab_size}
-    same = sizes == {len(rows)} and all(mine == its for mine, its in rows)
+    same = sizes == {len(rows)} and all(ours == theirs for ours, theirs in rows)
     loaded = Loaded([], [], [])
     for name, value in target.items():
         wanted = not cfg.parts or any(_begins(name, part) for part in cfg.parts)
@@ -61,8 +61,8 @@ def take_weights(bundle: Bundle, other: Bundle, cfg: InitConfig) -> Loaded:
         if not wanted or name not in source or source[name].shape[1:] != value.shape[1:]:
             loaded.fresh.append(name)
         elif per_unit and not same:
-            mine, theirs = torch.tensor(rows).T
-            value[mine] = source[name][theirs]
+            ours, theirs = torch.tensor(rows).T
+            value[ours] = source[name][theirs]
             loaded.by_unit.append(name)
         elif source[name].shape == value.shape:
             value.copy_(source[name])
@@ -97,11 +97,11 @@ def _begins(name: str, part: str) -> bool:
     return name == part or name.startswith(part + ".")
 
 
-def _common_units(mine: Tokenizer, theirs: Tokenizer) -> list[tuple[int, int]]:
+def _common_units(ours: Tokenizer, theirs: Tokenizer) -> list[tuple[int, int]]:
     """Pairs of labels that stand for the same text; the special ones are always common."""
-    special = [(mine.blank, theirs.blank), (mine.unk, theirs.unk), (mine.eos, theirs.eos)]
+    special = [(ours.blank, theirs.blank), (ours.unk, theirs.unk), (ours.eos, theirs.eos)]
     text_of = {text: label for label, text in _units(theirs)}
-    return special + [(label, text_of[text]) for label, text in _units(mine) if text in text_of]
+    return special + [(label, text_of[text]) for label, text in _units(ours) if text in text_of]
 
 
 def _units(tokenizer: Tokenizer) -> list[tuple[int, str]]:

@@ -47,14 +47,14 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise MetricsError(
             f"{path}:1: the columns are {', '.join(columns)}, without 'step' or one of them twice; {_REMEDY}"
         )
-    found = []
+    complete = []
     for line, cells in enumerate(rows[1:], 2):
         wrong = _wrong(columns, cells)
         if wrong is None:
-            found.append(dict(zip(columns, cells, strict=True)))
+            complete.append(dict(zip(columns, cells, strict=True)))
         elif line < len(rows):
             raise MetricsError(f"{path}:{line}: {wrong}; {_REMEDY}")
-    return columns, found
+    return columns, complete
 
 
 def _wrong(columns: list[str], cells: list[str]) -> str | None:

@@ -95,8 +95,8 @@ class SpeechModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one part, scaled so that all parts on all devices add up to the global batch's nats per label."""
-        place = batch_idx % self.accumulate
-        losses, masked = self.losses(batch, step=self.step, part=place, rank=self.global_rank)
+        part = batch_idx % self.accumulate
+        losses, masked = self.losses(batch, step=self.step, part=part, rank=self.global_rank)
         if masked is not None:
             self._add(time_masked=masked.time_share, frequency_masked=masked.freq_share)
         parts = {"loss": losses.total, "ctc": losses.ctc, "attention": losses.attention}
@@ -104,7 +104,7 @@ class SpeechModule(L.LightningModule):
         unaligned = losses.infeasible & (batch.weights > 0)  # a filler is counted where it belongs
         self._add(infeasible=unaligned.sum(), parts=batch.weights.new_ones(()))
         self.unaligned.append((batch.ids, unaligned))
-        self.parts.append(PartLosses(place, batch.ids, batch.speeds, batch.seconds, **_each(parts)))
+        self.parts.append(PartLosses(part, batch.ids, batch.speeds, batch.seconds, **_each(parts)))
         # DDP takes the mean over ranks and Lightning the mean over parts: undo both
         loss = (losses.total * batch.weights).sum() / batch.divisor * (self.trainer.world_size * self.accumulate)
         # times 1, or NaN where it is not finite: then so is the gradient, and all devices learn of it

@@ -13,8 +13,8 @@ from torch import Tensor
 from hybrid_asr.common.files import write_text
 from hybrid_asr.training.checkpoint import Checkpoints, incident_file
 
-KEPT = 5  # weights that are kept to replay such updates with
-TOLD = 10  # such updates that are told one by one
+KEPT_WEIGHTS = 5  # weights that are kept to replay such updates with
+NAMED = 10  # such updates that are told one by one
 
 
 class PartLosses(NamedTuple):
@@ -70,8 +70,8 @@ class Nonfinite:
             return
         self.in_row, self.total = self.in_row + 1, self.total + 1
         self._noted += [_row(step, rank, part) for part in parts]
-        if self.total <= TOLD:
-            more = "; of later ones only their number is told" if self.total == TOLD else ""
+        if self.total <= NAMED:
+            more = "; of later ones only their number is told" if self.total == NAMED else ""
             self.warn(f"step {step}: the loss or its gradient is not finite, the update is left out{more}")
         if self.policy == "stop" or self.in_row >= self.limit:
             self.halt = self._why(step)
@@ -80,16 +80,16 @@ class Nonfinite:
         """Write what was noted, from all devices, and keep the weights where that is the first of a row of them."""
         if not self._noted:
             return
-        mine, self._noted = self._noted, []
-        shares = [mine] * trainer.world_size
+        noted, self._noted = self._noted, []
+        shares = [noted] * trainer.world_size
         if trainer.world_size > 1:
-            torch.distributed.all_gather_object(shares, mine)
+            torch.distributed.all_gather_object(shares, noted)
         if not trainer.is_global_zero:
             return
-        first = mine[0]["step"]
+        first = noted[0]["step"]
         if self.in_row <= module.step - first + 1:  # a row of them begins here; in it the weights stay as they are
-            kept = len(list(self.checkpoints.folder.glob("nonfinite-*.ckpt")))
-            self._weights = incident_file(first) if kept < KEPT else ""
+            saved_count = len(list(self.checkpoints.folder.glob("nonfinite-*.ckpt")))
+            self._weights = incident_file(first) if saved_count < KEPT_WEIGHTS else ""
             if self._weights:
                 self.checkpoints.save_incident(module.bundle, first, weights_step=module.step)
         with self.file.open("a", encoding="utf-8") as file:
@@ -110,8 +110,8 @@ class Nonfinite:
 
     def _earlier(self, step: int) -> str:
         """The override that begins with the last weights from before a row of such updates."""
-        found = self.checkpoints.good_until(step - self.in_row)
-        return f" init.from={found[0]}" if found is not None and found[1].step <= step - self.in_row else ""
+        last_good = self.checkpoints.good_until(step - self.in_row)
+        return f" init.from={last_good[0]}" if last_good is not None and last_good[1].step <= step - self.in_row else ""
 
 
 def _row(step: int, rank: int, part: PartLosses) -> dict[str, Any]:

@@ -119,11 +119,11 @@ class Progress(L.Callback):
 
     def collect_pending(self, trainer: L.Trainer, module: SpeechModule) -> dict[str, float]:
         """Bring the sums of the steps since the last row to the host."""
-        for place, (sums, parts) in enumerate(self.pending, start=module.step + 1 - len(self.pending)):
+        for step, (sums, parts) in enumerate(self.pending, start=module.step + 1 - len(self.pending)):
             values = {name: float(value) for name, value in sums.items()} | {"steps": 1.0}
             for name, value in values.items():
                 self.window[name] = self.window.get(name, 0.0) + value
-            self.nonfinite.note(place, values["skipped"] > 0, parts, trainer.global_rank)
+            self.nonfinite.note(step, values["skipped"] > 0, parts, trainer.global_rank)
         self.pending = []
         self.nonfinite.record(trainer, module)
         return self.window

@@ -47,7 +47,7 @@ class SaveAndValidate(L.Callback):
         self.checkpoints, self.progress, self.validate = checkpoints, progress, validate
         self.metric, self.every, self.minutes = metric, every, minutes
         self.signature, self.run_id = signature, run_id
-        self.between = False  # whether a step is whole, its epoch's end and all
+        self.between_steps = False  # whether a step is whole, its epoch's end and all
         self.optimizer = None if state is None else state.optimizer
         self.earlier_s = 0.0 if state is None else state.elapsed_s
         self.earlier_processor_s = 0.0 if state is None else state.processor_s
@@ -64,7 +64,7 @@ class SaveAndValidate(L.Callback):
             trainer.optimizers[0].load_state_dict(self.optimizer)
             self.optimizer = None
         self.saved = time.monotonic()
-        self.between = True
+        self.between_steps = True
         self.signals.install()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -78,7 +78,7 @@ class SaveAndValidate(L.Callback):
         self.signals.restore()
         folder = self.checkpoints.folder
         vanished = isinstance(exception, OSError) and not folder.is_dir() and folder.parent.is_dir()
-        if trainer.world_size > 1 or not (vanished or (isinstance(exception, UserError) and self.between)):
+        if trainer.world_size > 1 or not (vanished or (isinstance(exception, UserError) and self.between_steps)):
             return
         folder.mkdir(exist_ok=True)
         self._save_last(trainer, pl_module)
@@ -87,7 +87,7 @@ class SaveAndValidate(L.Callback):
         module: SpeechModule = pl_module
         if not ends_step(trainer, batch_idx):
             return
-        self.between = False
+        self.between_steps = False
         epoch, inside = divmod(module.step, self.progress.steps_per_epoch)
         ended = inside == 0
         if ended:
@@ -101,7 +101,7 @@ class SaveAndValidate(L.Callback):
             raise Halted(self.progress.halt or "another process of this training cannot go on, its message says why")
         if stopping:
             raise Interrupted(module.step, stopping)
-        self.between = True
+        self.between_steps = True
         self.progress.clock.last = time.monotonic()
 
     def _end_epoch(self, trainer: L.Trainer, module: SpeechModule, epoch: int) -> None:

@@ -64,22 +64,22 @@ class StatusFile:
 def read_status(path: Path) -> dict[str, Any] | None:
     """What `status.json` tells, None where it does not; a training that no living process holds was "killed"."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(found, dict) or not _sound(found):
+    if not isinstance(content, dict) or not _is_valid(content):
         return None
-    if found["state"] == "running":
-        who = read_holder(path.parent)
-        if who is None or who.has_ended():
-            found["state"] = "killed"
-    return found
+    if content["state"] == "running":
+        owner = read_holder(path.parent)
+        if owner is None or owner.has_ended():
+            content["state"] = "killed"
+    return content
 
 
-def _sound(found: dict[str, Any]) -> bool:
+def _is_valid(content: dict[str, Any]) -> bool:
     """Whether the fields are what `write` writes, so far as they are there; the first three must be."""
-    kinds = {"step": int, "total": int, "message": str, "updated": str, "alarms": list, "environment": dict}
-    right = all(isinstance(found[name], kind) for name, kind in kinds.items() if name in found)
-    seconds = found.get("elapsed_s", 0.0)
-    known = found.get("state") in get_args(State) and {"step", "total"} <= found.keys()
+    types = {"step": int, "total": int, "message": str, "updated": str, "alarms": list, "environment": dict}
+    right = all(isinstance(content[name], kind) for name, kind in types.items() if name in content)
+    seconds = content.get("elapsed_s", 0.0)
+    known = content.get("state") in get_args(State) and {"step", "total"} <= content.keys()
     return known and right and isinstance(seconds, int | float) and math.isfinite(seconds)

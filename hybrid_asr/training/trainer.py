@@ -83,19 +83,19 @@ def check_devices(cfg: TrainerConfig, launch: Launch | None) -> TrainerConfig:
     Tells of GPUs, or of SLURM's tasks, that stay idle since one process trains where no number is given.
     """
     resolved = resolve_devices(cfg, launch)
-    devices, found = resolved.devices, torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if cfg.accelerator == "gpu" and not found:
+    devices, visible = resolved.devices, torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if cfg.accelerator == "gpu" and not visible:
         raise UserError(
             "trainer.accelerator: no GPU is visible here; use presets.trainer=cpu or trainer.accelerator=auto"
         )
-    if cfg.accelerator != "cpu" and isinstance(devices, int) and 0 < found < devices:
+    if cfg.accelerator != "cpu" and isinstance(devices, int) and 0 < visible < devices:
         hidden = " (srun --gpus-per-task hides the others: use --gpus-per-node)" if launch is not None else ""
-        raise UserError(f"trainer.devices: {devices} GPUs are wanted, {found} are visible here{hidden}")
+        raise UserError(f"trainer.devices: {devices} GPUs are wanted, {visible} are visible here{hidden}")
     if launch is None and cfg.devices == "auto":
         if tasks := unused_tasks(launch):
             rank_zero_print(f"SLURM has set {tasks} tasks aside and this one process trains: start it with srun")
-        elif cfg.accelerator != "cpu" and found > 1:
-            rank_zero_print(f"training on 1 of {found} GPUs; trainer.devices={found} takes all")
+        elif cfg.accelerator != "cpu" and visible > 1:
+            rank_zero_print(f"training on 1 of {visible} GPUs; trainer.devices={visible} takes all")
     return resolved
 
 

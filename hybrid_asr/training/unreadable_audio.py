@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-TOLD = 5  # that are told one by one
+NAMED = 5  # that are told one by one
 
 
 class Unreadable:
@@ -19,8 +19,8 @@ class Unreadable:
             if message in self.names:
                 continue
             self.names.add(message)
-            if len(self.names) <= TOLD:
-                more = "; of others only their number is told" if len(self.names) == TOLD else ""
+            if len(self.names) <= NAMED:
+                more = "; of others only their number is told" if len(self.names) == NAMED else ""
                 self.warn(f"left out: {message}{more}")
         if len(self.names) > self.most and not self.halt:
             self.halt = (

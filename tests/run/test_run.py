@@ -8,7 +8,7 @@ import yaml
 
 from hybrid_asr.cli import main
 from hybrid_asr.config.schema import parse, plain
-from hybrid_asr.run.config import RunConfig, is_free, signature
+from hybrid_asr.run.config import RunConfig, affects_weights, signature
 from hybrid_asr.run.folder import Run, RunError, default_folder
 from tests.tones import train
 
@@ -58,9 +58,13 @@ def test_a_signature_hashes_what_decides_the_weights_and_nothing_else(trained):
     assert len({signature(cfg), *decisive}) == len(decisive) + 1
 
 
-def test_what_is_free_is_free_to_its_leaves():
-    assert all(is_free(path) for path in ("decode.beam", "data.check.speakers", "trainer.devices", "presets.model"))
-    assert not any(is_free(path) for path in ("data.train", "data", "trainer", "trainer.epochs", "model", "decoder"))
+def test_what_affects_no_weight_does_so_to_its_leaves():
+    assert not any(
+        affects_weights(path) for path in ("decode.beam", "data.check.speakers", "trainer.devices", "presets.model")
+    )
+    assert all(
+        affects_weights(path) for path in ("data.train", "data", "trainer", "trainer.epochs", "model", "decoder")
+    )
 
 
 def test_a_run_s_place_follows_its_recipe(tmp_path):

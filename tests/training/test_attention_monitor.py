@@ -55,7 +55,7 @@ def test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_t
     assert told == Run(alarmed).status()["alarms"]
     bundle, _ = Run(alarmed).bundle("last")
     bundle.model.eval()
-    watch.look(bundle, torch.device("cpu"), 6)
+    watch.measure(bundle, torch.device("cpu"), 6)
     assert len(told) == 1 and not capsys.readouterr().err
     assert file.read_bytes() == (alarmed / "attention.jsonl").read_bytes()
 

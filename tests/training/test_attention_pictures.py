@@ -102,7 +102,9 @@ def test_short_and_long_utterances_are_drawn_but_not_what_looks_at_one_frame_by_
 
     def chosen(decoder):
         file = drawn / "attention.jsonl"
-        return AttentionMonitor(cfg.trainer, decoder, file, manifest, pictures=pictures(drawn), alarms=print).drawn
+        return AttentionMonitor(
+            cfg.trainer, decoder, file, manifest, pictures=pictures(drawn), alarms=print
+        ).drawn_utterances
 
     seconds = manifest.durations[chosen(cfg.model.decoder)]
     assert list(seconds) == [manifest.durations.min(), manifest.durations.max()]

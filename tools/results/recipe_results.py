@@ -21,7 +21,7 @@ from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.inference.report import DecodingReport
 from hybrid_asr.models.bundle import read_torch
-from hybrid_asr.run.config import deciding, signature
+from hybrid_asr.run.config import signature, weight_settings
 from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.report import Scored, report
 from hybrid_asr.text.normalize import normalize
@@ -64,7 +64,7 @@ def main() -> int:
 
 def _settings(run: Run) -> set[tuple[str, str]]:
     """What decides the weights, as comparable pairs."""
-    return {(path, json.dumps(value)) for path, value in deciding(plain(run.read_config())).items()}
+    return {(path, json.dumps(value)) for path, value in weight_settings(plain(run.read_config())).items()}
 
 
 def describe(run: Run) -> dict[str, Any]:
