@@ -9,7 +9,8 @@ PEERS := .venv-peers
 EXTRAS := dev,demo,tensorboard,wandb
 CODE := hybrid_asr recipes tools tests
 RUN := runs/spoken/conformer_s
-# Many small computations: two processes with a thread each finish sooner than one with two threads.
+# Many small computations: two processes with a thread each finish sooner than one with two threads. Each takes tests that
+# follow each other (worksteal), so that what a module prepares for its tests is prepared once.
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs
 
@@ -25,7 +26,7 @@ demo: $(INSTALLED) ## Synthesize a corpus with eSpeak NG, train, decode: a table
 	$(BIN)/hybrid-asr decode $(RUN) --sets test --decoders ctc_greedy,attention,joint
 
 test: $(INSTALLED) ## The tests (some minutes on 2 cores)
-	$(PYTEST) -n $(WORKERS) -m "not slow" --durations=10
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow" --durations=10
 
 test-slow: $(INSTALLED) ## The tests that `make test` leaves out
 	$(PYTEST) -m slow

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings
 
 from tests import type_checks
@@ -20,13 +19,14 @@ settings.load_profile("ours")
 type_checks.install()
 
 
-def pytest_configure():
-    """One thread a process: the tests are many small computations, and several processes share the cores."""
-    torch.set_num_threads(1)
-
-
 def pytest_collection_finish():
-    """Let later collections pass over what stays until the end: the library calls them, and they took a second each."""
+    """One thread a process, since the tests are many small computations; and what stays until the end is no garbage.
+
+    The library collects garbage, which took a second each time.  A process that only hands out tests needs no torch.
+    """
+    import torch
+
+    torch.set_num_threads(1)
     gc.collect()
     gc.freeze()
 

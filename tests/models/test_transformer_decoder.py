@@ -64,8 +64,8 @@ def test_copied_dropped_and_reordered_hypotheses_equal_recomputation(decoder):
     owners, said = [0, 0, 1, 1, 2, 2], [[] for _ in range(6)]
     state, last = decoder.start(encoded, beams), torch.full((6,), SOS)
     moves = [[0, 0, 2, 3, 4, 5], [1, 0, 1, 3, 2, 3, 5, 5, 4], [2, 1, 3, 3, 6, 8]]  # two or three of each, in any order
-    moves += (
-        torch.randint(2, (20, 6), generator=torch.Generator().manual_seed(3)).add(torch.tensor(owners) * 2).tolist()
+    moves += (  # until the store was compacted and has grown
+        torch.randint(2, (10, 6), generator=torch.Generator().manual_seed(3)).add(torch.tensor(owners) * 2).tolist()
     )
     for step, parents in enumerate(moves):
         log_probs, state, _ = decoder.step(state, last)

@@ -17,7 +17,7 @@ from hybrid_asr.run.folder import Run
 from hybrid_asr.training.checkpoint import Checkpoints
 from tests.tones import process, train, words
 
-SETTINGS = ("trainer.epochs=6", "trainer.save_minutes=1e-9", "augment.speeds=[0.9,1.0,1.1]")
+SETTINGS = ("trainer.epochs=3", "trainer.save_minutes=1e-9", "augment.speeds=[0.9,1.0,1.1]")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def watch():
     resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
 threading.Thread(target=watch, daemon=True).start()
 """
-    rare = ("trainer.save_minutes=60", f"presets.logger={logger}", "trainer.valid_every=6")
+    rare = ("trainer.save_minutes=60", f"presets.logger={logger}", "trainer.valid_every=3")
     done = process(*words(tones, run, *SETTINGS, *rare), code=grow)
     assert done.returncode == 2, done.stderr
     assert re.search(rf"hybrid-asr train: (a file in )?{re.escape(str(run))}\S*: File too large", done.stderr), (

@@ -14,7 +14,7 @@ SETTINGS = (
     *("augment.spec.time_masks=2", "augment.spec.time_width=10", "augment.spec.time_share=0.4"),
     *("augment.spec.freq_masks=1", "augment.spec.freq_width=5", "augment.spec.from_epoch=1"),
     *("model.encoder.dropout=0.1", "model.decoder.dropout=0.1"),
-    *("trainer.epochs=6", "trainer.log_every=3", "trainer.save_minutes=1e-9"),
+    *("trainer.epochs=4", "trainer.log_every=3", "trainer.save_minutes=1e-9"),
 )
 # Inside of the process that trains: as soon as a row of a step from 10 on is there, a signal.
 SIGNAL = """
