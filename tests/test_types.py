@@ -6,7 +6,6 @@ from typing import Literal
 import pytest
 import torch
 from beartype import beartype
-from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import Float, Int, TypeCheckError
 from torch import Tensor
 
@@ -14,7 +13,6 @@ from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.losses import joint_loss
 from tests.type_checks import checked
 
-ERRORS = (TypeCheckError, BeartypeCallHintViolation)
 check = checked(typechecker=beartype)
 
 
@@ -22,14 +20,14 @@ def test_a_wrong_shape_or_type_is_refused():
     """In the package itself: a size that an argument gives, sizes that must agree, and no array at all."""
     assert valid_mask(torch.tensor([1, 2]), 2).tolist() == [[True, False], [True, True]]
     for wrong in (torch.tensor([[1, 2]]), torch.tensor([1.0, 2.0])):
-        with pytest.raises(ERRORS):
+        with pytest.raises(TypeCheckError):
             valid_mask(wrong, 2)
     losses, lengths, feasible = torch.ones(2), torch.tensor([3, 4]), torch.tensor([True, True])
     joint_loss(losses, losses, feasible, ctc_weight=0.5)
     for wrong in (torch.ones(3), torch.ones(2, 1), lengths):
-        with pytest.raises(ERRORS):
+        with pytest.raises(TypeCheckError):
             joint_loss(losses, wrong, feasible, ctc_weight=0.5)
-    with pytest.raises(ERRORS):
+    with pytest.raises(TypeCheckError):
         joint_loss(losses, losses, feasible, ctc_weight="half")
 
 
@@ -60,19 +58,19 @@ class Lines:
 def test_each_kind_of_definition_is_checked():
     two, three = torch.ones(2), torch.ones(3)
     assert outer(two, three, "ab").shape == (2, 3)
-    with pytest.raises(ERRORS):
+    with pytest.raises(TypeCheckError):
         outer(two, three, "ba")  # what it returns
-    with pytest.raises(ERRORS):
+    with pytest.raises(TypeCheckError):
         outer(two, three, "cd")  # pyright: ignore
     assert first([two], two) is two
-    with pytest.raises(ERRORS):
+    with pytest.raises(TypeCheckError):
         first([two], three)
     lines = Lines(torch.ones(2, 3), torch.tensor([1, 2]), "")
     assert lines.size == 3
     for arguments in ((torch.ones(2, 3), torch.tensor([1]), ""), (torch.ones(2, 3), torch.tensor([1, 2]), 7)):
-        with pytest.raises(ERRORS):
+        with pytest.raises(TypeCheckError):
             Lines(*arguments)
-    with pytest.raises(ERRORS):
+    with pytest.raises(TypeCheckError):
         _ = Lines(torch.ones(2, 3), torch.tensor([1, 2]), "text").size
 
 

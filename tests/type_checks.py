@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 import jaxtyping
+from beartype import BeartypeConf, beartype
 
 _jaxtyped = jaxtyping.jaxtyped
+_beartype = beartype(
+    conf=BeartypeConf(violation_type=jaxtyping.TypeCheckError)
+)  # a TypeError, which the library expects
 
 
 def install() -> None:
@@ -22,7 +26,7 @@ def install() -> None:
 
 
 def checked(function: Any = None, *, typechecker: Callable | None = None) -> Any:
-    """Decorate a function or a dataclass like `jaxtyping.jaxtyped`; its errors are the type checker's."""
+    """Decorate a function or a dataclass like `jaxtyping.jaxtyped`; raises its TypeCheckError."""
     if function is None:
         return functools.partial(checked, typechecker=typechecker)
     if inspect.isclass(function):
@@ -34,7 +38,7 @@ def checked(function: Any = None, *, typechecker: Callable | None = None) -> Any
     shapes = [shape for annotation in function.__annotations__.values() for shape in _shapes(annotation)]
     if any("{" in shape for shape in shapes):  # a size that an argument gives
         return _jaxtyped(function, typechecker=typechecker)
-    return _in_scope(typechecker(function)) if shapes else typechecker(function)
+    return _in_scope(_beartype(function)) if shapes else _beartype(function)
 
 
 def _shapes(annotation: Any) -> Iterator[str]:
