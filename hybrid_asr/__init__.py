@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 __all__ = ["load"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     """Import `load` on first use, so that `hybrid-asr --help` does not wait for torch."""
     if name == "load":
         from hybrid_asr.recognizer import load

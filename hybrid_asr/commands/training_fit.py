@@ -27,7 +27,7 @@ from hybrid_asr.training.page_refresh import PageRefresh
 from hybrid_asr.training.progress import build_progress
 from hybrid_asr.training.save_and_validate import Interrupted, SaveAndValidate
 from hybrid_asr.training.status import StatusFile
-from hybrid_asr.training.trainer import build_loggers, build_trainer, show_picture
+from hybrid_asr.training.trainer import build_loggers, build_trainer, run_trainer, show_picture
 from hybrid_asr.training.unreadable_audio import Unreadable
 
 
@@ -83,16 +83,10 @@ def fit(setup: TrainingSetup, module: SpeechModule, status: StatusFile) -> Inter
         total=setup.total_steps,
         accumulation=accumulation,
     )
-    try:
-        trainer.fit(module, datamodule=data)
-    except Interrupted as stop:
-        return stop
-    except SystemExit as end:  # what Lightning makes of a Ctrl-C outside of a step, or of the second one
-        if isinstance(end.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from end
-        raise
-    rank_zero_print(progress.summary())
-    return None
+    stopped = run_trainer(trainer, module, data)
+    if stopped is None:
+        rank_zero_print(progress.summary())
+    return stopped
 
 
 def _open_folder(setup: TrainingSetup, status: StatusFile) -> None:

@@ -188,6 +188,7 @@ class _Problems:
         self.refused: list[str] = []
 
     def add(self, policy: Policy, text: str, remedy: str) -> None:
+        """Note a finding."""
         (self.refused if policy == "refuse" else self.warnings).append(f"{text}; {remedy}")
 
 

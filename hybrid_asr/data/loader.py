@@ -97,9 +97,11 @@ class _Flag:
         self._byte = byte
 
     def set(self) -> None:
+        """Raise the flag."""
         self._byte.value = 1
 
     def is_set(self) -> bool:
+        """Whether it is raised."""
         return self._byte.value == 1
 
 
@@ -107,6 +109,7 @@ class _Context(ForkServerContext):
     """A fork server whose events, by which torch ends its workers, survive a worker that is killed."""
 
     def Event(self) -> _Flag:  # type: ignore[override]
+        """An event without a lock."""
         return _Flag(self.RawValue("b", 0))
 
 

@@ -66,16 +66,20 @@ class BeamSettings(DecoderSettings):
 
     @property
     def hypotheses(self) -> int:
+        """The width of the beam."""
         return self.beam
 
     @property
     def texts(self) -> int:
+        """The length of the n-best."""
         return self.nbest
 
     def with_texts(self: B, count: int) -> B:
+        """The same with an n-best of at least `count`, as far as the beam goes."""
         return dataclasses.replace(self, nbest=max(self.nbest, min(count, self.beam)))  # pyright: ignore
 
     def wider(self: B) -> B | None:
+        """The same search with twice the beam and its best text alone; None beyond the widest beam there may be."""
         if 2 * self.beam > WIDEST:
             return None
         return dataclasses.replace(self, beam=2 * self.beam, nbest=1)  # pyright: ignore

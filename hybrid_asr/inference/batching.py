@@ -74,6 +74,7 @@ class MemoryBatching(Batching):
         return cls(device, cost, MOST_GPU_S if device.type == "cuda" else MOST_CPU_S)
 
     def batches(self, durations: Durations) -> Iterator[list[int]]:
+        """The batches, as lists of indices."""
         waiting = _longest_first(durations).tolist()
         while waiting:
             size = self.batch_size(float(durations[waiting[0]]))
@@ -86,9 +87,11 @@ class MemoryBatching(Batching):
         return max(1, int(min(self.most_s / longest_s, MEMORY_SHARE * free_bytes(self.device) / each)))
 
     def learn(self, utterances: int, seconds: float, used_bytes: int) -> None:
+        """Correct the estimate by what a batch really took."""
         self.factor = used_bytes / self.cost.of(utterances, seconds)
 
     def note_out_of_memory(self, seconds: float) -> None:
+        """From now on at most half of the seconds that were too many."""
         self.most_s = min(self.most_s, seconds / 2)
 
 
@@ -105,6 +108,7 @@ class SharedBatching(Batching):
     ranks: int = 1
 
     def batches(self, durations: Durations) -> Iterator[list[int]]:
+        """The batches, as lists of indices."""
         order = _longest_first(durations)
         ordered = durations[order]
         edges = packing.next_fit(np.minimum(ordered, self.seconds), self.seconds)
@@ -127,6 +131,7 @@ class OrderedBatching(Batching):
     most_utterances: int | None = None
 
     def batches(self, durations: Durations) -> Iterator[list[int]]:
+        """The batches, as lists of indices."""
         batch: list[int] = []
         longest = 0.0
         for index in range(len(durations)) if self.order is None else self.order:
@@ -147,6 +152,7 @@ class GivenBatches(Batching):
     given: Sequence[Sequence[int]]
 
     def batches(self, durations: Durations) -> Iterator[list[int]]:
+        """The batches, as lists of indices."""
         yield from map(list, self.given)
 
 

@@ -159,6 +159,7 @@ class _Recorded:
         self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
+        """Write, and note how much."""
         left = memoryview(data).cast("B")
         try:
             while left:  # a disk may take only the beginning
@@ -169,6 +170,7 @@ class _Recorded:
         return len(data)
 
     def flush(self) -> None:
+        """Flush what was written."""
         self.file.flush()
 
 

@@ -32,42 +32,52 @@ class Run:
 
     @property
     def config_file(self) -> Path:
+        """The resolved configuration."""
         return self.folder / "config.yaml"
 
     @property
     def model_file(self) -> Path:
+        """The averaged model of a finished training."""
         return self.folder / "model.pt"
 
     @property
     def metrics_file(self) -> Path:
+        """One row for every few steps and each validation."""
         return self.folder / "metrics.csv"
 
     @property
     def status_file(self) -> Path:
+        """Where the training stands."""
         return self.folder / "status.json"
 
     @property
     def nonfinite_file(self) -> Path:
+        """The updates that were left out since they were not finite."""
         return self.folder / "nonfinite.jsonl"
 
     @property
     def attention_file(self) -> Path:
+        """What was measured of attention after each validation."""
         return self.folder / "attention.jsonl"
 
     @property
     def attention_folder(self) -> Path:
+        """The pictures of attention after each validation."""
         return self.folder / "attention"
 
     @property
     def origin_file(self) -> Path:
+        """Where an imported model came from."""
         return self.folder / "imported.json"
 
     @property
     def page_file(self) -> Path:
+        """The page of the run."""
         return self.folder / "report.html"
 
     @property
     def checkpoint_folder(self) -> Path:
+        """The states to resume from and the weights of chosen epochs."""
         return self.folder / "checkpoints"
 
     def exists(self) -> bool:

@@ -27,6 +27,7 @@ class Scored:
 
     @property
     def file(self) -> str:
+        """The name of the epoch's file."""
         return f"epoch-{self.epoch:03d}.ckpt"
 
 

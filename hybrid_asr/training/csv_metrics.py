@@ -26,10 +26,12 @@ class CsvMetrics(Logger):
 
     @property
     def name(self) -> str:
+        """What Lightning calls this logger."""
         return "csv"
 
     @property
     def version(self) -> str:
+        """Nothing: there is one file a run."""
         return ""
 
     @rank_zero_only

@@ -51,6 +51,7 @@ def divergence_alarm(
             status.alarm(message)
 
     def add(step: int, loss: float) -> None:
+        """Take the loss of a row; tells when it has stayed too high for too long."""
         message = divergence.add(step, loss)
         if message:
             message = f"{message}. {advice(checkpoints, divergence.best_step)}"

@@ -36,6 +36,7 @@ class Loaded:
     fresh: list[str]
 
     def text(self) -> str:
+        """What was taken and what began fresh, for people."""
         lines = [f"taken: {_shorten(self.taken)}", f"not taken, trained from the start: {_shorten(self.fresh)}"]
         if self.by_unit:
             lines.insert(1, f"taken for the units that both vocabularies have: {_shorten(self.by_unit)}")

@@ -111,6 +111,7 @@ class SpeechModule(L.LightningModule):
         return loss * (1 + 0 * loss.detach())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer; the learning rate is set at every step."""
         return build_optimizer(self.optim, self.model)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:

@@ -23,6 +23,7 @@ class PageRefresh(L.Callback):
         self.earliest_s = 0.0
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Refresh the page at an epoch's end."""
         module: SpeechModule = pl_module
         now = time.monotonic()
         if not trainer.is_global_zero or not ends_step(trainer, batch_idx) or module.step % self.steps_per_epoch:

@@ -67,6 +67,7 @@ class Progress(L.Callback):
         self.pending: list[tuple[dict[str, torch.Tensor], list[PartLosses]]] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
         self.clock = Clock(started=time.monotonic(), processor=time.process_time(), last=time.monotonic())
         if len(self.windows) == trainer.world_size:  # on other devices the next row has only the steps from here on
             self.window = dict(self.windows[trainer.global_rank])
@@ -74,9 +75,11 @@ class Progress(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Note how long the step waited for its data."""
         self.clock.waited += time.monotonic() - self.clock.last
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Sum up the step, and write a row and a line when it is time."""
         module: SpeechModule = pl_module
         self.clock.audio_s += batch.seconds * trainer.world_size
         self.window["unread"] = self.window.get("unread", 0.0) + self.unreadable.note(batch.unread)

@@ -60,6 +60,7 @@ class SaveAndValidate(L.Callback):
         return self.earlier_s + self.progress.spent()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Install the signal handlers before the first step."""
         if self.optimizer is not None:
             trainer.optimizers[0].load_state_dict(self.optimizer)
             self.optimizer = None
@@ -68,6 +69,7 @@ class SaveAndValidate(L.Callback):
         self.signals.install()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Give the signals back."""
         self.signals.restore()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -84,6 +86,7 @@ class SaveAndValidate(L.Callback):
         self._save_last(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Save and validate when it is time, or when a signal has asked to stop."""
         module: SpeechModule = pl_module
         if not ends_step(trainer, batch_idx):
             return

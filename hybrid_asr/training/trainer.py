@@ -23,6 +23,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.training.config import CsvLoggerConfig, LoggerConfig, TensorBoardConfig, TrainerConfig, WandbConfig
 from hybrid_asr.training.launcher import Launch, resolve_devices, unused_tasks
 from hybrid_asr.training.messages import rank_zero_print
+from hybrid_asr.training.save_and_validate import Interrupted
 
 
 def build_loggers(cfg: LoggerConfig, folder: Path, *, first_step: int = 0, run_id: str | None = None) -> list[Logger]:
@@ -156,3 +157,16 @@ def build_trainer(
         use_distributed_sampler=False,
         log_every_n_steps=1,
     )
+
+
+def run_trainer(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule) -> Interrupted | None:
+    """Let Lightning train; a signal that was obeyed is a result."""
+    try:
+        trainer.fit(module, datamodule=data)
+    except Interrupted as stop:
+        return stop
+    except SystemExit as end:  # what Lightning makes of a Ctrl-C outside of a step, or of the second one
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from end
+        raise
+    return None
