@@ -121,5 +121,5 @@ def _ends(interval: Interval | None) -> list[float] | None:
     return None if interval is None else list(interval)
 
 
-def _interval(ends: Sequence[float] | None) -> Interval | None:
+def _interval(ends: Any) -> Interval | None:
     return None if ends is None else Interval(float(ends[0]), float(ends[1]))
