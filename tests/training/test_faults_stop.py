@@ -9,13 +9,14 @@ import sys
 import pytest
 import torch
 
-import hybrid_asr.commands.train
+import hybrid_asr.commands.training_model
 import hybrid_asr.commands.validation
 from hybrid_asr.cli import main
 from hybrid_asr.models.bundle import read_torch
 from hybrid_asr.run.folder import Run
 from tests.tones import CHECKOUT, train, words
 
+MODULES = (hybrid_asr.commands.training_model, hybrid_asr.commands.validation)
 SETTINGS = ("trainer.epochs=3", "augment.speeds=[0.9,1.0,1.1]")
 
 
@@ -35,7 +36,7 @@ def assert_equal(run, whole):
 
 def signalled(monkeypatch, name: str, times: int = 1) -> None:
     """Let the function `name` of the training begin with SIGTERM, the first time that it is called."""
-    module = next(one for one in (hybrid_asr.commands.train, hybrid_asr.commands.validation) if hasattr(one, name))
+    module = next(module for module in MODULES if hasattr(module, name))
     function, left = getattr(module, name), [times]
 
     def with_signal(*arguments, **options):
