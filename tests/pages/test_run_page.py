@@ -271,6 +271,7 @@ def test_the_page_is_there_while_the_training_runs_and_whole_when_it_ended(tones
         seen.append((depth, "running" in head, "finished" in head, "Best validation" in head))
 
     monkeypatch.setattr("hybrid_asr.commands.train.refresh", spy)
+    monkeypatch.setattr("hybrid_asr.commands.training_fit.refresh", spy)
     assert train(tones, tmp_path / "run", "trainer.epochs=2") == 0
     assert seen[0] == ({"depth": "quick"}, True, False, True), "behind the first validation, whose row is there"
     assert seen[-1] == ({}, False, True, True)
