@@ -1,4 +1,4 @@
-"""The Python door: `load(run).transcribe(paths)`; the command line goes through it, too."""
+"""The Python API: `load(run).transcribe(paths)`; the command line uses it, too."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,7 +50,7 @@ _TASK = "transcribe"
 
 @dataclasses.dataclass(frozen=True)
 class Transcript:
-    """What was said in a file; `words` is empty for a model without a CTC head, which cannot tell times."""
+    """What was said in a file; `words` is empty for a model without a CTC head, which gives no times."""
 
     path: str
     text: str
@@ -152,7 +152,7 @@ class Recognizer:
             encoded_batch.log_probs,
             encoded_batch.encoded.frames,
             torch.nn.utils.rnn.pad_sequence(labels, batch_first=True).to(self.device),
-            torch.tensor([len(each) for each in labels], device=self.device),
+            torch.tensor([len(row) for row in labels], device=self.device),
             blank=self.bundle.tokenizer.blank,
         )
         return [
@@ -168,20 +168,20 @@ def _named(path: Path, error: UserError) -> UserError:
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:
     """Files as they are, folders as their sound files, by name. Raises UserError on what is not there."""
-    found: list[Path] = []
+    files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-            if not inside:
+            sound_files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+            if not sound_files:
                 raise UserError(
                     f"{path}: no sound files in this folder (looked for {', '.join(sorted(AUDIO_SUFFIXES))})"
                 )
-            found += inside
+            files += sound_files
         elif not path.is_file():
             raise UserError(f"{path}: no such file or folder; check the path")
         else:
-            found.append(path)
-    return found
+            files.append(path)
+    return files
 
 
 def load(

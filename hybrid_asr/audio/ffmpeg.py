@@ -1,7 +1,7 @@
-"""Sound files that libsndfile does not know, decoded by an `ffmpeg` process.  Axes: S samples, C channels.
+"""Sound files that libsndfile cannot read, decoded by an `ffmpeg` process.  Axes: S samples, C channels.
 
-ffmpeg writes AU to a pipe: 32-bit floats behind a short header that tells rate and channels. The stream begins at the
-file's start, since seeking is not exact to the sample in all formats; it is left once the segment has been read.
+ffmpeg writes AU to a pipe: 32-bit floats behind a short header that gives rate and channels. The stream begins at the
+file's start, since seeking is not exact to the sample in all formats; it is closed once the segment has been read.
 """
 
 import re
@@ -17,7 +17,7 @@ from jaxtyping import Float32
 from hybrid_asr.audio.formats import AGAIN, AudioError, beginning
 
 _BLOCK_BYTES = 1 << 20
-_SPEAKER = re.compile(r"^\[[^\]]* @ 0x[0-9a-f]+\] ")  # the part of ffmpeg that speaks, with its address in memory
+_LOG_PREFIX = re.compile(r"^\[[^\]]* @ 0x[0-9a-f]+\] ")  # the component of ffmpeg that writes, and its address
 
 
 class FfmpegSource:
@@ -31,7 +31,7 @@ class FfmpegSource:
         program = shutil.which("ffmpeg")
         if program is None:
             raise AudioError(f"{path}: {why}; install ffmpeg (such as 'apt install ffmpeg') to read it, or {AGAIN}")
-        self.path, self._place = path, 0
+        self.path, self._position = path, 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close; a pipe that nobody reads could fill up)
         options = ["-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file,pipe"]
         output = ["-map", "0:a:0", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
@@ -62,13 +62,13 @@ class FfmpegSource:
     def length(self) -> int:
         """Samples per channel of the whole file, found by decoding the rest of it; nothing can be read afterwards."""
         self._skip(None)
-        return self._place
+        return self._position
 
     def read(self, begin: int, end: int | None) -> Float32[np.ndarray, "samples channels"]:
         """The samples `begin` to `end` (None: the last), fewer where the file ends; only forwards."""
-        assert begin >= self._place, "an ffmpeg stream only goes forwards"
+        assert begin >= self._position, "an ffmpeg stream only goes forwards"
         self._skip(begin)
-        return self._take(None if end is None else end - self._place)
+        return self._take(None if end is None else end - self._position)
 
     def _header(self) -> tuple[int, int]:
         """Rate and channels from the AU header, at whose end the samples begin."""
@@ -82,30 +82,32 @@ class FfmpegSource:
     def _skip(self, until: int | None) -> None:
         """Decode and drop what lies before sample `until` (None: all)."""
         block = _BLOCK_BYTES // (4 * self.channels)
-        while until is None or self._place < until:
-            if not len(self._take(block if until is None else min(block, until - self._place))):
+        while until is None or self._position < until:
+            if not len(self._take(block if until is None else min(block, until - self._position))):
                 return
 
     def _take(self, samples: int | None) -> Float32[np.ndarray, "samples channels"]:
         """The next `samples` (None: all), fewer at the end of the file."""
         size = 4 * self.channels
         data = self._pipe.read() if samples is None else self._pipe.read(max(0, samples) * size)
-        found = len(data) // size
-        self._place += found
-        if (samples is None or found < samples) and self._process.wait() != 0:
+        count = len(data) // size
+        self._position += count
+        if (samples is None or count < samples) and self._process.wait() != 0:
             self._fail()
-        return np.frombuffer(data[: found * size], ">f4").astype(np.float32).reshape(found, self.channels)
+        return np.frombuffer(data[: count * size], ">f4").astype(np.float32).reshape(count, self.channels)
 
     def _fail(self) -> None:
-        """Raise AudioError with what ffmpeg said."""
+        """Raise AudioError with the first line that ffmpeg wrote to its log."""
         self._process.wait()
         self._log.seek(0)
-        said = self._log.read().decode("utf-8", "replace").strip().splitlines()
-        words = _SPEAKER.sub("", said[0]) if said else f"nothing, but ends with status {self._process.returncode}"
-        if self._place:
-            where = f"after {self._place / self.rate:.2f} s of sound ffmpeg says"
+        lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
+        message = (
+            _LOG_PREFIX.sub("", lines[0]) if lines else f"nothing, but ends with status {self._process.returncode}"
+        )
+        if self._position:
+            where = f"after {self._position / self.rate:.2f} s of sound ffmpeg says"
         else:
             where = f"ffmpeg says of its beginning, the bytes {beginning(self.path)[:8].hex(' ')}"
         raise AudioError(
-            f"{self.path}: is damaged or not audio: libsndfile cannot open it, and {where}: {words}; {AGAIN}"
+            f"{self.path}: is damaged or not audio: libsndfile cannot open it, and {where}: {message}; {AGAIN}"
         )

@@ -1,4 +1,4 @@
-"""What a file holds before anything decodes it: is it audio at all, and is all of it there?"""
+"""Checks of a file before anything decodes it: is it audio at all, and is it complete?"""
 
 import struct
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def check_present(path: Path) -> None:
     if not path.stat().st_size:
         raise AudioError(f"{path}: is empty (0 bytes); {AGAIN}")
     if path.suffix.lower() == ".raw":
-        raise AudioError(f"{path}: raw samples do not tell their rate; convert them to wav or flac")
+        raise AudioError(f"{path}: raw samples do not state their rate; convert them to wav or flac")
 
 
 def refuse_non_audio(path: Path) -> None:
@@ -60,9 +60,9 @@ def refuse_non_audio(path: Path) -> None:
     head = beginning(path)
     if head.startswith(_AUDIO):
         return
-    found = next((name for magic, name in _NOT_AUDIO.items() if head.startswith(magic)), None) or _as_text(head)
-    if found:
-        raise AudioError(f"{path}: is not audio: it begins with {found}; name a sound file, or {AGAIN}")
+    content = next((name for magic, name in _NOT_AUDIO.items() if head.startswith(magic)), None) or _as_text(head)
+    if content:
+        raise AudioError(f"{path}: is not audio: it begins with {content}; name a sound file, or {AGAIN}")
 
 
 def check_rate(path: Path, rate: int) -> None:
@@ -94,10 +94,10 @@ def _as_text(head: bytes) -> str | None:
     return f"the text '{' '.join(text.split())[:40]}'"
 
 
-def check_whole(path: Path, container: str) -> None:
+def check_complete(path: Path, container: str) -> None:
     """Raise AudioError if a header promises more bytes of samples than the file holds.
 
-    libsndfile shortens such a file without a word. `container` is libsndfile's name of the format; others pass.
+    libsndfile shortens such a file without an error. `container` is libsndfile's name of the format; others pass.
     """
     find = _DATA.get(container)
     if find is None:
@@ -127,7 +127,7 @@ def sphere_samples(path: Path) -> int | None:
 
 
 def _wav_data(file: BinaryIO) -> tuple[int, int] | None:
-    """Where the samples of a RIFF file begin and their bytes; None where the header does not know."""
+    """Where the samples of a RIFF file begin and their bytes; None where the header does not say."""
     head = file.read(12)
     order = ">" if head[:4] == b"RIFX" else "<"
     long_size = None  # RF64 keeps sizes beyond 4 GiB in a chunk of their own
@@ -155,7 +155,7 @@ def _sphere_data(file: BinaryIO) -> tuple[int, int] | None:
 
 
 def _sphere_fields(head: bytes) -> dict[str, int]:
-    """The whole numbers of a SPHERE header."""
+    """The integers of a SPHERE header."""
     lines = (line.split() for line in head.decode("latin-1").split("\n"))
     return {words[0]: int(words[2]) for words in lines if len(words) == 3 and words[1] == "-i" and words[2].isdecimal()}
 

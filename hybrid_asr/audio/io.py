@@ -1,4 +1,4 @@
-"""Read and write sound files: any format, any rate, any number of channels, whole or a segment.  Axes: S samples."""
+"""Read and write sound files: any format, any rate, any number of channels, in full or a segment.  Axes: S samples."""
 
 import os
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def read(
     """A sound file, or the segment of `duration_s` at `start_s`, at `rate` Hz, the mean of its channels, full scale 1.
 
     wav, flac, mp3, ogg, SPHERE and all else that libsndfile knows; other formats through `ffmpeg` if it is on PATH.
-    A segment is the same samples as that slice of the whole, from round(start_s * rate) on, so that neighboring
+    A segment is the same samples as that slice of the file, from round(start_s * rate) on, so that neighboring
     segments meet without a gap; only the segment, and 50 ms around it where it must be resampled, is read. (ffmpeg
     decodes from the start of the file, so that many segments of one long file are better cut from wav or flac.)
     Raises AudioError for a missing, empty, truncated or damaged file, for one that is not audio, for samples that are
@@ -68,15 +68,18 @@ def read(
         begin = round(start_s * rate)
         end = None if duration_s is None else round((start_s + duration_s) * rate)
         common = gcd(source.rate, rate)
-        out, into = rate // common, source.rate // common  # `into` samples of the file last as long as `out` of ours
+        out, into = (
+            rate // common,
+            source.rate // common,
+        )  # `into` samples of the file last as long as `out` of the result
         context = 0 if out == into else ceil(_CONTEXT_S * rate)
-        first = max(0, begin - context) // out * out  # where a sample of the file and one of ours coincide
+        first = max(0, begin - context) // out * out  # where a sample of the file and one of the result coincide
         last = None if end is None else ceil((end + context) * into / out)
-        found = _mono(source.read(first // out * into, last))
-        _check_finite(path, found, first / rate, source.rate)
+        decoded = _mono(source.read(first // out * into, last))
+        _check_finite(path, decoded, first / rate, source.rate)
         if out != into:
-            found = soxr.resample(found, source.rate, rate, quality="VHQ")
-        samples = found[begin - first : None if end is None else end - first]
+            decoded = soxr.resample(decoded, source.rate, rate, quality="VHQ")
+        samples = decoded[begin - first : None if end is None else end - first]
         wanted = 1 if end is None else end - begin
         if len(samples) < max(1, wanted - round(END_TOLERANCE_S * rate)):
             raise _past_the_end(path, start_s, duration_s, source.length() / source.rate)
@@ -120,7 +123,7 @@ def change_speed(samples: Float32[np.ndarray, " samples"], factor: float, rate: 
 
 @contextmanager
 def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
-    """libsndfile where it knows the format and the length, else ffmpeg."""
+    """Open a file with libsndfile where it knows the format and the length, else with ffmpeg."""
     check_present(path)
     refuse_non_audio(path)
     head = beginning(path)
@@ -159,11 +162,12 @@ def _check_segment(path: Path, start_s: float, duration_s: float | None, rate: i
 
 
 def _check_finite(path: Path, samples: Float32[np.ndarray, " samples"], start_s: float, rate: int) -> None:
-    sound = np.abs(samples) <= _LOUDEST  # False for NaN, too
-    if not sound.all():
-        at = int(np.argmin(sound))
+    valid = np.abs(samples) <= _LOUDEST  # False for NaN, too
+    if not valid.all():
+        index = int(np.argmin(valid))
         raise AudioError(
-            f"{path}: the sample at {start_s + at / rate:.3f} s is {samples[at]}; write the file anew from its source"
+            f"{path}: the sample at {start_s + index / rate:.3f} s is {samples[index]}; "
+            "write the file anew from its source"
         )
 
 

@@ -1,7 +1,7 @@
 """The length of an mp3 file that does not state it: its frames are counted header by header (ISO 11172-3, 13818-3).
 
 libsndfile guesses the length of such a file from its size and its first bit rate, and reads no further than the guess:
-of one with a variable bit rate it may lose three quarters.
+with a variable bit rate it may miss three quarters of the file.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ def untagged_samples(path: Path) -> int | None:
         start = _id3_bytes(file.read(10))
         file.seek(start)
         head = file.read(8 * _LONGEST_FRAME)
-        place, size, _ = next(_frames(head), (0, 0, 0))
-        if any(tag in head[place : place + size] for tag in _TAGS):
+        position, size, _ = next(_frames(head), (0, 0, 0))
+        if any(tag in head[position : position + size] for tag in _TAGS):
             return None
         return sum(samples for _, _, samples in _frames(head + file.read()))
 
@@ -42,15 +42,15 @@ def _id3_bytes(head: bytes) -> int:
 
 
 def _frames(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Place, bytes and samples per channel of each frame; what lies between frames is passed over."""
-    place = 0
-    while 0 <= place <= len(data) - 4:
-        size, samples = _frame(data[place : place + 4])
+    """Position, bytes and samples per channel of each frame; what lies between frames is skipped."""
+    position = 0
+    while 0 <= position <= len(data) - 4:
+        size, samples = _frame(data[position : position + 4])
         if size:
-            yield place, size, samples
-            place += size
+            yield position, size, samples
+            position += size
         else:
-            place = data.find(b"\xff", place + 1)
+            position = data.find(b"\xff", position + 1)
 
 
 def _frame(header: bytes) -> tuple[int, int]:

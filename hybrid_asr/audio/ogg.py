@@ -1,6 +1,6 @@
-"""Is an Ogg file (Vorbis, Opus) whole?  Its pages are counted and their checksums compared (RFC 3533).
+"""Is an Ogg file (Vorbis, Opus) complete?  Its pages are counted and their checksums compared (RFC 3533).
 
-libsndfile passes over pages that are damaged or missing, and over an end that is missing, without a word.
+libsndfile skips pages that are damaged or missing, and does not notice a missing end: it reports no error.
 """
 
 import struct
@@ -41,7 +41,7 @@ def check_ogg(path: Path) -> None:
                 del following[page.serial]
             begin = file.tell()
         if path.stat().st_size > begin:
-            raise _damaged(path, f"at byte {begin:,}, behind page {count}, no whole page begins")
+            raise _damaged(path, f"at byte {begin:,}, behind page {count}, no complete page begins")
     if following:
         raise AudioError(f"{path}: is truncated: none of its {count} pages ends the stream; {AGAIN}")
 
@@ -62,8 +62,8 @@ def _page(file: BinaryIO) -> _Page | None:
 
 def _checksum(data: bytes) -> int:
     """Ogg's CRC-32: zlib's polynomial with the bits of each byte, and of the result, the other way round."""
-    found = zlib.crc32(data.translate(_MIRROR), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{found:032b}"[::-1], 2)
+    crc = zlib.crc32(data.translate(_MIRROR), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{crc:032b}"[::-1], 2)
 
 
 def _damaged(path: Path, what: str) -> AudioError:

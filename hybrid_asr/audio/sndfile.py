@@ -1,4 +1,4 @@
-"""Sound files through libsndfile, with the lengths that it gets wrong put right.  Axes: S samples, C channels."""
+"""Sound files through libsndfile, with the lengths that it gets wrong corrected.  Axes: S samples, C channels."""
 
 import hashlib
 from contextlib import nullcontext
@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from hybrid_asr.audio.formats import AGAIN, AudioError, beginning, check_whole, flac_md5, sphere_samples
+from hybrid_asr.audio.formats import AGAIN, AudioError, beginning, check_complete, flac_md5, sphere_samples
 from hybrid_asr.audio.mpeg import untagged_samples
 from hybrid_asr.audio.mpg123_errors import mpg123_errors
 
@@ -28,10 +28,10 @@ class SndfileSource:
         """Take over `sound`; raises AudioError if its header promises more than the file holds."""
         self.path, self.rate, self.channels = path, sound.samplerate, sound.channels
         self._sound, self._frames, self._mpeg = sound, sound.frames, sound.subtype == "MPEG_LAYER_III"
-        if sound.format == "RAW":  # it takes the suffix .au for a promise
+        if sound.format == "RAW":  # by the suffix .au alone libsndfile takes a file for samples
             head = beginning(path)[:8].hex(" ")
             raise AudioError(f"{path}: has no header: no sound file begins with the bytes {head}; {AGAIN}")
-        check_whole(path, sound.format)
+        check_complete(path, sound.format)
         if sound.format == "NIST":
             self._frames = min(self._frames, sphere_samples(path) or self._frames)
         counted = untagged_samples(path) if self._mpeg else None
@@ -40,7 +40,7 @@ class SndfileSource:
             self._frames = min(self._frames, counted)
 
     def length(self) -> int:
-        """Samples per channel, taken from the header once its last sample has been found in the file."""
+        """Samples per channel, taken from the header once its last sample has been read."""
         last = self._frames - 1
         if self._sound.format in ("FLAC", "MP3") and last >= 0 and not len(self._read(last, last + 1)):
             self._frames = len(self.read(0, None))
@@ -64,7 +64,7 @@ class SndfileSource:
         with mpg123_errors() if self._mpeg else nullcontext([]) as errors:
             try:
                 self._sound.seek(begin)
-                samples = self._summed() if (begin, end) == (0, self._frames) else self._floats(end - begin)
+                samples = self._verified() if (begin, end) == (0, self._frames) else self._floats(end - begin)
             except soundfile.LibsndfileError as error:
                 raise AudioError(
                     f"{self.path}: is truncated or damaged: its header promises {self._frames / self.rate:.2f} s, of "
@@ -78,27 +78,27 @@ class SndfileSource:
     def _floats(self, count: int) -> Float32[np.ndarray, "samples channels"]:
         return self._sound.read(count, dtype="float32", always_2d=True)
 
-    def _summed(self) -> Float32[np.ndarray, "samples channels"]:
-        """All samples; those of a flac must give the MD5 in its header, since nothing else tells of lost frames."""
+    def _verified(self) -> Float32[np.ndarray, "samples channels"]:
+        """All samples; those of a flac must give the MD5 in its header, since nothing else reveals lost frames."""
         wanted, size = flac_md5(self.path), _FLAC_BYTES.get(self._sound.subtype)
         if self._sound.format != "FLAC" or not wanted or size is None:
             return self._floats(self._frames)
         width = 2 if size == 2 else 4  # bytes that a sample is read into, its own in the upper ones
-        whole = self._sound.read(self._frames, dtype="int16" if width == 2 else "int32", always_2d=True)
-        parts = whole.astype(f"<i{width}", copy=False).view(np.uint8).reshape(-1, width)[:, width - size :]
+        samples = self._sound.read(self._frames, dtype="int16" if width == 2 else "int32", always_2d=True)
+        parts = samples.astype(f"<i{width}", copy=False).view(np.uint8).reshape(-1, width)[:, width - size :]
         if hashlib.md5(parts.tobytes(), usedforsecurity=False).digest() != wanted:
             raise AudioError(
-                f"{self.path}: is damaged: its {len(whole)} samples do not give the MD5 in its header; {AGAIN}"
+                f"{self.path}: is damaged: its {len(samples)} samples do not give the MD5 in its header; {AGAIN}"
             )
-        return whole.astype(np.float32) * np.float32(2.0 ** (1 - 8 * width))
+        return samples.astype(np.float32) * np.float32(2.0 ** (1 - 8 * width))
 
     def _decodable(self) -> int:
         """Samples before the first block that cannot be decoded."""
-        found = 0
+        count = 0
         try:
             self._sound.seek(0)
             while len(block := self._sound.read(_BLOCK, dtype="float32", always_2d=True)):
-                found += len(block)
+                count += len(block)
         except soundfile.LibsndfileError:
             pass
-        return found
+        return count

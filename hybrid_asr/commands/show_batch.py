@@ -1,4 +1,4 @@
-"""`hybrid-asr show batch`: one update once more, with the very rows, speeds, masks and dropout that training had."""
+"""`hybrid-asr show batch`: repeats one update with the rows, speeds, masks and dropout that training had."""
 
 import dataclasses
 import json
@@ -68,7 +68,8 @@ class Replayed:
             lines.append(f"{head}{numbers}  {row.id}{'  ! ' + row.remarks if row.remarks else ''}")
         lines.append(f"loss {self.loss:.6g} nats per label, norm of the gradient {self.gradient_norm:.6g}")
         lines += [
-            f"gradient not finite in {bad} of {all_} weights of {group}" for group, (bad, all_) in self.spoiled.items()
+            f"gradient not finite in {bad} of {count} weights of {group}"
+            for group, (bad, count) in self.spoiled.items()
         ]
         return "\n".join([*lines, *self.remarks])
 
@@ -80,7 +81,7 @@ def replay(run: Run, step: int, checkpoint: str | None = None) -> Replayed:
     Raises UserError for a step that the training does not have.
     """
     cfg = run.read_config()
-    written = _written(run, step)
+    written = _nonfinite_entries(run, step)
     kept = next((row["weights"] for row in written if row["weights"]), "")
     weights = checkpoint or (str(run.checkpoint_folder / kept) if kept else "last")
     bundle = run.bundle(weights)[0]
@@ -89,13 +90,13 @@ def replay(run: Run, step: int, checkpoint: str | None = None) -> Replayed:
     total = planner.steps * cfg.trainer.epochs
     if not 1 <= step <= total:
         raise UserError(f"show batch: {run.folder} has the steps 1 to {total}, not {step}; choose one of these")
-    epoch, inside = divmod(step - 1, planner.steps)
+    epoch, batch_index = divmod(step - 1, planner.steps)
     ranks = cfg.trainer.processes()
     turns = planner.accumulation(ranks)
     dataset = build_dataset(cfg, bundle, manifest)
     module = build_module(cfg, bundle, planner.steps)
     parts = [
-        (rank, turn, dataset[planner.plan(epoch).share(rank, ranks, turns)[inside * turns + turn]])
+        (rank, turn, dataset[planner.plan(epoch).share(rank, ranks, turns)[batch_index * turns + turn]])
         for turn in range(turns)
         for rank in range(ranks)
     ]
@@ -118,7 +119,7 @@ def _forward(module: SpeechModule, batch: Batch, cfg: RunConfig, *, step: int, p
 
 
 def _rows(module: SpeechModule, batch: Batch, losses: JointLoss, rank: int, part: int) -> Iterator[Row]:
-    """Look at each row; its gradient is that of its own loss."""
+    """What `Row` holds of each row of a batch; its gradient is that of its own loss."""
     weights = [weight for weight in module.model.parameters() if weight.requires_grad]
     for row, name in enumerate(batch.ids):
         gradients = torch.autograd.grad(losses.total[row], weights, retain_graph=True, allow_unused=True)
@@ -174,11 +175,11 @@ def _spoiled(module: SpeechModule) -> dict[str, tuple[int, int]]:
         entry = counts.setdefault(".".join(name.split(".")[:3]), [0, 0])
         entry[0] += not bool(gradient.isfinite().all())
         entry[1] += 1
-    return {group: (bad, all_) for group, (bad, all_) in counts.items() if bad}
+    return {group: (bad, count) for group, (bad, count) in counts.items() if bad}
 
 
-def _written(run: Run, step: int) -> list[dict[str, Any]]:
-    """What was written of this update, if it was left out."""
+def _nonfinite_entries(run: Run, step: int) -> list[dict[str, Any]]:
+    """The entries of nonfinite.jsonl for this update: there are some if training left it out."""
     if not run.nonfinite_file.is_file():
         return []
     rows = []
@@ -197,8 +198,8 @@ def _differences(written: list[dict[str, Any]], rows: list[Row]) -> list[str]:
     if not written:
         return []
     order = sorted(written, key=lambda row: (row["part"], row["rank"]))
-    then = [name for row in order for name in row["ids"]]
-    if then != [row.id for row in rows]:
+    ids = [name for row in order for name in row["ids"]]
+    if ids != [row.id for row in rows]:
         return ["warning: training had other utterances here: the data, or the number of devices, have changed"]
     losses = [float(value) for row in order for value in row["loss"]]
     same = all(_close_numbers(row.loss, loss) for row, loss in zip(rows, losses, strict=True))
@@ -206,10 +207,10 @@ def _differences(written: list[dict[str, Any]], rows: list[Row]) -> list[str]:
 
 
 def _not_same(written: list[dict[str, Any]]) -> str:
-    told = ", ".join(str(value) for row in written for value in row["loss"])
-    return f"training had other losses ({told}): on another device, or with weights of some steps earlier"
+    losses = ", ".join(str(value) for row in written for value in row["loss"])
+    return f"training had other losses ({losses}): on another device, or with weights of some steps earlier"
 
 
-def _close_numbers(one: float, other: float) -> bool:
-    both_odd = not math.isfinite(one) and not math.isfinite(other)
-    return both_odd or math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-4)
+def _close_numbers(first: float, second: float) -> bool:
+    both_nonfinite = not math.isfinite(first) and not math.isfinite(second)
+    return both_nonfinite or math.isclose(first, second, rel_tol=1e-4, abs_tol=1e-4)

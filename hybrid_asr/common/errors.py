@@ -7,7 +7,7 @@ _UNSHOWN = re.compile("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-
 
 
 class UserError(ValueError):
-    """Something the user can mend. The message names the item and the remedy; the exit status is 2.
+    """Something the user can correct. The message names the item and the remedy; the exit status is 2.
 
     What it quotes from a file cannot act on a terminal or flood it: control characters and broken ones are escaped,
     and long lines lose their middle.
@@ -17,8 +17,8 @@ class UserError(ValueError):
         super().__init__("\n".join(map(_shortened, _UNSHOWN.sub(_escaped, message).split("\n"))))
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 def _shortened(line: str) -> str:

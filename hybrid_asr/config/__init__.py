@@ -1,1 +1,1 @@
-"""Configuration: presets and recipes merged, checked by pydantic, seen by the code as frozen dataclasses."""
+"""Configuration: presets and recipes merged, checked by pydantic, used by the code as frozen dataclasses."""

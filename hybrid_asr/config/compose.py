@@ -28,7 +28,7 @@ _REFERENCE = re.compile(r"\$\{[\w.]+\}")  # a resolver's call has a colon: it wo
 class Composed:
     """A merged configuration, not yet checked.
 
-    `sources` tells for each dotted path of `tree` where its value was written; `tree["presets"]` names the presets.
+    `sources` gives for each dotted path of `tree` where its value was written; `tree["presets"]` names the presets.
     `dropped` holds the keys of the recipe that are left out, because the command line chose another preset for their
     section than the one they were written for.
     """
@@ -100,7 +100,7 @@ def _preset_names(written: Any, where: str) -> dict[str, str]:
         raise ConfigError(f"{where}: presets: write {{section: preset, ...}}, got {written!r}")
     for section, name in written.items():
         if not isinstance(name, str):
-            raise ConfigError(f"{where}: presets.{section}: the name of a preset should stand here, got {name!r}")
+            raise ConfigError(f"{where}: presets.{section}: expected the name of a preset, got {name!r}")
     return written
 
 

@@ -1,4 +1,4 @@
-"""Where presets, recipes and corpora lie: in `./conf` and `./recipes` in the current folder, else in the package."""
+"""Finds presets, recipes and corpora: in `./conf` and `./recipes` in the current folder, else in the package."""
 
 import os
 from pathlib import Path
@@ -12,8 +12,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 def folders(name: Literal["conf", "recipes"]) -> list[Path]:
     """The folders that are searched for `name`, the first one winning file by file."""
     bundled = _PACKAGE / "_assets"  # in a wheel; a checkout has them beside the package
-    places = [Path.cwd() / name, (bundled if bundled.is_dir() else _PACKAGE.parent) / name]
-    return [place for place in dict.fromkeys(places) if place.is_dir()]
+    candidates = [Path.cwd() / name, (bundled if bundled.is_dir() else _PACKAGE.parent) / name]
+    return [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
 
 
 def display_path(path: Path) -> str:
@@ -28,27 +28,27 @@ def display_path(path: Path) -> str:
 
 def sections() -> list[str]:
     """The sections that have presets."""
-    return sorted({found.name for folder in folders("conf") for found in folder.iterdir() if found.is_dir()})
+    return sorted({path.name for folder in folders("conf") for path in folder.iterdir() if path.is_dir()})
 
 
 def presets(section: str) -> list[str]:
     """The presets of a section, such as the decoders of `decode`."""
-    return sorted({found.stem for folder in folders("conf") for found in (folder / section).glob("*.yaml")})
+    return sorted({path.stem for folder in folders("conf") for path in (folder / section).glob("*.yaml")})
 
 
 def recipes() -> list[str]:
     """All recipes as `<corpus>/<recipe>`."""
-    found = [path for folder in folders("recipes") for path in folder.glob("*/*.yaml")]
-    return sorted({f"{path.parent.name}/{path.stem}" for path in found})
+    paths = [path for folder in folders("recipes") for path in folder.glob("*/*.yaml")]
+    return sorted({f"{path.parent.name}/{path.stem}" for path in paths})
 
 
 def corpora() -> list[str]:
     """The corpora that can be prepared."""
-    return sorted({found.parent.name for folder in folders("recipes") for found in folder.glob("*/prepare.py")})
+    return sorted({path.parent.name for folder in folders("recipes") for path in folder.glob("*/prepare.py")})
 
 
 def find_preset(section: str, name: str) -> Path:
-    """The file of a preset.  Raises ConfigError with the nearest section or preset there is."""
+    """The file of a preset.  Raises ConfigError with the nearest section or preset."""
     if section not in sections():
         raise ConfigError(f"presets.{section}: unknown section; {suggest(section, sections())}")
     if name not in presets(section):
@@ -58,22 +58,22 @@ def find_preset(section: str, name: str) -> Path:
 
 def find_recipe(recipe: Path | str) -> Path:
     """The file of a recipe, given by its path or as `<corpus>/<recipe>`.  Raises ConfigError with the nearest one."""
-    asked = Path(recipe)
-    if asked.is_file() or (asked.suffix == ".yaml" and os.path.lexists(asked)):  # reading tells what is wrong with it
-        return asked.absolute()
-    name = asked.as_posix().removeprefix("recipes/").removesuffix(".yaml")
+    path = Path(recipe)
+    if path.is_file() or (path.suffix == ".yaml" and os.path.lexists(path)):  # reading it reports what is wrong
+        return path.absolute()
+    name = path.as_posix().removeprefix("recipes/").removesuffix(".yaml")
     if name not in recipes():
         raise ConfigError(f"{recipe}: no such recipe; {suggest('/'.join(name.split('/')[-2:]), recipes())}")
     return _first("recipes", f"{name}.yaml")
 
 
 def find_corpus(corpus: str) -> Path:
-    """The `prepare.py` of a corpus.  Raises ConfigError with the nearest there is."""
+    """The `prepare.py` of a corpus.  Raises ConfigError with the nearest one."""
     if corpus not in corpora():
         raise ConfigError(f"{corpus}: no such corpus; {suggest(corpus, corpora())}")
     return _first("recipes", f"{corpus}/prepare.py")
 
 
 def _first(kind: Literal["conf", "recipes"], name: str) -> Path:
-    """The first of the searched folders' files that is there (be it a broken link); the caller has seen it listed."""
-    return next(place / name for place in folders(kind) if os.path.lexists(place / name))
+    """The file in the first of the searched folders that has it, even as a broken link; one of them must have it."""
+    return next(folder / name for folder in folders(kind) if os.path.lexists(folder / name))

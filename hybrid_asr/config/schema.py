@@ -44,13 +44,13 @@ def parse(cls: Any, tree: Any, *, where: str = "", sources: Mapping[str, str] | 
 
     Strict checks go through JSON, where a list may become a tuple, a whole number a float, and nothing else is coerced.
     Raises ConfigError that names every bad key by its path, prefixed with `where`, suggests the nearest right one, and
-    closes with the key's entry in `sources` (dotted path -> where it was written, `""` for all others), if there is one
+    ends with the key's entry in `sources` (dotted path -> where it was written, `""` for all others), if there is one.
     """
     try:
         text = json.dumps(tree)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"{where or 'configuration'}: only text, numbers, lists and keys serve here: {error}"
+            f"{where or 'configuration'}: only text, numbers, lists and keys are allowed here: {error}"
         ) from None
     try:
         return TypeAdapter(cls).validate_json(text)
@@ -118,11 +118,11 @@ def _follow_step(annotation: Any, step: str | int) -> tuple[Any, bool]:
     members = [member for member in _members(annotation) if member is not type(None)]
     if len(members) > 1:
         return next((m for m in members if step in (_kind(m), getattr(m, "__name__", ""))), Any), False
-    only = members[0] if members else Any
-    if dataclasses.is_dataclass(only):
-        return field_types(only).get(str(step), Any), True
-    inner = [arg for arg in typing.get_args(only) if arg is not Ellipsis]
-    if typing.get_origin(only) is tuple and isinstance(step, int):
+    member = members[0] if members else Any
+    if dataclasses.is_dataclass(member):
+        return field_types(member).get(str(step), Any), True
+    inner = [arg for arg in typing.get_args(member) if arg is not Ellipsis]
+    if typing.get_origin(member) is tuple and isinstance(step, int):
         return inner[min(step, len(inner) - 1)], True
     return (inner[-1] if inner else Any), True
 
@@ -161,9 +161,7 @@ def _describe_problem(cls: Any, problem: Any) -> tuple[list[str], str]:
             return path, f"{problem['msg']}, got {json.dumps(given)}{hint}"
         case "dataclass_type" | "dict_type":
             fields = field_types(expected)
-            return path, f"keys should stand here, got {json.dumps(given)}" + (
-                f"; {suggest('', fields)}" if fields else ""
-            )
+            return path, f"expected keys, got {json.dumps(given)}" + (f"; {suggest('', fields)}" if fields else "")
         case "value_error":
             return path, str(details["error"])
         case _:

@@ -1,4 +1,4 @@
-"""A configuration as YAML, with a comment that tells where each value comes from."""
+"""A configuration as YAML, with a comment on where each value comes from."""
 
 from hybrid_asr.config.compose import Composed
 from hybrid_asr.config.files import scalar, to_yaml
@@ -9,7 +9,8 @@ from hybrid_asr.config.schema import plain
 def show(composed: Composed, cls: type) -> str:
     """The resolved configuration: every value of `cls` with its source, the defaults too.
 
-    The text is YAML again; what another preset made void stands above it as comments. Raises ConfigError.
+    The text is YAML again; comments above it list what the recipe
+    wrote for other presets than the chosen ones. Raises ConfigError.
     """
     lines = [f"# recipe: {display_path(composed.recipe)}"] if composed.recipe else []
     for path, value in composed.dropped.items():

@@ -1,4 +1,4 @@
-"""What YAML is capable of and a configuration never needs, refused with its line before anything is built from it."""
+"""Refuses, with its line, what YAML allows and a configuration never needs, before anything is built from it."""
 
 import re
 
@@ -19,17 +19,17 @@ def check_yaml(text: str, where: str, *, most: int = MOST) -> None:
     """Raise ConfigError, which names `where` and the line, for what no configuration needs.
 
     That is: values nested too deeply, aliases that refer to themselves or multiply, values of other types than text,
-    numbers, lists and keys (any tag that would run code among them), keys that are not text, numbers without end,
-    more than `most` values.
+    numbers, lists and keys (any tag that would run code among them), keys that are not text, numbers of too many
+    digits, more than `most` values.
     Raises yaml.YAMLError for what is not YAML.
     """
     _check_size(text, where, most)
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is not None and not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{where}: keys and values should stand at the top of the file")
-    waiting, seen = [root] if root is not None else [], set()
-    while waiting:
-        node = waiting.pop()
+    pending, seen = [root] if root is not None else [], set()
+    while pending:
+        node = pending.pop()
         if id(node) in seen:  # an alias
             continue
         seen.add(id(node))
@@ -37,15 +37,15 @@ def check_yaml(text: str, where: str, *, most: int = MOST) -> None:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 _check_key(key, where)
-                waiting.append(value)
+                pending.append(value)
         elif isinstance(node, yaml.SequenceNode):
-            waiting += node.value
+            pending += node.value
 
 
 def _check_size(text: str, where: str, most: int) -> None:
     """Count levels and values, without building any."""
     sizes: dict[str, int] = {}
-    stack: list[tuple[str | None, int]] = [(None, 0)]  # the anchor of what is open, and its values so far
+    stack: list[tuple[str | None, int]] = [(None, 0)]  # the anchor of each open list or section, and its values so far
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = event.start_mark.line + 1
         if isinstance(event, _OPEN):
@@ -57,7 +57,7 @@ def _check_size(text: str, where: str, most: int) -> None:
                 sizes[anchor] = size
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in (anchor for anchor, _ in stack):
-                raise ConfigError(f"{where}:{line}: the alias '*{event.anchor}' stands within what it refers to")
+                raise ConfigError(f"{where}:{line}: the alias '*{event.anchor}' is inside the value that it refers to")
             stack[-1] = (stack[-1][0], stack[-1][1] + sizes.get(event.anchor, 1))
         else:
             stack[-1] = (stack[-1][0], stack[-1][1] + 1)
@@ -70,7 +70,9 @@ def _check_size(text: str, where: str, most: int) -> None:
 def _check_value(node: yaml.Node, where: str) -> None:
     line = node.start_mark.line + 1
     if node.tag not in _PLAIN:
-        raise ConfigError(f"{where}:{line}: the tag '{_short(node.tag)}' has no place here; text, numbers and lists do")
+        raise ConfigError(
+            f"{where}:{line}: the tag '{_short(node.tag)}' is not allowed here; text, numbers and lists are"
+        )
     if node.tag.endswith(":int") and _DIGITS.search(node.value):
         raise ConfigError(f"{where}:{line}: a number of {len(node.value)} digits; correct it")
 

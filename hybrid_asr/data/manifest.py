@@ -39,7 +39,7 @@ class ManifestError(UserError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
-    """One transcribed piece of an audio file; times in seconds, `audio` as it stands in the manifest."""
+    """One transcribed piece of an audio file; times in seconds, `audio` as written in the manifest."""
 
     id: str
     audio: str
@@ -55,25 +55,25 @@ class Problems:
 
     def __init__(self) -> None:
         self._files: dict[str, int] = {}
-        self._found: list[tuple[int, int, str]] = []
+        self._problems: list[tuple[int, int, str]] = []
 
     def add(self, file: Path, line: int, what: str) -> None:
         """Note that line `line` of `file` has the problem `what`, which ends with the remedy."""
         order = self._files.setdefault(str(file), len(self._files))
-        self._found.append((order, line, f"{file}:{line}: {what}"))
+        self._problems.append((order, line, f"{file}:{line}: {what}"))
 
     def raise_any(self, error: type[UserError]) -> None:
         """Raise `error` if anything was noted."""
-        if self._found:
-            shown = [text for *_, text in sorted(self._found)[:SHOWN]]
-            more = len(self._found) - len(shown)
-            raise error("\n".join(shown) + (f"\n... and {more} more, {len(self._found)} in all" if more else ""))
+        if self._problems:
+            shown = [text for *_, text in sorted(self._problems)[:SHOWN]]
+            more = len(self._problems) - len(shown)
+            raise error("\n".join(shown) + (f"\n... and {more} more, {len(self._problems)} in all" if more else ""))
 
 
 def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
     """Write `utterances` as JSON lines, whole or not at all; the same utterances give the same bytes.
 
-    Raises ManifestError for an utterance that `Manifest.read` would refuse (the audio is not looked at), and for none
+    Raises ManifestError for an utterance that `Manifest.read` would refuse (the audio is not checked), and for none
     at all.
     """
     seen: set[str] = set()
@@ -86,13 +86,13 @@ def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
             seen.add(utterance.id)
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
         if not seen:
-            raise ManifestError(f"{path}: there are no utterances to write; look at what the corpus was prepared from")
+            raise ManifestError(f"{path}: there are no utterances to write; check what the corpus was prepared from")
 
 
 class Manifest:
     """A manifest on disk: `manifest[i]` reads line i again, in memory are only numbers, about 32 bytes an utterance.
 
-    `durations` (seconds), `keys` (a hash of each id: what random draws hang on) and `lines` (1 is the first) have one
+    `durations` (seconds), `keys` (a hash of each id: what random draws depend on) and `lines` (1 is the first) have one
     entry an utterance; `digest` is the SHA-256 of the file. It holds no open file, so it can be sent to another
     process.
     """
@@ -216,7 +216,7 @@ class _Headers:
     def problem(self, record: dict[str, Any]) -> str | None:
         audio = record["audio"]
         if audio not in self._seconds:
-            self._seconds[audio] = self._look(self._folder / audio)
+            self._seconds[audio] = self._duration(self._folder / audio)
         seconds, end = self._seconds[audio], record.get("start_s", 0.0) + record["duration_s"]
         if isinstance(seconds, str):
             return seconds
@@ -225,7 +225,7 @@ class _Headers:
         return None
 
     @staticmethod
-    def _look(path: Path) -> float | str:
+    def _duration(path: Path) -> float | str:
         try:
             return io.info(path).duration_s
         except io.AudioError as error:
@@ -244,7 +244,7 @@ def _parse(raw: bytes) -> tuple[dict[str, Any], str | None]:
     try:
         record = json.loads(raw.decode("utf-8"), object_pairs_hook=unique_keys)
     except RepeatedKey as repeated:
-        return {}, f"the field '{repeated}' stands there twice; keep one of them"
+        return {}, f"the field '{repeated}' is given twice; keep one of them"
     except UnicodeDecodeError:
         return {}, "the line is not UTF-8; save the manifest as UTF-8"
     except json.JSONDecodeError as error:
@@ -278,7 +278,7 @@ def _bad_value(record: dict[str, Any]) -> str | None:
     start, duration = record.get("start_s", 0.0), record["duration_s"]
     texts = "".join(value for value in record.values() if isinstance(value, str))
     if not texts.isascii() and any("\ud800" <= letter <= "\udfff" for letter in texts):
-        return "half of a surrogate pair stands in a text; the program that wrote it broke a character"
+        return "a text contains half of a surrogate pair; the program that wrote it broke a character"
     if "\0" in record["audio"]:
         return "the field 'audio' has a zero byte in it; name the audio file"
     if not record["id"] or record["id"].split() != [record["id"]]:

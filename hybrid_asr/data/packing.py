@@ -1,7 +1,7 @@
-"""The arithmetic of the plan: draws that hang on a place, pairs, batches within a budget, parts of a batch.
+"""The arithmetic of the plan: random draws that depend on keys alone, pairs, batches within a budget, parts of a batch.
 
 A row is what one line of a batch holds: an utterance, or two that are joined. A group of rows costs its padded seconds,
-rows x longest row: what lies in memory and what convolutions and feed-forward layers work on. A sub-group never costs
+rows x longest row: what memory holds and what convolutions and feed-forward layers work on. A sub-group never costs
 more than its group.
 """
 
@@ -11,16 +11,16 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt64
 
 SLACK = 1 + 1e-9  # 25 rows of 1 s fill a budget of 25 s whatever the rounding
-ROUNDS = 8  # of drawing partners for those that found none
+ROUNDS = 8  # of drawing partners for utterances that have none yet
 
 
-def uniform(keys: UInt64[np.ndarray, " rows"], *place: int | str) -> Float64[np.ndarray, " rows"]:
-    """One draw from [0, 1) for each key: a function of the key and of `place` alone, such as (seed, epoch, purpose).
+def uniform(keys: UInt64[np.ndarray, " rows"], *draw_key: int | str) -> Float64[np.ndarray, " rows"]:
+    """One draw from [0, 1) for each key: a function of the key and of `draw_key` alone, such as (seed, epoch, purpose).
 
     The mixing function is splitmix64's (Steele, Lea and Flood, 2014), twice; numpy's own streams may change with its
     version.
     """
-    salt = hashlib.blake2b("/".join(map(str, place)).encode(), digest_size=8).digest()
+    salt = hashlib.blake2b("/".join(map(str, draw_key)).encode(), digest_size=8).digest()
     mixed = _mix(_mix(keys) ^ np.uint64(int.from_bytes(salt, "little")))
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
@@ -31,24 +31,24 @@ def pairs(
     keys: UInt64[np.ndarray, " utterances"],
     chosen: Bool[np.ndarray, " utterances"],
     limit: float,
-    *place: int | str,
+    *draw_key: int | str,
 ) -> tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]:
-    """Join the `chosen` in pairs of at most `limit` seconds at the speed of the first: partners are drawn from `place`.
+    """Join the `chosen` in pairs of at most `limit` seconds at the speed of the first; `draw_key` decides who.
 
-    Those whose pair is too long draw again; the last round puts the shortest with the longest. Who finds no partner
-    stays alone.
+    Those whose pair is too long draw again; the last round puts the shortest with the longest. An utterance without a
+    partner stays alone.
     """
     pool = np.flatnonzero(chosen)
     firsts, seconds = [], []
     for attempt in range(ROUNDS + 1):
-        rank = durations[pool] if attempt == ROUNDS else uniform(keys[pool], *place, attempt)
+        rank = durations[pool] if attempt == ROUNDS else uniform(keys[pool], *draw_key, attempt)
         pool = pool[np.argsort(rank, kind="stable")]
         half = len(pool) // 2
-        one, other = pool[:half], pool[len(pool) - half :][::-1]
-        fits = (durations[one] + durations[other]) / speeds[one] <= limit * SLACK
-        firsts.append(one[fits])
-        seconds.append(other[fits])
-        pool = np.concatenate([one[~fits], other[~fits], pool[half : len(pool) - half]])
+        first_half, second_half = pool[:half], pool[len(pool) - half :][::-1]
+        fits = (durations[first_half] + durations[second_half]) / speeds[first_half] <= limit * SLACK
+        firsts.append(first_half[fits])
+        seconds.append(second_half[fits])
+        pool = np.concatenate([first_half[~fits], second_half[~fits], pool[half : len(pool) - half]])
     return np.concatenate(firsts), np.concatenate(seconds)
 
 

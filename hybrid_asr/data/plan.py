@@ -44,7 +44,7 @@ class GlobalBatch(NamedTuple):
 
 
 class PlanStatistics(NamedTuple):
-    """What an epoch's plan came to. Shares are fractions; `speeds` counts utterances."""
+    """What an epoch's plan contains, in numbers. Shares are fractions; `speeds` counts utterances."""
 
     steps: int
     seconds: float
@@ -73,7 +73,7 @@ class PlanStatistics(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """What the plan knows of the training set, one entry an utterance.
+    """What the plan needs of the training set, one entry an utterance.
 
     `labels` are counts without the end's; `joined_labels` counts those of two utterances joined. `least_seconds` gives
     the shortest audio that CTC can align with utterances (first, second; -1 = none), None without CTC. `where` names an
@@ -108,7 +108,7 @@ class View(Sequence[T]):
 
 
 class Rows(NamedTuple):
-    """Rows in the order in which batches are filled; `second` is -1 for an utterance that stands alone."""
+    """Rows in the order in which batches are filled; `second` is -1 for a single utterance."""
 
     first: np.ndarray
     second: np.ndarray
@@ -199,5 +199,5 @@ class EpochPlan:
     def _part(self, step: int, parts: int, number: int) -> Part:
         members = self._members(step)
         start, stop = packing.deal(self._rows.seconds[members].tolist(), parts)[number]
-        mine = [self._planned(row) for row in members[start:stop]] or [self._planned(members[-1], weight=0.0)]
-        return Part(tuple(mine), self._divisor(members))
+        planned = [self._planned(row) for row in members[start:stop]] or [self._planned(members[-1], weight=0.0)]
+        return Part(tuple(planned), self._divisor(members))

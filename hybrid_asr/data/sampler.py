@@ -1,14 +1,14 @@
 """The plan of an epoch: global batches from (seed, epoch) alone, then their shares for devices and accumulated parts.
 
-Whoever trains, on however many devices, sees the same global batches with the same speeds, pairs and divisors in the
-same order. Seconds are those that lie in memory: of what remains after the change of speed, and for a batch its padded
-seconds, the number of its rows times the longest (see `packing`). `batch_seconds` is a hard bound; so is
+A training has the same global batches with the same speeds, pairs and divisors in the same order on any number of
+devices. Seconds are what memory must hold: a row's after the change of speed, and for a batch its padded seconds, the
+number of its rows times the longest (see `packing`). `batch_seconds` is a hard bound; so is
 `device_seconds`.
 
 The number of steps is the same in every epoch, though speeds and pairs are drawn anew: it is the most that a few trial
 epochs needed (slowing everything down to the slowest speed would leave a tenth of every batch empty). An epoch that
-needs fewer halves its largest batches; one that needs more is planned again with less of what costs room, see
-`RELIEFS`. Nothing is ever left out.
+needs fewer halves its largest batches; one that needs more is planned again with less of what costs memory,
+see `RELIEFS`. Nothing is ever left out.
 """
 
 import math
@@ -24,9 +24,9 @@ from hybrid_asr.data.config import DataConfig
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.plan import Corpus, EpochPlan, Part, Relief, Rows
 
-TRIALS = 3  # epochs that are planned to learn how many batches an epoch needs
+TRIALS = 3  # epochs that are planned to find out how many batches an epoch needs
 KEPT = 2  # plans: of the epoch that is reported and of the one whose parts are read ahead
-LARGE = 100_000  # utterances, of which one trial tells enough
+LARGE = 100_000  # utterances, from which on one trial is enough
 SPARE = 1.01  # batches on top, so that few epochs need a relief
 
 
@@ -45,7 +45,7 @@ class PlanError(UserError):
 
 
 def within_limits(train: Manifest, data: DataConfig) -> Manifest:
-    """The training utterances from `min_seconds` to `max_seconds`; `check_training` is told how many are left out."""
+    """The training utterances from `min_seconds` to `max_seconds`; `check_training` reports how many are left out."""
     longest = np.inf if data.max_seconds is None else data.max_seconds
     return train.select((train.durations >= data.min_seconds) & (train.durations <= longest))
 
@@ -97,21 +97,21 @@ class Planner:
             order = np.argsort(packing.uniform(order.astype(np.uint64), self._seed, epoch, "order"), kind="stable")
         return EpochPlan(self._corpus, rows, edges, order, budget=self._config.batch_seconds, relief=relief)
 
-    def _fill(self, relief: Relief, *place: int | str) -> tuple[Rows, np.ndarray]:
-        """Draw the rows of an epoch, put them in the order of their length, and cut them into batches."""
-        rows = self._draw(relief, *place)
-        blur = 2 * packing.uniform(self._corpus.keys[rows.first], *place, "jitter") - 1
+    def _fill(self, relief: Relief, *draw_key: int | str) -> tuple[Rows, np.ndarray]:
+        """Draw the rows of an epoch by `draw_key`, such as (seed, epoch), sort them by length, cut them in batches."""
+        rows = self._draw(relief, *draw_key)
+        blur = 2 * packing.uniform(self._corpus.keys[rows.first], *draw_key, "jitter") - 1
         order = np.argsort(rows.seconds * (1 + relief.jitter * self._config.jitter * blur), kind="stable")
         rows = Rows(*(column[order] for column in rows))
         return rows, packing.next_fit(rows.seconds, self._config.batch_seconds)
 
-    def _draw(self, relief: Relief, *place: int | str) -> Rows:
+    def _draw(self, relief: Relief, *draw_key: int | str) -> Rows:
         durations, keys = self._corpus.durations, self._corpus.keys
-        speed = self._speeds[(packing.uniform(keys, *place, "speed") * len(self._speeds)).astype(np.int64)]
-        speed = np.where(packing.uniform(keys, *place, "relief") < relief.fastest, self._speeds[-1], speed)
-        chosen = packing.uniform(keys, *place, "join") < self._augment.join_share * relief.joins
+        speed = self._speeds[(packing.uniform(keys, *draw_key, "speed") * len(self._speeds)).astype(np.int64)]
+        speed = np.where(packing.uniform(keys, *draw_key, "relief") < relief.fastest, self._speeds[-1], speed)
+        chosen = packing.uniform(keys, *draw_key, "join") < self._augment.join_share * relief.joins
         limit = min(self._augment.join_max_s, self._config.batch_seconds)
-        first, second = packing.pairs(durations, speed, keys, chosen, limit, *place, "partner")
+        first, second = packing.pairs(durations, speed, keys, chosen, limit, *draw_key, "partner")
         alone = np.ones(len(durations), dtype=bool)
         alone[first] = alone[second] = False
         singles = np.flatnonzero(alone)
@@ -134,7 +134,7 @@ class Planner:
         durations, slowest = self._corpus.durations, float(self._speeds[0])
         if len(durations) == 0:
             raise PlanError(
-                "the training set has no utterances; look at data.train, data.min_seconds and data.max_seconds"
+                "the training set has no utterances; check data.train, data.min_seconds and data.max_seconds"
             )
         batch, device = self._config.batch_seconds, self._config.device_seconds
         budget, key = min((batch, "data.batch_seconds"), (device or np.inf, "data.device_seconds"))
@@ -184,11 +184,11 @@ class PlanSampler(Sampler[Part]):
         return (self._total - self._first) * self._accumulation
 
     def __iter__(self) -> Iterator[Part]:
-        return (self[place] for place in range(len(self)))
+        return (self[position] for position in range(len(self)))
 
-    def __getitem__(self, place: int) -> Part:
-        """The part at a place of the stream, 0 being the first one of update `first`."""
-        step, turn = divmod(place, self._accumulation)
-        epoch, inside = divmod(self._first + step, self._planner.steps)
+    def __getitem__(self, position: int) -> Part:
+        """The part at a position of the stream, 0 being the first one of update `first`."""
+        step, turn = divmod(position, self._accumulation)
+        epoch, batch = divmod(self._first + step, self._planner.steps)
         parts = self._planner.plan(epoch).share(self._rank, self._ranks, self._accumulation)
-        return parts[inside * self._accumulation + turn]
+        return parts[batch * self._accumulation + turn]

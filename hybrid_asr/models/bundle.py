@@ -24,7 +24,7 @@ FORMAT = "hybrid-asr model 1"
 
 
 class BundleError(UserError):
-    """A model file that is missing, damaged, or not ours."""
+    """A model file that is missing, damaged, or not of hybrid-asr."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Bundle:
             with torch.device("meta"):
                 return cls.build(*parts)
         except RuntimeError as error:
-            raise ValueError(f"'config.model' asks for sizes that no machine holds: {error}") from error
+            raise ValueError(f"'config.model' asks for sizes that do not fit into any memory: {error}") from error
 
     @property
     def frame_s(self) -> float:
@@ -131,13 +131,13 @@ class Bundle:
 
     @classmethod
     def restore(cls, description: dict[str, Any], weights: Any, path: Path | str) -> "Bundle":
-        """Build from `describe()` and `weights()` as they stood in the file `path`. Raises BundleError naming it."""
+        """Build from `describe()` and `weights()` as read from the file `path`. Raises BundleError naming it."""
         try:
             check_description(description, weights)
             tokenizer = restore_tokenizer(description["tokenizer"])
             parts = description["config"], tokenizer, description["labels_per_frame"]
             cls._sketch(*parts).refuse_misfits(weights)
-            with torch.random.fork_rng(devices=[]):  # initial weights are thrown away: spare the caller's generator
+            with torch.random.fork_rng(devices=[]):  # initial weights are discarded: leave the caller's generator alone
                 bundle = cls.build(*parts)
             bundle.load_weights(weights)
             check_finite(bundle.weights())

@@ -1,4 +1,4 @@
-"""Checks of model files before anything is built from them, with errors in plain words."""
+"""Checks of model files before anything is built from them; their messages name the cause."""
 
 import math
 import re
@@ -32,9 +32,9 @@ def check_archive(archive: zipfile.ZipFile, path: Path) -> None:
 def cause(error: Exception, path: Path) -> str:
     """What `zipfile` or `torch.load` found wrong with the file at `path`, in a line that names no exception."""
     text = " ".join(str(error).split())
-    named = _GLOBAL.search(text)
-    if named:
-        return f"its record data.pkl refers to {named[1]}, which is code and is not run"
+    code = _GLOBAL.search(text)
+    if code:
+        return f"its record data.pkl refers to {code[1]}, which is code and is not run"
     with path.open("rb") as file:
         head = file.read(4)
     if not head:
@@ -45,8 +45,8 @@ def cause(error: Exception, path: Path) -> str:
         return text
     if isinstance(error, zipfile.BadZipFile | OSError | ValueError | NotImplementedError):
         known = {"File is not a zip file": "it ends the file, and is not there"}
-        said = error.strerror if isinstance(error, OSError) else text
-        return f"the list of its records is broken: {known.get(text, said)}"
+        reason = error.strerror if isinstance(error, OSError) else text
+        return f"the list of its records is broken: {known.get(text, reason)}"
     kind = type(error).__name__
     if kind in _WORDS:
         return _WORDS[kind]
@@ -60,14 +60,14 @@ def check_description(description: Mapping[str, Any], weights: Any) -> None:
     _check(description, "tokenizer", dict)
     bound = description.get("labels_per_frame")
     if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < math.inf:
-        raise ValueError(f"'labels_per_frame': a positive number should stand here, got {_shown(bound)}")
+        raise ValueError(f"'labels_per_frame': expected a positive number, got {_shown(bound)}")
     for section in ("features", "model", "loss", "text"):
         _check(description["config"], section, dict, "config.")
     share = description["config"]["loss"].get("ctc_weight")
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise ValueError(f"'config.loss.ctc_weight': a number from 0 to 1 should stand here, got {_shown(share)}")
+        raise ValueError(f"'config.loss.ctc_weight': expected a number from 0 to 1, got {_shown(share)}")
     if not isinstance(weights, dict):
-        raise ValueError(f"'weights': names and tensors should stand here, got {_shown(weights)}")
+        raise ValueError(f"'weights': expected names and tensors, got {_shown(weights)}")
     for name, value in weights.items():
         dense = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
         if not isinstance(name, str) or not dense or value.is_complex():
@@ -79,14 +79,16 @@ def check_finite(weights: Mapping[str, torch.Tensor]) -> None:
     """Raise ValueError that names the first weight with a number that is NaN or infinite."""
     for name, value in weights.items():
         if not torch.isfinite(value).all():
-            raise ValueError(f"weights: '{name}' holds numbers that are NaN or infinite; such a model says nothing")
+            raise ValueError(
+                f"weights: '{name}' holds numbers that are NaN or infinite; such a model recognizes nothing"
+            )
 
 
 def _check(tree: Mapping[str, Any], key: str, kind: type, above: str = "") -> None:
     if key not in tree:
         raise ValueError(f"the key '{above}{key}' is missing")
     if not isinstance(tree[key], kind):
-        raise ValueError(f"'{above}{key}': keys should stand here, got {_shown(tree[key])}")
+        raise ValueError(f"'{above}{key}': expected keys, got {_shown(tree[key])}")
 
 
 def _shown(value: Any) -> str:

@@ -1,7 +1,7 @@
 """A user's own encoder or decoder: an installed package that names it as an entry point, chosen by `kind: plugin`.
 
-In the package's pyproject.toml stands `[project.entry-points."hybrid_asr.encoders"]` (or `.decoders`) with a name and
-the place of an EncoderPlugin (or DecoderPlugin). See docs/plugin_example.
+The package's pyproject.toml has a table `[project.entry-points."hybrid_asr.encoders"]` (or `.decoders`) with a name and
+the import path of an EncoderPlugin (or DecoderPlugin). See docs/plugin_example.
 """
 
 import dataclasses
@@ -68,19 +68,19 @@ def build_plugin(plugin: type[P], cfg: PluginConfig, **sizes: int) -> tuple[Any,
     part, group = ("encoder", ENCODERS) if plugin is EncoderPlugin else ("decoder", DECODERS)
     point = _find(cfg.name, group, f"model.{part}.name")
     label = f"model.{part}: the plugin '{cfg.name}' of {_package(point)}"
-    with blamed(label, "cannot be imported"):
-        found = point.load()
-    if not isinstance(found, plugin):
+    with plugin_errors(label, "cannot be imported"):
+        loaded = point.load()
+    if not isinstance(loaded, plugin):
         wanted = f"hybrid_asr.models.plugin.{plugin.__name__}(config=…, build=…)"
-        raise PluginError(f"{label}: {point.value} is {_kind(found)}; let the entry point name an {wanted}")
-    if not is_config(found.config):
+        raise PluginError(f"{label}: {point.value} is {_kind(loaded)}; let the entry point name an {wanted}")
+    if not is_config(loaded.config):
         raise PluginError(
-            f"{label}: its configuration, {found.config!r}, would let misspelled options pass; "
+            f"{label}: its configuration, {loaded.config!r}, would let misspelled options pass; "
             "decorate a class with hybrid_asr.config.schema.config"
         )
-    options = parse(found.config, cfg.options, where=f"model.{part}.options")
-    with blamed(label, "cannot be built"):
-        built = found.build(options, **sizes)
+    options = parse(loaded.config, cfg.options, where=f"model.{part}.options")
+    with plugin_errors(label, "cannot be built"):
+        built = loaded.build(options, **sizes)
     if not isinstance(built, torch.nn.Module):
         raise PluginError(f"{label}: build gives {_kind(built)}; it must give a torch.nn.Module")
     return built, label
@@ -90,9 +90,9 @@ def _find(name: str, group: str, path: str) -> EntryPoint:
     """The entry point of that name. Raises PluginError with those that are installed."""
     installed = {point.name: point for point in entry_points(group=group)}
     if name not in installed:
-        there = suggest(name, installed) if installed else "no plugin is installed here"
+        hint = suggest(name, installed) if installed else "no plugin is installed here"
         raise PluginError(
-            f"{path}: no installed package has the plugin '{name}' (entry points '{group}'); {there}; "
+            f"{path}: no installed package has the plugin '{name}' (entry points '{group}'); {hint}; "
             "install its package into this environment with pip"
         )
     return installed[name]
@@ -102,19 +102,19 @@ def _package(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
 
 
-def _kind(found: Any) -> str:
-    return f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+def _kind(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
 @contextmanager
-def blamed(label: str, what: str) -> Iterator[None]:
-    """Within it, what the plugin's own code raises becomes a PluginError that names plugin, error and line."""
+def plugin_errors(label: str, what: str) -> Iterator[None]:
+    """Turn an error of the plugin's own code in this context into a PluginError that names plugin, error and line."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        said = f"{type(error).__name__}: {' '.join(str(error).split())} ({last.filename}:{last.lineno})"
-        remedy = "look there, or at the traceback that --debug shows, and mend or update the package"
-        raise PluginError(f"{label} {what}: {said}; {remedy}") from error
+        description = f"{type(error).__name__}: {' '.join(str(error).split())} ({last.filename}:{last.lineno})"
+        remedy = "look there, or at the traceback that --debug shows, and correct or update the package"
+        raise PluginError(f"{label} {what}: {description}; {remedy}") from error

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hybrid_asr.audio.features import Features
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.models.plugin import PluginError, blamed
+from hybrid_asr.models.plugin import PluginError, plugin_errors
 
 LONG = (400, 1601)  # lengths of features as of usual audio, at which output_length is checked as well
 MOST_FRAMES = 400  # of features: within them a first encoder frame must come, or nothing short can be recognized
@@ -33,15 +33,16 @@ def check_encoder(encoder: nn.Module, features: int, label: str) -> None:
             raise PluginError(f"{label}: '{name}' is {value!r}; it must be a whole number of 1 or more")
     if not callable(_attribute(encoder, "output_length", label)):
         raise PluginError(f"{label}: 'output_length' must be a method, from feature frames to encoder frames")
-    with blamed(label, "fails in output_length"):
+    with plugin_errors(label, "fails in output_length"):
         lengths = _trial_lengths(encoder, label)
     if torch.get_default_device().type != "meta":
-        with _evaluating(encoder), torch.no_grad(), blamed(label, "fails on random features"):
+        with _evaluating(encoder), torch.no_grad(), plugin_errors(label, "fails on random features"):
             _try_encoder(encoder, lengths, features, label)
 
 
 def check_decoder(decoder: nn.Module, *, memory_dim: int, vocab_size: int, sos: int, label: str) -> None:
-    """Try `decoder` on random states: a known text at once must equal the same text step by step, whatever is dropped.
+    """Try `decoder` on random states: log probabilities of a known text at once must equal those step by step, also
+    after rows were reordered or dropped.
 
     Raises PluginError, which begins with `label`. On the device "meta" only the methods can be checked.
     """
@@ -52,13 +53,13 @@ def check_decoder(decoder: nn.Module, *, memory_dim: int, vocab_size: int, sos: 
             "write them as hybrid_asr.models.decoder.Decoder describes"
         )
     if torch.get_default_device().type != "meta":
-        with _evaluating(decoder), torch.no_grad(), blamed(label, "fails on random encoder states"):
+        with _evaluating(decoder), torch.no_grad(), plugin_errors(label, "fails on random encoder states"):
             _try_decoder(decoder, memory_dim, vocab_size, sos, label)
 
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Within it the module evaluates; afterwards each of its parts is in the mode in which it was."""
+    """Put the module into evaluation mode in this context; afterwards each of its parts is in its former mode."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -86,7 +87,7 @@ def _trial_lengths(encoder: Any, label: str) -> list[int]:
         raise PluginError(
             f"{label}: output_length({wrong[0]}) is {counts[wrong[0]]!r}; it must be a whole number of 0 or more"
         )
-    falls = [n for n, (one, other) in enumerate(pairwise(counts)) if other < one]
+    falls = [n for n, (count, following) in enumerate(pairwise(counts)) if following < count]
     if falls or counts[0] != 0 or counts[-1] == 0:
         n = falls[0] if falls else 0
         shown = f"{counts[n]} for {n} frames, {counts[n + 1]} for {n + 1}, {counts[-1]} for {MOST_FRAMES}"
@@ -109,28 +110,28 @@ def _try_encoder(encoder: Any, lengths: list[int], features: int, label: str) ->
         values[row, frames:] = 0  # as features are behind the real frames
     together = _encoded(encoder, values, lengths, label)
     for row, frames in enumerate(lengths):
-        if said := _refuse_other_length(encoder, frames, together.frames[row], label):
-            alone = _encoded(encoder, values[row : row + 1, :frames], [frames], label).states[0, :said]
-            _refuse_leak(alone, together.states[row, :said], f"{frames} feature frames", f"{max(lengths)}", label)
+        if count := _refuse_other_length(encoder, frames, together.frames[row], label):
+            alone = _encoded(encoder, values[row : row + 1, :frames], [frames], label).states[0, :count]
+            _refuse_leak(alone, together.states[row, :count], f"{frames} feature frames", f"{max(lengths)}", label)
 
     for frames in LONG:
-        one = _encoded(encoder, values[:1, :1].expand(1, frames, features), [frames], label)
-        _refuse_other_length(encoder, frames, one.frames[0], label)
+        encoded = _encoded(encoder, values[:1, :1].expand(1, frames, features), [frames], label)
+        _refuse_other_length(encoder, frames, encoded.frames[0], label)
 
 
-def _refuse_other_length(encoder: Any, frames: int, found: Tensor, label: str) -> int:
+def _refuse_other_length(encoder: Any, frames: int, computed: Tensor, label: str) -> int:
     """`output_length` of a number of feature frames; raises PluginError if another number was computed."""
-    said = encoder.output_length(frames)
-    if said != int(found):
+    expected = encoder.output_length(frames)
+    if expected != int(computed):
         raise PluginError(
-            f"{label}: of {frames} feature frames come {int(found)} encoder frames, output_length({frames}) says "
-            f"{said}; correct output_length: the batches of an epoch and the bounds of a search rest on it"
+            f"{label}: of {frames} feature frames come {int(computed)} encoder frames, output_length({frames}) says "
+            f"{expected}; correct output_length: the batches of an epoch and the bounds of a search depend on it"
         )
-    return said
+    return expected
 
 
 def _encoded(encoder: Any, values: Tensor, lengths: list[int], label: str) -> Encoded:
-    """What the encoder gives, once its form is right."""
+    """The encoder's output; raises PluginError if its type or shape is wrong."""
     encoded = encoder(Features(values, torch.tensor(lengths)))
     if not isinstance(encoded, Encoded):
         kind = type(encoded).__name__
@@ -164,59 +165,61 @@ def _try_decoder(decoder: Any, memory_dim: int, vocab_size: int, sos: int, label
     _refuse_leak(alone, known[2:], "4 encoder frames", "9", label)
     state = decoder.start(Encoded(states, frames), 2)
     rows, last = torch.arange(4), torch.full((4,), sos)
-    for place in range(4):
-        seen = decoder.step(state, last, weights="all").attention
-        if not isinstance(seen, Tensor) or seen.ndim != 4 or seen.shape[1::2] != (len(rows), 9):
-            shape = tuple(seen.shape) if isinstance(seen, Tensor) else seen
+    for step in range(4):
+        attention = decoder.step(state, last, weights="all").attention
+        if not isinstance(attention, Tensor) or attention.ndim != 4 or attention.shape[1::2] != (len(rows), 9):
+            shape = tuple(attention.shape) if isinstance(attention, Tensor) else attention
             raise PluginError(
                 f"{label}: step with weights='all' gives the attention {shape}; for {len(rows)} hypotheses and 9 "
-                f"encoder frames it must be (layers, {len(rows)}, heads, 9), even where a head looks at nothing"
+                f"encoder frames it must be (layers, {len(rows)}, heads, 9), even where a head attends to nothing"
             )
-        _refuse_weights(seen, frames[rows // 2], label)
+        _refuse_weights(attention, frames[rows // 2], label)
         log_probs, state, _ = decoder.step(state, last)
-        _refuse_steps(log_probs, known[rows, place], place, label)
-        if place == 1:  # hypotheses of an utterance change places and one is copied, then the first utterance leaves
+        _refuse_steps(log_probs, known[rows, step], step, label)
+        if step == 1:  # hypotheses of an utterance are swapped and one is copied, then the first utterance leaves
             rows = rows[[1, 0, 3, 3]]
             state = decoder.reorder(state, torch.tensor([1, 0, 3, 3]))
-        if place == 2:
+        if step == 2:
             rows, state = rows[2:], decoder.keep(state, torch.tensor([1]))
-        last = labels[rows, min(place, 2)]
+        last = labels[rows, min(step, 2)]
 
 
-def _refuse_weights(seen: Tensor, frames: Tensor, label: str) -> None:
+def _refuse_weights(attention: Tensor, frames: Tensor, label: str) -> None:
     """Attention of each head sums to one over an utterance's real frames, or to zero; all else is refused."""
-    sums, behind = seen.sum(-1), seen * (torch.arange(seen.shape[-1]) >= frames[:, None])[:, None]
-    whole = ((sums - 1).abs() <= TOLERANCE) | (sums.abs() <= TOLERANCE)
-    if not (whole.all() and (seen >= -TOLERANCE).all() and (behind.abs() <= TOLERANCE).all()):
+    sums, behind = attention.sum(-1), attention * (torch.arange(attention.shape[-1]) >= frames[:, None])[:, None]
+    normalized = ((sums - 1).abs() <= TOLERANCE) | (sums.abs() <= TOLERANCE)
+    if not (normalized.all() and (attention >= -TOLERANCE).all() and (behind.abs() <= TOLERANCE).all()):
         raise PluginError(
-            f"{label}: step with weights='all' gives weights from {seen.min():.2g} to {seen.max():.2g} whose sums lie "
-            f"between {sums.min():.2g} and {sums.max():.2g}; they must be 0 or more, sum to 1 over the real frames (or "
-            "to 0, of a head that looks at nothing), and be 0 behind them"
+            f"{label}: step with weights='all' gives weights from {attention.min():.2g} to {attention.max():.2g} "
+            f"whose sums lie between {sums.min():.2g} and {sums.max():.2g}; they must be 0 or more, sum to 1 over the "
+            "real frames (or to 0, of a head that attends to nothing), and be 0 behind them"
         )
 
 
-def _refuse_steps(found: Tensor, wanted: Tensor, place: int, label: str) -> None:
-    if found.shape != wanted.shape:
-        raise PluginError(f"{label}: step gives {tuple(found.shape)}; it must give {tuple(wanted.shape)}")
-    if not _near(found, wanted):
-        after = {2: " after reorder", 3: " after keep"}.get(place, "")
+def _refuse_steps(log_probs: Tensor, expected: Tensor, step: int, label: str) -> None:
+    if log_probs.shape != expected.shape:
+        raise PluginError(f"{label}: step gives {tuple(log_probs.shape)}; it must give {tuple(expected.shape)}")
+    if not _near(log_probs, expected):
+        after = {2: " after reorder", 3: " after keep"}.get(step, "")
         raise PluginError(
-            f"{label}: step {place + 1}{after} says otherwise than the whole text at once, by up to "
-            f"{(found - wanted).abs().max():.2g} nats; a search would rank by other numbers than were trained"
+            f"{label}: step {step + 1}{after} differs from the whole text at once by up to "
+            f"{(log_probs - expected).abs().max():.2g} nats; a search would rank by other numbers than were trained"
         )
 
 
 def _refuse_leak(alone: Tensor, beside: Tensor, what: str, wide: str, label: str) -> None:
     if not (beside.isfinite().all() and alone.isfinite().all()):
-        raise PluginError(f"{label}: what it makes of {what} is not finite, of numbers as any speech has them")
+        raise PluginError(
+            f"{label}: its output for {what} is not finite, though the input has the range of ordinary speech"
+        )
     if not _near(beside, alone):
         raise PluginError(
-            f"{label}: what it makes of {what} changes by up to {(beside - alone).abs().max():.2g} where they are "
+            f"{label}: its output for {what} changes by up to {(beside - alone).abs().max():.2g} where they are "
             f"padded to {wide}, so that results depend on an utterance's neighbors; mask what stands behind the real "
             "frames (hybrid_asr.common.masks.valid_mask)"
         )
 
 
-def _near(found: Tensor, wanted: Tensor) -> bool:
+def _near(actual: Tensor, expected: Tensor) -> bool:
     """Equal but for rounding; nothing is near a number that is not finite."""
-    return bool(((found - wanted).abs() <= TOLERANCE * wanted.abs().max().clamp(min=1e-6)).all())
+    return bool(((actual - expected).abs() <= TOLERANCE * expected.abs().max().clamp(min=1e-6)).all())

@@ -22,6 +22,7 @@ from hybrid_asr.nn.subsampling import build_subsampling
 class TransformerSizes(EncoderSettings):
     """The sizes that every encoder of Transformer layers has."""
 
+    # as in TransformerDecoderConfig: a shared base would move its `kind` behind the other keys in saved configurations
     dim: Annotated[int, Field(gt=0)]
     layers: Annotated[int, Field(gt=0, le=1000)]
     heads: Annotated[int, Field(gt=0)]

@@ -24,6 +24,7 @@ from hybrid_asr.nn.positions import sinusoids_at
 class TransformerDecoderConfig(AttentionSettings):
     """Sizes of a Transformer decoder; `norm_eps: 1e-12` is ESPnet's."""
 
+    # as in TransformerSizes: a shared base would move `kind` behind the other keys in saved configurations
     kind: Literal["transformer"] = "transformer"
     dim: Annotated[int, Field(gt=0)]
     layers: Annotated[int, Field(gt=0, le=1000)]

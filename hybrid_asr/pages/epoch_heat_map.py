@@ -17,16 +17,7 @@ from jaxtyping import Float, UInt8
 from hybrid_asr.attention.diagnosis import Diagnosis, KeptWeights
 from hybrid_asr.attention.utterance_view import END
 from hybrid_asr.common.files import atomic_path
-from hybrid_asr.pages.figure_style import (
-    LABEL_PT,
-    LEAST_PT,
-    caption,
-    color_scale,
-    display_label,
-    label_axis,
-    matplotlib_style,
-    outline,
-)
+from hybrid_asr.pages import figure_style
 
 DPI = 100
 COLORS_KEPT = 256  # of the anti-aliased thousands: the file is half as large, and the difference is not visible
@@ -55,7 +46,7 @@ def draw_epoch(diagnosis: Diagnosis, epoch: int, path: Path) -> UInt8[np.ndarray
     from PIL import Image, PngImagePlugin
 
     title = describe(diagnosis, epoch)
-    with matplotlib.rc_context(matplotlib_style()), warnings.catch_warnings():
+    with matplotlib.rc_context(figure_style.matplotlib_style()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter that no font here has is a box
         pixels = _render(diagnosis, title)
     metadata = PngImagePlugin.PngInfo()
@@ -88,7 +79,7 @@ def _render(diagnosis: Diagnosis, title: str) -> UInt8[np.ndarray, "height width
     size = width, ABOVE_IN + LINE_IN * len(lines) + height + BELOW_IN
     figure = Figure(figsize=size, dpi=DPI)
     figure.text(0.08 / size[0], 1 - 0.08 / size[1], "\n".join(lines), ha="left", va="top", fontsize=9)
-    left, colors = 0.0, color_scale()
+    left, colors = 0.0, figure_style.color_scale()
     for panel in panels:
         left += panel.margin
         position = (left / size[0], BELOW_IN / size[1], WIDTH_IN / size[0], height / size[1])
@@ -101,16 +92,16 @@ def _render(diagnosis: Diagnosis, title: str) -> UInt8[np.ndarray, "height width
 
 def _panel(utterance: KeptWeights, leading: tuple[int, int], height: float) -> _Panel:
     names = row_names(utterance.pieces, 72 * height / (len(utterance.pieces) + 1))
-    fitted = {text: _fitted(text, NAME_IN, LABEL_PT) for text in set(names.values())}
-    margin = 0.17 + max(_inches(display_label(text), LABEL_PT) for text in fitted.values())
+    fitted = {text: _fitted(text, NAME_IN, figure_style.LABEL_PT) for text in set(names.values())}
+    margin = 0.17 + max(_inches(figure_style.display_label(text), figure_style.LABEL_PT) for text in fitted.values())
     return _Panel(utterance, utterance.weights[leading], {row: fitted[text] for row, text in names.items()}, margin)
 
 
 def row_names(labels: Sequence[str], row_points: float) -> dict[int, str]:
     """Names of rows that are `row_points` high: all labels and the end, all but spaces, or words where they begin."""
     pieces = [*labels, END]
-    if row_points >= LEAST_PT + 1:
-        return {row: piece for row, piece in enumerate(pieces) if row_points >= LABEL_PT or piece != " "}
+    if row_points >= figure_style.LEAST_PT + 1:
+        return {row: piece for row, piece in enumerate(pieces) if row_points >= figure_style.LABEL_PT or piece != " "}
     names: dict[int, str] = {}
     begins = 0
     for row, piece in enumerate(pieces):
@@ -126,19 +117,19 @@ def _paint(axes: Any, panel: _Panel, height: float, colors: dict[str, Any]) -> N
     axes.imshow(
         panel.weights, aspect="auto", interpolation="none", extent=(0, frames * utterance.frame_s, rows, 0), **colors
     )
-    outline(axes, utterance.spans, utterance.frame_s, width=min(0.8, 0.12 * row_points))
+    figure_style.outline(axes, utterance.spans, utterance.frame_s, width=min(0.8, 0.12 * row_points))
     axes.set_xlim(0, utterance.seconds)
-    label_axis(axes.yaxis, [row + 0.5 for row in panel.names], list(panel.names.values()), row_points)
+    figure_style.label_axis(axes.yaxis, [row + 0.5 for row in panel.names], list(panel.names.values()), row_points)
     axes.locator_params(axis="x", nbins=6)
     axes.tick_params(axis="x", labelsize=7, length=2)
     axes.set_xlabel("time (s)", fontsize=7, labelpad=1)
-    caption(axes, _fitted(utterance.id, ID_IN, 8.0))
+    figure_style.caption(axes, _fitted(utterance.id, ID_IN, 8.0))
 
 
 def _fitted(text: str, inches: float, points: float) -> str:
     """A text cut to a width, with an ellipsis."""
     kept = text
-    while kept and _inches(display_label(kept), points) > inches:
+    while kept and _inches(figure_style.display_label(kept), points) > inches:
         text = text[: min(len(text) - 1, 60)]
         kept = f"{text}…"
     return kept

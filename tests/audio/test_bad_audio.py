@@ -144,7 +144,7 @@ def test_an_impossible_duration(duration, speech, tmp_path):
 
 def test_raw_samples(speech, tmp_path):
     (tmp_path / "a.raw").write_bytes(speech.tobytes())
-    refused(tmp_path / "a.raw", "do not tell their rate", "convert")
+    refused(tmp_path / "a.raw", "do not state their rate", "convert")
 
 
 def test_an_unknown_format_without_ffmpeg(no_ffmpeg, tmp_path):

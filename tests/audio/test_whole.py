@@ -45,7 +45,7 @@ def test_a_file_that_ends_at_a_page_is_truncated(ogg):
 
 def test_a_file_that_ends_in_a_page_is_damaged(ogg):
     ogg.write_bytes(ogg.read_bytes()[:-9])
-    refused(ogg, r"is damaged: at byte [\d,]+, behind page \d+, no whole page begins")
+    refused(ogg, r"is damaged: at byte [\d,]+, behind page \d+, no complete page begins")
 
 
 def test_a_page_that_is_missing_is_named(ogg):

@@ -96,7 +96,7 @@ WRONG = {
     "yes for a number": ({"layer": {"width": True}}, "layer.width: Input should be a valid integer, got true"),
     "number for yes": ({"flag": 1}, "flag: Input should be a valid boolean, got 1"),
     "null": ({"name": None}, "name: Input should be a valid string, got null"),
-    "scalar for a section": ({"layer": 3}, "layer: keys should stand here, got 3; known: heads, width"),
+    "scalar for a section": ({"layer": 3}, "layer: expected keys, got 3; known: heads, width"),
     "list element": ({"speeds": [1.0, "fast"]}, 'speeds.1: Input should be a valid number, got "fast"'),
     "fixed tuple": ({"pair": [1, 2]}, "pair.1: Input should be a valid string, got 2"),
     "scalar for a list": ({"speeds": 1.0}, "speeds: Input should be a valid array, got 1.0"),
@@ -114,7 +114,7 @@ WRONG = {
     "NaN": ({"loss_weight": float("nan")}, "loss_weight: Input should be a finite number, got NaN"),
     "NaN in a range": ({"search": {"kind": "beam", "weight": float("nan")}}, "search.weight: Input should be"),
     "infinity in a list": ({"speeds": [float("inf")]}, "speeds.0: Input should be a finite number, got Infinity"),
-    "not plain": ({"name": object()}, "configuration: only text, numbers, lists and keys serve here"),
+    "not plain": ({"name": object()}, "configuration: only text, numbers, lists and keys are allowed here"),
 }
 
 

@@ -53,7 +53,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path):
 def test_a_bound_on_length_is_a_positive_number(bound, tmp_path):
     bundle = bundle_of(config())
     content = bundle.describe() | {"weights": bundle.weights(), "labels_per_frame": bound}
-    refused(tmp_path / "m.pt", content, "'labels_per_frame': a positive number should stand here")
+    refused(tmp_path / "m.pt", content, "'labels_per_frame': expected a positive number")
 
 
 def test_an_archive_that_unpacks_to_more_than_it_is_stays_packed(tmp_path):

@@ -99,8 +99,8 @@ def test_an_output_length_that_is_not_what_comes_out_is_detected(monkeypatch):
 DECODERS = {
     "an_encoder": "is a EncoderPlugin; let the entry point name an hybrid_asr.models.plugin.DecoderPlugin",
     "no_steps": "it lacks step, reorder, keep, without which nothing can be searched",
-    "steps_at_place_zero": "step 2 says otherwise than the whole text at once",
-    "not_reordered": "step 3 after reorder says otherwise",
+    "steps_at_place_zero": "step 2 differs from the whole text at once",
+    "not_reordered": "step 3 after reorder differs",
     "no_weights": "step with weights='all' gives the attention None; for 4 hypotheses",
     "sums_to_seven": "whose sums lie between 7 and 7; they must be 0 or more, sum to 1 over the real frames",
     "no_end": "its logits are (4, 3, 9); they must be (4, 4, 9)",
