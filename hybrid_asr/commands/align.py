@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hybrid_asr.inference.align import Format, Unit, read_text, told
+from hybrid_asr.inference.align import Format, Unit, format_alignment, read_text
 from hybrid_asr.recognizer import load
 
 
@@ -11,4 +11,4 @@ def align(run: Path, audio: Path, *, text: str | None, text_file: Path | None, u
     if text is None:
         assert text_file is not None, "the command line wants one of them"
         text = read_text(text_file)
-    print(told(load(run).align(audio, text, units=units), form), end="")
+    print(format_alignment(load(run).align(audio, text, units=units), form), end="")

@@ -53,7 +53,7 @@ def export_espnet(run: Path, to: Path, *, checkpoint: str = "average") -> None:
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ConvertError(f"{to}: is there already; give another --to")
     bundle = Bundle.load(run) if run.is_file() else Run(run).bundle(checkpoint)[0]
-    export_bundle(bundle, to, wrote=f"hybrid-asr {__version__}")
+    export_bundle(bundle, to, version=f"hybrid-asr {__version__}")
 
 
 def _decoder(ctc_weight: float) -> str:

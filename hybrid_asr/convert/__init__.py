@@ -1,1 +1,1 @@
-"""Other toolkits' models to ours and back."""
+"""Conversion of models between other toolkits and hybrid-asr."""

@@ -1,6 +1,6 @@
-"""The configuration of an ESPnet2 model: which of its settings decide what it computes, and what they are called here.
+"""The configuration of an ESPnet2 model: the settings that decide what it computes, and their names in hybrid-asr.
 
-Defaults are those of ESPnet 202511; a `config.yaml` holds of the sections of a model's parts only what its user wrote.
+Defaults are those of ESPnet 202511: a `config.yaml` holds only those settings of a model's parts that its user wrote.
 """
 
 import re
@@ -10,13 +10,14 @@ from hybrid_asr.convert.section import Section
 from hybrid_asr.text.token_list import Joins
 
 ACTIVATIONS = {"swish": "silu", "relu": "relu", "tanh": "tanh", "hardtanh": "hardtanh", "selu": "selu"}
+WINDOWS = {"hann": "hann", "hamming": "hamming", "blackman": "blackman"}
 INPUTS = {"conv2d": "conv", "linear": "linear"}
 JOINS: dict[str, Joins] = {"char": "characters", "word": "words", "bpe": "pieces"}
 EPS = 1e-12  # of ESPnet's LayerNorm
 _RETRAIN = "train the model with that"
 _NEWER = "if it acts in training only, remove the key from the file; else the model cannot be imported"
 
-# Settings of the whole file for data, machines, schedules, files and logs, which do not act on a trained model.
+# Top-level settings for data, machines, schedules, files and logs, which do not affect a trained model.
 _HOUSEKEEPING = re.findall(
     r"\w+",
     """
@@ -45,7 +46,7 @@ _HOUSEKEEPING = re.findall(
 
 
 class Espnet(NamedTuple):
-    """What a configuration says in our terms: sections of a run, and the tokens with how they are joined."""
+    """A translated configuration: sections of a run, the tokens and how they are joined, and what is not supported."""
 
     sections: dict[str, Any]
     tokens: list[Any]
@@ -55,44 +56,45 @@ class Espnet(NamedTuple):
 
 
 def read_espnet(tree: dict[str, Any]) -> Espnet:
-    """Translate a whole configuration; what is not supported stands in `problems`, each by key, value and remedy."""
+    """Translate a whole configuration; `problems` lists what is not supported, each with key, value and remedy."""
     problems: list[str] = []
-    whole = Section("", tree, problems)
-    whole.training_only(*_HOUSEKEEPING)
-    whole.without(["use_adapter", "aux_ctc_tasks", "use_lang_prompt", "use_nlp_prompt"], "import a model without it")
-    whole.without(["speech_volume_normalize"], "bring the audio to that volume before it is recognized, and set null")
-    whole.without(["preencoder", "postencoder", "input_size"], "import a model whose features are computed from audio")
-    whole.require("model", "espnet", "espnet", _RETRAIN)
-    _read_ctc_conf(whole.section("ctc_conf"))
-    share = _read_model_conf(whole.section("model_conf"))
-    encoder = _read_encoder(whole)
+    root = Section("", tree, problems)
+    root.training_only(*_HOUSEKEEPING)
+    root.without(["use_adapter", "aux_ctc_tasks", "use_lang_prompt", "use_nlp_prompt"], "import a model without it")
+    root.without(["speech_volume_normalize"], "bring the audio to that volume before it is recognized, and set null")
+    root.without(["preencoder", "postencoder", "input_size"], "import a model whose features are computed from audio")
+    root.require("model", "espnet", "espnet", _RETRAIN)
+    _read_ctc_conf(root.section("ctc_conf"))
+    ctc_weight = _read_model_conf(root.section("model_conf"))
+    encoder = _read_encoder(root)
     sections = {
-        "features": _read_front_end(whole) | _read_normalization(whole),
-        "model": {"encoder": encoder, "decoder": _read_decoder(whole, encoder["dim"], share)},
-        "loss": {"ctc_weight": share},
+        "features": _read_front_end(root) | _read_normalization(root),
+        "model": {"encoder": encoder, "decoder": _read_decoder(root, encoder["dim"], ctc_weight)},
+        "loss": {"ctc_weight": ctc_weight},
         "text": {"rules": "none@1"},
     }
-    joins = whole.choice("token_type", "bpe", JOINS, "choose a model with one of these")
+    joins = root.choice("token_type", "bpe", JOINS, "choose a model with one of these")
     sections["tokenizer"] = {"kind": "token_list", "joins": joins}
-    tokens = whole.value("token_list")
+    tokens = root.value("token_list")
     if not isinstance(tokens, list):
-        whole.refuse("token_list", "the tokens themselves should stand here, as ESPnet writes them when it trains")
-    bpemodel = whole.value("bpemodel")
-    whole.close(_NEWER)
+        root.refuse("token_list", "the tokens themselves should stand here, as ESPnet writes them when it trains")
+    bpemodel = root.value("bpemodel")
+    root.close(_NEWER)
     return Espnet(sections, tokens if isinstance(tokens, list) else [], joins, bpemodel, problems)
 
 
-def _read_front_end(whole: Section) -> dict[str, Any]:
-    whole.require("frontend", "default", "default", "import a model with ESPnet's default front end")
-    conf = whole.section("frontend_conf")
+def _read_front_end(root: Section) -> dict[str, Any]:
+    """Section `features` but for the normalization."""
+    root.require("frontend", "default", "default", "import a model with ESPnet's default front end")
+    conf = root.section("frontend_conf")
     fft = conf.count("n_fft", 512, least=16)
-    found = {
+    settings = {
         "kind": "espnet_logmel",
         "rate": _rate(conf),
         "fft": fft,
         "window": conf.count("win_length", 0, least=0) % fft,  # as long as the FFT is 0 here
         "hop": conf.count("hop_length", 128),
-        "window_shape": conf.choice("window", "hann", {one: one for one in ("hann", "hamming", "blackman")}, _RETRAIN),
+        "window_shape": conf.choice("window", "hann", WINDOWS, _RETRAIN),
         "edges": conf.choice("center", True, {True: "mirrored", False: "none"}, _RETRAIN),
         "mel_scale": conf.choice("htk", False, {False: "slaney", True: "htk"}, _RETRAIN),
         "bins": conf.count("n_mels", 80, least=3),
@@ -104,25 +106,25 @@ def _read_front_end(whole: Section) -> dict[str, Any]:
     conf.require("apply_stft", True, True, _RETRAIN)
     channels = conf.section("frontend_conf")
     channels.without(["use_wpe", "use_beamformer"], "import a model for one channel")
-    channels.training_only(*channels.tree)  # sizes of what is switched off
+    channels.training_only(*channels.tree)  # sizes of parts that are switched off
     conf.close(_NEWER)
-    return found
+    return settings
 
 
 def _rate(conf: Section) -> int:
     """Samples per second: 16000, "16000" or "16k"."""
-    written = conf.value("fs", 16000)
-    read = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(k?)(?:hz)?", str(written).strip().lower())
-    if isinstance(written, bool) or read is None:
+    value = conf.value("fs", 16000)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(k?)(?:hz)?", str(value).strip().lower())
+    if isinstance(value, bool) or match is None:
         conf.refuse("fs", "samples per second should stand here, such as 16000 or 16k")
         return 16000
-    return round(float(read[1]) * (1000 if read[2] else 1))
+    return round(float(match[1]) * (1000 if match[2] else 1))
 
 
-def _read_normalization(whole: Section) -> dict[str, Any]:
+def _read_normalization(root: Section) -> dict[str, Any]:
     known = {"global_mvn": "global", "utterance_mvn": "utterance", None: "none"}
-    kind = whole.choice("normalize", "utterance_mvn", known, _RETRAIN)
-    conf = whole.section("normalize_conf")
+    kind = root.choice("normalize", "utterance_mvn", known, _RETRAIN)
+    conf = root.section("normalize_conf")
     conf.training_only("stats_file")  # the weights hold mean and deviation
     conf.number("eps", 1e-20)
     if kind != "none":
@@ -132,11 +134,11 @@ def _read_normalization(whole: Section) -> dict[str, Any]:
     return {"cmvn": kind, "cmvn_scale": "mean_and_variance" if variance else "mean"}
 
 
-def _read_encoder(whole: Section) -> dict[str, Any]:
-    kind = whole.choice("encoder", "rnn", {"conformer": "conformer", "transformer": "transformer"}, _RETRAIN)
-    conf = whole.section("encoder_conf")
+def _read_encoder(root: Section) -> dict[str, Any]:
+    kind = root.choice("encoder", "rnn", {"conformer": "conformer", "transformer": "transformer"}, _RETRAIN)
+    conf = root.section("encoder_conf")
     dim = conf.count("output_size", 256)
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "kind": kind,
         "dim": dim,
         "layers": conf.count("num_blocks", 6),
@@ -154,9 +156,9 @@ def _read_encoder(whole: Section) -> dict[str, Any]:
     if kind == "transformer":
         conf.require("pos_enc_layer_type", "abs_pos", "abs_pos", _RETRAIN)
     else:
-        found |= _read_conformer(conf)
+        settings |= _read_conformer(conf)
     conf.close(_NEWER)
-    return found
+    return settings
 
 
 def _read_conformer(conf: Section) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def _read_conformer(conf: Section) -> dict[str, Any]:
 
 
 def _require_plain_blocks(conf: Section) -> None:
-    """What encoder and decoder blocks have in common."""
+    """Refuse settings of encoder or decoder blocks that hybrid-asr does not have."""
     conf.require("normalize_before", True, True, _RETRAIN)
     conf.require("concat_after", False, False, _RETRAIN)
     conf.require("positionwise_layer_type", "linear", "linear", _RETRAIN)
@@ -185,14 +187,14 @@ def _require_plain_blocks(conf: Section) -> None:
     conf.training_only("positionwise_conv_kernel_size", "use_flash_attn")
 
 
-def _read_decoder(whole: Section, dim: int, share: float) -> dict[str, Any]:
-    """A model for CTC alone needs none; then its section is that of the smallest one and builds nothing."""
-    conf = whole.section("decoder_conf")
-    if share == 1.0:
-        whole.value("decoder")
+def _read_decoder(root: Section, dim: int, ctc_weight: float) -> dict[str, Any]:
+    """Section `model.decoder`. For a model with CTC alone it is that of a minimal decoder, which is not built."""
+    conf = root.section("decoder_conf")
+    if ctc_weight == 1.0:
+        root.value("decoder")
         return {"kind": "transformer", "dim": dim, "layers": 1, "heads": 1, "feed_forward": dim, "norm_eps": EPS}
-    whole.require("decoder", "rnn", "transformer", _RETRAIN)
-    found = {
+    root.require("decoder", "rnn", "transformer", _RETRAIN)
+    settings = {
         "kind": "transformer",
         "dim": dim,
         "layers": conf.count("num_blocks", 6),
@@ -208,22 +210,22 @@ def _read_decoder(whole: Section, dim: int, share: float) -> dict[str, Any]:
     conf.training_only("positional_dropout_rate", "src_attention_dropout_rate", "layer_drop_rate")
     conf.training_only("gradient_checkpoint_layers")
     conf.close(_NEWER)
-    return found
+    return settings
 
 
 def _read_ctc_conf(conf: Section) -> None:
-    """Nothing of it acts on a trained model."""
+    """Mark all keys as read: none of them affects a trained model."""
     conf.training_only("dropout_rate", "ctc_type", "reduce", "ignore_nan_grad", "zero_infinity", "brctc_risk_strategy")
     conf.training_only("brctc_group_strategy", "brctc_risk_factor")
     conf.close(_NEWER)
 
 
 def _read_model_conf(conf: Section) -> float:
-    """The weight of CTC in training, which decides the heads that the model has."""
-    share = conf.number("ctc_weight", 0.5)
-    if share > 1:
+    """The weight of CTC in training, which decides which heads the model has."""
+    ctc_weight = conf.number("ctc_weight", 0.5)
+    if ctc_weight > 1:
         conf.refuse("ctc_weight", "a number from 0 to 1 should stand here")
-        share = 0.5
+        ctc_weight = 0.5
     for key, symbol in {"sym_blank": "<blank>", "sym_sos": "<sos/eos>", "sym_eos": "<sos/eos>"}.items():
         conf.require(key, symbol, symbol, _RETRAIN)
     conf.require("sym_space", "<space>", "<space>", _RETRAIN)
@@ -234,4 +236,4 @@ def _read_model_conf(conf: Section) -> float:
     )
     conf.training_only("extract_feats_in_collect_stats", "transducer_multi_blank_sigma")
     conf.close(_NEWER)
-    return float(share)
+    return float(ctc_weight)

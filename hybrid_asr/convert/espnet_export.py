@@ -1,4 +1,4 @@
-"""From a model of ours to ESPnet2's `config.yaml` and `model.pth`, which its `Speech2Text` loads."""
+"""Export a model to ESPnet2's `config.yaml` and `model.pth`, which its `Speech2Text` loads."""
 
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,14 @@ _PRESETS = "train with presets.features=espnet_logmel and presets.model=conforme
 _NORMALIZERS = {"global": "global_mvn", "utterance": "utterance_mvn", "none": None}
 
 
-def export_bundle(bundle: Bundle, to: Path, *, wrote: str) -> None:
-    """Write the model to the folder `to`; `config.yaml`, which names the others by their absolute paths, comes last.
+def export_bundle(bundle: Bundle, to: Path, *, version: str) -> None:
+    """Write the model to the folder `to`; `config.yaml`, which holds absolute paths of the others, is written last.
 
     Raises ConvertError that names each setting that ESPnet cannot express, with a remedy.
     """
     cfg = parse(ModelConfig, bundle.config["model"], where="model")
     refuse_inexpressible(bundle, cfg)
-    tree = {"version": wrote, **_sections(bundle, espnet_parts(cfg))}
+    tree = {"version": version, **_sections(bundle, espnet_parts(cfg))}
     to.mkdir(parents=True, exist_ok=True)
     if isinstance(bundle.frontend, EspnetLogMel) and bundle.frontend.cmvn.kind == "global":
         tree["normalize_conf"]["stats_file"] = str(_write_statistics(bundle.frontend, to.resolve()))
@@ -45,7 +45,7 @@ def export_bundle(bundle: Bundle, to: Path, *, wrote: str) -> None:
 
 
 def refuse_inexpressible(bundle: Bundle, cfg: ModelConfig) -> None:
-    """Raise ConvertError for what ESPnet's classes do not compute."""
+    """Raise ConvertError for settings that ESPnet's classes do not support."""
     encoder, decoder = espnet_parts(cfg)
     wanted: list[tuple[str, Any, Any]] = [
         ("features.kind", bundle.config["features"]["kind"], "espnet_logmel"),
@@ -63,28 +63,29 @@ def refuse_inexpressible(bundle: Bundle, cfg: ModelConfig) -> None:
         wanted.append(("model.decoder.dim", decoder.dim, encoder.dim))
         wanted.append(("model.decoder.norm_eps", decoder.norm_eps, EPS))
     wrong = [
-        f"{key} is {shown(found)}: ESPnet knows only {shown(only)}" for key, found, only in wanted if found != only
+        f"{key} is {shown(value)}: ESPnet knows only {shown(only)}" for key, value, only in wanted if value != only
     ]
     if wrong:
         raise ConvertError("\n  ".join(["ESPnet cannot express this model:", *wrong, _PRESETS]))
 
 
 def espnet_weights(bundle: Bundle, cfg: ModelConfig) -> dict[str, Tensor]:
-    """All that `ESPnetASRModel.state_dict()` holds.
+    """All weights of `ESPnetASRModel.state_dict()`.
 
-    The deviations are in float64, so that whoever imports them again gets our reciprocals of them bit for bit.
+    The standard deviations are in float64, so that importing them again gives the same reciprocals bit for bit.
     """
     heads = [name for name in ("ctc", "decoder") if getattr(bundle.model, name) is not None]
-    found = theirs_from_ours(weight_map(cfg, heads), bundle.model.state_dict())
+    weights = theirs_from_ours(weight_map(cfg, heads), bundle.model.state_dict())
     assert isinstance(bundle.frontend, EspnetLogMel)
-    found["frontend.logmel.melmat"] = bundle.frontend.mel.float().cpu().clone()
+    weights["frontend.logmel.melmat"] = bundle.frontend.mel.float().cpu().clone()
     if bundle.frontend.cmvn.kind == "global":
-        found["normalize.mean"] = bundle.frontend.cmvn.mean.double().cpu()
-        found["normalize.std"] = 1.0 / bundle.frontend.cmvn.inverse_std.double().cpu()
-    return found
+        weights["normalize.mean"] = bundle.frontend.cmvn.mean.double().cpu()
+        weights["normalize.std"] = 1.0 / bundle.frontend.cmvn.inverse_std.double().cpu()
+    return weights
 
 
 def _sections(bundle: Bundle, cfg: EspnetModel) -> dict[str, Any]:
+    """The content of `config.yaml`."""
     tokens, joins = tokens_of(bundle)
     features = bundle.config["features"]
     return {
@@ -142,7 +143,7 @@ def _normalization(features: dict[str, Any]) -> dict[str, Any]:
 
 def _encoder(cfg: EspnetModel) -> dict[str, Any]:
     encoder = cfg.encoder
-    found = {
+    settings = {
         "output_size": encoder.dim,
         "attention_heads": encoder.heads,
         "linear_units": encoder.feed_forward,
@@ -154,8 +155,8 @@ def _encoder(cfg: EspnetModel) -> dict[str, Any]:
         "normalize_before": True,
     }
     if not isinstance(encoder, ConformerConfig):
-        return found | {"pos_enc_layer_type": "abs_pos"}
-    return found | {
+        return settings | {"pos_enc_layer_type": "abs_pos"}
+    return settings | {
         "macaron_style": True,
         "rel_pos_type": "latest",
         "pos_enc_layer_type": "rel_pos",
@@ -199,7 +200,7 @@ def _sentencepiece(bundle: Bundle) -> bytes | None:
 
 
 def _write_statistics(frontend: EspnetLogMel, folder: Path) -> Path:
-    """Sums as ESPnet counts them, of one frame: it reads them first and then takes model.pth's numbers instead."""
+    """The sums that ESPnet expects, of a single frame: it reads them first, and then replaces them from model.pth."""
     mean, std = frontend.cmvn.mean.double().cpu(), 1.0 / frontend.cmvn.inverse_std.double().cpu()
     path = folder / "feats_stats.npz"
     np.savez(path, count=np.array(1.0), sum=mean.numpy(), sum_square=(mean**2 + std**2).numpy())

@@ -1,4 +1,4 @@
-"""From ESPnet2's `config.yaml` and `model.pth` to a model of ours: nothing in these files is run."""
+"""Import a model from ESPnet2's `config.yaml` and `model.pth`; no code in these files is run."""
 
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from hybrid_asr.text.token_list import TokenListTokenizer
 
 LARGEST_CONFIG = 16 << 20  # bytes; ESPnet keeps all tokens in it
 MOST_TOKENS = 200_000
-LABELS_PER_FRAME = 1.0  # of a model without CTC: its bound on length, since nobody kept its training set's
-_MELS_OFF = 1e-5  # of filters that peak at 0.02 and more; those of another rate or scale differ by more
+LABELS_PER_FRAME = 1.0  # bound on the length of texts without CTC; the files do not hold that of the training set
+_MELS_OFF = 1e-5  # largest difference of filters that peak at 0.02 and more; another rate or scale differs by more
 _REMADE = {"frontend.logmel.melmat", "normalize.mean", "normalize.std"}
 _REMEDY = "copy model.pth from where it was trained again"
 
@@ -31,14 +31,15 @@ _REMEDY = "copy model.pth from where it was trained again"
 def read_config(path: Path) -> Espnet:
     """Translate a `config.yaml`. Raises ConvertError that names every setting that is not supported, with a remedy."""
     tree = _read_yaml(path)
-    found = read_espnet(tree)
-    if found.problems:
-        lines = found.problems[:12] + [f"… and {len(found.problems) - 12} more"] * (len(found.problems) > 12)
+    espnet = read_espnet(tree)
+    if espnet.problems:
+        lines = espnet.problems[:12] + [f"… and {len(espnet.problems) - 12} more"] * (len(espnet.problems) > 12)
         raise ConvertError("\n  ".join([f"{path}: this model cannot be imported:", *lines]))
-    return found
+    return espnet
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file. Raises ConvertError."""
     problem = read_problem(path, largest=LARGEST_CONFIG)
     if problem:
         raise ConvertError(f"{path}: {problem}; give the config.yaml that ESPnet wrote beside its model")
@@ -52,39 +53,39 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConvertError(f"{path}{yaml_problem(error)}") from None
     except ConfigError as error:
         raise ConvertError(str(error)) from None
-    except ValueError as error:  # a date that is none, a number without end
+    except ValueError as error:  # an impossible date, a number with too many digits
         raise ConvertError(f"{path}: cannot be read: {error}") from None
     if not isinstance(tree, dict) or "encoder" not in tree:
         raise ConvertError(f"{path}: not a configuration of ESPnet's speech recognition; it has no key 'encoder'")
     return tree
 
 
-def tokenizer_of(found: Espnet, config: Path, bpemodel: Path | None) -> TokenListTokenizer:
-    """The tokens with blank first, as ESPnet's CTC needs it, and one symbol for both ends."""
-    tokens = found.tokens
+def tokenizer_of(espnet: Espnet, config: Path, bpemodel: Path | None) -> TokenListTokenizer:
+    """The tokenizer of a configuration. Raises ConvertError unless blank is the first token, as in ESPnet's CTC."""
+    tokens = espnet.tokens
     special = {name: tokens.index(name) for name in ("<blank>", "<unk>", "<sos/eos>") if name in tokens}
     if special.get("<blank>") != 0 or "<unk>" not in special:
         raise ConvertError(f"{config}: token_list: '<blank>' should stand first, and '<unk>' somewhere")
-    model = _sentencepiece(found.bpemodel, config, bpemodel) if found.joins == "pieces" else None
+    model = _sentencepiece(espnet.bpemodel, config, bpemodel) if espnet.joins == "pieces" else None
     end = special.get("<sos/eos>", len(tokens) - 1)
     try:
-        return TokenListTokenizer(tokens, joins=found.joins, blank=0, unk=special["<unk>"], sos=end, model=model)
+        return TokenListTokenizer(tokens, joins=espnet.joins, blank=0, unk=special["<unk>"], sos=end, model=model)
     except TokenizerError as error:
         raise ConvertError(f"{config}: token_list: {error}") from error
 
 
 def _sentencepiece(named: str | None, config: Path, given: Path | None) -> bytes:
-    """The file that the user gives, else the one that the configuration names, from here or from its own folder."""
-    places = [given] if given is not None else [Path(str(named)), config.parent / str(named)] if named else []
-    for place in places:
-        if read_problem(place) is None:
-            return place.read_bytes()
-    told = f"bpemodel is {named!r}" if given is None else f"--bpemodel {given}"
-    raise ConvertError(f"{config}: {told}: no such file can be read here; give it with --bpemodel FILE")
+    """The content of the file `given`, else of the one `named` in the configuration, here or beside `config`."""
+    paths = [given] if given is not None else [Path(str(named)), config.parent / str(named)] if named else []
+    for path in paths:
+        if read_problem(path) is None:
+            return path.read_bytes()
+    source = f"bpemodel is {named!r}" if given is None else f"--bpemodel {given}"
+    raise ConvertError(f"{config}: {source}: no such file can be read here; give it with --bpemodel FILE")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `model.pth`. Raises ConvertError; runs nothing from the file."""
+    """The tensors of a `model.pth`; no code in it is run. Raises ConvertError."""
     try:
         content = read_torch(path, remedy=_REMEDY)
         return refuse_strange(content)
@@ -99,7 +100,7 @@ def build_bundle(config: dict[str, Any], tokenizer: TokenListTokenizer, path: Pa
     weights = read_weights(path)
     model = parse(ModelConfig, config["model"], where="model")
     try:
-        with torch.device("meta"):  # whatever sizes are claimed, this takes no memory
+        with torch.device("meta"):  # takes no memory, whatever sizes the configuration claims
             like = Bundle.build(config, tokenizer, LABELS_PER_FRAME)
         entries = weight_map(model, [name for name in ("ctc", "decoder") if getattr(like.model, name) is not None])
         ours = {f"model.{n}": v for n, v in ours_from_theirs(entries, weights, like.model.state_dict()).items()}
@@ -108,7 +109,7 @@ def build_bundle(config: dict[str, Any], tokenizer: TokenListTokenizer, path: Pa
     except ConvertError as error:
         raise ConvertError(f"{path}: {error}") from None
     except RuntimeError as error:
-        raise ConvertError(f"{path}: the configuration asks for sizes that no machine holds: {error}") from error
+        raise ConvertError(f"{path}: the configuration asks for sizes that do not fit into memory: {error}") from error
     description = Bundle(like.frontend, like.model, tokenizer, like.text, LABELS_PER_FRAME, config).describe()
     try:
         return Bundle.restore(description, ours, path)
@@ -117,7 +118,7 @@ def build_bundle(config: dict[str, Any], tokenizer: TokenListTokenizer, path: Pa
 
 
 def _front_end_weights(features: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The statistics of GlobalMVN, once the mel filters are known to be those that we compute."""
+    """The statistics of GlobalMVN. Raises ConvertError unless the mel filters are those that we compute."""
     mel = mel_filters(parse(EspnetLogMelConfig, features, where="features"))
     theirs = weights.get("frontend.logmel.melmat")
     if theirs is None or theirs.shape != mel.shape:
@@ -137,7 +138,7 @@ def _front_end_weights(features: dict[str, Any], weights: dict[str, Tensor]) -> 
 
 
 def _refuse_others(weights: dict[str, Tensor], known: set[str]) -> None:
-    """Raise ConvertError for weights that the model would not use; tables of positions and filters are made anew."""
+    """Raise ConvertError for weights that the model would not use; tables of positions and filters are recomputed."""
     for name in weights:
         if name not in known | _REMADE and not name.endswith(".pe"):
-            raise ConvertError(f"the weight '{name}' has no place in the model that the configuration describes")
+            raise ConvertError(f"the weight '{name}' is not part of the model that the configuration describes")

@@ -1,4 +1,4 @@
-"""The weights of an ESPnet2 model under its names and under ours, and back."""
+"""Translate weights between the names of ESPnet2 and those of hybrid-asr."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -33,7 +33,7 @@ class EspnetModel(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One weight of ours and those of ESPnet's whose rows make it up; `kernel`: there a convolution one frame wide."""
+    """One of our weights and the ESPnet weights whose rows form it; `kernel`: ESPnet's is a convolution of width 1."""
 
     ours: str
     theirs: tuple[str, ...]
@@ -41,15 +41,15 @@ class Entry(NamedTuple):
 
 
 def espnet_parts(cfg: ModelConfig) -> EspnetModel:
-    """Encoder and decoder, if they are of a kind that ESPnet has too. Raises ConvertError that names the other."""
+    """Encoder and decoder, if they are of a kind that ESPnet has too. Raises ConvertError that names another kind."""
     encoder, decoder = cfg.encoder, cfg.decoder
     if not isinstance(encoder, ConformerConfig | TransformerConfig):
         raise ConvertError(
-            f"model.encoder.kind is {encoder.kind}: ESPnet has no such encoder, so its weights have no place there"
+            f"model.encoder.kind is {encoder.kind}: ESPnet has no such encoder, so its weights cannot be exported"
         )
     if not isinstance(decoder, TransformerDecoderConfig):
         raise ConvertError(
-            f"model.decoder.kind is {decoder.kind}: ESPnet has no such decoder, so its weights have no place there"
+            f"model.decoder.kind is {decoder.kind}: ESPnet has no such decoder, so its weights cannot be exported"
         )
     return EspnetModel(encoder, decoder)
 
@@ -73,7 +73,7 @@ def weight_map(cfg: ModelConfig, heads: Iterable[str] = ("ctc", "decoder")) -> l
 
 def ours_from_theirs(entries: Iterable[Entry], theirs: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict:
     """Our weights, shaped as in `like`. Raises ConvertError that names what is missing or of another size."""
-    found = {}
+    ours = {}
     for entry in entries:
         missing = [name for name in entry.theirs if name not in theirs]
         if missing:
@@ -86,20 +86,20 @@ def ours_from_theirs(entries: Iterable[Entry], theirs: Mapping[str, Tensor], lik
                     f"the weight '{name}' is {tuple(theirs[name].shape)}, by the configuration {tuple(shape)}: "
                     "the file belongs to another config.yaml"
                 )
-        found[entry.ours] = torch.cat([theirs[name].reshape(-1, *wanted.shape[1:]) for name in entry.theirs])
-        found[entry.ours] = found[entry.ours].reshape(wanted.shape)
-    return found
+        ours[entry.ours] = torch.cat([theirs[name].reshape(-1, *wanted.shape[1:]) for name in entry.theirs])
+        ours[entry.ours] = ours[entry.ours].reshape(wanted.shape)
+    return ours
 
 
 def theirs_from_ours(entries: Iterable[Entry], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """ESPnet's weights from ours."""
-    found = {}
+    theirs = {}
     for entry in entries:
         value = ours[entry.ours].detach().cpu()
         shape = _their_shape(entry, value.shape)
         parts = value.chunk(len(entry.theirs)) if len(entry.theirs) > 1 else [value]
-        found |= {name: part.reshape(shape).clone() for name, part in zip(entry.theirs, parts, strict=True)}
-    return found
+        theirs |= {name: part.reshape(shape).clone() for name, part in zip(entry.theirs, parts, strict=True)}
+    return theirs
 
 
 def _their_shape(entry: Entry, ours: torch.Size) -> torch.Size:
@@ -124,10 +124,10 @@ def _conformer(ours: str, theirs: str) -> list[Entry]:
     for name, other in _CONFORMER_LAYERS.items():
         entries += _both(f"{ours}.{name}", f"{theirs}.{other}")
     for name, other in {"gate": "pointwise_conv1", "output": "pointwise_conv2"}.items():
-        place, there = f"{ours}.convolution.{name}", f"{theirs}.conv_module.{other}"
+        our_name, their_name = f"{ours}.convolution.{name}", f"{theirs}.conv_module.{other}"
         entries += [
-            Entry(f"{place}.weight", (f"{there}.weight",), "kernel"),
-            Entry(f"{place}.bias", (f"{there}.bias",)),
+            Entry(f"{our_name}.weight", (f"{their_name}.weight",), "kernel"),
+            Entry(f"{our_name}.bias", (f"{their_name}.bias",)),
         ]
     for name in (*_NORM, "running_mean", "running_var", "num_batches_tracked"):
         entries.append(Entry(f"{ours}.convolution.norm.{name}", (f"{theirs}.conv_module.norm.{name}",)))
@@ -156,7 +156,7 @@ def _both(ours: str, theirs: str) -> list[Entry]:
 
 
 def _joined(ours: str, theirs: str, roles: str) -> list[Entry]:
-    """Queries, keys and values are one product here."""
+    """The projections of `roles` (q, k, v), which are a single matrix in our models."""
     return [
         Entry(f"{ours}.{last}", tuple(f"{theirs}.linear_{role}.{last}" for role in roles))
         for last in ("weight", "bias")
@@ -164,11 +164,11 @@ def _joined(ours: str, theirs: str, roles: str) -> list[Entry]:
 
 
 def _norms(ours: str, theirs: str, names: Iterable[str]) -> list[Entry]:
-    return [entry for place, name in enumerate(names) for entry in _both(f"{ours}.norms.{place}", f"{theirs}.{name}")]
+    return [entry for index, name in enumerate(names) for entry in _both(f"{ours}.norms.{index}", f"{theirs}.{name}")]
 
 
 def refuse_strange(weights: Any) -> dict[str, Tensor]:
-    """The weights if they are names and dense real tensors. Raises ConvertError that names what is not."""
+    """The weights, checked to be names and dense real tensors. Raises ConvertError that names what is not."""
     if not isinstance(weights, dict) or not weights:
         raise ConvertError("names and weights should stand in it")
     for name, value in weights.items():

@@ -1,4 +1,4 @@
-"""Reading a foreign configuration such that no key of it is passed over: what is not supported is named."""
+"""Read the configuration of another toolkit without ignoring any key: what is not supported is reported."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -6,17 +6,17 @@ from typing import Any, TypeVar
 from hybrid_asr.common.errors import UserError
 
 T = TypeVar("T")
-_ENDLESS = 1e9
+_TOO_LARGE = 1e9  # no number of a configuration is that large
 
 
 class ConvertError(UserError):
-    """A model of another toolkit that cannot become ours, or one of ours that the other cannot express."""
+    """A model of another toolkit that cannot be imported, or one of ours that the other cannot express."""
 
 
 class Section:
     """The keys of one section of a foreign configuration, each read once with its toolkit's default.
 
-    What is wrong is collected in `problems`, so that a user sees all of it at once.
+    Errors are collected in `problems`, so that a user sees all of them at once.
     """
 
     def __init__(self, name: str, tree: Any, problems: list[str]) -> None:
@@ -28,7 +28,7 @@ class Section:
         self._read: set[str] = set()
 
     def value(self, key: str, default: Any = None) -> Any:
-        """Whatever stands at `key`."""
+        """The value at `key`, of any type."""
         self._read.add(key)
         return self.tree.get(key, default)
 
@@ -38,32 +38,32 @@ class Section:
 
     def number(self, key: str, default: int | float, *, least: int | float = 0) -> int | float:
         """A number of at least `least`; null is the default."""
-        found = self.value(key)
-        found = default if found is None else found
-        if isinstance(found, bool) or not isinstance(found, int | float) or not least <= found < _ENDLESS:
+        value = self.value(key)
+        value = default if value is None else value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < _TOO_LARGE:
             self.refuse(key, f"a number of at least {least:g} should stand here")
             return max(default, least)
-        return found
+        return value
 
     def count(self, key: str, default: int, *, least: int = 1) -> int:
         """A whole number of at least `least`; null is the default."""
-        found = self.number(key, default, least=least)
-        if found != int(found):
+        value = self.number(key, default, least=least)
+        if value != int(value):
             self.refuse(key, "a whole number should stand here")
-        return int(found)
+        return int(value)
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
-        found = self.value(key, default)
-        if not isinstance(found, bool):
+        value = self.value(key, default)
+        if not isinstance(value, bool):
             self.refuse(key, "true or false should stand here")
-        return bool(found)
+        return bool(value)
 
     def choice(self, key: str, default: Any, known: Mapping[Any, T], remedy: str) -> T:
-        """What `known` makes of the value; anything else is refused with the remedy."""
-        found = self.value(key, default)
-        for value, ours in known.items():
-            if type(value) is type(found) and value == found:
+        """Our name of the value, looked up in `known`; other values are refused with the remedy."""
+        value = self.value(key, default)
+        for theirs, ours in known.items():
+            if type(theirs) is type(value) and theirs == value:
                 return ours
         self.refuse(key, f"supported: {', '.join(map(shown, known))}; {remedy}")
         return next(iter(known.values()))
@@ -79,7 +79,7 @@ class Section:
                 self.refuse(key, f"not supported; {remedy}")
 
     def training_only(self, *keys: str) -> None:
-        """Pass over keys that do not act outside of training."""
+        """Ignore keys that affect training alone."""
         self._read.update(keys)
 
     def close(self, remedy: str) -> None:
@@ -89,16 +89,16 @@ class Section:
                 self.refuse(key, f"an unknown setting; {remedy}")
 
     def refuse(self, key: str, why: str) -> None:
-        """Note that the value at `key` cannot be used."""
-        told = shown(self.tree[key]) if key in self.tree else "not given"
-        self.problems.append(f"{self._path(key)} is {told}: {why}")
+        """Add to `problems` that the value at `key` cannot be used."""
+        value = shown(self.tree[key]) if key in self.tree else "not given"
+        self.problems.append(f"{self._path(key)} is {value}: {why}")
 
     def _path(self, key: str) -> str:
         return f"{self.name}.{key}" if self.name else str(key)
 
 
 def shown(value: Any) -> str:
-    """A value as it stands in YAML, shortly."""
+    """A value as YAML writes it, cut to 60 characters."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return repr(value)[:60] if isinstance(value, str) else str(value)[:60]

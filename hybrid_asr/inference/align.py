@@ -1,4 +1,4 @@
-"""When each word, or label, of a known text was said in a sound file of any length; the formats to tell it in."""
+"""Align a known text with its audio: the times of its words or labels, written as JSON, CTM or TextGrid."""
 
 import dataclasses
 import json
@@ -21,17 +21,17 @@ from hybrid_asr.text.normalize import normalize
 
 Unit = Literal["words", "labels"]
 Format = Literal["json", "ctm", "textgrid"]
-_LARGEST = 1 << 26  # bytes of a text
-_NAMED = 10  # characters, or words, in one message
+_LARGEST = 1 << 26  # bytes of a text file
+_NAMED = 10  # characters or words that one message lists
 
 
 class AlignError(UserError):
-    """A text that cannot be aligned with its audio, or cannot be written by the model at all."""
+    """A text that cannot be aligned with its audio, or that the model cannot write."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Aligned:
-    """A text, as it was aligned, and when each part of it was said; `score` (nats) is that of the best path."""
+    """A normalized text with the times of its words or labels; `score` is the best path's log probability (nats)."""
 
     path: str
     text: str
@@ -41,12 +41,12 @@ class Aligned:
     spans: tuple[Word, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain containers."""
+        """The fields as plain dictionaries and tuples, for JSON."""
         return dataclasses.asdict(self)
 
 
 def read_text(path: Path) -> str:
-    """A text file, whatever its lines. Raises AlignError."""
+    """The content of a UTF-8 text file, with or without line breaks. Raises AlignError."""
     if reason := read_problem(path, pipes=True, largest=_LARGEST):
         raise AlignError(f"{path}: {reason}")
     try:
@@ -56,9 +56,10 @@ def read_text(path: Path) -> str:
 
 
 def align(bundle: Bundle, path: Path | str, text: str, device: torch.device, *, units: Unit = "words") -> Aligned:
-    """Align a sound file of any length with its text, which is spelled by the model's rules first.
+    """Align a sound file of any length with its text, which is normalized by the model's rules first.
 
-    Raises UserError that names the file: a model without a CTC head, characters that it has not, no path.
+    Raises DecodeError for a model without a CTC head, and AlignError that names the file if the model cannot write the
+    text, or if the audio is too short or no path has a probability above 0.
     """
     if bundle.model.ctc is None:
         raise DecodeError("this model has no CTC head (loss.ctc_weight: 0), which alone can align; take another model")
@@ -70,12 +71,12 @@ def align(bundle: Bundle, path: Path | str, text: str, device: torch.device, *, 
     except DecodeError as error:
         raise AlignError(f"{path}: {error}") from error
     spans, score = _spans(bundle, path, log_probs, labels)
-    found = words_of(bundle, spans, _pronounced(bundle, text)) if units == "words" else labels_of(bundle, spans)
-    return Aligned(str(path), text, score, len(samples) / bundle.frontend.rate, units, tuple(found))
+    words = words_of(bundle, spans, _pronounced(bundle, text)) if units == "words" else labels_of(bundle, spans)
+    return Aligned(str(path), text, score, len(samples) / bundle.frontend.rate, units, tuple(words))
 
 
 def spelled_labels(bundle: Bundle, path: Path | str, text: str) -> list[int]:
-    """The labels of a text that the model can write. Raises AlignError that names what it cannot."""
+    """The labels of a normalized text. Raises AlignError that lists what the model cannot write."""
     if not text:
         raise AlignError(f"{path}: the text to align is empty, once it is spelled by '{bundle.text.rules}'")
     if missing := bundle.tokenizer.missing(text):
@@ -87,7 +88,7 @@ def spelled_labels(bundle: Bundle, path: Path | str, text: str) -> list[int]:
 
 
 def _pronounced(bundle: Bundle, text: str) -> list[tuple[str, int]] | None:
-    """Where labels are phonemes, the words and how many each has."""
+    """Each word and its number of phonemes, if the labels are phonemes; else None."""
     if bundle.tokenizer.writes == "text":
         return None
     return [(word, len(bundle.tokenizer.encode(word))) for word in text.split()]
@@ -96,21 +97,22 @@ def _pronounced(bundle: Bundle, text: str) -> list[tuple[str, int]] | None:
 def _spans(
     bundle: Bundle, path: Path | str, log_probs: torch.Tensor, labels: torch.Tensor
 ) -> tuple[tuple[LabelSpan, ...], float]:
-    frames, count = torch.tensor([len(log_probs)]), torch.tensor([labels.shape[1]])
-    needed = int(ctc_needs(labels, count))
+    """The span of each label on the best CTC path, and the path's log probability (nats)."""
+    lengths, label_lengths = torch.tensor([len(log_probs)]), torch.tensor([labels.shape[1]])
+    needed = int(ctc_needs(labels, label_lengths))
     if needed > len(log_probs):
         raise AlignError(
             f"{path}: the text needs {needed} frames ({labels.shape[1]} labels, and a blank between equal ones), "
             f"the audio has {len(log_probs)}; is it the text of another file?"
         )
-    [alignment] = ctc_align(log_probs[None], frames, labels, count, blank=bundle.tokenizer.blank)
+    [alignment] = ctc_align(log_probs[None], lengths, labels, label_lengths, blank=bundle.tokenizer.blank)
     if alignment is None:
         raise AlignError(f"{path}: the model gives the text a probability of 0; is it the text of another file?")
     return alignment.spans, alignment.score
 
 
-def told(aligned: Aligned, form: Format) -> str:
-    """An alignment in a format: JSON, NIST's CTM, or a TextGrid of Praat."""
+def format_alignment(aligned: Aligned, form: Format) -> str:
+    """An alignment as text: JSON, NIST's CTM, or Praat's TextGrid."""
     match form:
         case "json":
             return json.dumps(aligned.to_json(), ensure_ascii=False) + "\n"
@@ -123,31 +125,32 @@ def told(aligned: Aligned, form: Format) -> str:
 
 
 def _ctm(aligned: Aligned) -> str:
-    """File, channel, begin, duration, word, confidence."""
+    """One line a word: file, channel, begin, duration (seconds), word, confidence."""
     name = "_".join(Path(aligned.path).stem.split())
     rows = [
-        f"{name} 1 {one.start_s:.3f} {one.end_s - one.start_s:.3f} {one.text.strip() or '<space>'} {one.confidence:.4f}"
-        for one in aligned.spans
+        f"{name} 1 {span.start_s:.3f} {span.end_s - span.start_s:.3f} "
+        f"{span.text.strip() or '<space>'} {span.confidence:.4f}"
+        for span in aligned.spans
     ]
     return "".join(row + "\n" for row in rows)
 
 
 def _textgrid(aligned: Aligned) -> str:
-    """One tier without gaps: what nothing is said in is empty."""
-    end, intervals, at = max([aligned.duration_s, *(one.end_s for one in aligned.spans[-1:])]), [], 0.0
-    for one in aligned.spans:
-        if one.start_s > at:
-            intervals.append((at, one.start_s, ""))
-        intervals.append((one.start_s, one.end_s, one.text))
-        at = one.end_s
-    if end > at:
-        intervals.append((at, end, ""))
-    head = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end:.3f}"]
-    head += ["tiers? <exists>", "size = 1", "item []:", "    item [1]:", '        class = "IntervalTier"']
-    head += [f'        name = "{aligned.units}"', "        xmin = 0", f"        xmax = {end:.3f}"]
-    head += [f"        intervals: size = {len(intervals)}"]
+    """One tier without gaps: intervals without speech have an empty text."""
+    end, intervals, last_end = max([aligned.duration_s, *(span.end_s for span in aligned.spans[-1:])]), [], 0.0
+    for span in aligned.spans:
+        if span.start_s > last_end:
+            intervals.append((last_end, span.start_s, ""))
+        intervals.append((span.start_s, span.end_s, span.text))
+        last_end = span.end_s
+    if end > last_end:
+        intervals.append((last_end, end, ""))
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end:.3f}"]
+    lines += ["tiers? <exists>", "size = 1", "item []:", "    item [1]:", '        class = "IntervalTier"']
+    lines += [f'        name = "{aligned.units}"', "        xmin = 0", f"        xmax = {end:.3f}"]
+    lines += [f"        intervals: size = {len(intervals)}"]
     for number, (begin, stop, text) in enumerate(intervals, 1):
         quoted = text.replace('"', '""')
-        head += [f"        intervals [{number}]:", f"            xmin = {begin:.3f}"]
-        head += [f"            xmax = {stop:.3f}", f'            text = "{quoted}"']
-    return "\n".join(head) + "\n"
+        lines += [f"        intervals [{number}]:", f"            xmin = {begin:.3f}"]
+        lines += [f"            xmax = {stop:.3f}", f'            text = "{quoted}"']
+    return "\n".join(lines) + "\n"

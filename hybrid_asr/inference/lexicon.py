@@ -1,4 +1,4 @@
-"""What a lexicon decoding may write: the words, how the model spells them, and the n-gram that weighs them."""
+"""The lexicon search of a model: its words, how the model spells them, and the n-gram that scores them."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -19,58 +19,58 @@ from hybrid_asr.text.phonemes import PhonemeTokenizer
 from hybrid_asr.text.tokenizer import Tokenizer
 
 TRAIN = "train"
-_TRIED = 100  # words of which the label between words is learned
+_TRIED = 100  # words that are encoded to find the label between words
 
 Spelled = dict[str, list[tuple[int, ...]]]
 
 
 def lexicon_search(bundle: Bundle, cfg: LexiconConfig) -> LexiconSearch:
-    """The search that `cfg` describes. Raises UserError: files that cannot be read, no word that can be written."""
+    """The search that `cfg` describes. Raises UserError: a file cannot be read, the model can write no word."""
     tokenizer, border = bundle.tokenizer, None
     if isinstance(tokenizer, PhonemeTokenizer):
-        spelled = _pronounced(tokenizer, _lexicon(bundle, tokenizer, cfg))
+        spelled = _spell_pronunciations(tokenizer, _pronunciations(bundle, tokenizer, cfg))
     else:
         words = (
             _training_words(bundle)
             if cfg.lexicon == TRAIN
-            else read_words(_place(bundle, "lexicon", cfg.lexicon), bundle.text.rules)
+            else read_words(_find_file(bundle, "lexicon", cfg.lexicon), bundle.text.rules)
         )
-        spelled = _written(tokenizer, words)
+        spelled = _spell_words(tokenizer, words)
         border = border_label(tokenizer, [*spelled][:_TRIED])
-    ngram = read_arpa(_place(bundle, "arpa", cfg.arpa)) if cfg.arpa else None
+    ngram = read_arpa(_find_file(bundle, "arpa", cfg.arpa)) if cfg.arpa else None
     if ngram is not None:
-        _tell_of_unknown_words(cfg, ngram, spelled)
+        _check_ngram_words(cfg, ngram, spelled)
     trie = build_trie(spelled, blank=tokenizer.blank, border=border, ngram=ngram)
     return LexiconSearch(trie, cfg, blank=tokenizer.blank, ngram=ngram)
 
 
 def files_of(bundle: Bundle, cfg: LexiconConfig) -> list[Path]:
-    """The files whose contents decide what is written."""
+    """The files whose contents decide the result of decoding."""
     given = {"lexicon": bundle.config["data"]["train"] if cfg.lexicon == TRAIN else cfg.lexicon, "arpa": cfg.arpa}
-    return [_place(bundle, key, name) for key, name in given.items() if name]
+    return [_find_file(bundle, key, name) for key, name in given.items() if name]
 
 
 def border_label(tokenizer: Tokenizer, words: Sequence[str]) -> int | None:
     """The label between two words; None where words follow each other directly.
 
-    Raises DecodeError where units of one word depend on the next.
+    Raises DecodeError where the labels of a word depend on its neighbor.
     """
-    found: set[int | None] = set()
+    borders: set[int | None] = set()
     for word in words:
-        one, two = tokenizer.encode(word), tokenizer.encode(f"{word} {word}")
-        between = two[len(one) : -len(one)]
-        if len(between) > 1 or two != [*one, *between, *one]:
+        single, double = tokenizer.encode(word), tokenizer.encode(f"{word} {word}")
+        between = double[len(single) : -len(single)]
+        if len(between) > 1 or double != [*single, *between, *single]:
             raise DecodeError(
                 f"the units of '{word} {word}' are not those of its words: no lexicon can be searched with this model; "
                 "choose another decoder"
             )
-        found.add(between[0] if between and between != [tokenizer.unk] else None)
-    assert len(found) == 1, "one label stands between words, or none"
-    return found.pop()
+        borders.add(between[0] if between and between != [tokenizer.unk] else None)
+    assert len(borders) == 1, "all words are separated by the same label, or by none"
+    return borders.pop()
 
 
-def _place(bundle: Bundle, key: str, name: str) -> Path:
-    """Below `data.root`, or where the user stands. Raises UserError where it is at neither place."""
+def _find_file(bundle: Bundle, key: str, name: str) -> Path:
+    """The path of a file below `data.root` or in the current folder. Raises UserError if it is in neither."""
     root = bundle.config.get("data", {}).get("root", ".")
     path = find_below(root, name)
     if not path.exists():
@@ -78,12 +78,12 @@ def _place(bundle: Bundle, key: str, name: str) -> Path:
     return path
 
 
-def _lexicon(bundle: Bundle, tokenizer: PhonemeTokenizer, cfg: LexiconConfig) -> Lexicon:
-    """The pronunciations that may be said."""
+def _pronunciations(bundle: Bundle, tokenizer: PhonemeTokenizer, cfg: LexiconConfig) -> Lexicon:
+    """The words that may be decoded, with their pronunciations."""
     if cfg.lexicon == TRAIN:
         return tokenizer.lexicon.only(_training_words(bundle))
     if cfg.lexicon:
-        return read_lexicon(_place(bundle, "lexicon", cfg.lexicon)).spelled_by(bundle.text.rules)
+        return read_lexicon(_find_file(bundle, "lexicon", cfg.lexicon)).spelled_by(bundle.text.rules)
     return tokenizer.lexicon
 
 
@@ -97,59 +97,63 @@ def _training_words(bundle: Bundle) -> list[str]:
             "decode.lexicon=FILE"
         )
     manifest = Manifest.read(path, audio="unchecked")
-    return sorted({word for one in manifest for word in normalize(one.text, bundle.text.rules).split()})
+    return sorted({word for utterance in manifest for word in normalize(utterance.text, bundle.text.rules).split()})
 
 
-def _pronounced(tokenizer: PhonemeTokenizer, lexicon: Lexicon) -> Spelled:
-    """Labels for phonemes; words with phonemes that the model lacks are told and left out."""
+def _spell_pronunciations(tokenizer: PhonemeTokenizer, lexicon: Lexicon) -> Spelled:
+    """The labels of each pronunciation; words with phonemes that the model lacks are left out and reported."""
     spelled: Spelled = {}
-    for word, several in lexicon.entries.items():
-        ways = [labels for one in several if (labels := tokenizer.spell(one)) is not None]
-        if ways:
-            spelled[word] = ways
-    lost = lexicon.entries.keys() - spelled.keys()
-    strange = set(lexicon.phonemes()) - set(tokenizer.phonemes)
-    return _usable(
-        spelled, lost, f"have the phonemes {', '.join(sorted(strange)[:5])}, which are no units of the model"
+    for word, pronunciations in lexicon.entries.items():
+        spellings = [labels for phonemes in pronunciations if (labels := tokenizer.spell(phonemes)) is not None]
+        if spellings:
+            spelled[word] = spellings
+    left_out = lexicon.entries.keys() - spelled.keys()
+    unknown = set(lexicon.phonemes()) - set(tokenizer.phonemes)
+    return _report_left_out(
+        spelled, left_out, f"have the phonemes {', '.join(sorted(unknown)[:5])}, which are no units of the model"
     )
 
 
-def _written(tokenizer: Tokenizer, words: Iterable[str]) -> Spelled:
-    """Labels for words; those with characters that the model lacks are told and left out."""
-    spelled, lost = {}, set()
+def _spell_words(tokenizer: Tokenizer, words: Iterable[str]) -> Spelled:
+    """The labels of each word; words with characters that the model lacks are left out and reported."""
+    spelled, left_out = {}, set()
     for word in words:
         if tokenizer.missing(word):
-            lost.add(word)
+            left_out.add(word)
         else:
             spelled[word] = [tuple(tokenizer.encode(word))]
-    return _usable(spelled, lost, "have characters that the model cannot write")
+    return _report_left_out(spelled, left_out, "have characters that the model cannot write")
 
 
-def _usable(spelled: Spelled, lost: Iterable[str], why: str) -> Spelled:
-    lost = set(lost)
+def _report_left_out(spelled: Spelled, left_out: Iterable[str], why: str) -> Spelled:
+    """Name the words that are left out on stderr. Raises DecodeError if no word remains."""
+    left_out = set(left_out)
     if not spelled:
-        raise DecodeError(f"decode.lexicon: none of its {len(lost)} words can be written: they {why}; give another")
-    if lost:
+        raise DecodeError(f"decode.lexicon: none of its {len(left_out)} words can be written: they {why}; give another")
+    if left_out:
         print(
-            f"decode.lexicon: {len(lost)} words are left out, they {why}: {describe_missing(lost, 'phonemes')}",
+            f"decode.lexicon: {len(left_out)} words are left out, they {why}: {describe_missing(left_out, 'phonemes')}",
             file=sys.stderr,
         )
     return spelled
 
 
-def _tell_of_unknown_words(cfg: LexiconConfig, ngram: Ngram, spelled: Spelled) -> None:
-    """An n-gram without <unk> forbids the words that it lacks: told; one of another spelling lacks all: refused."""
-    lost = {word for word in spelled if ngram.number(word) == NO_WORD}
-    if len(lost) == len(spelled) or not any(word in ngram.words for word in spelled):
+def _check_ngram_words(cfg: LexiconConfig, ngram: Ngram, spelled: Spelled) -> None:
+    """Report the words that the n-gram gives a probability of 0, as it has neither them nor <unk>.
+
+    Raises DecodeError if the n-gram has none of the words, as when it was made of texts with another spelling.
+    """
+    forbidden = {word for word in spelled if ngram.number(word) == NO_WORD}
+    if len(forbidden) == len(spelled) or not any(word in ngram.words for word in spelled):
         own = [word for word in ngram.words if not word.startswith("<")]
         others = f"others such as '{max(own, key=len)}'" if own else "no word at all"
         raise DecodeError(
             f"decode.arpa={cfg.arpa}: has none of the {len(spelled)} words, such as '{next(iter(spelled))}', but "
             f"{others}; make it of transcripts as the model's text.rules spell them"
         )
-    if lost:
+    if forbidden:
         print(
-            f"decode.arpa={cfg.arpa}: has neither {len(lost)} of the {len(spelled)} words nor <unk>, so that they are "
-            f"never written: {describe_missing(lost, 'phonemes')}",
+            f"decode.arpa={cfg.arpa}: has neither {len(forbidden)} of the {len(spelled)} words nor <unk>, so that they "
+            f"are never written: {describe_missing(forbidden, 'phonemes')}",
             file=sys.stderr,
         )

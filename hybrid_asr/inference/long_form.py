@@ -1,6 +1,6 @@
-"""Audio of any length through the encoder: in pieces that overlap, of whose outputs the outer frames are cut off.
+"""Encode audio of any length in overlapping pieces, whose outer frames are cut off from the outputs.
 
-Axes: T' encoder frames of the whole, V units, B pieces that are encoded at once.
+Axes: `frames` encoder frames of the whole audio, `batch` pieces that are encoded at once.
 """
 
 import itertools
@@ -17,15 +17,15 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 
 PIECE_S = 30.0
-CONTEXT_S = 4.0  # that the encoder hears on either side of a piece
-TOGETHER = 4  # pieces
+CONTEXT_S = 4.0  # of audio on either side of a piece that are encoded with it
+BATCH_SIZE = 4  # pieces that are encoded at once
 
 
 Waveform = Float32[np.ndarray, " samples"]
 
 
 class Piece(NamedTuple):
-    """Encoder frames of the whole audio: `first` to `last` (exclusive) count, `begin` to `end` are heard."""
+    """Encoder frames of the whole audio: `begin` to `end` are encoded, `first` to `last` kept (ends are exclusive)."""
 
     begin: int
     first: int
@@ -34,7 +34,7 @@ class Piece(NamedTuple):
 
 
 def cut(frames: int, piece: int, context: int) -> list[Piece]:
-    """Pieces of equal length, at most `piece` frames; one, if that is no more than a piece with both its contexts."""
+    """Pieces of equal length, at most `piece` frames; a single one if a piece with both contexts covers all frames."""
     count = 1 if frames <= piece + 2 * context else -(-frames // piece)
     bounds = [frames * number // count for number in range(count + 1)]
     return [
@@ -47,10 +47,10 @@ def cut(frames: int, piece: int, context: int) -> list[Piece]:
 def states_in_pieces(
     bundle: Bundle, samples: Waveform, device: torch.device, *, piece_s: float = PIECE_S, context_s: float = CONTEXT_S
 ) -> Float[Tensor, "frames dim"]:
-    """Encoder outputs of one waveform at the front end's rate, as if it had been heard at once.
+    """Encoder outputs of one waveform at the front end's rate, nearly those of encoding it at once.
 
-    What is normalized by utterance is normalized by piece. Audio that fits into one piece with its contexts is not cut.
-    Raises DecodeError for audio too short to give a frame.
+    Features that are normalized by utterance are normalized by piece. Audio that fits into one piece with its contexts
+    is not cut. Raises DecodeError for audio too short to give a frame.
     """
     return torch.cat(list(_encoded(bundle, samples, device, piece_s, context_s)))
 
@@ -59,7 +59,7 @@ def states_in_pieces(
 def log_probs_in_pieces(
     bundle: Bundle, samples: Waveform, device: torch.device, *, piece_s: float = PIECE_S, context_s: float = CONTEXT_S
 ) -> Float[Tensor, "frames units"]:
-    """CTC log posteriors of `states_in_pieces`, on the CPU. Raises DecodeError for a model without a CTC head, too."""
+    """CTC log probabilities of `states_in_pieces`, on the CPU. Raises DecodeError also without a CTC head."""
     head = bundle.model.ctc
     if head is None:
         raise DecodeError("this model has no CTC head (loss.ctc_weight: 0); audio can be taken in pieces by CTC only")
@@ -75,21 +75,23 @@ def _encoded(
     total = model.output_length(frontend.frames(len(samples)))
     if total < 1:
         raise DecodeError(f"{len(samples) / frontend.rate:.3f} s of audio are too short to give an encoder frame")
-    second = 1.0 / bundle.frame_s
-    for some in _some(cut(total, max(1, round(piece_s * second)), round(context_s * second))):
-        encoded = model.encode(frontend(*_stacked([_heard(bundle, samples, piece, total) for piece in some], device)))
-        for piece, row in zip(some, encoded.states, strict=True):
+    frames_per_second = 1.0 / bundle.frame_s
+    pieces = cut(total, max(1, round(piece_s * frames_per_second)), round(context_s * frames_per_second))
+    for batch in _batches(pieces):
+        waveforms = [_piece_samples(bundle, samples, piece, total) for piece in batch]
+        encoded = model.encode(frontend(*_pad(waveforms, device)))
+        for piece, row in zip(batch, encoded.states, strict=True):
             yield row[piece.first - piece.begin : piece.last - piece.begin]
 
 
-def _some(pieces: list[Piece]) -> Iterator[list[Piece]]:
-    """What is encoded at once."""
-    for begin in range(0, len(pieces), TOGETHER):
-        yield pieces[begin : begin + TOGETHER]
+def _batches(pieces: list[Piece]) -> Iterator[list[Piece]]:
+    """The pieces in batches, in order."""
+    for begin in range(0, len(pieces), BATCH_SIZE):
+        yield pieces[begin : begin + BATCH_SIZE]
 
 
-def _heard(bundle: Bundle, samples: Waveform, piece: Piece, total: int) -> Tensor:
-    """The samples of a piece's frames, which begin where frames of the whole begin."""
+def _piece_samples(bundle: Bundle, samples: Waveform, piece: Piece, total: int) -> Tensor:
+    """The samples of a piece with its contexts; its frames begin where frames of the whole audio begin."""
     frontend, stride = bundle.frontend, bundle.model.encoder.stride
     begin = piece.begin * stride * frontend.shift_samples
     if piece.end == total:
@@ -101,7 +103,7 @@ def _heard(bundle: Bundle, samples: Waveform, piece: Piece, total: int) -> Tenso
     return torch.from_numpy(samples[begin : begin + (windows - 1) * frontend.shift_samples + frontend.window_samples])
 
 
-def _stacked(waveforms: list[Tensor], device: torch.device) -> tuple[Float32[Tensor, "batch samples"], Tensor]:
-    """Waveforms as one tensor, zeros to the right, and their lengths."""
-    lengths = torch.tensor([len(one) for one in waveforms])
+def _pad(waveforms: list[Tensor], device: torch.device) -> tuple[Float32[Tensor, "batch samples"], Tensor]:
+    """Waveforms as one tensor, padded with zeros on the right, and their lengths."""
+    lengths = torch.tensor([len(waveform) for waveform in waveforms])
     return torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True).to(device), lengths.to(device)

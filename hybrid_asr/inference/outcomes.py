@@ -1,4 +1,4 @@
-"""What decoding a set gives: a text for each utterance, or why there is none, and what it took."""
+"""The results of decoding a set: a text for each utterance or the reason for none, and the time and memory used."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from hybrid_asr.text.tokenizer import Tokenizer
 
 
 class Alternative(NamedTuple):
-    """One text of an n-best list."""
+    """One hypothesis of an n-best list; `parts` are the summands of its score."""
 
     text: str
     score: float
@@ -20,7 +20,7 @@ class Alternative(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """One utterance with its text; `index` is its position in the manifest."""
+    """One decoded utterance; `index` is its position in the manifest."""
 
     index: int
     id: str
@@ -32,7 +32,7 @@ class Decoded(NamedTuple):
     ended: str
     audio_s: float
     nbest: tuple[Alternative, ...] = ()  # best first, the best included
-    missed: bool | None = None  # whether twice the beam finds a better score; None where that was not asked for
+    missed: bool | None = None  # whether twice the beam finds a better score; None if not measured
 
 
 class Failed(NamedTuple):
@@ -44,10 +44,10 @@ class Failed(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """A set decoded by one decoder, in the manifest's order, and what it took.
+    """A set decoded by one decoder, in the manifest's order, with its cost.
 
-    `decode_s` are the seconds that features, encoder and search took together, `encode_s` those without the search,
-    which several decoders share. `peak` is the most memory that was held during the search, in bytes, model included.
+    `decode_s` are the seconds of features, encoder and search together, `encode_s` those without the search, which
+    several decoders share. `peak` is the largest memory use during the search, in bytes, model included.
     """
 
     items: list[Decoded]
@@ -58,14 +58,18 @@ class Evaluation(NamedTuple):
 
 
 def text_of(hypothesis: Hypothesis, tokenizer: Tokenizer) -> str:
-    """The words of a hypothesis: the decoder's own, else what its labels stand for."""
+    """The words of a hypothesis: the decoder's own, else the text of its labels."""
     return tokenizer.decode(hypothesis.labels) if hypothesis.text is None else hypothesis.text
 
 
 def decoded_utterance(bundle: Bundle, index: int, utterance: Utterance, nbest: Nbest, missed: bool | None) -> Decoded:
     """The outcome of an utterance from its n-best list."""
     best, tokenizer = nbest[0], bundle.tokenizer
-    alternatives = [Alternative(text_of(one, tokenizer), one.score, dict(one.parts)) for one in nbest if nbest[1:]]
+    alternatives = [
+        Alternative(text_of(hypothesis, tokenizer), hypothesis.score, dict(hypothesis.parts))
+        for hypothesis in nbest
+        if nbest[1:]
+    ]
     return Decoded(
         index=index,
         id=utterance.id,
@@ -82,7 +86,7 @@ def decoded_utterance(bundle: Bundle, index: int, utterance: Utterance, nbest: N
 
 
 def gather(share: Evaluation) -> Evaluation:
-    """Put the shares of all processes together, on each of them; in a single process nothing changes."""
+    """The results of all processes together, on each of them; in a single process, `share` itself."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return share
     gathered: list[Evaluation | None] = [None] * torch.distributed.get_world_size()

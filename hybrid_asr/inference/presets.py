@@ -1,4 +1,4 @@
-"""Which decoders: presets of conf/decode with settings on top, as far as a model serves them."""
+"""The choice of decoders: presets of conf/decode with overrides, limited to those that a model supports."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from hybrid_asr.inference.sweep import Sweep
 from hybrid_asr.models.bundle import Bundle
 
 ALL = "all"
-NBEST = 10  # texts that `all` keeps of each utterance, for the oracle
+NBEST = 10  # hypotheses that `all` keeps of each utterance, for the oracle error rate
 
 
 def load_decoder(name: str, config: dict[str, Any], overrides: Sequence[str] = ()) -> DecodeConfig:
-    """The settings of a preset of conf/decode; of the recipe's own decoder those that the recipe gives."""
+    """The settings of a preset of conf/decode; for the recipe's own decoder, those of the recipe."""
     own = own_decoder(config) == name
     tree = config["decode"] if own else load_yaml(find_preset("decode", name))
     composed = amend({"decode": tree}, overrides, source="the run")
@@ -33,23 +33,23 @@ def own_decoder(config: dict[str, Any]) -> str:
 def choose_decoders(
     config: dict[str, Any], names: Sequence[str] | None, overrides: Sequence[str]
 ) -> dict[str, DecodeConfig]:
-    """The settings of each named decoder; an override goes to those that know its key, and at least one must.
+    """The settings of each named decoder; an override applies to those that have its key.
 
     `all` stands for every preset of conf/decode, without those that the overrides make equal to another.
     """
     names = list(names or [own_decoder(config)])
-    everyone = ALL in names
-    names = presets("decode") if everyone else names
+    use_all = ALL in names
+    names = presets("decode") if use_all else names
     known = {name: set(field_types(type(load_decoder(name, config)))) for name in names}
     chosen = {}
     for name in names:
         foreign = [
-            one
-            for one in overrides
-            if setting(one) not in known[name] and any(setting(one) in keys for keys in known.values())
+            override
+            for override in overrides
+            if setting(override) not in known[name] and any(setting(override) in keys for keys in known.values())
         ]
-        chosen[name] = load_decoder(name, config, [one for one in overrides if one not in foreign])
-    return _distinct(chosen, own_decoder(config)) if everyone else chosen
+        chosen[name] = load_decoder(name, config, [override for override in overrides if override not in foreign])
+    return _distinct(chosen, own_decoder(config)) if use_all else chosen
 
 
 def setting(override: str) -> str:
@@ -58,7 +58,7 @@ def setting(override: str) -> str:
 
 
 def _distinct(chosen: Mapping[str, DecodeConfig], own: str) -> dict[str, DecodeConfig]:
-    """Of equal settings the recipe's own decoder, else the first."""
+    """Without duplicates: of decoders with equal settings the recipe's own, else the first."""
     first: dict[str, str] = {}
     for name in sorted(chosen, key=lambda name: name != own):
         first.setdefault(json.dumps(plain(chosen[name]), sort_keys=True), name)
@@ -66,7 +66,7 @@ def _distinct(chosen: Mapping[str, DecodeConfig], own: str) -> dict[str, DecodeC
 
 
 def valid_decoder(wanted: Literal["auto", "ctc_greedy", "attention", "joint", "lexicon"], bundle: Bundle) -> str:
-    """The decoder of the validation set: `auto` is the cheapest that the model serves, and that gives words."""
+    """The decoder of the validation set: `auto` is the cheapest that the model supports and that gives words."""
     if wanted != "auto":
         return wanted
     if bundle.tokenizer.writes == "phonemes":
@@ -77,34 +77,34 @@ def valid_decoder(wanted: Literal["auto", "ctc_greedy", "attention", "joint", "l
 def decoders_for_model(
     bundle: Bundle, config: dict[str, Any], names: Sequence[str] | None, overrides: Sequence[str]
 ) -> dict[str, DecodeConfig]:
-    """The decoders to run with a model: of `all` those that it serves; the cheapest where a head is missing and nobody
-    named one.
+    """The decoders to run with a model: for `all`, those that it supports; without names, the cheapest if a head is
+    missing, else the recipe's own.
 
-    Raises DecodeError of a named decoder that the model does not serve.
+    Raises DecodeError for a named decoder that the model does not support.
     """
     if names is None and (bundle.model.ctc is None or bundle.model.decoder is None):
         names = [valid_decoder("auto", bundle)]
     chosen = choose_decoders(config, names, overrides)
     if names is not None and ALL in names:
-        return {name: one for name, one in chosen.items() if is_supported(one, bundle)}
-    for one in chosen.values():
-        refuse_unsupported(one, bundle.model, bundle.tokenizer.writes, scored=True)
+        return {name: settings for name, settings in chosen.items() if is_supported(settings, bundle)}
+    for settings in chosen.values():
+        refuse_unsupported(settings, bundle.model, bundle.tokenizer.writes, scored=True)
     return chosen
 
 
 def decoders_with_setting(chosen: Mapping[str, DecodeConfig], key: str) -> list[str]:
-    """The decoders that know a numeric setting. Raises UserError where none does."""
-    found = [
+    """The decoders that have the numeric setting `key`. Raises UserError if none has."""
+    names = [
         name
         for name, settings in chosen.items()
         if isinstance(plain(settings).get(key), int | float) and not isinstance(plain(settings)[key], bool)
     ]
-    if not found:
+    if not names:
         numbers = sorted(
             {
-                one
+                known_key
                 for settings in chosen.values()
-                for one, value in plain(settings).items()
+                for known_key, value in plain(settings).items()
                 if type(value) in (int, float)
             }
         )
@@ -112,13 +112,13 @@ def decoders_with_setting(chosen: Mapping[str, DecodeConfig], key: str) -> list[
             f"--sweep decode.{key}: no number of {', '.join(chosen)}; "
             + (f"they know {', '.join(numbers)}" if numbers else "they have none, choose another decoder")
         )
-    return found
+    return names
 
 
 def decoders_to_sweep(
     chosen: Mapping[str, DecodeConfig], sweep: Sweep, own: str, *, one_of: Literal["kind", "settings"]
 ) -> list[str]:
-    """The decoders that a sweep is run with: those that know its key.
+    """The decoders that a sweep is run with: those that have its key.
 
     One of each kind (of `all`), or of those that are equal but for the key: the recipe's own, else the one whose value
     lies within the sweep, else the first.

@@ -38,14 +38,15 @@ def _or_dash(value: int | str | None) -> str:
 
 
 def _notes(reports: Mapping[str, DecodingReport]) -> list[str]:
-    """What the columns do not say themselves."""
+    """Explanations of the columns, one a line."""
     statistics = [report.statistics for report in reports.values()]
-    shares = sorted({f"{one.encode_rtf:.4f}" for one in statistics if one.encode_rtf is not None}) or ["–"]
-    span = shares[0] if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
+    encode_rtfs = [decoding.encode_rtf for decoding in statistics if decoding.encode_rtf is not None]
+    factors = sorted({f"{factor:.4f}" for factor in encode_rtfs}) or ["–"]
+    span = factors[0] if len(factors) == 1 else f"{factors[0]} to {factors[-1]}"
     notes = [f"RTF: of the search alone; features and encoder take {span}, once for all decoders of a pass."]
-    most = max(one.nbest for one in statistics)
+    most = max(decoding.nbest for decoding in statistics)
     if most > 1:
         notes.append(f"oracle: the error rate of the best of up to {most} texts of each utterance.")
-    if any(one.search_errors is not None for one in statistics):
+    if any(decoding.search_errors is not None for decoding in statistics):
         notes.append("missed: utterances of which twice the beam finds a hypothesis with a better score.")
     return notes

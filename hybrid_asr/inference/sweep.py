@@ -1,4 +1,4 @@
-"""One setting over many values: a curve on one set, and the value that is best there.
+"""Sweep a decoder setting over many values: error rates on one set, and the value that is best there.
 
 Chosen on the validation set, a value may be judged on a test set. What is best on a test set itself says nothing about
 other data: such a sweep is marked as not for selection, and its best value is not taken.
@@ -20,7 +20,7 @@ from hybrid_asr.scoring.intervals import Rate
 from hybrid_asr.scoring.report import SetScore
 from hybrid_asr.scoring.scores import Metric
 
-MOST = 200  # values
+MOST = 200  # values of a sweep
 _LARGEST = 1 << 26  # bytes of a file
 Value = int | float
 Purpose = Literal["selection", "not for selection"]
@@ -46,29 +46,30 @@ def parse_sweep(text: str) -> Sweep:
         raise UserError(f"--sweep {text}: write decode.KEY=FIRST:LAST:STEP or decode.KEY=ONE,OTHER,…")
     try:
         numbers = _range(wanted) if ":" in wanted else [Decimal(word.strip()) for word in wanted.split(",")]
-        if not all(one.is_finite() for one in numbers) or len(numbers) > MOST:
+        if not all(number.is_finite() for number in numbers) or len(numbers) > MOST:
             raise ValueError
     except (InvalidOperation, ValueError):
         raise UserError(
             f"--sweep {text}: write numbers, FIRST:LAST:STEP with a STEP above 0, or ONE,OTHER,… (at most {MOST})"
         ) from None
-    values = [int(one) if one == one.to_integral_value() else float(one) for one in numbers]
+    values = [int(number) if number == number.to_integral_value() else float(number) for number in numbers]
     return Sweep(key, tuple(dict.fromkeys(values)))
 
 
 def _range(wanted: str) -> list[Decimal]:
-    """The values from the first to the last, which is one of them where the step fits."""
+    """The values from first to last; the last is included if the steps meet it."""
     first, last, step = (Decimal(word) for word in wanted.split(":"))
     if not (step > 0 and last >= first and (last - first) / step < MOST):
         raise ValueError
-    return [first + place * step for place in range(int((last - first) / step) + 1)]
+    return [first + index * step for index in range(int((last - first) / step) + 1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepRow:
-    """What one value gave: error rates, oddities and times as in a decoding's report, and how many utterances failed.
+    """The result of one value: error rates, counts and times as in a decoding's report.
 
-    `signature` is that of the decoding: what it depends on. The rates have intervals over utterances alone.
+    `signature` is that of the decoding: a digest of all that it depends on. `failed` counts utterances that could not
+    be decoded. The rates have intervals over utterances alone.
     """
 
     value: Value
@@ -86,9 +87,9 @@ class SweepRow:
 
     @classmethod
     def of(cls, value: Value, signature: str, scores: SetScore, statistics: DecodingStatistics) -> "SweepRow":
-        """The row of a value, from what its decoding gave."""
+        """The row of a value, from the scores and statistics of its decoding."""
         looping, search_s, search_rtf = statistics.looping, statistics.search_s, statistics.search_rtf
-        assert looping is not None and search_s is not None and search_rtf is not None, "they are of this version"
+        assert looping is not None and search_s is not None and search_rtf is not None, "this version writes all"
         return cls(
             value=value,
             signature=signature,
@@ -105,11 +106,11 @@ class SweepRow:
         )
 
     def rate(self, metric: Metric) -> Rate:
-        """The rate of a metric."""
+        """The WER or the CER."""
         return self.wer if metric == "wer" else self.cer
 
     def to_json(self) -> dict[str, Any]:
-        """Its keys in a curve's file."""
+        """The row as a dictionary with the keys of the curve's file."""
         rates = self.wer.to_json("wer", speakers=False) | self.cer.to_json("cer", speakers=False)
         rates |= self.ser.to_json("ser", speakers=False)
         return {
@@ -127,7 +128,7 @@ class SweepRow:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "SweepRow":
-        """What `to_json` wrote. Raises LookupError, TypeError or ValueError where that is damaged."""
+        """Read what `to_json` wrote. Raises LookupError, TypeError or ValueError if it is damaged."""
         return cls(
             value=data["value"],
             signature=data["signature"],
@@ -163,30 +164,30 @@ class Curve:
     def best(self) -> Value | None:
         """The value with the lowest error rate; of equals the nearest to the recipe's own, then the smallest.
 
-        None where the curve is not for selection, or failures spoil every value.
+        None if the curve is not for selection, or if utterances failed for every value.
         """
-        whole = [row for row in self.rows if not row.failed]
-        if not whole or self.purpose != "selection":
+        complete = [row for row in self.rows if not row.failed]
+        if not complete or self.purpose != "selection":
             return None
 
         def order(row: SweepRow) -> tuple[float, float, Value]:
             return row.rate(self.metric).value, round(abs(row.value - self.own), 9), row.value
 
-        return min(whole, key=order).value
+        return min(complete, key=order).value
 
     def path(self, run: Path) -> Path:
-        """Where it is kept."""
+        """The curve's file in the folder `run`."""
         return curve_file(run, self.set_name, self.label, self.key)
 
     def write(self, run: Path) -> None:
-        """Keep it in the run."""
+        """Write the curve to its file in the folder `run`."""
         rows = [row.to_json() for row in self.rows]
         content = {"form": FORM, **dataclasses.asdict(self), "rows": rows, "best": self.best}
         content["digest"] = digest(content)
         write_text(self.path(run), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
     def text(self) -> str:
-        """The table for people."""
+        """The rows as a table to print."""
         use = "to choose by" if self.purpose == "selection" else "NOT FOR SELECTION"
         name = self.metric.upper() + " %"
         lines = [f"decode.{self.key} of {self.decoder} on {self.set_name} ({use})"]
@@ -206,12 +207,12 @@ class Curve:
 
 
 def curve_file(run: Path, set_name: str, label: str, key: str) -> Path:
-    """Where a curve is kept."""
+    """The file of a curve in the folder `run`."""
     return run / "decode" / set_name / f"sweep-{label}-{key}.json"
 
 
 def valid_rows(path: Path, wanted: Mapping[Value, str]) -> dict[Value, SweepRow]:
-    """The rows of an earlier sweep that still hold: `wanted` has the signature of each value."""
+    """The rows of an earlier sweep that are still valid: `wanted` has the signature of each value."""
     if read_problem(path, largest=_LARGEST):
         return {}
     try:
@@ -219,14 +220,14 @@ def valid_rows(path: Path, wanted: Mapping[Value, str]) -> dict[Value, SweepRow]
         as_written = content.pop("digest") == digest(content)
         rows = [SweepRow.from_json(row) for row in content["rows"]] if as_written and content["form"] == FORM else []
         by_value = {row.value: row for row in rows}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # damaged: it is made anew
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # damaged: the sweep is run again
         return {}
     known = {value: by_value[value] for value in wanted if value in by_value}
     return {value: row for value, row in known.items() if row.signature == wanted[value] and not row.failed}
 
 
 def read_curve(path: Path) -> Curve:
-    """What `Curve.write` wrote. Raises UserError where that is damaged."""
+    """Read what `Curve.write` wrote. Raises UserError if it is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("form") != FORM or content.pop("digest") is None:

@@ -1,4 +1,4 @@
-"""Words with their times, from the spans of their labels."""
+"""Words with their times, computed from the spans of their labels."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from hybrid_asr.models.bundle import Bundle
 
 @dataclasses.dataclass(frozen=True)
 class Word:
-    """A word, when it was said (seconds from the file's start) and the mean CTC posterior of its labels (0 to 1)."""
+    """A word with its times (seconds from the file's start) and the mean CTC posterior of its labels (0 to 1)."""
 
     text: str
     start_s: float
@@ -19,14 +19,14 @@ class Word:
 
 
 def spelled_words(hypothesis: Hypothesis) -> list[tuple[str, int]] | None:
-    """Words and their numbers of labels, where the decoder knows them."""
+    """Each word and its number of labels, where the decoder gives words; else None."""
     return None if hypothesis.text is None else [*zip(hypothesis.text.split(), hypothesis.counts, strict=True)]
 
 
 def words_of(
     bundle: Bundle, spans: Sequence[LabelSpan], spelled: Sequence[tuple[str, int]] | None = None
 ) -> list[Word]:
-    """Labels to words: each has so many labels as `spelled` says; else a space in a label's text begins a new one."""
+    """Words from labels, each of as many as `spelled` says; without it, a label that begins with a space starts one."""
     if spelled is not None:
         return _as_spelled(bundle, spans, spelled)
     words: list[list[tuple[str, LabelSpan]]] = [[]]
@@ -39,18 +39,18 @@ def words_of(
 
 
 def _as_spelled(bundle: Bundle, spans: Sequence[LabelSpan], spelled: Sequence[tuple[str, int]]) -> list[Word]:
-    """Words with a given number of labels each; a space before a word is no part of it."""
+    """Words with a given number of labels each; a space before a word does not count for its times."""
     words, begin = [], 0
     for text, count in spelled:
-        mine = spans[begin : begin + count]
+        word_spans = spans[begin : begin + count]
         begin += count
-        encoded_batch = [span for span in mine if bundle.tokenizer.pieces([span.label])[0].strip()]
-        words.append(_word(bundle, text, encoded_batch or mine))
+        without_spaces = [span for span in word_spans if bundle.tokenizer.pieces([span.label])[0].strip()]
+        words.append(_word(bundle, text, without_spaces or word_spans))
     return words
 
 
 def labels_of(bundle: Bundle, spans: Sequence[LabelSpan]) -> list[Word]:
-    """Each label by itself, spaces included."""
+    """Each label as a word of its own, spaces included."""
     pieces = bundle.tokenizer.pieces([span.label for span in spans])
     return [_word(bundle, piece, [span]) for piece, span in zip(pieces, spans, strict=True)]
 

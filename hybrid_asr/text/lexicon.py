@@ -15,8 +15,8 @@ Repeats = Literal["refuse", "leave out"]
 
 _LARGEST = 1 << 28  # bytes
 _VARIANT = re.compile(r"(.+)\((\d+)\)")
-_REMARK = re.compile(r";;;.*|##.*|#(\s.*)?$|(?<=\s)#\s.*")  # whole lines of both notations, and what follows ` # `
-_NO_WORD = re.compile(r"<[^<>]*>|!SIL")  # <s>, <sil>, <unk>: what other toolkits need of a lexicon, and nobody says
+_REMARK = re.compile(r";;;.*|##.*|#(\s.*)?$|(?<=\s)#\s.*")  # remarks of both notations: lines, and text after ` # `
+_NO_WORD = re.compile(r"<[^<>]*>|!SIL")  # <s>, <sil>, <unk>: entries that other toolkits need, which are not spoken
 _PROBABILITY = re.compile(r"[01]?\.\d+|1\.0*")
 
 
@@ -26,52 +26,58 @@ class LexiconError(UserError):
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Words with their pronunciations, both in the order in which they were read; every word has one at least."""
+    """Words with their pronunciations, both in the order of the file; every word has at least one."""
 
     entries: Mapping[str, tuple[Pronunciation, ...]]
 
     def phonemes(self) -> list[str]:
-        """All phonemes, in the order of their code points."""
-        return sorted({phoneme for several in self.entries.values() for one in several for phoneme in one})
+        """All phonemes, sorted by code point."""
+        return sorted(
+            {phoneme for pronunciations in self.entries.values() for phonemes in pronunciations for phoneme in phonemes}
+        )
 
     def text(self) -> str:
         """One pronunciation a line, as Kaldi writes it; `parse_lexicon` reads it back."""
-        return "".join(f"{word} {' '.join(one)}\n" for word, several in self.entries.items() for one in several)
+        return "".join(
+            f"{word} {' '.join(phonemes)}\n"
+            for word, pronunciations in self.entries.items()
+            for phonemes in pronunciations
+        )
 
     def spelled_by(self, rules: Rules) -> "Lexicon":
-        """The same pronunciations under words as the rules spell them; what is no single word then is left out.
+        """The same pronunciations under the normalized words; entries that are not a single word then are left out.
 
-        An entry that the rules change by more than its case serves only where no other does: 'm is not the letter m.
+        An entry that the rules change by more than case is used only if no other has that word: 'm is not the letter m.
         """
-        found: dict[str, dict[Pronunciation, None]] = {}
+        kept: dict[str, dict[Pronunciation, None]] = {}
         changed: dict[str, dict[Pronunciation, None]] = {}
-        for word, several in self.entries.items():
+        for word, pronunciations in self.entries.items():
             spelled = normalize(word, rules)
             if spelled and " " not in spelled:
-                kept = found if spelled.casefold() == word.casefold() else changed
-                kept.setdefault(spelled, {}).update(dict.fromkeys(several))
-        found |= {word: several for word, several in changed.items() if word not in found}
-        return Lexicon({word: tuple(several) for word, several in found.items()})
+                target = kept if spelled.casefold() == word.casefold() else changed
+                target.setdefault(spelled, {}).update(dict.fromkeys(pronunciations))
+        kept |= {word: pronunciations for word, pronunciations in changed.items() if word not in kept}
+        return Lexicon({word: tuple(pronunciations) for word, pronunciations in kept.items()})
 
     def only(self, words: Iterable[str]) -> "Lexicon":
         """The entries of `words`, in the lexicon's order."""
         wanted = set(words)
-        return Lexicon({word: several for word, several in self.entries.items() if word in wanted})
+        return Lexicon({word: pronunciations for word, pronunciations in self.entries.items() if word in wanted})
 
 
 def read_lexicon(path: Path | str, *, repeats: Repeats = "refuse") -> Lexicon:
-    """Read `WORD(2)  P H O N` or `WORD P H O N`, a pronunciation a line; `;;;` and `#` begin remarks.
+    """Read `WORD(2)  P H O N` or `WORD P H O N`, one pronunciation a line; `;;;` and `#` begin remarks.
 
-    Entries such as <sil> are left out, and so may be a pronunciation that a word has already (cmudict has two such).
-    Raises LexiconError: no such file, no text, a word without phonemes, the same pronunciation twice, probabilities as
-    in Kaldi's lexiconp.txt, nothing at all.
+    Entries such as <sil> are left out; `repeats` says whether a pronunciation that a word has already is an error
+    (cmudict has two such). Raises LexiconError: no such file, no text, a word without phonemes, the same pronunciation
+    twice, probabilities as in Kaldi's lexiconp.txt, no entry.
     """
     return parse_lexicon(_read(path), str(path), repeats=repeats)
 
 
 def parse_lexicon(text: str, where: str, *, repeats: Repeats = "refuse") -> Lexicon:
-    """The lexicon in `text`; errors call it `where`."""
-    found: dict[str, dict[Pronunciation, int]] = {}
+    """The lexicon in `text`, as `read_lexicon` reads it; errors begin with `where`."""
+    lines: dict[str, dict[Pronunciation, int]] = {}  # the line of each pronunciation of each word
     for number, word, phonemes in _entries(text):
         if not phonemes:
             raise LexiconError(
@@ -82,15 +88,15 @@ def parse_lexicon(text: str, where: str, *, repeats: Repeats = "refuse") -> Lexi
                 f"{where}:{number}: '{phonemes[0]}' is no phoneme but a probability, which is not used; "
                 "take lexicon.txt in place of lexiconp.txt, or remove that column"
             )
-        first = found.setdefault(word, {}).setdefault(phonemes, number)
+        first = lines.setdefault(word, {}).setdefault(phonemes, number)
         if first != number and repeats == "refuse":
             raise LexiconError(
                 f"{where}:{number}: '{word}' has the pronunciation '{' '.join(phonemes)}' in line {first} already; "
                 "remove one of the two"
             )
-    if not found:
+    if not lines:
         raise LexiconError(f"{where}: holds no word; a line is a word and its phonemes, 'HELLO HH AH L OW'")
-    return Lexicon({word: tuple(several) for word, several in found.items()})
+    return Lexicon({word: tuple(pronunciations) for word, pronunciations in lines.items()})
 
 
 def read_words(path: Path | str, rules: Rules) -> tuple[str, ...]:
@@ -98,11 +104,11 @@ def read_words(path: Path | str, rules: Rules) -> tuple[str, ...]:
 
     Raises LexiconError: no such file, no text, no word.
     """
-    words = (normalize(word, rules) for _, word, _ in _entries(_read(path)))
-    found = tuple(dict.fromkeys(word for word in words if word and " " not in word))
-    if not found:
+    normalized = (normalize(word, rules) for _, word, _ in _entries(_read(path)))
+    words = tuple(dict.fromkeys(word for word in normalized if word and " " not in word))
+    if not words:
         raise LexiconError(f"{path}: holds no word that the rules '{rules}' leave as one; a line is a word")
-    return found
+    return words
 
 
 def _entries(text: str) -> Iterator[tuple[int, str, Pronunciation]]:
@@ -116,7 +122,7 @@ def _entries(text: str) -> Iterator[tuple[int, str, Pronunciation]]:
 
 
 def _read(path: Path | str) -> str:
-    """A text file. Raises LexiconError."""
+    """The content of a UTF-8 text file. Raises LexiconError."""
     if reason := read_problem(path, largest=_LARGEST):
         raise LexiconError(f"{path}: {reason}; give a text file with a word and its phonemes a line")
     content = Path(path).read_bytes()
@@ -125,7 +131,7 @@ def _read(path: Path | str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise LexiconError(f"{path}:{line}: is not UTF-8; convert it, as by iconv, or give a text file") from None
-    if (place := text.find("\0")) >= 0:
-        line = text.count("\n", 0, place) + 1
+    if (position := text.find("\0")) >= 0:
+        line = text.count("\n", 0, position) + 1
         raise LexiconError(f"{path}:{line}: holds a zero byte: this is no text file; give a lexicon")
     return text

@@ -2,8 +2,8 @@ r"""Word n-grams with back-off in ARPA's format (Katz, 1987; Jelinek, 1990).
 
     P(w | h) = p(h w) where the file has the n-gram h w, else b(h) P(w | h without its first word)
 
-p and b stand in the file as logarithms to the base 10, here they are natural ones; an n-gram without b has b = 1. A
-context (a state) is the longest end of what was said that the file knows, so that a word needs no more than its state.
+The file holds logarithms of p and b to the base 10, this module natural ones; an n-gram without b has b = 1. A state
+is the longest suffix of the history that the file has, so that the probability of a word depends on the state alone.
 """
 
 import gzip
@@ -36,7 +36,7 @@ class ArpaError(UserError):
 
 
 class Ngram:
-    """An n-gram as an automaton. Words are numbers in the order of the file, states contexts; 0 is the empty one."""
+    """An n-gram as an automaton. Words are numbered in the file's order; states are contexts, 0 is the empty one."""
 
     def __init__(self, words: Sequence[str], log_probs: dict[Gram, float], backoffs: dict[Gram, float]) -> None:
         """`log_probs` and `backoffs`, by n-gram, are natural logarithms; every word must have a unigram."""
@@ -62,16 +62,16 @@ class Ngram:
         """The log probability, in nats, of each word in its state, and the state after it."""
         log_probs, after = np.zeros(len(states)), np.zeros(len(states), np.int64)
         log_probs[words == NO_WORD] = -np.inf
-        left, here = np.flatnonzero(words != NO_WORD), states[words != NO_WORD]
-        while len(left):
-            keys = here * len(self.words) + words[left]
-            places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-            known = self._keys[places] == keys
-            log_probs[left[known]] += self._log_probs[places[known]]
-            after[left[known]] = self._next[places[known]]
-            left, here = left[~known], here[~known]
-            log_probs[left] += self._backoffs[here]
-            here = self._shorter[here]
+        pending, contexts = np.flatnonzero(words != NO_WORD), states[words != NO_WORD]
+        while len(pending):
+            keys = contexts * len(self.words) + words[pending]
+            arcs = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+            known = self._keys[arcs] == keys
+            log_probs[pending[known]] += self._log_probs[arcs[known]]
+            after[pending[known]] = self._next[arcs[known]]
+            pending, contexts = pending[~known], contexts[~known]
+            log_probs[pending] += self._backoffs[contexts]
+            contexts = self._shorter[contexts]
         return log_probs, after
 
     def ending(self, states: Int64[np.ndarray, " some"]) -> Float64[np.ndarray, " some"]:
@@ -88,7 +88,7 @@ class Ngram:
 
 
 def _longest(gram: Gram, states: dict[Gram, int]) -> int:
-    """The state of the longest end of `gram`."""
+    """The state of the longest suffix of `gram` that is a state."""
     while gram not in states:
         gram = gram[1:]
     return states[gram]
@@ -97,7 +97,7 @@ def _longest(gram: Gram, states: dict[Gram, int]) -> int:
 def read_arpa(path: Path | str) -> Ngram:
     """Read an ARPA file, which may be gzipped.
 
-    Raises ArpaError: no such file, or not as the format wants it, with the line.
+    Raises ArpaError: no such file, or one that breaks the format; the message names the line.
     """
     if reason := read_problem(path, largest=_LARGEST):
         raise ArpaError(f"{path}: {reason}; give an n-gram in ARPA's format")
@@ -112,19 +112,21 @@ def read_arpa(path: Path | str) -> Ngram:
 
 @contextmanager
 def open_text(path: Path | str) -> Iterator[io.TextIOWrapper]:
-    """The text of a file, also of a gzipped one, as n-grams are often handed on."""
+    """Open a text file that may be gzipped, as n-gram files often are."""
     with Path(path).open("rb") as file:
         packed = file.peek(2)[:2] == b"\x1f\x8b"
         yield io.TextIOWrapper(gzip.GzipFile(fileobj=file) if packed else file, encoding="utf-8-sig")
 
 
 class _Line(NamedTuple):
+    """A line of the file; `number` counts from 1."""
+
     number: int
     text: str
 
 
 class _Reader:
-    """One reading of a file, line by line."""
+    """Parses an ARPA file, line by line."""
 
     def __init__(self, path: Path | str, lines: Iterator[str]) -> None:
         self.path = path
@@ -135,9 +137,9 @@ class _Reader:
         self.backoffs: dict[Gram, float] = {}
 
     def ngram(self) -> Ngram:
-        """All of it."""
+        """Parse the whole file. Raises ArpaError."""
         line = self._next("\\data\\")
-        while line.text != "\\data\\":  # what stands before is a remark
+        while line.text != "\\data\\":  # what comes before is a remark
             line = self._next("\\data\\")
         counts, line = self._counts()
         for order, count in enumerate(counts, 1):
@@ -151,7 +153,7 @@ class _Reader:
         return Ngram(list(self.words), self.log_probs, self.backoffs)
 
     def _counts(self) -> tuple[list[int], _Line]:
-        """How many n-grams of each order there are, and the line behind."""
+        """How many n-grams of each order there are, and the line that follows."""
         counts: list[int] = []
         line = self._next("ngram 1=…")
         while line.text.startswith("ngram"):
@@ -165,16 +167,17 @@ class _Reader:
         return counts, line
 
     def _section(self, order: int, count: int, head: _Line, *, highest: bool) -> _Line:
-        """The n-grams of one order; returns the line behind them."""
+        """The n-grams of one order; returns the line that follows them."""
         before, line = len(self.log_probs), self._next("\\end\\")
         while not line.text.startswith("\\"):
             self._gram(order, line, highest=highest)
             line = self._next("\\end\\")
-        if (found := len(self.log_probs) - before) != count:
-            raise self._error(head, f"{found} {order}-grams follow, {count} were announced")
+        if (listed := len(self.log_probs) - before) != count:
+            raise self._error(head, f"{listed} {order}-grams follow, {count} were announced")
         return line
 
     def _gram(self, order: int, line: _Line, *, highest: bool) -> None:
+        """Parse one n-gram: log probability, words, and the back-off weight unless the order is the highest."""
         fields = line.text.split()
         if len(fields) - order not in ((1,) if highest else (1, 2)):
             raise self._error(line, f"{len(fields)} columns, a {order}-gram has its log probability and {order} words")
@@ -185,13 +188,13 @@ class _Reader:
             raise self._error(line, f"'{unknown[0]}' has no unigram")
         gram = tuple(self.words[word] for word in words)
         if gram in self.log_probs:
-            raise self._error(line, f"'{' '.join(words)}' stands here a second time")
+            raise self._error(line, f"'{' '.join(words)}' is listed twice")
         self.log_probs[gram] = self._number(line, fields[0], largest=0.0)
         if len(fields) == order + 2:
             self.backoffs[gram] = self._number(line, fields[-1], largest=math.inf)
 
     def _number(self, line: _Line, text: str, *, largest: float) -> float:
-        """A logarithm to the base 10, as a natural one; -99 and less, by custom, is a probability of 0."""
+        """A logarithm to the base 10, as a natural one; -99 and less mean a probability of 0."""
         try:
             value = float(text)
         except ValueError:

@@ -1,4 +1,4 @@
-"""What every tokenizer offers, the choice between them, and how they are trained and restored."""
+"""The interface of all tokenizers, the union of their settings, and how they are trained and restored."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,7 +27,7 @@ class Tokenizer(Protocol):
 
     blank = 0, unk = 1, then the units, and sos = eos = vocab_size - 1; a `token_list` has the ids of its source.
     Text is taken and given in NFC with single spaces: decode(encode(text)) is normalize(text, "none@1") wherever
-    missing(text) is empty. One that `writes` phonemes gives these instead: its words need a lexicon.
+    missing(text) is empty. If `writes` is "phonemes", labels are phonemes: words need a lexicon.
     """
 
     writes: Writes
@@ -43,7 +43,7 @@ class Tokenizer(Protocol):
         ...
 
     def decode(self, labels: Iterable[int]) -> str:
-        """The transcript of `labels`; blank, sos and eos stand for no text, unk for U+FFFD."""
+        """The transcript of `labels`; blank, sos and eos give no text, unk gives U+FFFD."""
         ...
 
     def pieces(self, labels: Iterable[int]) -> list[str]:
@@ -51,11 +51,11 @@ class Tokenizer(Protocol):
         ...
 
     def missing(self, text: str) -> set[str]:
-        """The characters of `text` that the tokenizer cannot write; of one that `writes` phonemes, the words."""
+        """The characters of `text` that the tokenizer cannot write; the words, if it `writes` phonemes."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """Plain containers and tensors, for `restore_tokenizer`; loads with `weights_only=True`."""
+        """Plain containers and tensors for `restore_tokenizer`, which `torch.load` reads with `weights_only=True`."""
         ...
 
 
@@ -89,7 +89,7 @@ def train_tokenizer(
 
 
 def restore_tokenizer(state: dict[str, Any]) -> Tokenizer:
-    """The tokenizer that gave `state`; raises TokenizerError where it is none of ours."""
+    """The tokenizer that returned `state`. Raises TokenizerError if it is not one of hybrid-asr."""
     match state:
         case {"kind": "char", "characters": list(characters)}:
             _check_characters(characters)
@@ -121,10 +121,10 @@ def restore_tokenizer(state: dict[str, Any]) -> Tokenizer:
 
 
 def _check_characters(characters: list[Any]) -> None:
-    """Every unit is a character, and stands once."""
-    for place, character in enumerate(characters):
+    """Raise TokenizerError unless every unit is a single character and occurs once."""
+    for index, character in enumerate(characters):
         if not isinstance(character, str) or len(character) != 1:
-            raise TokenizerError(f"tokenizer.characters: number {place} is {character!r}, not a character")
+            raise TokenizerError(f"tokenizer.characters: number {index} is {character!r}, not a character")
     if len(set(characters)) < len(characters) or not characters:
         raise TokenizerError(
             f"tokenizer.characters: {len(characters)} characters, {len(set(characters))} different ones"

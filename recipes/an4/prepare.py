@@ -1,4 +1,4 @@
-"""CMU AN4: people who spell their names and addresses, and say dates and numbers (Acero, 1993). 48 minutes.
+"""CMU AN4: people spell names and addresses and read dates and numbers (Acero, 1993). 48 minutes.
 
 The corpus is read in its published layout: `etc/an4_{train,test}.{fileids,transcription}` and `wav/<file id>.sph`.
 The 130 test utterances are the corpus's own. Validation is cut from its 948 training utterances, whole speakers at a
@@ -7,7 +7,7 @@ speaker's sex, so both are held out in proportion: 3 of 21 women and 6 of 53 men
 
 Its dictionary, `etc/an4.dic`, is written beside the manifests as `lexicon.txt`.
 
-Without a source the corpus is downloaded, 64 MB, from its official place, or from the address in the environment
+Without a source the corpus is downloaded, 64 MB, from its official address, or from the address in the environment
 variable HYBRID_ASR_AN4_URL (the same archive on a mirror, say). A broken download is continued by the next call.
 """
 
@@ -44,7 +44,7 @@ def prepare(source: Path | None, to: Path) -> dict[str, list[Utterance]]:
     """Read AN4 from `source`, or download it to `to/an4` if it is not there yet. `source` is never written to.
 
     Raises UserError if files are missing (the first few by name, and their number), if the download fails or its
-    archive is not AN4, and AudioError for a file that is no audio.
+    archive is not AN4, and AudioError for a file that is not audio.
     """
     folder = locate(source) if source is not None else fetch(to)
     copy_lexicon(folder, to)
@@ -140,7 +140,7 @@ def fetch(to: Path) -> Path:
             _refuse_other_corpus(Path(unfinished, "an4"))
         except (UserError, gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
             _forget(part)
-            raise UserError(f"{url}: what came is not AN4 and was deleted ({error}); {_by_hand(url)}") from error
+            raise UserError(f"{url}: the download is not AN4 and was deleted ({error}); {_by_hand(url)}") from error
         Path(unfinished, "an4").rename(folder)
     _forget(part)
     return folder
@@ -148,15 +148,15 @@ def fetch(to: Path) -> Path:
 
 def _refuse_other_corpus(folder: Path) -> None:
     for name, size in SIZES.items():
-        found = len(listed(folder, name))
-        if found != size:
-            raise UserError(f"its {name} set has {found} utterances instead of {size}")
+        count = len(listed(folder, name))
+        if count != size:
+            raise UserError(f"its {name} set has {count} utterances instead of {size}")
 
 
 def download(url: str, part: Path) -> None:
     """Write what is at `url` to `part`, from where an earlier call stopped if the server still has the same file.
 
-    Raises UserError if the server cannot be reached, refuses, or breaks off; what came stays for the next call.
+    Raises UserError if the server cannot be reached, refuses, or breaks off; the next call continues what was received.
     """
     note = _read_note(part, url)
     size = part.stat().st_size if note else 0
@@ -172,10 +172,10 @@ def download(url: str, part: Path) -> None:
 
 
 def _open(url: str, size: int, note: dict) -> tuple[Any, int]:
-    """Ask for what follows the first `size` bytes; the result starts there, or at 0 if that file is no longer there."""
+    """Ask for what follows the first `size` bytes; the response starts there, or at 0 if that file is gone."""
     if size:
         ranges = {"Range": f"bytes={size}-"} | ({"If-Range": note["validator"]} if note["validator"] else {})
-        with contextlib.suppress(urllib.error.HTTPError):  # whatever is wrong is said again without the range
+        with contextlib.suppress(urllib.error.HTTPError):  # any error occurs again without the range
             response = urllib.request.urlopen(urllib.request.Request(url, headers=ranges), timeout=TIMEOUT_S)
             if response.headers["Content-Range"] == f"bytes {size}-{note['total'] - 1}/{note['total']}":
                 return response, size
@@ -186,13 +186,15 @@ def _open(url: str, size: int, note: dict) -> tuple[Any, int]:
 
 
 def _receive(response: Any, start: int, url: str, part: Path) -> None:
-    """Write the body of `response` to `part` from byte `start` on, and a note that lets another call go on."""
+    """Write the body of `response` to `part` from byte `start` on, and a note by which another call continues it."""
     length = response.headers["Content-Length"]
     total = start + int(length) if length else None
     with part.open("ab" if start else "wb") as file:  # emptied before the note says what will be in it
         if total is not None:
             etag = response.headers["ETag"] or ""
-            validator = etag if etag.startswith('"') else response.headers["Last-Modified"]  # a weak tag will not do
+            validator = (
+                etag if etag.startswith('"') else response.headers["Last-Modified"]
+            )  # a weak tag is no validator
             _note_of(part).write_text(json.dumps({"url": url, "total": total, "validator": validator}))
         shutil.copyfileobj(response, file, CHUNK)
     if total is not None and part.stat().st_size != total:
@@ -204,7 +206,7 @@ def _note_of(part: Path) -> Path:
 
 
 def _read_note(part: Path, url: str) -> dict:
-    """Return what `part` is the beginning of; empty if there is none that can be continued."""
+    """Return the note on the file that `part` is the beginning of; empty if `part` cannot be continued."""
     try:
         note = json.loads(_note_of(part).read_text())
     except (OSError, ValueError):
@@ -229,12 +231,12 @@ def unpack(archive: Path, to: Path) -> None:
     """
     with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as members:
         for member in members:
-            place = PurePosixPath(member.name)
-            if place.is_absolute() or ".." in place.parts or not (member.isfile() or member.isdir()):
+            path = PurePosixPath(member.name)
+            if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
                 raise UserError(f"{member.name!r} in it is no plain file below the archive's folder")
             if member.isfile():
-                _copy_out(members, member, to / place)
-        while stream.read(CHUNK):  # past tar's own end lies the checksum
+                _copy_out(members, member, to / path)
+        while stream.read(CHUNK):  # the checksum comes after tar's own end
             pass
 
 

@@ -211,7 +211,7 @@ DAMAGED: dict[str, Any] = {
     "it is empty": lambda f: (f / "model.pth").write_bytes(b""),
     "take model.pth beside it": lambda f: rewritten(f, lambda w: {"model": w, "optimizers": []}),
     "the weight 'ctc.ctc_lo.bias' is missing": lambda f: without(f, "ctc.ctc_lo.bias"),
-    "the weight 'ctc.more' has no place": lambda f: rewritten(f, lambda w: w | {"ctc.more": torch.zeros(2)}),
+    "the weight 'ctc.more' is not part of": lambda f: rewritten(f, lambda w: w | {"ctc.more": torch.zeros(2)}),
     "the file belongs to another config.yaml": lambda f: change(f, encoder_conf__linear_units=32),
     "holds numbers that are NaN": lambda f: filled(f, "ctc.ctc_lo.bias", torch.nan),
     "'normalize.mean', a number for every bin, is missing": lambda f: without(f, "normalize.mean"),

@@ -1,4 +1,4 @@
-"""A known text is aligned with its audio where it was said, of any length, and told in three formats."""
+"""A known text is aligned with its audio, of any length, and written in three formats."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import soundfile
 from hybrid_asr import load
 from hybrid_asr.cli import main
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.inference.align import Aligned, told
+from hybrid_asr.inference.align import Aligned, format_alignment
 from hybrid_asr.inference.words import Word
 from hybrid_asr.recognizer import Recognizer
 from tests.tones import LETTER_S, RATE, sound
@@ -76,7 +76,7 @@ def test_the_command_line_says_the_same(trained, recognizer: Recognizer, spoken:
 
 def test_a_textgrid_has_no_gaps():
     spans = (Word('say "a"', 0.4, 0.8, 0.5), Word("b", 0.8, 1.0, 1.0))
-    grid = told(Aligned("x.wav", "", 0.0, 1.5, "words", spans), "textgrid")
+    grid = format_alignment(Aligned("x.wav", "", 0.0, 1.5, "words", spans), "textgrid")
     times = [(float(low), float(high)) for low, high in re.findall(r"\n {12}xmin = (\S+)\n +xmax = (\S+)", grid)]
     assert times == [(0.0, 0.4), (0.4, 0.8), (0.8, 1.0), (1.0, 1.5)]
     assert re.findall(r"text = (.*)", grid) == ['""', '"say ""a"""', '"b"', '""']

@@ -8,7 +8,7 @@ import torch
 
 from hybrid_asr.decoding.ctc_greedy import best_path, ctc_greedy
 from hybrid_asr.decoding.hypothesis import DecodeError
-from hybrid_asr.inference.long_form import Piece, _heard, cut, log_probs_in_pieces
+from hybrid_asr.inference.long_form import Piece, _piece_samples, cut, log_probs_in_pieces
 from hybrid_asr.models.bundle import Bundle
 from tests.tones import sound
 
@@ -33,7 +33,7 @@ def at_once(bundle: Bundle, audio: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("frames", [1, 2, 29, 30, 31, 38, 39, 61, 1000])
-def test_every_frame_is_given_once_and_heard_with_its_context(frames: int):
+def test_every_frame_is_given_once_and_encoded_with_its_context(frames: int):
     pieces = cut(frames, 30, 4)
     assert [frame for one in pieces for frame in range(one.first, one.last)] == list(range(frames))
     assert all(one.begin == max(0, one.first - 4) and one.end == min(frames, one.last + 4) for one in pieces)
@@ -45,7 +45,7 @@ def test_short_audio_is_not_cut(bundle: Bundle, audio: np.ndarray):
     torch.testing.assert_close(log_probs_in_pieces(bundle, audio, CPU), at_once(bundle, audio), rtol=0, atol=1e-6)
 
 
-def test_pieces_that_hear_all_give_the_same_numbers(bundle: Bundle, audio: np.ndarray, monkeypatch):
+def test_pieces_with_all_frames_as_context_give_the_same_numbers(bundle: Bundle, audio: np.ndarray, monkeypatch):
     total = bundle.model.output_length(bundle.frontend.frames(len(audio)))
     bounds = [0, 20, 21, 70, total]
     pieces = [Piece(0, first, last, total) for first, last in itertools.pairwise(bounds)]
@@ -54,14 +54,14 @@ def test_pieces_that_hear_all_give_the_same_numbers(bundle: Bundle, audio: np.nd
     torch.testing.assert_close(found, at_once(bundle, audio), rtol=0, atol=1e-5)
 
 
-def test_a_piece_hears_the_frames_of_the_whole(bundle: Bundle, audio: np.ndarray):
+def test_a_piece_has_the_frames_of_the_whole_audio(bundle: Bundle, audio: np.ndarray):
     """Before they are normalized, the features of a piece are those of the whole at its place."""
     frontend, stride = bundle.frontend, bundle.model.encoder.stride
     whole = frontend.raw(torch.from_numpy(audio)[None], torch.tensor([len(audio)]))
     total = bundle.model.output_length(frontend.frames(len(audio)))
     for piece in cut(total, 20, 3):
-        encoded_batch = _heard(bundle, audio, piece, total)
-        part = frontend.raw(encoded_batch[None], torch.tensor([len(encoded_batch)]))
+        samples = _piece_samples(bundle, audio, piece, total)
+        part = frontend.raw(samples[None], torch.tensor([len(samples)]))
         assert bundle.model.output_length(int(part.frames[0])) == piece.end - piece.begin
         expected = whole.values[:, piece.begin * stride :][:, : part.values.shape[1]]
         torch.testing.assert_close(part.values, expected, rtol=0, atol=2e-3)

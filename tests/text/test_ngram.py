@@ -92,7 +92,7 @@ def test_without_unknown_a_word_that_is_not_there_has_no_probability(arpa) -> No
         ("-0.4\tgo", "x\tgo", r"arpa:11: 'x' is no logarithm"),
         ("-0.4\tgo", "0.4\tgo", r"arpa:11: '0.4' is no logarithm"),
         ("stop go", "stop now", r"arpa:19: 'now' has no unigram"),
-        ("stop go", "go go", r"arpa:19: 'go go' stands here a second time"),
+        ("stop go", "go go", r"arpa:19: 'go go' is listed twice"),
         ("\\3-grams:", "\\4-grams:", r"arpa:21: '\\3-grams:' should stand here"),
     ],
 )
