@@ -33,7 +33,7 @@ def own_decoder(config: dict[str, Any]) -> str:
 def choose_decoders(
     config: dict[str, Any], names: Sequence[str] | None, overrides: Sequence[str]
 ) -> dict[str, DecodeConfig]:
-    """The settings of each named decoder; an override applies to those that have its key.
+    """The settings of each named decoder; an override applies to those that have its key (to all if none has).
 
     `all` stands for every preset of conf/decode, without those that the overrides make equal to another.
     """
