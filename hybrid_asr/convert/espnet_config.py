@@ -77,7 +77,7 @@ def read_espnet(tree: dict[str, Any]) -> Espnet:
     sections["tokenizer"] = {"kind": "token_list", "joins": joins}
     tokens = root.value("token_list")
     if not isinstance(tokens, list):
-        root.refuse("token_list", "the tokens themselves should stand here, as ESPnet writes them when it trains")
+        root.refuse("token_list", "expected the list of tokens, as ESPnet writes it when it trains")
     bpemodel = root.value("bpemodel")
     root.close(_NEWER)
     return Espnet(sections, tokens if isinstance(tokens, list) else [], joins, bpemodel, problems)
@@ -116,7 +116,7 @@ def _rate(conf: Section) -> int:
     value = conf.value("fs", 16000)
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(k?)(?:hz)?", str(value).strip().lower())
     if isinstance(value, bool) or match is None:
-        conf.refuse("fs", "samples per second should stand here, such as 16000 or 16k")
+        conf.refuse("fs", "expected samples per second, such as 16000 or 16k")
         return 16000
     return round(float(match[1]) * (1000 if match[2] else 1))
 
@@ -224,7 +224,7 @@ def _read_model_conf(conf: Section) -> float:
     """The weight of CTC in training, which decides which heads the model has."""
     ctc_weight = conf.number("ctc_weight", 0.5)
     if ctc_weight > 1:
-        conf.refuse("ctc_weight", "a number from 0 to 1 should stand here")
+        conf.refuse("ctc_weight", "expected a number from 0 to 1")
         ctc_weight = 0.5
     for key, symbol in {"sym_blank": "<blank>", "sym_sos": "<sos/eos>", "sym_eos": "<sos/eos>"}.items():
         conf.require(key, symbol, symbol, _RETRAIN)

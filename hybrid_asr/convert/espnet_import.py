@@ -65,7 +65,7 @@ def tokenizer_of(espnet: Espnet, config: Path, bpemodel: Path | None) -> TokenLi
     tokens = espnet.tokens
     special = {name: tokens.index(name) for name in ("<blank>", "<unk>", "<sos/eos>") if name in tokens}
     if special.get("<blank>") != 0 or "<unk>" not in special:
-        raise ConvertError(f"{config}: token_list: '<blank>' should stand first, and '<unk>' somewhere")
+        raise ConvertError(f"{config}: token_list: expected '<blank>' as the first token, and '<unk>' among the others")
     model = _sentencepiece(espnet.bpemodel, config, bpemodel) if espnet.joins == "pieces" else None
     end = special.get("<sos/eos>", len(tokens) - 1)
     try:

@@ -170,7 +170,7 @@ def _norms(ours: str, theirs: str, names: Iterable[str]) -> list[Entry]:
 def refuse_strange(weights: Any) -> dict[str, Tensor]:
     """The weights, checked to be names and dense real tensors. Raises ConvertError that names what is not."""
     if not isinstance(weights, dict) or not weights:
-        raise ConvertError("names and weights should stand in it")
+        raise ConvertError("expected names and weights")
     for name, value in weights.items():
         dense = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
         if not isinstance(name, str) or not dense or value.is_complex():

@@ -23,7 +23,7 @@ class Section:
         """`name` is the section's dotted path, empty for the whole file; a section that is null has no keys."""
         self.name, self.problems = name, problems
         if tree is not None and not isinstance(tree, Mapping):
-            problems.append(f"{name}: keys and values should stand here, got {shown(tree)}")
+            problems.append(f"{name}: expected keys and values, got {shown(tree)}")
         self.tree: Mapping[str, Any] = tree if isinstance(tree, Mapping) else {}
         self._read: set[str] = set()
 
@@ -41,7 +41,7 @@ class Section:
         value = self.value(key)
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < _TOO_LARGE:
-            self.refuse(key, f"a number of at least {least:g} should stand here")
+            self.refuse(key, f"expected a number of at least {least:g}")
             return max(default, least)
         return value
 
@@ -49,14 +49,14 @@ class Section:
         """A whole number of at least `least`; null is the default."""
         value = self.number(key, default, least=least)
         if value != int(value):
-            self.refuse(key, "a whole number should stand here")
+            self.refuse(key, "expected a whole number")
         return int(value)
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
         value = self.value(key, default)
         if not isinstance(value, bool):
-            self.refuse(key, "true or false should stand here")
+            self.refuse(key, "expected true or false")
         return bool(value)
 
     def choice(self, key: str, default: Any, known: Mapping[Any, T], remedy: str) -> T:

@@ -144,10 +144,10 @@ class _Reader:
         counts, line = self._counts()
         for order, count in enumerate(counts, 1):
             if line.text != f"\\{order}-grams:":
-                raise self._error(line, f"'\\{order}-grams:' should stand here, not '{line.text[:40]}'")
+                raise self._error(line, f"expected '\\{order}-grams:', got '{line.text[:40]}'")
             line = self._section(order, count, line, highest=order == len(counts))
         if line.text != "\\end\\":
-            raise self._error(line, f"'\\end\\' should stand here, not '{line.text[:40]}'")
+            raise self._error(line, f"expected '\\end\\', got '{line.text[:40]}'")
         if END not in self.words:
             raise ArpaError(f"{self.path}: has no {END}, so that no text could end; estimate it with sentence ends")
         return Ngram(list(self.words), self.log_probs, self.backoffs)
@@ -159,7 +159,7 @@ class _Reader:
         while line.text.startswith("ngram"):
             order, _, count = line.text.removeprefix("ngram").replace(" ", "").partition("=")
             if order != str(len(counts) + 1) or not re.fullmatch("[0-9]{1,18}", count):
-                raise self._error(line, f"'ngram {len(counts) + 1}=COUNT' should stand here, not '{line.text[:40]}'")
+                raise self._error(line, f"expected 'ngram {len(counts) + 1}=COUNT', got '{line.text[:40]}'")
             counts.append(int(count))
             line = self._next("\\1-grams:")
         if not counts or not counts[0]:

@@ -110,7 +110,7 @@ def restore_tokenizer(state: dict[str, Any]) -> Tokenizer:
             if model is not None and not (
                 isinstance(model, torch.Tensor) and model.dtype == torch.uint8 and model.dim() == 1
             ):
-                raise TokenizerError("tokenizer.model: the bytes of a sentencepiece model should stand here")
+                raise TokenizerError("tokenizer.model: expected the bytes of a sentencepiece model")
             content = None if model is None else model.cpu().numpy().tobytes()
             return TokenListTokenizer(tokens, joins=joins, blank=blank, unk=unk, sos=sos, model=content)
         case _:

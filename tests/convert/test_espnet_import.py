@@ -99,7 +99,7 @@ UNSUPPORTED = {
     "encoder_conf.num_blocks is -1": {"encoder_conf__num_blocks": -1},
     "encoder_conf.output_size is 'wide'": {"encoder_conf__output_size": "wide"},
     "encoder_conf.invented is 1": {"encoder_conf__invented": 1},
-    "encoder_conf: keys and values should stand here": {"encoder_conf": 7},
+    "encoder_conf: expected keys and values": {"encoder_conf": 7},
     "decoder is 'rnn'": {"decoder": "rnn"},
     "decoder_conf.normalize_before is false": {"decoder_conf__normalize_before": False},
     "decoder_conf.input_layer is 'linear'": {"decoder_conf__input_layer": "linear"},
@@ -129,7 +129,7 @@ UNSUPPORTED = {
     "token_type is 'phn'": {"token_type": "phn"},
     "token_type is null": {"token_type": None},
     "token_list is 'tokens.txt'": {"token_list": "tokens.txt"},
-    "token_list: '<blank>' should stand first": {"token_list": ["a", "<blank>", "<unk>", "<sos/eos>"]},
+    "token_list: expected '<blank>' as the first": {"token_list": ["a", "<blank>", "<unk>", "<sos/eos>"]},
     "token_list: the list of tokens holds a more than once": {
         "token_list": ["<blank>", "<unk>", "a", "a", "<sos/eos>"]
     },

@@ -86,14 +86,14 @@ def test_without_unknown_a_word_that_is_not_there_has_no_probability(arpa) -> No
         ("\\data\\", "data", r"arpa: ends before '\\data\\'.* not in ARPA's format"),
         ("\\end\\\n", "", r"ends before '\\end\\': it is cut short"),
         ("ngram 2=4", "ngram 2=5", r"arpa:15: 4 2-grams follow, 5 were announced"),
-        ("ngram 2=4", "ngram 3=4", r"arpa:5: 'ngram 2=COUNT' should stand here"),
-        ("ngram 2=4", "ngram 2=" + 5000 * "4", r"arpa:5: 'ngram 2=COUNT' should stand here"),
+        ("ngram 2=4", "ngram 3=4", r"arpa:5: expected 'ngram 2=COUNT', got"),
+        ("ngram 2=4", "ngram 2=" + 5000 * "4", r"arpa:5: expected 'ngram 2=COUNT', got"),
         ("-0.4\tgo\t-0.2", "-0.4\tgo\t-0.2\t1", r"arpa:11: 4 columns, a 1-gram has"),
         ("-0.4\tgo", "x\tgo", r"arpa:11: 'x' is no logarithm"),
         ("-0.4\tgo", "0.4\tgo", r"arpa:11: '0.4' is no logarithm"),
         ("stop go", "stop now", r"arpa:19: 'now' has no unigram"),
         ("stop go", "go go", r"arpa:19: 'go go' is listed twice"),
-        ("\\3-grams:", "\\4-grams:", r"arpa:21: '\\3-grams:' should stand here"),
+        ("\\3-grams:", "\\4-grams:", r"arpa:21: expected '\\3-grams:', got"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(arpa, old, new, message) -> None:

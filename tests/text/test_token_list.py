@@ -77,7 +77,7 @@ def test_it_comes_back(make):
         ({"unk": "1"}, "no tokenizer of hybrid-asr"),
         ({"joins": "syllables"}, "no tokenizer of hybrid-asr"),
         ({"joins": "pieces"}, "need a sentencepiece model"),
-        ({"model": b"bytes"}, "the bytes of a sentencepiece model should stand here"),
+        ({"model": b"bytes"}, "expected the bytes of a sentencepiece model"),
     ],
 )
 def test_a_damaged_list_is_refused(change, message):
