@@ -1,5 +1,10 @@
 """Hybrid CTC/attention speech recognition on PyTorch Lightning."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hybrid_asr.recognizer import load
+
 __version__ = "0.1.0"
 __all__ = ["load"]
 
