@@ -15,7 +15,7 @@ import sys
 
 import torch
 
-from tests.models.tiny import ENCODERS, UNITS, build, joint, speech
+from tests.models.tiny import ENCODERS, build, joint, speech
 
 kind, backend, shapes = sys.argv[1:]
 model = build(next(cfg for cfg in ENCODERS if cfg.kind == kind))
