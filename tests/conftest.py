@@ -1,6 +1,5 @@
 """What all tests share.  It must not import hybrid_asr: jaxtyping's hook checks only what is imported after it."""
 
-import functools
 import gc
 import os
 from pathlib import Path
@@ -29,21 +28,6 @@ def pytest_collection_finish():
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def made_once():
-    """Make once what a command makes once: the tests are hundreds of commands in one process.
-
-    Schemas, templates and what a scalar of YAML is read as were more than half of the time of a short training.
-    """
-    from hybrid_asr.config import files, schema
-    from hybrid_asr.pages import kit
-
-    with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((schema, "TypeAdapter"), (kit, "_environment"), (files, "_read")):
-            patch.setattr(module, name, functools.cache(getattr(module, name)))
-        yield
 
 
 @pytest.fixture(scope="session")

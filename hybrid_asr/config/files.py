@@ -1,5 +1,6 @@
 """Trees of keys and values, read from YAML and written as YAML with a comment on each value."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,5 +99,7 @@ def _rows(tree: Tree, above: str = "", depth: int = 0) -> Iterator[tuple[str, st
             yield f"{'':{depth}}{scalar(key)}: {scalar(value)}", f"{above}{key}"
 
 
+@functools.cache
 def _read(text: str) -> Any:
+    """What OmegaConf takes a text for that stands after `key=`."""
     return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index,call-overload]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import json
 import types
 import typing
@@ -53,7 +54,7 @@ def parse(cls: Any, tree: Any, *, where: str = "", sources: Mapping[str, str] | 
             f"{where or 'configuration'}: only text, numbers, lists and keys are allowed here: {error}"
         ) from None
     try:
-        return TypeAdapter(cls).validate_json(text)
+        return _adapter(cls).validate_json(text)
     except ValidationError as error:
         problems: dict[str, list[str]] = {}
         for problem in error.errors():
@@ -65,9 +66,15 @@ def parse(cls: Any, tree: Any, *, where: str = "", sources: Mapping[str, str] | 
         raise ConfigError("\n".join(lines[:SHOWN] + more)) from None
 
 
+@functools.cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    """pydantic's schema of a type, which takes longer to make than to use."""
+    return TypeAdapter(cls)
+
+
 def plain(value: Any) -> Any:
     """Turn a configuration back into dicts, lists and scalars: `parse(type(value), plain(value)) == value`."""
-    return json.loads(TypeAdapter(type(value)).dump_json(value, by_alias=True))
+    return json.loads(_adapter(type(value)).dump_json(value, by_alias=True))
 
 
 def field_types(annotation: Any) -> dict[str, Any]:

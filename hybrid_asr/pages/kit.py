@@ -5,6 +5,7 @@ a transcript is text and nothing more.
 """
 
 import base64
+import functools
 import hashlib
 import traceback
 import zlib
@@ -51,7 +52,9 @@ def render(template: str, *, scripts: tuple[str, ...] = (), **values: object) ->
     )
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
+    """The templates, which are compiled once a process."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
