@@ -16,7 +16,7 @@ from hybrid_asr.decoding.ctc_align import ctc_align
 from hybrid_asr.decoding.hypothesis import Hypothesis
 from hybrid_asr.inference.align import Aligned, Unit, align
 from hybrid_asr.inference.batching import OrderedBatching
-from hybrid_asr.inference.build import DecodeConfig, decoder_for, refuse_unsupported, supported_decoder
+from hybrid_asr.inference.build_decoder import DecodeConfig, decoder_for, refuse_unsupported, supported_decoder
 from hybrid_asr.inference.device import pick_device
 from hybrid_asr.inference.encode import EncodedBatch
 from hybrid_asr.inference.evaluate import EvaluatedBatch, evaluate

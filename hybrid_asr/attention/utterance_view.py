@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hybrid_asr.attention.weights import AttentionKind, HasBands, Weights, compute_weights
+from hybrid_asr.attention.capture import AttentionKind, HasBands, Weights, compute_weights
 from hybrid_asr.audio.features import Features
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.decoding.ctc_align import Alignment, ctc_align

@@ -10,7 +10,7 @@ from hybrid_asr.config.compose import digest
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.inference.batching import MemoryBatching, expected_cost, refuse_wide_beams
-from hybrid_asr.inference.build import DecodeConfig, build_task, files_read
+from hybrid_asr.inference.build_decoder import DecodeConfig, build_task, files_read
 from hybrid_asr.inference.decoding_folder import earlier_report, file_digest, signatures, write_decoding
 from hybrid_asr.inference.device import pick_device
 from hybrid_asr.inference.evaluate import evaluate_set

@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
+from hybrid_asr.attention.capture import AttentionKind, Weights, attention_kinds, self_attention_modules
 from hybrid_asr.attention.diagnosis import ctc_middles
 from hybrid_asr.attention.measures import distances
 from hybrid_asr.attention.utterance_view import UtteranceView, bands_of, refuse_short, view_attention, view_utterance
-from hybrid_asr.attention.weights import AttentionKind, Weights, attention_kinds, self_attention_modules
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest, ManifestError

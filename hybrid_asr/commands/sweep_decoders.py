@@ -5,7 +5,7 @@ from typing import Literal
 
 from hybrid_asr.commands.run_decoder import RunDecoder, SetToDecode
 from hybrid_asr.config.schema import plain
-from hybrid_asr.inference.build import DecodeConfig, build_sweep_tasks, is_supported, refuse_unsupported
+from hybrid_asr.inference.build_decoder import DecodeConfig, build_sweep_tasks, is_supported, refuse_unsupported
 from hybrid_asr.inference.decoding_folder import score_items
 from hybrid_asr.inference.presets import decoders_to_sweep, own_decoder
 from hybrid_asr.inference.report import DecodingStatistics

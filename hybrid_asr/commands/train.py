@@ -17,7 +17,7 @@ from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run, RunError, default_folder
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.folder_lock import hold_folder_lock
-from hybrid_asr.training.launcher import detect_launch, is_rank_zero
+from hybrid_asr.training.launch_environment import detect_launch, is_rank_zero
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.save_and_validate import Halted
 from hybrid_asr.training.signals import exit_on_signal

@@ -20,7 +20,7 @@ from hybrid_asr.training.attention_monitor import AttentionMonitor
 from hybrid_asr.training.attention_pictures import AttentionPictures, Show
 from hybrid_asr.training.csv_metrics import CsvMetrics
 from hybrid_asr.training.datamodule import SpeechData
-from hybrid_asr.training.launcher import is_rank_zero
+from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.page_refresh import PageRefresh

@@ -20,7 +20,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig, signature
 from hybrid_asr.run.folder import Run, RunError
 from hybrid_asr.training.checkpoint import Checkpoints, TrainingState
-from hybrid_asr.training.launcher import Launch, is_rank_zero
+from hybrid_asr.training.launch_environment import Launch, is_rank_zero
 from hybrid_asr.training.messages import rank_zero_print
 
 

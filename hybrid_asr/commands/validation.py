@@ -4,7 +4,7 @@ from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import Planner
 from hybrid_asr.inference.batching import SharedBatching
-from hybrid_asr.inference.build import decoder_for, refuse_unsupported
+from hybrid_asr.inference.build_decoder import decoder_for, refuse_unsupported
 from hybrid_asr.inference.decoding_folder import score_items
 from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.outcomes import gather
@@ -13,7 +13,7 @@ from hybrid_asr.inference.task import DecodingTask
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.training.attention_monitor import AttentionMonitor
-from hybrid_asr.training.launcher import is_rank_zero
+from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.module import SpeechModule
 

@@ -13,7 +13,7 @@ from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig, ctc_prefix_
 from hybrid_asr.decoding.espnet_parity import EspnetSearch
 from hybrid_asr.decoding.hypothesis import Nbest, UtteranceError
 from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig
-from hybrid_asr.decoding.lexicon import LexiconSearch
+from hybrid_asr.decoding.lexicon_search import LexiconSearch
 from hybrid_asr.decoding.rescoring import RescoringConfig, rescore
 from hybrid_asr.decoding.scorer import AttentionDecoder, AttentionScorer, CtcPrefixScorer
 from hybrid_asr.models.encoded import Encoded

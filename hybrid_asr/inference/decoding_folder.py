@@ -11,7 +11,7 @@ from hybrid_asr import __version__
 from hybrid_asr.common.files import read_problem, remove_unfinished, write_text
 from hybrid_asr.config.compose import digest
 from hybrid_asr.config.schema import plain
-from hybrid_asr.inference.build import DecodeConfig
+from hybrid_asr.inference.build_decoder import DecodeConfig
 from hybrid_asr.inference.outcomes import Decoded, Evaluation
 from hybrid_asr.inference.report import DecodingReport, DecodingStatistics, Failure, Signatures
 from hybrid_asr.scoring.report import ErrorReport, Scored, report

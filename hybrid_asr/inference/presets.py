@@ -9,7 +9,7 @@ from hybrid_asr.config.compose import amend
 from hybrid_asr.config.files import load_yaml
 from hybrid_asr.config.locate import find_preset, presets
 from hybrid_asr.config.schema import field_types, parse, plain
-from hybrid_asr.inference.build import DecodeConfig, is_supported, refuse_unsupported
+from hybrid_asr.inference.build_decoder import DecodeConfig, is_supported, refuse_unsupported
 from hybrid_asr.inference.sweep import Sweep
 from hybrid_asr.models.bundle import Bundle
 

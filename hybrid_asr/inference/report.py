@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.compose import digest
-from hybrid_asr.inference.build import DecodeConfig
+from hybrid_asr.inference.build_decoder import DecodeConfig
 from hybrid_asr.inference.outcomes import Decoded, Evaluation
 from hybrid_asr.scoring.nbest_oracle import oracle
 from hybrid_asr.scoring.repetitions import has_loop

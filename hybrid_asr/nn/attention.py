@@ -53,7 +53,7 @@ class ScaledDotProduct(nn.Module):
 
     It has no parameters. It is a module so that a forward hook sees what the weights are made from: `weights` takes the
     arguments of `forward`. So weights cost nothing where nobody asks for them
-    (`hybrid_asr/attention/weights.py`).
+    (`hybrid_asr/attention/capture.py`).
     """
 
     def __init__(self, dropout: float = 0.0) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from hybrid_asr.attention.capture import AttentionKind, Weights, over_frequency, over_time
 from hybrid_asr.attention.utterance_view import END, START, UtteranceView
-from hybrid_asr.attention.weights import AttentionKind, Weights, over_frequency, over_time
 from hybrid_asr.common.files import atomic_path
 from hybrid_asr.pages.figure_style import (
     MARK,

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from hybrid_asr.attention.utterance_view import END, UtteranceView, bands_of, view_attention, view_utterance
-from hybrid_asr.attention.weights import (
+from hybrid_asr.attention.capture import (
     AttentionKind,
     attention_kinds,
     over_frequency,
     over_time,
     self_attention_modules,
 )
+from hybrid_asr.attention.utterance_view import END, UtteranceView, bands_of, view_attention, view_utterance
 from hybrid_asr.decoding.ctc_align import Alignment
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.kit import pack, quantize_range, quantize_root

@@ -13,7 +13,7 @@ from hybrid_asr.config.compose import digest
 from hybrid_asr.config.files import flatten
 from hybrid_asr.config.schema import config, plain
 from hybrid_asr.data.config import DataConfig
-from hybrid_asr.inference.build import DecodeConfig
+from hybrid_asr.inference.build_decoder import DecodeConfig
 from hybrid_asr.losses import LossConfig
 from hybrid_asr.models.hybrid import ModelConfig
 from hybrid_asr.text.normalize import TextConfig

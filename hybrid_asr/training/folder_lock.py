@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hybrid_asr.common.lock import FolderLock
-from hybrid_asr.training.launcher import is_rank_zero
+from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import rank_zero_print
 
 

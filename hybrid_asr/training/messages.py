@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-from hybrid_asr.training.launcher import is_rank_zero
+from hybrid_asr.training.launch_environment import is_rank_zero
 
 
 def print_stderr(text: str, end: str = "\n") -> None:

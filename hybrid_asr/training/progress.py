@@ -13,7 +13,7 @@ import torch
 from hybrid_asr.training.checkpoint import Checkpoints, TrainingState
 from hybrid_asr.training.config import TrainerConfig
 from hybrid_asr.training.divergence import divergence_alarm
-from hybrid_asr.training.launcher import is_rank_zero
+from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import print_stderr, rank_zero_print
 from hybrid_asr.training.metric_rows import log_row, train_row
 from hybrid_asr.training.module import SpeechModule

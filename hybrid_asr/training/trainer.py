@@ -21,7 +21,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.training.config import CsvLoggerConfig, LoggerConfig, TensorBoardConfig, TrainerConfig, WandbConfig
-from hybrid_asr.training.launcher import Launch, resolve_devices, unused_tasks
+from hybrid_asr.training.launch_environment import Launch, resolve_devices, unused_tasks
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.save_and_validate import Interrupted
 

@@ -11,7 +11,7 @@ import yaml
 
 from hybrid_asr.commands.convert import export_espnet, import_espnet
 from hybrid_asr.decoding.joint import SearchConfig
-from hybrid_asr.inference.build import decoder_for
+from hybrid_asr.inference.build_decoder import decoder_for
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 

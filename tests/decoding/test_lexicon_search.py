@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid_asr.decoding.hypothesis import DecodeError
-from hybrid_asr.decoding.lexicon import LexiconConfig, LexiconSearch
+from hybrid_asr.decoding.lexicon_search import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.trie import build_trie
 from hybrid_asr.text.ngram import Ngram
 from tests.decoding.toys import labelings, log, random_log_probs

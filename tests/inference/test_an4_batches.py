@@ -9,7 +9,7 @@ import torch
 from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.inference.batching import GivenBatches
-from hybrid_asr.inference.build import build_task
+from hybrid_asr.inference.build_decoder import build_task
 from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.presets import load_decoder
 from hybrid_asr.run.folder import Run

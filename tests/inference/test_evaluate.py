@@ -15,7 +15,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
 from hybrid_asr.decoding.joint import SearchConfig
 from hybrid_asr.inference.batching import SharedBatching
-from hybrid_asr.inference.build import decoder_for
+from hybrid_asr.inference.build_decoder import decoder_for
 from hybrid_asr.inference.encode import encode_batch, pad_audio
 from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.outcomes import Evaluation, gather

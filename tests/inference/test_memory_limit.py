@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.inference.presets import load_decoder
-from hybrid_asr.inference.build import build_task
+from hybrid_asr.inference.build_decoder import build_task
 from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.batching import Cost, GivenBatches, MemoryBatching

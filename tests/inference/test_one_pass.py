@@ -15,7 +15,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.decoder import Decoder
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
 from hybrid_asr.inference.batching import GivenBatches, MemoryBatching, SharedBatching, expected_cost, refuse_wide_beams
-from hybrid_asr.inference.build import DecodeConfig, build_sweep_tasks, build_task, decoder_for
+from hybrid_asr.inference.build_decoder import DecodeConfig, build_sweep_tasks, build_task, decoder_for
 from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.outcomes import Evaluation
 from hybrid_asr.inference.presets import load_decoder

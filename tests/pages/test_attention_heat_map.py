@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
+from hybrid_asr.attention.capture import Weights
 from hybrid_asr.attention.utterance_view import END, START, UtteranceView, view_attention, view_utterance
-from hybrid_asr.attention.weights import Weights
 from hybrid_asr.audio.io import read
 from hybrid_asr.pages.attention_heat_map import HeadIndex, draw, figure, head_weights
 

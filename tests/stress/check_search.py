@@ -21,7 +21,7 @@ from hybrid_asr.decoding import decoder as build
 from hybrid_asr.decoding.decoder import SearchDecoder
 from hybrid_asr.decoding.hypothesis import Nbest
 from hybrid_asr.decoding.joint import JointSearch, SearchConfig
-from hybrid_asr.inference.build import DecodeConfig, decoder_for, refuse_unsupported
+from hybrid_asr.inference.build_decoder import DecodeConfig, decoder_for, refuse_unsupported
 from hybrid_asr.inference.encode import encode
 from hybrid_asr.inference.source import read_ahead
 from hybrid_asr.models.bundle import Bundle

@@ -25,7 +25,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.decoder import SearchDecoder
 from hybrid_asr.decoding.joint import JointSearch
 from hybrid_asr.inference.align import align
-from hybrid_asr.inference.build import decoder_for
+from hybrid_asr.inference.build_decoder import decoder_for
 from hybrid_asr.inference.encode import encode_batch
 from hybrid_asr.inference.presets import load_decoder
 from hybrid_asr.models.bundle import Bundle

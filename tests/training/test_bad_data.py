@@ -15,7 +15,7 @@ from hybrid_asr.config.schema import parse
 from hybrid_asr.data.dataset import Batch
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.inference.batching import SharedBatching
-from hybrid_asr.inference.build import build_task
+from hybrid_asr.inference.build_decoder import build_task
 from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.outcomes import Decoded
 from hybrid_asr.inference.presets import load_decoder

@@ -13,7 +13,7 @@ from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.joint import SearchConfig
 from hybrid_asr.inference.batching import MemoryBatching, expected_cost
-from hybrid_asr.inference.build import build_task
+from hybrid_asr.inference.build_decoder import build_task
 from hybrid_asr.inference.device import pick_device
 from hybrid_asr.inference.evaluate import evaluate_set
 from tools.benchmarks.decoding_work import NbestTexts

@@ -27,7 +27,7 @@ from espnet2.bin.asr_inference import Speech2Text  # pyright: ignore[reportMissi
 from hybrid_asr.commands.convert import export_espnet, import_espnet
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.joint import SearchConfig
-from hybrid_asr.inference.build import decoder_for
+from hybrid_asr.inference.build_decoder import decoder_for
 from hybrid_asr.inference.encode import encode
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.folder import Run

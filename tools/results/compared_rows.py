@@ -10,7 +10,7 @@ from hybrid_asr.common.files import write_text
 from hybrid_asr.config.compose import compose
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.inference.build import DecodeConfig
+from hybrid_asr.inference.build_decoder import DecodeConfig
 from hybrid_asr.inference.presets import ALL, choose_decoders, decoders_for_model
 from hybrid_asr.models.bundle import read_torch
 from hybrid_asr.pages.decodings import Damaged, Decoding, find_decodings, read_utterances

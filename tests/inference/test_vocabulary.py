@@ -12,9 +12,9 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.hypothesis import DecodeError
-from hybrid_asr.decoding.lexicon import LexiconConfig
-from hybrid_asr.inference.lexicon import border_label, files_of, lexicon_search
+from hybrid_asr.decoding.lexicon_search import LexiconConfig
 from hybrid_asr.inference.presets import decoders_for_model
+from hybrid_asr.inference.vocabulary import border_label, files_of, lexicon_search
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.folder import Run
 from hybrid_asr.text.bpe import BpeTokenizer

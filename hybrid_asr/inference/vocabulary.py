@@ -8,7 +8,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import find_below
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.hypothesis import DecodeError
-from hybrid_asr.decoding.lexicon import LexiconConfig, LexiconSearch
+from hybrid_asr.decoding.lexicon_search import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.trie import build_trie
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.text.labels import describe_missing

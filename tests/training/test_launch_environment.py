@@ -11,7 +11,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.files import load_yaml
 from hybrid_asr.training.config import TrainerConfig
-from hybrid_asr.training.launcher import Launch, detect_launch, is_rank_zero, resolve_devices, unused_tasks
+from hybrid_asr.training.launch_environment import Launch, detect_launch, is_rank_zero, resolve_devices, unused_tasks
 from hybrid_asr.training.trainer import check_devices, cluster_environment
 from tests.tones import process, train, words
 

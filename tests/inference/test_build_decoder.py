@@ -14,10 +14,10 @@ from hybrid_asr.decoding.ctc_prefix_beam import CtcPrefixBeamConfig
 from hybrid_asr.decoding.decoder import Decoder, SearchDecoder
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.decoding.joint import SearchConfig
-from hybrid_asr.decoding.lexicon import LexiconConfig, LexiconSearch
+from hybrid_asr.decoding.lexicon_search import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.rescoring import RescoringConfig
 from hybrid_asr.decoding.trie import build_trie
-from hybrid_asr.inference.build import DecodeConfig, build_decoder, refuse_unsupported
+from hybrid_asr.inference.build_decoder import DecodeConfig, build_decoder, refuse_unsupported
 from hybrid_asr.models.ctc import CtcHead
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.models.transformer_decoder import TransformerDecoder, TransformerDecoderConfig

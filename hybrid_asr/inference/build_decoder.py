@@ -25,10 +25,10 @@ from hybrid_asr.decoding.decoder import (
 )
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
 from hybrid_asr.decoding.joint import SearchConfig
-from hybrid_asr.decoding.lexicon import LexiconConfig, LexiconSearch
+from hybrid_asr.decoding.lexicon_search import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.rescoring import RescoringConfig, rerank
-from hybrid_asr.inference.lexicon import files_of, lexicon_search
 from hybrid_asr.inference.task import DecodingTask
+from hybrid_asr.inference.vocabulary import files_of, lexicon_search
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.text.labels import Writes
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybrid_asr.attention.teacher_forcing import teacher_forced
-from hybrid_asr.attention.weights import (
+from hybrid_asr.attention.capture import (
     AttentionKind,
     attention_kinds,
     compute_weights,
@@ -17,6 +16,7 @@ from hybrid_asr.attention.weights import (
     record_weights,
     self_attention_modules,
 )
+from hybrid_asr.attention.teacher_forcing import teacher_forced
 from hybrid_asr.models.hybrid import HybridModel
 from hybrid_asr.models.transformer import TransformerConfig
 from hybrid_asr.models.transformer_decoder import TransformerDecoderConfig

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.hypothesis import WIDEST, Ended, Hypothesis, Nbest, nan_error
-from hybrid_asr.decoding.lexicon_beam import FACTOR, STAYS, Beam, Candidates, WordHistory, merge_equal
+from hybrid_asr.decoding.lexicon_hypotheses import FACTOR, STAYS, Beam, Candidates, WordHistory, merge_equal
 from hybrid_asr.decoding.settings import BeamSettings, Needs
 from hybrid_asr.decoding.trie import START, Rows, Trie
 from hybrid_asr.text.ngram import Ngram
