@@ -67,7 +67,7 @@ def parse(cls: Any, tree: Any, *, where: str = "", sources: Mapping[str, str] | 
 
 
 @functools.cache
-def _adapter(cls: Any) -> TypeAdapter[Any]:
+def _adapter(cls: Any) -> TypeAdapter:
     """pydantic's schema of a type, which takes longer to make than to use."""
     return TypeAdapter(cls)
 
