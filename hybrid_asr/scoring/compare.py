@@ -98,7 +98,7 @@ def _difference_line(units: str, pair: PairedDifference) -> str:
     interval = (
         f"95 % interval {units} {printed.interval(pair.ci95)}"
         if pair.ci95
-        else f"no interval {units}, which all differ alike"
+        else f"no interval {units}: all differ by the same amount"
     )
-    note = " by exact sign flips, since they are few" if pair.test == "sign flips" else ""
+    note = " by the exact sign-flip test (fewer than 20 units)" if pair.test == "sign flips" else ""
     return f"difference {printed.percent(pair.difference)} absolute, {interval}, p = {pair.p:.4f}{note}"

@@ -30,8 +30,8 @@ Test = Literal["bootstrap", "sign flips"]
 class PairedDifference(NamedTuple):
     """The rate of one system minus that of another on the same utterances; below 0 the first is better.
 
-    `ci95` is None with fewer than two units, and where fewer than 20 all differ by the same number of errors, or by the
-    same rate: their spread is unknown. `p` is two-sided, None with fewer than two units.
+    `ci95` is None with fewer than two units, where all differ by the same rate, and where fewer than 20 differ by the
+    same number of errors: their spread is unknown. `p` is two-sided, None with fewer than two units.
     """
 
     difference: float
@@ -62,9 +62,10 @@ def paired_test(
     sums = resampled_sums(totals, resamples, seed)
     drawn = resampled_rates(sums[:, 0], sums[:, 1])
     interval = percentile_interval(drawn)
+    if interval.low == interval.high or (test == "sign flips" and np.ptp(totals[:, 0]) == 0):
+        interval = None  # from equal differences nothing is known of their spread
     if test == "sign flips":
-        alike = np.ptp(totals[:, 0]) == 0 or interval.low == interval.high
-        return PairedDifference(difference, None if alike else interval, sign_flip_p(totals[:, 0]), test)
+        return PairedDifference(difference, interval, sign_flip_p(totals[:, 0]), test)
     tail = int(min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)))
     return PairedDifference(difference, interval, min(1.0, 2 * (1 + tail) / (1 + len(drawn))), test)
 

@@ -162,7 +162,7 @@ def test_comparison_of_two_systems() -> None:
     assert data["ci95_speakers"] is not None
     assert "WER 40.00 % against 0.00 %\ndifference 40.00 % absolute" in pair.text()
     assert (data["test"], data["p_bootstrap"]) == ("sign flips", 0.25), "three of five utterances differ"
-    assert "p = 0.2500 by exact sign flips, since they are few" in pair.text()
+    assert "p = 0.2500 by the exact sign-flip test (fewer than 20 units)" in pair.text()
     assert compare(better, scores).over_utterances.difference == -0.4
 
 
@@ -170,7 +170,9 @@ def test_two_utterances_that_differ_alike_say_little() -> None:
     items = [Scored("u1", "one two three", "one two"), Scored("u2", "four five six seven", "four five six")]
     pair = compare(report(items), report([item._replace(hypothesis=item.reference) for item in items]))
     text = pair.text()
-    assert "28.57 % absolute, no interval over utterances, which all differ alike, p = 0.5000 by exact" in text
+    assert (
+        "28.57 % absolute, no interval over utterances: all differ by the same amount, p = 0.5000 by the exact" in text
+    )
     data = pair.to_json()
     assert (data["ci95"], data["p_bootstrap"], data["test"], data["test_speakers"]) == (None, 0.5, "sign flips", None)
 

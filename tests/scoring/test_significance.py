@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from hybrid_asr.scoring.intervals import Interval, rate_intervals
+from hybrid_asr.scoring.intervals import rate_intervals
 from hybrid_asr.scoring.significance import paired_test, sign_flip_p
 
 
@@ -81,7 +81,7 @@ def test_the_interval_is_that_of_a_plain_loop() -> None:
 
 def test_a_system_against_itself() -> None:
     errors, reference = simulated(np.random.default_rng(8), 30, 0.3)
-    assert paired_test(errors, errors, reference) == (0.0, Interval(0.0, 0.0), 1.0, "bootstrap")
+    assert paired_test(errors, errors, reference) == (0.0, None, 1.0, "bootstrap")
 
 
 def test_a_clear_difference_is_found_and_its_sign_is_that_of_the_first() -> None:
@@ -138,6 +138,12 @@ def test_few_utterances_are_compared_by_all_sign_flips(differences, p) -> None:
 def test_few_units_of_equal_rates_give_no_interval() -> None:
     result = paired_test(np.array([1, 2, 3]), np.zeros(3, int), np.array([2, 4, 6]))
     assert result == (0.5, None, 0.25, "sign flips")
+
+
+def test_equal_differences_give_no_interval_however_many() -> None:
+    result = paired_test(np.ones(25, int), np.zeros(25, int), np.full(25, 4))
+    assert (result.ci95, result.test) == (None, "bootstrap")
+    assert result.p is not None and result.p < 0.001
 
 
 def test_twenty_units_are_bootstrapped_and_nineteen_are_not() -> None:
