@@ -125,14 +125,14 @@ def describe_status(run: Run) -> list[str]:
     status = run.status()
     if status is None:
         return []
-    head = f"{status['state']} at step {status['step']} of {status['total']}, {status.get('updated', '')}"
+    head = f"{status.state} at step {status.step} of {status.total}, {status.updated}"
     who = read_holder(run.folder)
-    if status["state"] == "running" and who is not None:
+    if status.state == "running" and who is not None:
         head += f", {who.text()}"
-    if status["state"] == "killed":
+    if status.state == "killed":
         head += "; the same command goes on from what is saved"
     return [
         head,
-        *filter(None, [status.get("message", "")]),
-        *(f"warning: {text}" for text in status.get("alarms", [])),
+        *filter(None, [status.message]),
+        *(f"warning: {text}" for text in status.alarms),
     ]

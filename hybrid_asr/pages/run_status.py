@@ -1,7 +1,7 @@
 """The state of a run: from its status.json, or from its other files where there is none."""
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
@@ -54,27 +54,20 @@ def read_run_status(run: Run, rows: Rows) -> RunStatus:
     """What status.json says; without it, what the other files show."""
     status = run.status()
     if status is not None:
-        try:
-            return _from_status(status)
-        except (ValueError, LookupError, TypeError, AttributeError):
-            pass  # damaged, as one that is no JSON
+        return RunStatus(
+            state=status.state,
+            message=status.message,
+            step=status.step,
+            total=status.total,
+            elapsed_s=status.elapsed_s,
+            updated=status.updated,
+            environment=status.environment,
+            alarms=list(status.alarms),
+        )
     why = "status.json is damaged; this is read from the other files." if run.status_file.is_file() else ""
     step = int(rows[-1]["step"]) if rows else None
     state = "finished" if run.model_file.is_file() else "unknown" if run.exists() else "empty"
     return RunStatus(state, why, step, None, None, "", {}, [])
-
-
-def _from_status(status: dict[str, Any]) -> RunStatus:
-    return RunStatus(
-        state=status["state"],
-        message=str(status.get("message", "")),
-        step=int(status["step"]),
-        total=int(status["total"]),
-        elapsed_s=float(status["elapsed_s"]) if "elapsed_s" in status else None,
-        updated=str(status.get("updated", "")),
-        environment={str(name): str(value) for name, value in status.get("environment", {}).items()},
-        alarms=[str(alarm) for alarm in status.get("alarms", [])],
-    )
 
 
 def best_epoch(rows: Rows, cfg: RunConfig) -> Best | None:

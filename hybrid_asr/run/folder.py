@@ -5,7 +5,6 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,7 +16,7 @@ from hybrid_asr.config.schema import parse, plain
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig, weight_settings
 from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints, remove_checkpoints
-from hybrid_asr.training.status import read_status
+from hybrid_asr.training.status import TrainingStatus, read_status
 
 
 class RunError(UserError):
@@ -84,8 +83,8 @@ class Run:
         """Whether a training has begun here."""
         return self.config_file.is_file()
 
-    def status(self) -> dict[str, Any] | None:
-        """What `status.json` tells: state, step, total, message, …; "killed" where it ran and its process is dead."""
+    def status(self) -> TrainingStatus | None:
+        """What `status.json` tells, None without a sound one; "killed" where it ran and its process is dead."""
         return read_status(self.status_file)
 
     def read_config(self) -> RunConfig:

@@ -1,6 +1,7 @@
 """Where a training stands: `status.json`."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import time
@@ -14,6 +15,46 @@ from hybrid_asr.common.lock import read_holder, utc_now
 
 State = Literal["running", "stopped", "failed", "finished", "killed"]
 EVERY_S = 30.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingStatus:
+    """The content of `status.json`. `elapsed_s` and `saved_step` are None where that does not tell them."""
+
+    state: State
+    step: int
+    saved_step: int | None = None  # of the last state on disk
+    total: int
+    message: str = ""  # why it stopped or failed
+    alarms: tuple[str, ...] = ()  # problems that did not end the training
+    elapsed_s: float | None = None  # seconds of all processes together that trained this run
+    updated: str = ""
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Its keys in status.json."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> "TrainingStatus":
+        """What `to_json` gave; what else than state, step and total is missing has its default.
+
+        Raises ValueError where that is damaged.
+        """
+        if not isinstance(data, dict) or not _is_valid(data):
+            raise ValueError("no status of a training")
+        saved_step, seconds = data.get("saved_step"), data.get("elapsed_s")
+        return cls(
+            state=data["state"],
+            step=data["step"],
+            saved_step=saved_step if isinstance(saved_step, int) else None,
+            total=data["total"],
+            message=data.get("message", ""),
+            alarms=tuple(str(alarm) for alarm in data.get("alarms", [])),
+            elapsed_s=None if seconds is None else float(seconds),
+            updated=data.get("updated", ""),
+            environment={name: str(value) for name, value in data.get("environment", {}).items()},
+        )
 
 
 class StatusFile:
@@ -45,39 +86,37 @@ class StatusFile:
         """Write the state at the step that was told last, and why it stopped or failed."""
         if self._environment is None:
             self._environment = environment()
-        content = {
-            "state": state,
-            "step": self.step,
-            "saved_step": self.saved,
-            "total": self.total,
-            "message": message,
-            "alarms": self._alarms,
-            "elapsed_s": round(self.elapsed(), 1),
-            "updated": utc_now(),
-            "environment": self._environment,
-        }
+        status = TrainingStatus(
+            state=state,
+            step=self.step,
+            saved_step=self.saved,
+            total=self.total,
+            message=message,
+            alarms=tuple(self._alarms),
+            elapsed_s=round(self.elapsed(), 1),
+            updated=utc_now(),
+            environment=self._environment,
+        )
         with contextlib.suppress(OSError):
-            write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n", folder="expect")
+            write_text(self.path, json.dumps(status.to_json(), indent=1, ensure_ascii=False) + "\n", folder="expect")
         self._written = time.monotonic()
 
 
-def read_status(path: Path) -> dict[str, Any] | None:
+def read_status(path: Path) -> TrainingStatus | None:
     """What `status.json` tells, None where it does not; a training that no living process holds was "killed"."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        status = TrainingStatus.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-    if not isinstance(content, dict) or not _is_valid(content):
-        return None
-    if content["state"] == "running":
+    if status.state == "running":
         owner = read_holder(path.parent)
         if owner is None or owner.has_ended():
-            content["state"] = "killed"
-    return content
+            return dataclasses.replace(status, state="killed")
+    return status
 
 
 def _is_valid(content: dict[str, Any]) -> bool:
-    """Whether the fields are what `write` writes, so far as they are there; the first three must be."""
+    """Whether the fields are what `to_json` gives, so far as they are there; the required ones must be."""
     types = {"step": int, "total": int, "message": str, "updated": str, "alarms": list, "environment": dict}
     right = all(isinstance(content[name], kind) for name, kind in types.items() if name in content)
     seconds = content.get("elapsed_s", 0.0)

@@ -29,6 +29,7 @@ import torch
 
 from hybrid_asr.models.bundle import BundleError, read_torch
 from hybrid_asr.run.folder import Run
+from hybrid_asr.training.status import TrainingStatus
 from tests.tones import write_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,7 +158,7 @@ def _aim(rng: random.Random) -> str:
     return "start" if draw < START_SHARE else "writing" if draw < 0.5 + START_SHARE / 2 else "any"
 
 
-def hunt(process: subprocess.Popen[bytes], run: Path, before: dict | None, aim: str, rng: random.Random) -> float:
+def hunt(process: subprocess.Popen[bytes], run: Path, before: TrainingStatus | None, aim: str, rng: random.Random) -> float:
     """Wait for the moment of the kill, or for the end; returns the seconds that the start took."""
     began = time.monotonic()
     if aim == "start":
@@ -202,8 +203,8 @@ def _look(run: Path, number: int, aim: str, start_s: float, lived_s: float) -> K
     """What lies in the folder of a killed training. Raises Failure where no state is whole or the kill is not seen."""
     killed = time.time()
     status = Run(run).status()
-    if status is not None and status["state"] not in ("killed", "finished"):  # the latter between its end and its exit
-        raise Failure(f"{run}: a killed training is shown as {status['state']}")
+    if status is not None and status.state not in ("killed", "finished"):  # the latter between its end and its exit
+        raise Failure(f"{run}: a killed training is shown as {status.state}")
     last = run / "checkpoints/last.ckpt"
     lost_s = killed - last.stat().st_mtime if last.is_file() else lived_s - start_s
     return Kill(
@@ -211,7 +212,7 @@ def _look(run: Path, number: int, aim: str, start_s: float, lived_s: float) -> K
         aim=aim,
         start_s=round(start_s, 2),
         lived_s=round(lived_s, 2),
-        reported=(status or {}).get("saved_step") or 0,
+        reported=(status.saved_step if status else None) or 0,
         saved=saved_step(run),
         reached=_reached(run),
         lost_s=round(min(lost_s, max(0.0, lived_s - start_s)), 2),

@@ -37,7 +37,7 @@ def test_every_epoch_has_a_line_an_utterance_and_the_leading_head_s_means(alarme
 
 
 def test_the_alarm_comes_after_the_beginning_and_three_epochs_and_is_kept(alarmed):
-    [alarm] = Run(alarmed).status()["alarms"]
+    [alarm] = Run(alarmed).status().alarms
     assert alarm.startswith(
         "epoch 5: attention has not aligned with the speech in 3 validations, since epoch 3: no head follows the speech"
     )
@@ -52,7 +52,7 @@ def test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_t
     watch = AttentionMonitor(cfg.trainer, cfg.model.decoder, file, manifest, pictures=pictures, alarms=told.append)
     watch.continue_from(5)
     assert {row["epoch"] for row in read_rows(file)} == {1, 2, 3, 4, 5}
-    assert told == Run(alarmed).status()["alarms"]
+    assert told == list(Run(alarmed).status().alarms)
     bundle, _ = Run(alarmed).bundle("last")
     bundle.model.eval()
     watch.measure(bundle, torch.device("cpu"), 6)

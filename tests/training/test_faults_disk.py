@@ -78,7 +78,7 @@ def test_a_quota_stops_training_before_anything_is_saved(whole, tones, tmp_path)
     assert "begin again with:\n  hybrid-asr train" in done.stderr
     assert "Traceback" not in done.stderr
     status = Run(run).status()
-    assert status is not None and status["state"] == "failed" and "File too large" in status["message"]
+    assert status is not None and status.state == "failed" and "File too large" in status.message
     assert no_traces(run)
     assert train(tones, run, *SETTINGS) == 0
     assert_equal(run, whole)

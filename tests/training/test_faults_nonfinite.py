@@ -151,7 +151,7 @@ def test_a_blown_up_training_stops_with_finite_weights_and_a_replay(blown, capsy
     )
     assert sum(rows(blown, "train.skipped")) == 4
     status = Run(blown).status()
-    assert status is not None and status["state"] == "failed" and "4 updates in a row" in status["message"]
+    assert status is not None and status.state == "failed" and "4 updates in a row" in status.message
     capsys.readouterr()
     for entry in entries:
         assert main(["show", "batch", str(blown), str(entry["step"])]) == 0
@@ -213,8 +213,8 @@ def test_a_diverging_training_names_the_last_good_checkpoint(tones, tmp_path, ca
     assert "The last good checkpoint is" in alarm
     assert (run / "checkpoints" / alarm.split("init.from=")[1].split()[0].rpartition("/")[2]).is_file()
     status = Run(run).status()
-    assert status is not None and status["state"] == "finished"
-    assert f"warning: {status['alarms'][0]}" == alarm
+    assert status is not None and status.state == "finished"
+    assert f"warning: {status.alarms[0]}" == alarm
 
 
 @pytest.mark.slow

@@ -60,16 +60,16 @@ def test_sigterm_while_validating_saves_and_goes_on(whole, tones, tmp_path, monk
     assert stopped["step"] == int(step[1])
     status = Run(run).status()
     assert status is not None
-    assert (status["state"], status["step"], status["saved_step"]) == ("stopped", int(step[1]), int(step[1]))
-    assert f"stopped after step {step[1]}" in status["message"]
+    assert (status.state, status.step, status.saved_step) == ("stopped", int(step[1]), int(step[1]))
+    assert f"stopped after step {step[1]}" in status.message
     assert main(["show", "run", str(run)]) == 0
-    assert f"stopped at step {step[1]} of {status['total']}" in capsys.readouterr().out
+    assert f"stopped at step {step[1]} of {status.total}" in capsys.readouterr().out
     assert train(tones, run, *SETTINGS) == 0
     assert_equal(run, whole)
     ended = read_torch(run / "checkpoints/last.ckpt")
     assert all(ended[name] > stopped[name] > 0 for name in ("elapsed_s", "processor_s")), "of both processes"
     status = Run(run).status()
-    assert status is not None and status["state"] == "finished"
+    assert status is not None and status.state == "finished"
 
 
 def test_sigterm_before_the_first_step_leaves_nothing(tones, tmp_path, monkeypatch, capsys):
@@ -93,11 +93,11 @@ def test_the_second_sigterm_stops_at_once_and_the_saved_state_stays(whole, tones
             train(tones, run, *SETTINGS, "trainer.save_minutes=1e-9")
     assert end.value.code == 143
     status = Run(run).status()
-    assert status is not None and status["state"] == "stopped"
+    assert status is not None and status.state == "stopped"
     assert not (run / "train.lock").exists()
     saved = read_torch(run / "checkpoints/last.ckpt")["step"]
-    assert 0 < saved < status["total"] / 3, "before the validation that was cut"
-    assert f"the last saved state is that of step {saved}" in status["message"]
+    assert 0 < saved < status.total / 3, "before the validation that was cut"
+    assert f"the last saved state is that of step {saved}" in status.message
     assert train(tones, run, *SETTINGS) == 0
     assert f"continuing {run} at step {saved} of" in capsys.readouterr().err
     assert_equal(run, whole)
@@ -137,7 +137,7 @@ def test_a_run_whose_process_is_dead_is_shown_as_killed(whole, tmp_path):
     text = (whole / "status.json").read_text().replace('"finished"', '"running"')
     run.status_file.write_text(text)
     status = run.status()
-    assert status is not None and status["state"] == "killed"
-    assert {"step", "total", "message", "elapsed_s", "updated", "environment"} <= status.keys()
+    assert status is not None and status.state == "killed"
+    assert status.elapsed_s is not None and status.updated and status.environment
     run.status_file.write_text("{")
     assert run.status() is None

@@ -82,7 +82,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(whole, tones, tmp_path
     for name in ("checkpoints/.last.ckpt.999999999.tmp", ".status.json.999999999.tmp"):
         (run / name).write_bytes(b"what a process was writing when it was killed")
     status = Run(run).status()
-    assert status is not None and status["state"] == "killed"
+    assert status is not None and status.state == "killed"
     saved = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["step"]
     assert train(tones, run, *SETTINGS) == 0
     said = capsys.readouterr().err
