@@ -158,7 +158,9 @@ def _aim(rng: random.Random) -> str:
     return "start" if draw < START_SHARE else "writing" if draw < 0.5 + START_SHARE / 2 else "any"
 
 
-def hunt(process: subprocess.Popen[bytes], run: Path, before: TrainingStatus | None, aim: str, rng: random.Random) -> float:
+def hunt(
+    process: subprocess.Popen[bytes], run: Path, before: TrainingStatus | None, aim: str, rng: random.Random
+) -> float:
     """Wait for the moment of the kill, or for the end; returns the seconds that the start took."""
     began = time.monotonic()
     if aim == "start":
