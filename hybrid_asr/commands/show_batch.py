@@ -1,10 +1,8 @@
 """`hybrid-asr show batch`: repeats one update with the rows, speeds, masks and dropout that training had."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +16,7 @@ from hybrid_asr.losses import JointLoss
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
 from hybrid_asr.training.module import SpeechModule
+from hybrid_asr.training.nonfinite import NonfinitePart
 
 CLIPPED = 0.999  # full scale is 1
 
@@ -81,8 +80,8 @@ def replay(run: Run, step: int, checkpoint: str | None = None) -> Replayed:
     Raises UserError for a step that the training does not have.
     """
     cfg = run.read_config()
-    written = _nonfinite_entries(run, step)
-    kept = next((row["weights"] for row in written if row["weights"]), "")
+    written = _nonfinite_parts(run, step)
+    kept = next((part.weights for part in written if part.weights), "")
     weights = checkpoint or (str(run.checkpoint_folder / kept) if kept else "last")
     bundle = run.bundle(weights)[0]
     manifest, _ = read_training_set(cfg)
@@ -178,37 +177,30 @@ def _spoiled(module: SpeechModule) -> dict[str, tuple[int, int]]:
     return {group: (bad, count) for group, (bad, count) in counts.items() if bad}
 
 
-def _nonfinite_entries(run: Run, step: int) -> list[dict[str, Any]]:
-    """The entries of nonfinite.jsonl for this update: there are some if training left it out."""
+def _nonfinite_parts(run: Run, step: int) -> list[NonfinitePart]:
+    """The parts of this update in nonfinite.jsonl: there are some if training left it out."""
     if not run.nonfinite_file.is_file():
         return []
-    rows = []
-    for line in run.nonfinite_file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:  # torn by a kill
-            continue
-        if isinstance(row, dict) and row.keys() >= {"step", "part", "rank", "ids", "loss", "weights"}:
-            rows.append(row)
-    return [row for row in rows if row["step"] == step]
+    lines = run.nonfinite_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [part for part in map(NonfinitePart.from_line, lines) if part is not None and part.step == step]
 
 
-def _differences(written: list[dict[str, Any]], rows: list[Row]) -> list[str]:
+def _differences(written: list[NonfinitePart], rows: list[Row]) -> list[str]:
     """Whether the batch is the one that was written down, and its losses."""
     if not written:
         return []
-    order = sorted(written, key=lambda row: (row["part"], row["rank"]))
-    ids = [name for row in order for name in row["ids"]]
+    order = sorted(written, key=lambda part: (part.part, part.rank))
+    ids = [name for part in order for name in part.ids]
     if ids != [row.id for row in rows]:
         return ["warning: training had other utterances here: the data, or the number of devices, have changed"]
-    losses = [float(value) for row in order for value in row["loss"]]
+    losses = [loss for part in order for loss in part.loss]
     same = all(_close_numbers(row.loss, loss) for row, loss in zip(rows, losses, strict=True))
-    return ["the losses are those that training had" if same else _not_same(order)]
+    return ["the losses are those that training had" if same else _not_same(losses)]
 
 
-def _not_same(written: list[dict[str, Any]]) -> str:
-    losses = ", ".join(str(value) for row in written for value in row["loss"])
-    return f"training had other losses ({losses}): on another device, or with weights of some steps earlier"
+def _not_same(losses: list[float]) -> str:
+    shown = ", ".join(map(str, losses))
+    return f"training had other losses ({shown}): on another device, or with weights of some steps earlier"
 
 
 def _close_numbers(first: float, second: float) -> bool:

@@ -1,5 +1,6 @@
 """Updates that were left out since their loss or gradient was not finite: counted, written down, and when to stop."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -29,6 +30,68 @@ class PartLosses(NamedTuple):
     attention: Tensor
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NonfinitePart:
+    """A line of nonfinite.jsonl: one part of an update that was left out; losses in nats an utterance.
+
+    `weights` is the file with those that the update met, empty where they were not kept. What an incomplete line lacks
+    of `seconds`, `speeds`, `ctc` and `attention` is NaN or empty.
+    """
+
+    step: int
+    part: int
+    rank: int
+    seconds: float
+    ids: tuple[str, ...]
+    speeds: tuple[float, ...]
+    loss: tuple[float, ...]
+    ctc: tuple[float, ...]
+    attention: tuple[float, ...]
+    weights: str = ""
+    weights_step: int = 0  # that the weights of the training had reached
+
+    @classmethod
+    def of(cls, step: int, rank: int, part: PartLosses) -> "NonfinitePart":
+        """A part of update `step`, before it is known which file keeps its weights."""
+        return cls(
+            step=step,
+            part=part.part,
+            rank=rank,
+            seconds=round(part.seconds, 3),
+            ids=part.ids,
+            speeds=part.speeds,
+            loss=tuple(part.loss.tolist()),
+            ctc=tuple(part.ctc.tolist()),
+            attention=tuple(part.attention.tolist()),
+        )
+
+    def to_line(self) -> str:
+        """Its line, with the newline."""
+        losses = {name: [number(value) for value in getattr(self, name)] for name in ("loss", "ctc", "attention")}
+        return json.dumps(dataclasses.asdict(self) | losses, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> "NonfinitePart | None":
+        """What `to_line` wrote; None of a line that is damaged, as one torn by a kill."""
+        try:
+            row = json.loads(line)
+            losses = {name: tuple(map(float, row.get(name, ()))) for name in ("ctc", "attention")}
+            return cls(
+                step=int(row["step"]),
+                part=int(row["part"]),
+                rank=int(row["rank"]),
+                seconds=float(row.get("seconds", "nan")),
+                ids=tuple(map(str, row["ids"])),
+                speeds=tuple(map(float, row.get("speeds", ()))),
+                loss=tuple(map(float, row["loss"])),
+                **losses,
+                weights=str(row["weights"]),
+                weights_step=int(row.get("weights_step", 0)),
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+            return None
+
+
 class Nonfinite:
     """Notes such updates in `file`, one line a part, and keeps the weights they met, once for each row of them.
 
@@ -49,7 +112,7 @@ class Nonfinite:
         self.in_row = 0
         self.total = 0
         self.halt = ""
-        self._noted: list[dict[str, Any]] = []
+        self._noted: list[NonfinitePart] = []
         self._weights = ""  # the file with those that the latest row of such updates met
 
     def continue_from(self, step: int, state: dict[str, int]) -> None:
@@ -69,7 +132,7 @@ class Nonfinite:
             self.in_row = 0
             return
         self.in_row, self.total = self.in_row + 1, self.total + 1
-        self._noted += [_row(step, rank, part) for part in parts]
+        self._noted += [NonfinitePart.of(step, rank, part) for part in parts]
         if self.total <= NAMED:
             more = "; of later ones only their number is told" if self.total == NAMED else ""
             self.warn(f"step {step}: the loss or its gradient is not finite, the update is left out{more}")
@@ -86,17 +149,15 @@ class Nonfinite:
             torch.distributed.all_gather_object(shares, noted)
         if not trainer.is_global_zero:
             return
-        first = noted[0]["step"]
+        first = noted[0].step
         if self.in_row <= module.step - first + 1:  # a row of them begins here; in it the weights stay as they are
             saved_count = len(list(self.checkpoints.folder.glob("nonfinite-*.ckpt")))
             self._weights = incident_file(first) if saved_count < KEPT_WEIGHTS else ""
             if self._weights:
                 self.checkpoints.save_incident(module.bundle, first, weights_step=module.step)
         with self.file.open("a", encoding="utf-8") as file:
-            for row in sorted((row for share in shares for row in share), key=lambda row: (row["step"], row["part"])):
-                file.write(
-                    json.dumps(row | {"weights": self._weights, "weights_step": module.step}, ensure_ascii=False) + "\n"
-                )
+            for row in sorted((row for share in shares for row in share), key=lambda row: (row.step, row.part)):
+                file.write(dataclasses.replace(row, weights=self._weights, weights_step=module.step).to_line())
 
     def _why(self, step: int) -> str:
         many = f"{self.in_row} updates in a row, to step {step}," if self.in_row > 1 else f"the update of step {step}"
@@ -112,12 +173,6 @@ class Nonfinite:
         """The override that begins with the last weights from before a row of such updates."""
         last_good = self.checkpoints.good_until(step - self.in_row)
         return f" init.from={last_good[0]}" if last_good is not None and last_good[1].step <= step - self.in_row else ""
-
-
-def _row(step: int, rank: int, part: PartLosses) -> dict[str, Any]:
-    values = {name: [number(value) for value in getattr(part, name).tolist()] for name in ("loss", "ctc", "attention")}
-    where = {"step": step, "part": part.part, "rank": rank, "seconds": round(part.seconds, 3)}
-    return where | {"ids": list(part.ids), "speeds": list(part.speeds)} | values
 
 
 def number(value: float) -> float | str:
