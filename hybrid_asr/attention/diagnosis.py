@@ -5,7 +5,7 @@ Axes: B utterances, N layers, H heads, L labels, R rows (the labels and the end)
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hybrid_asr.attention.alarms import PER_HEAD, Heads, listening
+from hybrid_asr.attention.attention_line import AttentionLine
 from hybrid_asr.attention.measures import Measures, measure
 from hybrid_asr.attention.teacher_forcing import label_nats, teacher_forced
 from hybrid_asr.common.masks import valid_mask
@@ -72,21 +73,19 @@ class Diagnosis(NamedTuple):
         means = {name: float(self.mean(name)[leading]) for name in Measures._fields} | {"listening": self.listening}
         return {f"attention.{name}": value for name, value in means.items() if not np.isnan(value)}
 
-    def lines(self) -> list[dict[str, Any]]:
+    def lines(self, epoch: int) -> list[AttentionLine]:
         """A line for each utterance with all layers and heads, for attention.jsonl."""
-        tables = {name: value.cpu().tolist() for name, value in self.measures._asdict().items()}
+        tables = {name: value.cpu().double().numpy() for name, value in self.measures._asdict().items()}
+        costs = zip(self.nats.tolist(), self.nats_shuffled.tolist(), strict=True)
         return [
-            {"id": name, "nats": _number(nats), "nats_shuffled": _number(shuffled)}
-            | {key: [[_number(value) for value in row] for row in values[index]] for key, values in tables.items()}
-            for index, (name, nats, shuffled) in enumerate(
-                zip(self.ids, self.nats.tolist(), self.nats_shuffled.tolist(), strict=True)
+            AttentionLine(
+                epoch,
+                name,
+                {"nats": nats, "nats_shuffled": shuffled},
+                {measure: values[index] for measure, values in tables.items()},
             )
+            for index, (name, (nats, shuffled)) in enumerate(zip(self.ids, costs, strict=True))
         ]
-
-
-def _number(value: float) -> float | None:
-    """As JSON has it, which knows neither NaN nor infinity."""
-    return round(value, 4) if np.isfinite(value) else None
 
 
 def choose_utterances(manifest: Manifest, count: int) -> list[int]:

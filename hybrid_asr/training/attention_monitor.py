@@ -1,15 +1,14 @@
 """Looks at the attention of a few validation utterances whenever the set is decoded, and tells if none follows."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from hybrid_asr.attention.alarms import PER_HEAD, AttentionAlarm, Heads, listening
+from hybrid_asr.attention.attention_line import COSTS, AttentionLine
 from hybrid_asr.attention.diagnosis import LONGEST_S, Diagnosis, choose_utterances, diagnose, spread_by_length
 from hybrid_asr.common.files import write_text
 from hybrid_asr.data.manifest import Manifest
@@ -19,7 +18,6 @@ from hybrid_asr.training.attention_pictures import AttentionPictures
 from hybrid_asr.training.config import TrainerConfig
 from hybrid_asr.training.messages import rank_zero_print
 
-COSTS = ("nats", "nats_shuffled")  # a number each
 BEGINNING = 0.2  # share of the training in which attention need not follow yet
 
 
@@ -56,12 +54,12 @@ class AttentionMonitor:
     def continue_from(self, epoch: int) -> None:
         """Forget what an earlier process wrote of epochs behind `epoch`; what it was alarmed by is alarming still."""
         self.pictures.continue_from(epoch)
-        kept = [row for row in read_rows(self.file) if row["epoch"] <= epoch]
+        kept = [(text, line) for text, line in read_lines(self.file) if line.epoch <= epoch]
         if self.file.exists():
-            write_text(self.file, "".join(f"{json.dumps(row)}\n" for row in kept), folder="expect")
-        kept = [row for row in kept if row.keys() >= {*PER_HEAD, *COSTS}]  # an earlier version measured less
-        for number in sorted({row["epoch"] for row in kept}):
-            alarm = self._alarm_of(number, _heads([row for row in kept if row["epoch"] == number]))
+            write_text(self.file, "".join(f"{text}\n" for text, _ in kept), folder="expect")
+        lines = [line for _, line in kept if line.is_complete]
+        for number in sorted({line.epoch for line in lines}):
+            alarm = self._alarm_of(number, _heads([line for line in lines if line.epoch == number]))
             if alarm is not None:
                 self.alarms(alarm)
 
@@ -82,56 +80,41 @@ class AttentionMonitor:
         return self.alarm.add(epoch, heads) if self.monitored and epoch > self.from_epoch else None
 
     def _write(self, diagnosis: Diagnosis, epoch: int) -> None:
-        lines = [json.dumps({"epoch": epoch} | line) for line in diagnosis.lines()]
+        lines = diagnosis.lines(epoch)
         try:
             with self.file.open("a", encoding="utf-8") as file:
-                file.write("".join(f"{line}\n" for line in lines))
+                file.write("".join(line.to_line() for line in lines))
         except OSError as error:
             error.filename = str(self.file)  # the system names it only if it cannot be opened
             raise
 
 
-def read_rows(file: Path) -> list[dict[str, Any]]:
-    """The lines of an `attention.jsonl`; a last one that a crash has torn is left out.
+def read_lines(file: Path) -> list[tuple[str, AttentionLine]]:
+    """The lines of an `attention.jsonl`, as text and read; a last one that a crash has torn is left out.
 
     So is what is damaged, and told: no by-product of hours of training may cost the rest.
     """
-    rows, damaged = [], 0
-    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-    for line in text.split("\n")[:-1]:
-        row = _parsed(line)
-        if row is None:
+    lines, damaged = [], 0
+    content = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    for text in content.split("\n")[:-1]:
+        line = AttentionLine.from_line(text)
+        if line is None:
             damaged += 1
         else:
-            rows.append(row)
+            lines.append((text, line))
     if damaged:
         rank_zero_print(f"warning: {file}: {damaged} damaged lines are left out; the training goes on")
-    return rows
+    return lines
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
-    """A line, None where it does not say of which epoch it is or holds what is no table of numbers."""
-    try:
-        row = json.loads(line)
-        tables = [np.array(row[name], dtype=np.float64) for name in PER_HEAD if name in row]
-        scalars = [np.array(row[name], dtype=np.float64).ndim == 0 for name in COSTS if name in row]
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        return None
-    complete = (
-        isinstance(row, dict) and isinstance(row.get("epoch"), int) and len({table.shape for table in tables}) <= 1
-    )
-    return row if complete and all(scalars) and all(table.ndim == 2 for table in tables) else None
-
-
-def _heads(rows: list[dict[str, Any]]) -> Heads:
+def _heads(lines: list[AttentionLine]) -> Heads:
     """The means of an epoch, as they were when it was written."""
-    layers, heads = np.shape(rows[0][PER_HEAD[0]])
-    alike = [row for row in rows if np.shape(row[PER_HEAD[0]]) == (layers, heads)]
+    alike = [line for line in lines if line.shape == lines[0].shape]
 
     def mean(name: str) -> np.ndarray:
-        values = np.array([row[name] for row in alike], dtype=np.float64)  # None becomes NaN
+        values = np.array([line.tables[name] for line in alike])
         known = (~np.isnan(values)).sum(0)
         return np.where(known, np.nansum(values, 0) / np.maximum(known, 1), np.nan)
 
-    costs = (float(np.array([row[name] for row in alike], dtype=np.float64).mean()) for name in COSTS)
+    costs = (float(np.array([line.costs[name] for line in alike]).mean()) for name in COSTS)
     return Heads(**{name: mean(name) for name in PER_HEAD}, listening=listening(*costs))

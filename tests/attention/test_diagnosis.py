@@ -1,5 +1,7 @@
 """The diagnosis of a model: its numbers belong to an utterance, a layer and a head, whoever stands beside it."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -54,8 +56,9 @@ def test_utterances_are_chosen_by_length_and_always_the_same(manifest):
 
 def test_a_line_for_each_utterance_has_all_layers_and_heads(bundle, manifest):
     found = diagnose(bundle, manifest, choose_utterances(manifest, 2), CPU)
-    lines = found.lines()
+    lines = [json.loads(line.to_line()) for line in found.lines(epoch=3)]
     assert [line["id"] for line in lines] == found.ids
+    assert list(lines[0]) == ["epoch", "id", "nats", "nats_shuffled", *Measures._fields] and lines[0]["epoch"] == 3
     decoder = bundle.config["model"]["decoder"]
     for line in lines:
         assert np.array(line["entropy"]).shape == (decoder["layers"], decoder["heads"])
