@@ -10,18 +10,18 @@ import torch
 
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.config.compose import amend
 from hybrid_asr.config.schema import parse
 from hybrid_asr.decoding.ctc_align import ctc_align
 from hybrid_asr.decoding.hypothesis import Hypothesis
 from hybrid_asr.inference.align import Aligned, Unit, align
 from hybrid_asr.inference.batching import OrderedBatching
-from hybrid_asr.inference.build_decoder import DecodeConfig, decoder_for, refuse_unsupported, supported_decoder
+from hybrid_asr.inference.build_decoder import DecodeConfig, decoder_for, supported_decoder
 from hybrid_asr.inference.device import pick_device
 from hybrid_asr.inference.encode import EncodedBatch
 from hybrid_asr.inference.evaluate import EvaluatedBatch, evaluate
 from hybrid_asr.inference.out_of_memory import split_on_failure
 from hybrid_asr.inference.outcomes import text_of
+from hybrid_asr.inference.presets import load_decoder, own_decoder
 from hybrid_asr.inference.source import AudioFiles
 from hybrid_asr.inference.task import DecodingTask, reason_alone, too_long
 from hybrid_asr.inference.words import Word, spelled_words, words_of
@@ -203,17 +203,11 @@ def load(
         if not isinstance(bundle.config.get(section), dict):
             raise UserError(f"{path}: damaged, or of another version of hybrid-asr: 'config.{section}' has no keys")
     parse(DecodeConfig, bundle.config["decode"], where=f"{path}: config.decode")
-    cfg = decode_config(bundle, decoder, overrides)
-    refuse_unsupported(cfg, bundle.model, bundle.tokenizer.writes)
-    return Recognizer(bundle, cfg, pick_device(device))
+    return Recognizer(bundle, decode_config(bundle, decoder, overrides), pick_device(device))
 
 
 def decode_config(bundle: Bundle, decoder: str | None, overrides: Sequence[str]) -> DecodeConfig:
     """The settings of a named decoder preset, or of the recipe's own decoder, with overrides."""
     if decoder is None and not overrides:
         return supported_decoder(bundle)
-    own = bundle.config["presets"].get("decode", "joint")
-    using = {"decode": decoder} if decoder and decoder != own else {}
-    tree = {"decode": bundle.config["decode"]}
-    composed = amend(tree, overrides, source="the run's configuration", using=using)
-    return parse(DecodeConfig, composed.tree["decode"], where="decode")
+    return load_decoder(decoder or own_decoder(bundle.config), bundle.config, overrides)

@@ -4,7 +4,7 @@ from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import Planner
 from hybrid_asr.inference.batching import SharedBatching
-from hybrid_asr.inference.build_decoder import decoder_for, refuse_unsupported
+from hybrid_asr.inference.build_decoder import decoder_for
 from hybrid_asr.inference.decoding_folder import score_items
 from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.outcomes import gather
@@ -27,9 +27,7 @@ class Validation:
     def __init__(self, cfg: RunConfig, bundle: Bundle, manifest: Manifest, planner: Planner, monitor: AttentionMonitor):
         self.cfg, self.bundle, self.manifest, self.planner, self.monitor = cfg, bundle, manifest, planner, monitor
         self.name = valid_decoder(cfg.trainer.valid_decoder, bundle)
-        settings = load_decoder(self.name, plain(cfg))
-        refuse_unsupported(settings, bundle.model, bundle.tokenizer.writes, scored=True)
-        self.decoder = decoder_for(bundle, settings)
+        self.decoder = decoder_for(bundle, load_decoder(self.name, plain(cfg)), scored=True)
         self.metric = f"valid.{self.name}.{cfg.metric}"
 
     def __call__(self, module: SpeechModule, epoch: int) -> dict[str, float]:

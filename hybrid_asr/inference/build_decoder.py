@@ -87,10 +87,13 @@ def supported_decoder(bundle: Bundle) -> DecodeConfig:
         return SearchConfig(beam=beam, ctc_weight=0.0)
 
 
-def decoder_for(bundle: Bundle, cfg: DecodeConfig) -> Decoder:
-    """Build a decoder for a bundle. Raises DecodeError if the model lacks what it needs."""
+def decoder_for(bundle: Bundle, cfg: DecodeConfig, *, scored: bool = False) -> Decoder:
+    """Build a decoder for a bundle, for output that is to be scored as words if `scored`.
+
+    Raises DecodeError if the model lacks what the decoder needs.
+    """
     tokenizer = bundle.tokenizer
-    refuse_unsupported(cfg, bundle.model, tokenizer.writes)
+    refuse_unsupported(cfg, bundle.model, tokenizer.writes, scored=scored)
     return build_decoder(
         cfg,
         bundle.model,
@@ -112,12 +115,13 @@ def build_decoder(
     labels_per_frame: float,
     search: LexiconSearch | None = None,
 ) -> Decoder:
-    """Build the decoder that `cfg` describes. Raises DecodeError if the model lacks what it needs.
+    """Build the decoder that `cfg` describes, for a model that `refuse_unsupported` has let through.
 
     `labels_per_frame` is the training set's largest number of labels per encoder frame: it bounds the search of a model
     without a CTC head. `search` knows the words of a lexicon decoding.
     """
-    refuse_unsupported(cfg, model, "text" if search is None else "phonemes")
+    assert model.ctc is not None or not cfg.needs.ctc
+    assert model.decoder is not None or not cfg.needs.attention
     ids = {"blank": blank, "sos": sos, "eos": eos}
     match cfg:
         case CtcGreedyConfig():

@@ -87,7 +87,7 @@ def decoders_for_model(
     chosen = choose_decoders(config, names, overrides)
     if names is not None and ALL in names:
         return {name: settings for name, settings in chosen.items() if is_supported(settings, bundle)}
-    for settings in chosen.values():
+    for settings in chosen.values():  # now, not by the decoder's builder, which comes after the sets were read
         refuse_unsupported(settings, bundle.model, bundle.tokenizer.writes, scored=True)
     return chosen
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hybrid_asr.common.errors import UserError
+from hybrid_asr.config.schema import plain
+from hybrid_asr.inference.presets import own_decoder
 from hybrid_asr.inference.report import DecodingReport, ReportError
 from hybrid_asr.pages.kit import Note, attempt
 from hybrid_asr.run.config import RunConfig, set_paths
@@ -91,7 +93,7 @@ def choose(decodings: Sequence[Decoding | Damaged], cfg: RunConfig) -> Decoding 
     readable = [decoding for decoding in decodings if isinstance(decoding, Decoding)]
     if not readable:
         return Note("Shown as soon as a set has been decoded.")
-    own = cfg.presets.get("decode", "joint")
+    own = own_decoder(plain(cfg))
 
     def order(decoding: Decoding) -> tuple[bool, bool, float]:
         return decoding.decoder != own, decoding.decoder != "joint", decoding.report.scores.rate.value

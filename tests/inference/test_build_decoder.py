@@ -85,9 +85,9 @@ def test_a_model_without_a_head_is_refused_with_the_remedy(heads: Heads):
         with pytest.raises(
             DecodeError, match=r"no attention decoder \(loss.ctc_weight: 1\).*choose the decoder 'ctc_greedy'"
         ):
-            build_decoder(SearchConfig(ctc_weight=weight), no_decoder, **IDS)
+            refuse_unsupported(SearchConfig(ctc_weight=weight), no_decoder)
     with pytest.raises(DecodeError, match=r"no attention decoder"):
-        build_decoder(RescoringConfig(), no_decoder, **IDS)
+        refuse_unsupported(RescoringConfig(), no_decoder)
     searches = (SearchConfig(ctc_weight=0.3), SearchConfig(ctc_weight=1.0))
     for cfg in (CtcGreedyConfig(), CtcPrefixBeamConfig(), RescoringConfig(), *searches):
         with pytest.raises(DecodeError, match=r"no CTC head \(loss.ctc_weight: 0\).*choose the decoder 'attention'"):
