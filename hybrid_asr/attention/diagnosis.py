@@ -19,14 +19,13 @@ from hybrid_asr.attention.teacher_forcing import label_nats, teacher_forced
 from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.ctc_align import Alignment, LabelSpan, ctc_align
-from hybrid_asr.inference.batching import OrderedBatching
+from hybrid_asr.inference.batching import DIAGNOSED_UTTERANCES, OrderedBatching
 from hybrid_asr.inference.evaluate import EvaluatedBatch, evaluate, refuse_failures
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.text.normalize import normalize
 
 LONGEST_S = 20.0  # of the utterances that are measured
-TOGETHER = 8  # of them
 SHUFFLES = 2  # of the frames, to tell a decoder that listens from one whose attention only moves on
 
 
@@ -111,7 +110,7 @@ def diagnose(
     None where there is no decoder, or no utterance that gives an encoder frame. Raises UserError on unreadable audio.
     """
     parts: list[Diagnosis] = []
-    batching = OrderedBatching(indices, seconds=math.inf, most_utterances=TOGETHER)
+    batching = OrderedBatching(indices, seconds=math.inf, most_utterances=DIAGNOSED_UTTERANCES)
     batches = evaluate(bundle, manifest, {}, batching=batching, device=device)
     for batch in refuse_failures(batches, manifest):
         part = _diagnose_batch(bundle, manifest, batch, keep)

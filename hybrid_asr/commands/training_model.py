@@ -12,7 +12,8 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.check import LabelCounts, label_counts
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.inference.encode import pad_audio
+from hybrid_asr.inference.batching import STATISTICS_UTTERANCES, in_order
+from hybrid_asr.inference.padding import pad_audio
 from hybrid_asr.inference.source import read_ahead
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig
@@ -23,8 +24,6 @@ from hybrid_asr.training.checkpoint import TrainingState
 from hybrid_asr.training.initial_weights import freeze, take_weights
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.module import SpeechModule, derive_seed
-
-STATISTICS_BATCH = 16  # utterances that global statistics read at once
 
 
 def build_bundle(cfg: RunConfig, train_set: Manifest, state: TrainingState | None) -> tuple[Bundle, LabelCounts]:
@@ -87,8 +86,7 @@ def _initialize(cfg: RunConfig, bundle: Bundle) -> None:
 
 def _feature_statistics(bundle: Bundle, train_set: Manifest) -> GlobalStatistics:
     statistics = GlobalStatistics(bundle.frontend.width)
-    rows = list(range(len(train_set)))
-    batches = [rows[start : start + STATISTICS_BATCH] for start in range(0, len(rows), STATISTICS_BATCH)]
+    batches = map(list, in_order(range(len(train_set)), STATISTICS_UTTERANCES))
     for audio in read_ahead(train_set, batches, bundle.frontend.rate):
         for index, error in audio.unreadable.items():
             raise UserError(f"{train_set.where(index)}: {error}") from error

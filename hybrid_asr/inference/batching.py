@@ -6,7 +6,7 @@ Seconds of a batch are seconds of audio with padding: the number of its utteranc
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,9 +21,13 @@ from hybrid_asr.models.bundle import Bundle
 FIXED_S = 120.0  # of a batch in validation and transcription
 ATTENTION_S = 30.0  # of a batch whose attention and CTC alignment are computed, too
 MEMORY_SHARE = 0.5  # of free memory that a batch may be expected to take: estimates are rough, and others run here, too
+DIAGNOSED_UTTERANCES = 8  # of a batch whose attention is measured
+STATISTICS_UTTERANCES = 16  # of a batch from which the training set's feature statistics are computed
+PIECES = 4  # of long audio that are encoded at once
 MOST_CPU_S = 120.0  # more at once is no faster: AN4 took 1.8 s at 30, 2.0 at 60, 2.1 at 120 and 2.2 at 240 s
 MOST_GPU_S = 1500.0
 
+T = TypeVar("T")
 Durations = Float64[np.ndarray, " utterances"]
 
 
@@ -145,15 +149,10 @@ class OrderedBatching(Batching):
             yield batch
 
 
-@dataclasses.dataclass(frozen=True)
-class GivenBatches(Batching):
-    """Batches that the caller has chosen."""
-
-    given: Sequence[Sequence[int]]
-
-    def batches(self, durations: Durations) -> Iterator[list[int]]:
-        """The batches, as lists of indices."""
-        yield from map(list, self.given)
+def in_order(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    """Neighbors in batches of `most` items, whatever their length; the last batch may have fewer."""
+    for start in range(0, len(items), most):
+        yield items[start : start + most]
 
 
 def _longest_first(durations: Durations) -> np.ndarray:

@@ -11,17 +11,9 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.check import least_seconds
 from hybrid_asr.decoding.settings import LONGEST_S
 from hybrid_asr.inference.long_form import states_in_pieces
+from hybrid_asr.inference.padding import pad_audio
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
-
-
-def pad_audio(samples: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Stack waveforms, zeros to the right; also their lengths."""
-    lengths = torch.tensor([len(waveform) for waveform in samples])
-    audio = torch.zeros(len(samples), int(lengths.max()))
-    for row, waveform in zip(audio, samples, strict=True):
-        row[: len(waveform)] = torch.from_numpy(waveform)
-    return audio, lengths
 
 
 @torch.inference_mode()

@@ -141,8 +141,8 @@ class _Pass:
     def _decode(self, indices: Sequence[int], encoded_batch: EncodedBatch) -> dict[str, SearchResult]:
         results: dict[str, SearchResult] = {}
         for search in self.searches:
-            found, failures = search.run(indices, self.source.durations[list(indices)], encoded_batch)
-            results |= found
+            task_results, failures = search.run(indices, self.source.durations[list(indices)], encoded_batch)
+            results |= task_results
             self.failures += failures
         return results
 

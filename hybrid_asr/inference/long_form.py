@@ -13,12 +13,13 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from hybrid_asr.decoding.hypothesis import DecodeError
+from hybrid_asr.inference.batching import PIECES, in_order
+from hybrid_asr.inference.padding import pad_audio
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 
 PIECE_S = 30.0
 CONTEXT_S = 4.0  # of audio on either side of a piece that are encoded with it
-BATCH_SIZE = 4  # pieces that are encoded at once
 
 
 Waveform = Float32[np.ndarray, " samples"]
@@ -77,33 +78,21 @@ def _encoded(
         raise DecodeError(f"{len(samples) / frontend.rate:.3f} s of audio are too short to give an encoder frame")
     frames_per_second = 1.0 / bundle.frame_s
     pieces = cut(total, max(1, round(piece_s * frames_per_second)), round(context_s * frames_per_second))
-    for batch in _batches(pieces):
-        waveforms = [_piece_samples(bundle, samples, piece, total) for piece in batch]
-        encoded = model.encode(frontend(*_pad(waveforms, device)))
+    for batch in in_order(pieces, PIECES):
+        audio, lengths = pad_audio([_piece_samples(bundle, samples, piece, total) for piece in batch])
+        encoded = model.encode(frontend(audio.to(device), lengths.to(device)))
         for piece, row in zip(batch, encoded.states, strict=True):
             yield row[piece.first - piece.begin : piece.last - piece.begin]
 
 
-def _batches(pieces: list[Piece]) -> Iterator[list[Piece]]:
-    """The pieces in batches, in order."""
-    for begin in range(0, len(pieces), BATCH_SIZE):
-        yield pieces[begin : begin + BATCH_SIZE]
-
-
-def _piece_samples(bundle: Bundle, samples: Waveform, piece: Piece, total: int) -> Tensor:
+def _piece_samples(bundle: Bundle, samples: Waveform, piece: Piece, total: int) -> Float32[np.ndarray, " cut"]:
     """The samples of a piece with its contexts; its frames begin where frames of the whole audio begin."""
     frontend, stride = bundle.frontend, bundle.model.encoder.stride
     begin = piece.begin * stride * frontend.shift_samples
     if piece.end == total:
-        return torch.from_numpy(samples[begin:])
+        return samples[begin:]
     needed = piece.end - piece.begin
     windows = stride * needed
     while bundle.model.output_length(windows) < needed:
         windows += 1
-    return torch.from_numpy(samples[begin : begin + (windows - 1) * frontend.shift_samples + frontend.window_samples])
-
-
-def _pad(waveforms: list[Tensor], device: torch.device) -> tuple[Float32[Tensor, "batch samples"], Tensor]:
-    """Waveforms as one tensor, padded with zeros on the right, and their lengths."""
-    lengths = torch.tensor([len(waveform) for waveform in waveforms])
-    return torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True).to(device), lengths.to(device)
+    return samples[begin : begin + (windows - 1) * frontend.shift_samples + frontend.window_samples]

@@ -1,14 +1,15 @@
 """The batch law with trained weights: AN4's test set one by one and in large batches, by every decoder."""
 
-from pathlib import Path
+from pathlib import math
 
 import numpy as np
+import Path
 import pytest
 import torch
 
 from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.inference.batching import GivenBatches
+from hybrid_asr.inference.batching import OrderedBatching
 from hybrid_asr.inference.build_decoder import build_task
 from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.presets import load_decoder
@@ -29,8 +30,8 @@ def test_an4_one_by_one_is_an4_in_large_batches():
     words = {"lexicon": ["decode.lexicon=train"]}
     chosen = {name: load_decoder(name, bundle.config, words.get(name, [])) for name in presets("decode")}
     tasks = {name: build_task(bundle, cfg, search_errors="ignore") for name, cfg in chosen.items()}
-    ways = [[[place] for place in order], [order[start : start + 32] for start in range(0, len(order), 32)]]
-    alone, many = (evaluate_set(bundle, manifest, tasks, batching=GivenBatches(way), device=device) for way in ways)
+    ways = [OrderedBatching(order, seconds=math.inf, most_utterances=most) for most in (1, 32)]
+    alone, many = (evaluate_set(bundle, manifest, tasks, batching=way, device=device) for way in ways)
     for name in tasks:
         pairs = list(zip(alone[name].items, many[name].items, strict=True))
         assert [one.score for one, _ in pairs] == pytest.approx([other.score for _, other in pairs], abs=1e-4), name

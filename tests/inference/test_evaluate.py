@@ -16,7 +16,7 @@ from hybrid_asr.decoding.ctc_greedy import CtcGreedyConfig
 from hybrid_asr.decoding.joint import SearchConfig
 from hybrid_asr.inference.batching import SharedBatching
 from hybrid_asr.inference.build_decoder import decoder_for
-from hybrid_asr.inference.encode import encode_batch, pad_audio
+from hybrid_asr.inference.encode import encode_batch
 from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.outcomes import Evaluation, gather
 from hybrid_asr.inference.presets import load_decoder
@@ -81,12 +81,6 @@ def test_audio_too_short_to_be_heard_is_empty_and_counted_as_cut(bundle):
         [alone] = decode_best(search, encode_batch(bundle, [encoded_batch], device), 1)
         assert normal.labels == alone.labels
         assert decode_best(search, encode_batch(bundle, [encoded_batch[:100]], device), 1) == [tiny]
-
-
-def test_padding_is_zeros_to_the_right():
-    audio, lengths = pad_audio([np.ones(3, np.float32), np.ones(5, np.float32)])
-    assert lengths.tolist() == [3, 5]
-    assert audio.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
 
 
 def test_an_utterance_that_cannot_be_read_is_named(bundle, tones, tmp_path):

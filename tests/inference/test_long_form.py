@@ -60,7 +60,7 @@ def test_a_piece_has_the_frames_of_the_whole_audio(bundle: Bundle, audio: np.nda
     whole = frontend.raw(torch.from_numpy(audio)[None], torch.tensor([len(audio)]))
     total = bundle.model.output_length(frontend.frames(len(audio)))
     for piece in cut(total, 20, 3):
-        samples = _piece_samples(bundle, audio, piece, total)
+        samples = torch.from_numpy(_piece_samples(bundle, audio, piece, total))
         part = frontend.raw(samples[None], torch.tensor([len(samples)]))
         assert bundle.model.output_length(int(part.frames[0])) == piece.end - piece.begin
         expected = whole.values[:, piece.begin * stride :][:, : part.values.shape[1]]

@@ -20,7 +20,7 @@ from hybrid_asr.inference.presets import load_decoder
 from hybrid_asr.inference.build_decoder import build_task
 from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.inference.evaluate import evaluate_set
-from hybrid_asr.inference.batching import Cost, GivenBatches, MemoryBatching
+from hybrid_asr.inference.batching import Cost, MemoryBatching, OrderedBatching
 from hybrid_asr.run.folder import Run
 
 run, data, room_mb = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -34,7 +34,7 @@ bundle.model.eval()
 manifest, device = Manifest.read(data), torch.device("cpu")
 names = ("ctc_greedy", "joint")
 tasks = {name: build_task(bundle, load_decoder(name, bundle.config), search_errors="ignore") for name in names}
-evaluate_set(bundle, manifest, tasks, batching=GivenBatches([[0]]), device=device)
+evaluate_set(bundle, manifest, tasks, batching=OrderedBatching([0]), device=device)
 if room_mb:
     size = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
     resource.setrlimit(resource.RLIMIT_AS, (size + (room_mb << 20), hard))

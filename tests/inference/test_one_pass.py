@@ -1,7 +1,7 @@
 """One pass for all decoders: each gives what it gives alone, whatever the batches; what fails is named, not lost."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,14 @@ from hybrid_asr.config.locate import presets
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.decoder import Decoder
 from hybrid_asr.decoding.hypothesis import DecodeError, Nbest
-from hybrid_asr.inference.batching import GivenBatches, MemoryBatching, SharedBatching, expected_cost, refuse_wide_beams
+from hybrid_asr.inference.batching import (
+    Batching,
+    Durations,
+    MemoryBatching,
+    SharedBatching,
+    expected_cost,
+    refuse_wide_beams,
+)
 from hybrid_asr.inference.build_decoder import DecodeConfig, build_sweep_tasks, build_task, decoder_for
 from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.outcomes import Evaluation
@@ -55,6 +62,16 @@ def decoded(
     batches: Sequence[Sequence[int]] = TOGETHER,
 ) -> dict[str, Evaluation]:
     return evaluate_set(bundle, manifest, tasks, batching=GivenBatches(batches), device=CPU)
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenBatches(Batching):
+    """Batches that the test has chosen."""
+
+    given: Sequence[Sequence[int]]
+
+    def batches(self, durations: Durations) -> Iterator[list[int]]:
+        yield from map(list, self.given)
 
 
 class Strict:
