@@ -31,6 +31,11 @@ class HasBands(Protocol):
     bands: int
 
 
+def bands_of(model: HybridModel) -> int:
+    """Patches in each time step of the encoder; 1 where its attention is over time alone."""
+    return model.encoder.bands if isinstance(model.encoder, HasBands) else 1
+
+
 class Weights(NamedTuple):
     """The weights of one kind of attention for a batch; each row sums to one over an utterance's real keys.
 
@@ -109,7 +114,7 @@ def compute_weights(
             model.encode(features)
         elif model.decoder is not None:
             model.decoder(encoded, labels)
-    bands = model.encoder.bands if of == "encoder" and isinstance(model.encoder, HasBands) else 1
+    bands = bands_of(model) if of == "encoder" else 1
     kept = {number: weights for number, weights in enumerate(recorded) if weights is not None}
     return Weights(of, kept, len(recorded), bands)
 

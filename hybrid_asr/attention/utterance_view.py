@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hybrid_asr.attention.capture import AttentionKind, HasBands, Weights, compute_weights
+from hybrid_asr.attention.capture import AttentionKind, Weights, compute_weights
 from hybrid_asr.audio.features import Features
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.decoding.ctc_align import Alignment, ctc_align
-from hybrid_asr.inference.encode import first_frame_s, pad_audio
+from hybrid_asr.inference.encode import first_frame_s
+from hybrid_asr.inference.padding import pad_audio
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 
@@ -102,11 +103,6 @@ def view_attention(
         bundle.model, view.features, view.encoded, labels, sos=bundle.tokenizer.sos, of=of, layers=layers
     )
     return weights._replace(layers={number: values.float().cpu() for number, values in weights.layers.items()})
-
-
-def bands_of(bundle: Bundle) -> int:
-    """Patches in each time step of the encoder; 1 where its attention is over time alone."""
-    return bundle.model.encoder.bands if isinstance(bundle.model.encoder, HasBands) else 1
 
 
 def ctc_spikes(

@@ -103,12 +103,12 @@ class Fbank(FrontEnd):
             audio = audio + self.cfg.dither / FULL_SCALE * torch.randn_like(audio)
         windows, means = self._windows(audio)
         window, mel = self._tables(audio)
-        room = _fft_size(self.cfg)
+        fft_size = _fft_size(self.cfg)
         if audio.device.type != "cpu":
-            values = self._log_mel(windows, means, window, mel, audio.new_zeros(len(audio), size, room))
+            values = self._log_mel(windows, means, window, mel, audio.new_zeros(len(audio), size, fft_size))
             return Features(values.masked_fill_(~valid_mask(frames, size)[:, :, None], 0.0), frames)
         values = audio.new_zeros(len(audio), size, self.width)
-        padded = audio.new_zeros(min(size, _ROWS), room)
+        padded = audio.new_zeros(min(size, _ROWS), fft_size)
         for row, count in enumerate(frames.tolist()):
             for begin in range(0, count, _ROWS):
                 part = row, slice(begin, min(begin + _ROWS, count))
@@ -135,7 +135,7 @@ class Fbank(FrontEnd):
         means: Float[Tensor, "*some 1"],
         window: Float[Tensor, " taps"],
         mel: Float[Tensor, "parts bins"],
-        padded: Float[Tensor, "*some room"],
+        padded: Float[Tensor, "*some fft_size"],
     ) -> Float[Tensor, "*some bins"]:
         """Log-mel energies; the product with `mel` also adds the squares of real and imaginary parts.
 

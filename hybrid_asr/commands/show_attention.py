@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from hybrid_asr.attention.capture import AttentionKind, Weights, attention_kinds, self_attention_modules
+from hybrid_asr.attention.capture import AttentionKind, Weights, attention_kinds, bands_of, self_attention_modules
 from hybrid_asr.attention.diagnosis import ctc_middles
 from hybrid_asr.attention.measures import distances
-from hybrid_asr.attention.utterance_view import UtteranceView, bands_of, refuse_short, view_attention, view_utterance
+from hybrid_asr.attention.utterance_view import UtteranceView, refuse_short, view_attention, view_utterance
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest, ManifestError
@@ -161,7 +161,7 @@ def _refuse_long(name: str, seconds: float, path: str, start_s: float = 0.0) -> 
 def refuse_large(bundle: Bundle, audio: NamedAudio, of: AttentionKind) -> None:
     """Raise UserError for audio of no encoder frame, or of too many for self-attention."""
     refuse_short(bundle, audio.samples, audio.name)
-    keys = bundle.model.output_length(bundle.frontend.frames(len(audio.samples))) * bands_of(bundle)
+    keys = bundle.model.output_length(bundle.frontend.frames(len(audio.samples))) * bands_of(bundle.model)
     if of == "encoder" and keys > MOST_KEYS:
         seconds = len(audio.samples) / bundle.frontend.rate
         raise AttentionError(
@@ -197,7 +197,7 @@ def _layers(bundle: Bundle, view: UtteranceView, of: AttentionKind, layer: int |
     if of == "decoder":
         return None
     count = len(self_attention_modules(bundle.model, of))
-    size = view.frames * bands_of(bundle) if of == "encoder" else len(view.labels) + 1
+    size = view.frames * bands_of(bundle.model) if of == "encoder" else len(view.labels) + 1
     return None if count * size**2 <= MOST_WEIGHTS else [count - 1 if layer is None else layer - 1]
 
 

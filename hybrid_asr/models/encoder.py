@@ -36,7 +36,7 @@ class Encoder(Protocol):
 
 
 def build_encoder(cfg: EncoderConfig, features: int) -> Encoder:
-    """Build the encoder for a feature width; a plugin's is tried, see `contract`. Raises PluginError, ConfigError."""
+    """Build the encoder for a feature width; a plugin's is tried (`plugin_checks`). Raises PluginError, ConfigError."""
     match cfg:
         case ConformerConfig():
             return Conformer(cfg, features)

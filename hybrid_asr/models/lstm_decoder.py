@@ -59,7 +59,7 @@ class LstmDecoderConfig(AttentionSettings):
     @property
     def learns_attention(self) -> bool:
         """All kinds but `fixed` do."""
-        return self.attention.kind != "fixed"
+        return self.attention.is_learned
 
     @property
     def can_be_guided(self) -> bool:

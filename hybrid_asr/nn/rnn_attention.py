@@ -20,8 +20,17 @@ from hybrid_asr.nn.cpu import Linear
 Positive = Annotated[int, Field(gt=0)]
 
 
+class AttentionKindSettings:
+    """What a decoder asks of the settings of each kind of attention."""
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether training decides where it goes."""
+        return True
+
+
 @config
-class AdditiveConfig:
+class AdditiveConfig(AttentionKindSettings):
     """e_j = vᵀ tanh(W s + U h_j + b) (Bahdanau et al., 2015), compared in `dim` dimensions."""
 
     kind: Literal["additive"] = "additive"
@@ -29,7 +38,7 @@ class AdditiveConfig:
 
 
 @config
-class LocationConfig:
+class LocationConfig(AttentionKindSettings):
     """Additive, with a convolution of the previous step's weights as another input (Chorowski et al., 2015).
 
     `kernel` is in encoder frames, `channels` are the filters.
@@ -46,7 +55,7 @@ class LocationConfig:
 
 
 @config
-class DotConfig:
+class DotConfig(AttentionKindSettings):
     """e_j = (W s)ᵀ (U h_j), compared in `dim` dimensions (Chan et al., 2016)."""
 
     kind: Literal["dot"] = "dot"
@@ -54,7 +63,7 @@ class DotConfig:
 
 
 @config
-class MultiheadConfig:
+class MultiheadConfig(AttentionKindSettings):
     """Scaled dot products in `heads` parts of `dim` dimensions, side by side (Vaswani et al., 2017)."""
 
     kind: Literal["multihead"] = "multihead"
@@ -67,10 +76,15 @@ class MultiheadConfig:
 
 
 @config
-class FixedConfig:
+class FixedConfig(AttentionKindSettings):
     """The last real frame at every step, as before attention was introduced (Sutskever et al., 2014)."""
 
     kind: Literal["fixed"] = "fixed"
+
+    @property
+    def is_learned(self) -> bool:
+        """It is the same frame whatever was learned."""
+        return False
 
 
 AttentionConfig = Annotated[

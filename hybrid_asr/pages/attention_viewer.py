@@ -14,11 +14,12 @@ from torch import Tensor
 from hybrid_asr.attention.capture import (
     AttentionKind,
     attention_kinds,
+    bands_of,
     over_frequency,
     over_time,
     self_attention_modules,
 )
-from hybrid_asr.attention.utterance_view import END, UtteranceView, bands_of, view_attention, view_utterance
+from hybrid_asr.attention.utterance_view import END, UtteranceView, view_attention, view_utterance
 from hybrid_asr.decoding.ctc_align import Alignment
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.kit import pack, quantize_range, quantize_root
@@ -109,7 +110,7 @@ def _kind(bundle: Bundle, view: UtteranceView, of: AttentionKind) -> tuple[list[
 
     Attention between patches is there twice: from time to time and from band to band.
     """
-    bands = bands_of(bundle) if of == "encoder" else 1
+    bands = bands_of(bundle.model) if of == "encoder" else 1
     wanted = None if of == "decoder" else _affordable(len(self_attention_modules(bundle.model, of)), view, bands, of)
     if of == "decoder":
         step = view_attention(bundle, view._replace(labels=view.labels[:0]), of)

@@ -1,4 +1,4 @@
-"""Word n-grams by Witten and Bell (1991), interpolated, and ARPA's format for them.
+"""N-grams of words or of units by Witten and Bell (1991), interpolated, and ARPA's format for them.
 
     p(w | h) = (c(h w) + n(h) p(w | h without its first word)) / (c(h) + n(h))
 

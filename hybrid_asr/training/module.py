@@ -27,9 +27,9 @@ from hybrid_asr.training.nonfinite import PartLosses
 from hybrid_asr.training.optim import OptimConfig, build_optimizer, lr_share, set_lr
 
 
-def derive_seed(*place: int | str) -> int:
-    """A seed that is a function of a place such as (seed, step, part, rank): no generator's state has to be saved."""
-    digest = hashlib.blake2b("/".join(map(str, place)).encode(), digest_size=8).digest()
+def derive_seed(*parts: int | str) -> int:
+    """A seed that is a function of `parts`, such as (seed, step, part, rank): no generator's state has to be saved."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
