@@ -12,8 +12,8 @@ from hybrid_asr.common.files import read_problem, remove_unfinished, write_text
 from hybrid_asr.config.compose import digest
 from hybrid_asr.config.schema import plain
 from hybrid_asr.inference.build_decoder import DecodeConfig
-from hybrid_asr.inference.outcomes import Decoded, Evaluation
-from hybrid_asr.inference.report import DecodingReport, DecodingStatistics, Failure, Signatures
+from hybrid_asr.inference.outcomes import Decoded, Evaluation, FailedUtterance
+from hybrid_asr.inference.report import DecodingReport, DecodingStatistics, Signatures
 from hybrid_asr.scoring.report import ErrorReport, Scored, report
 from hybrid_asr.scoring.scores import Metric
 
@@ -106,7 +106,7 @@ def hypothesis_line(item: Decoded) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _failed_note(failed: Sequence[Failure], decoded: int) -> str:
+def _failed_note(failed: Sequence[FailedUtterance], decoded: int) -> str:
     """Which utterances the rates leave out."""
     if not failed:
         return ""

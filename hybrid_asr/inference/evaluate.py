@@ -16,10 +16,10 @@ from hybrid_asr.decoding.settings import LONGEST_S
 from hybrid_asr.inference.batching import Batching
 from hybrid_asr.inference.encode import EncodedBatch, encode_batch
 from hybrid_asr.inference.out_of_memory import split_on_failure
-from hybrid_asr.inference.outcomes import Decoded, Evaluation, Failed, decoded_utterance
+from hybrid_asr.inference.outcomes import Decoded, Evaluation, FailedUtterance, decoded_utterance
 from hybrid_asr.inference.search import shared_searches, timed, worth_measuring
 from hybrid_asr.inference.source import AudioBatch, AudioSource, read_ahead
-from hybrid_asr.inference.task import DecodingTask, Failure, SearchResult, too_long
+from hybrid_asr.inference.task import DecodingFailure, DecodingTask, SearchResult, too_long
 from hybrid_asr.models.bundle import Bundle
 
 
@@ -35,7 +35,7 @@ class EvaluatedBatch(NamedTuple):
     seconds: list[float]
     encoded_batch: EncodedBatch
     results: dict[str, SearchResult]
-    failures: list[Failure]
+    failures: list[DecodingFailure]
     encode_s: float = 0.0
 
 
@@ -73,7 +73,7 @@ class _Pass:
     ):
         self.bundle, self.source, self.batching, self.device = bundle, source, batching, device
         self.searches = shared_searches(tasks, batching, device)
-        self.failures: list[Failure] = []  # not yet handed on
+        self.failures: list[DecodingFailure] = []  # not yet handed on
         self.largest_s = 0.0  # the largest batch so far, of those that are encoded
 
     def batches(self) -> Iterator[list[int]]:
@@ -91,14 +91,14 @@ class _Pass:
         for search in self.searches:
             if seconds > search.longest_s:
                 refusal = UserError(too_long(seconds, search.longest_s))
-                self.failures.append(Failure(index, refusal, search.names))
+                self.failures.append(DecodingFailure(index, refusal, search.names))
         return not self.searches or any(seconds <= search.longest_s for search in self.searches)
 
     def _failed(self, index: int, error: UserError) -> None:
         """Note an utterance that could not be read or encoded: no task that accepts it has a result."""
         seconds = self.source.durations[index]
         names = [name for search in self.searches if seconds <= search.longest_s for name in search.names]
-        self.failures.append(Failure(index, error, tuple(names)))
+        self.failures.append(DecodingFailure(index, error, tuple(names)))
 
     def evaluate(self, audio: AudioBatch) -> Iterator[EvaluatedBatch]:
         """Encode a batch, in as many pieces as memory asks for, and let every search decode each."""
@@ -166,9 +166,9 @@ def evaluate_set(
     for batch in batches if failures == "collect" else refuse_failures(batches, manifest):
         encode_s += batch.encode_s
         for failure in batch.failures:
-            failed = Failed(failure.index, manifest[failure.index].id, failure.reason)
+            failed = FailedUtterance(manifest[failure.index].id, failure.reason)
             for name in failure.tasks:
-                outcomes[name].failed.append(failed)
+                outcomes[name].failed.append((failure.index, failed))
         for name, result in batch.results.items():
             outcomes[name].add(bundle, manifest, result)
         del batch  # its memory is free while the next one is encoded
@@ -180,7 +180,7 @@ class _Outcomes:
 
     def __init__(self) -> None:
         self.items: list[Decoded] = []
-        self.failed: list[Failed] = []
+        self.failed: list[tuple[int, FailedUtterance]] = []  # with their positions in the manifest
         self.search_s = 0.0
         self.peak: int | None = None
 
@@ -195,7 +195,8 @@ class _Outcomes:
 
     def evaluation(self, encode_s: float) -> Evaluation:
         """All of them, in the manifest's order; `encode_s` is what all tasks share."""
-        return Evaluation(sorted(self.items), self.search_s + encode_s, encode_s, tuple(sorted(self.failed)), self.peak)
+        failed = tuple(utterance for _, utterance in sorted(self.failed))
+        return Evaluation(sorted(self.items), self.search_s + encode_s, encode_s, failed, self.peak)
 
 
 def refuse_failures(batches: Iterator[EvaluatedBatch], manifest: Manifest) -> Iterator[EvaluatedBatch]:

@@ -35,10 +35,9 @@ class Decoded(NamedTuple):
     missed: bool | None = None  # whether twice the beam finds a better score; None if not measured
 
 
-class Failed(NamedTuple):
-    """An utterance that could not be decoded; `index` is its position in the manifest."""
+class FailedUtterance(NamedTuple):
+    """An utterance that could not be decoded, and why."""
 
-    index: int
     id: str
     reason: str
 
@@ -53,7 +52,7 @@ class Evaluation(NamedTuple):
     items: list[Decoded]
     decode_s: float
     encode_s: float = 0.0
-    failed: tuple[Failed, ...] = ()
+    failed: tuple[FailedUtterance, ...] = ()
     peak: int | None = None
 
 

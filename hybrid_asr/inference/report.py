@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.compose import digest
 from hybrid_asr.inference.build_decoder import DecodeConfig
-from hybrid_asr.inference.outcomes import Decoded, Evaluation
+from hybrid_asr.inference.outcomes import Decoded, Evaluation, FailedUtterance
 from hybrid_asr.scoring.nbest_oracle import oracle
 from hybrid_asr.scoring.repetitions import has_loop
 from hybrid_asr.scoring.report import SetScore
@@ -23,13 +23,6 @@ class Signatures(NamedTuple):
 
     decoding: str
     weights: str
-
-
-class Failure(NamedTuple):
-    """An utterance that could not be decoded."""
-
-    id: str
-    reason: str
 
 
 class ReportError(UserError):
@@ -57,7 +50,7 @@ class DecodingStatistics:
     cut: int
     looping: int | None
     search_errors: int | None
-    failed: tuple[Failure, ...]
+    failed: tuple[FailedUtterance, ...]
     nbest: int
     oracle_wer: float | None
     oracle_cer: float | None
@@ -75,7 +68,7 @@ class DecodingStatistics:
             cut=sum(item.ended == "cut" for item in items),
             looping=sum(has_loop(item.reference, item.text, UNITS[metric]) for item in items),
             search_errors=sum(missed) if missed else None,
-            failed=tuple(Failure(failed.id, failed.reason) for failed in evaluation.failed),
+            failed=evaluation.failed,
             nbest=settings.texts,
             oracle_wer=_oracle_rate(items, "wer"),
             oracle_cer=_oracle_rate(items, "cer"),
@@ -139,7 +132,7 @@ class DecodingStatistics:
             cut=int(data["cut"]),
             looping=_optional(int, data.get("looping")),
             search_errors=_optional(int, data.get("search_errors")),
-            failed=tuple(Failure(str(one["id"]), str(one["reason"])) for one in data.get("failed", [])),
+            failed=tuple(FailedUtterance(str(entry["id"]), str(entry["reason"])) for entry in data.get("failed", [])),
             nbest=int(data.get("nbest", 1)),
             oracle_wer=_optional(float, data.get("oracle_wer")),
             oracle_cer=_optional(float, data.get("oracle_cer")),

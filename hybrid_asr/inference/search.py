@@ -13,7 +13,7 @@ from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest
 from hybrid_asr.inference.batching import Batching
 from hybrid_asr.inference.encode import EncodedBatch
 from hybrid_asr.inference.out_of_memory import split_on_failure
-from hybrid_asr.inference.task import EMPTY, SCORES_EQUAL, DecodingTask, Failure, SearchResult, decode_nbest
+from hybrid_asr.inference.task import EMPTY, SCORES_EQUAL, DecodingFailure, DecodingTask, SearchResult, decode_nbest
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class SharedSearch:
 
     def run(
         self, indices: Sequence[int], durations: np.ndarray, encoded_batch: EncodedBatch
-    ) -> tuple[dict[str, SearchResult], list[Failure]]:
+    ) -> tuple[dict[str, SearchResult], list[DecodingFailure]]:
         """The results of all tasks for a batch: `indices` in the source and `durations` (seconds) of its utterances.
 
         Utterances longer than the limit are left out. One that cannot be decoded is a failure, the others go on.
@@ -42,7 +42,7 @@ class SharedSearch:
         longest = float(durations.max())
         measure = bool(rows) and worth_measuring(self.batching, len(rows) * longest, self.largest_s)
         self.largest_s = max(self.largest_s, len(rows) * longest)
-        seconds, peaks, failures = 0.0, [self.peak], list[Failure]()
+        seconds, peaks, failures = 0.0, [self.peak], list[DecodingFailure]()
 
         def decode(piece: list[int]) -> list[Nbest]:
             nonlocal seconds
@@ -54,7 +54,7 @@ class SharedSearch:
             return nbests
 
         def failed(row: int, error: UserError) -> None:
-            failures.append(Failure(indices[encoded_batch.indices[row]], error, self.names))
+            failures.append(DecodingFailure(indices[encoded_batch.indices[row]], error, self.names))
 
         nbests: dict[str, dict[int, Nbest]] = {name: {} for name in self.tasks}
         missed: dict[str, dict[int, bool | None]] = {name: {} for name in self.tasks}

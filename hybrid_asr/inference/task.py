@@ -30,7 +30,7 @@ class DecodingTask:
     finish: Callable[[Nbest], Nbest] = lambda nbest: nbest
 
 
-class Failure(NamedTuple):
+class DecodingFailure(NamedTuple):
     """An utterance, by its index in the source, that could not be read, encoded or decoded.
 
     `tasks` are those that have no result of it for this reason.

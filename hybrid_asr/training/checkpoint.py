@@ -18,7 +18,7 @@ BEST = "best.ckpt"
 
 
 @dataclasses.dataclass(frozen=True)
-class Scored:
+class KeptEpoch:
     """A kept checkpoint: the epoch it ends, its step, its validation error rate (None where none was measured)."""
 
     epoch: int
@@ -49,7 +49,7 @@ class TrainingState:
     run_id: str = ""
     elapsed_s: float = 0.0
     processor_s: float = 0.0
-    history: list[Scored] = dataclasses.field(default_factory=list)
+    history: list[KeptEpoch] = dataclasses.field(default_factory=list)
 
     def write(self, path: Path, *, former: Path | None = None) -> None:
         """Write the file, whole or not at all; the one before it is kept as `former`, if given."""
@@ -61,7 +61,7 @@ class TrainingState:
         """Read what `write` wrote, in this version or an earlier one. Raises BundleError naming the file."""
         content = _read_state(path)
         known = {field.name for field in dataclasses.fields(cls)}
-        content["history"] = [Scored(**entry) for entry in content["history"]]
+        content["history"] = [KeptEpoch(**entry) for entry in content["history"]]
         return cls(**{name: value for name, value in content.items() if name in known})
 
 
@@ -77,11 +77,11 @@ class Checkpoints:
     folder: Path
     average: Literal["best", "last"]
     count: int
-    history: list[Scored] = dataclasses.field(default_factory=list)
+    history: list[KeptEpoch] = dataclasses.field(default_factory=list)
     saved: int | None = None  # the step of the last state that was saved or loaded
     from_previous: bool = False  # whether that is not last.ckpt, which is damaged
 
-    def chosen(self) -> list[Scored]:
+    def chosen(self) -> list[KeptEpoch]:
         """The checkpoints whose weights are averaged, in the order of their epochs.
 
         Fewer than `count` where it was smaller in an earlier process: what was not kept then is not there now.
@@ -91,11 +91,11 @@ class Checkpoints:
             return kept[-self.count :]
         return sorted(_by_error(kept)[: self.count], key=lambda entry: entry.epoch)
 
-    def best(self) -> Scored | None:
+    def best(self) -> KeptEpoch | None:
         """The epoch with the lowest validation error; the earlier one of equals."""
         return next(iter(_by_error(self.history)), None)
 
-    def save_epoch(self, bundle: Bundle, scored: Scored) -> None:
+    def save_epoch(self, bundle: Bundle, scored: KeptEpoch) -> None:
         """Keep the weights of an epoch's end if they are among the chosen; others are removed."""
         self.history.append(scored)
         content = {
@@ -117,7 +117,7 @@ class Checkpoints:
         content = {"bundle": bundle.describe(), "state_dict": bundle.weights(), "step": weights_step}
         _save(content, self.folder / incident_file(step))
 
-    def good_until(self, step: int) -> tuple[Path, Scored] | None:
+    def good_until(self, step: int) -> tuple[Path, KeptEpoch] | None:
         """The file of a good model, for a training that went wrong after `step`: the best one, which stays.
 
         Without validation, the latest of the epochs that had ended by then.
@@ -184,7 +184,7 @@ def average(weights: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return mean
 
 
-def _by_error(history: list[Scored]) -> list[Scored]:
+def _by_error(history: list[KeptEpoch]) -> list[KeptEpoch]:
     return sorted((entry for entry in history if entry.error is not None), key=lambda entry: (entry.error, entry.epoch))
 
 
@@ -201,7 +201,7 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 def _wrong(state: dict[str, Any]) -> str | None:
     """What is wrong with a state, by its key."""
-    step, fields = state["step"], {field.name for field in dataclasses.fields(Scored)}
+    step, fields = state["step"], {field.name for field in dataclasses.fields(KeptEpoch)}
     if not isinstance(step, int) or step < 0:
         return f"'step': a whole number should stand here, got {step!r}"
     history = state["history"]

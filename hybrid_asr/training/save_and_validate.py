@@ -8,7 +8,7 @@ import lightning as L
 import torch
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.training.checkpoint import Checkpoints, Scored, TrainingState
+from hybrid_asr.training.checkpoint import Checkpoints, KeptEpoch, TrainingState
 from hybrid_asr.training.messages import print_stderr
 from hybrid_asr.training.metric_rows import log_row
 from hybrid_asr.training.module import SpeechModule
@@ -116,7 +116,7 @@ class SaveAndValidate(L.Callback):
             error = row[self.metric]
             log_row(trainer, {"epoch": epoch, **row}, module.step)
         if trainer.is_global_zero:
-            self.checkpoints.save_epoch(module.bundle, Scored(epoch, module.step, error))
+            self.checkpoints.save_epoch(module.bundle, KeptEpoch(epoch, module.step, error))
 
     def _save_last(self, trainer: L.Trainer, module: Any) -> None:
         self.saved = time.monotonic()

@@ -5,7 +5,7 @@ import torch
 
 from hybrid_asr.models.bundle import Bundle, BundleError
 from hybrid_asr.run.folder import Run
-from hybrid_asr.training.checkpoint import Checkpoints, Scored, TrainingState, average, remove_checkpoints
+from hybrid_asr.training.checkpoint import Checkpoints, KeptEpoch, TrainingState, average, remove_checkpoints
 from tests.tones import train
 
 ERRORS = [0.5, 0.2, 0.4, 0.2, 0.3]
@@ -22,7 +22,7 @@ def filled(folder, bundle, **kind) -> Checkpoints:
     for epoch, error in enumerate(ERRORS, start=1):
         for weight in bundle.model.parameters():
             weight.data.fill_(epoch)
-        checkpoints.save_epoch(bundle, Scored(epoch, 10 * epoch, error))
+        checkpoints.save_epoch(bundle, KeptEpoch(epoch, 10 * epoch, error))
     return checkpoints
 
 
@@ -65,9 +65,9 @@ def test_the_best_is_the_earlier_of_equals(bundle, tmp_path):
 
 def test_an_epoch_without_validation_is_never_the_best(bundle, tmp_path):
     checkpoints = Checkpoints(tmp_path, "best", 2)
-    checkpoints.save_epoch(bundle, Scored(1, 10, None))
+    checkpoints.save_epoch(bundle, KeptEpoch(1, 10, None))
     assert checkpoints.best() is None
-    checkpoints.save_epoch(bundle, Scored(2, 20, 0.9))
+    checkpoints.save_epoch(bundle, KeptEpoch(2, 20, 0.9))
     assert [entry.epoch for entry in checkpoints.chosen()] == [2]
 
 
@@ -76,7 +76,7 @@ def test_more_can_be_averaged_than_was_kept_at_first(bundle, tmp_path):
     history = filled(tmp_path, bundle, average="last", count=2).history
     later = Checkpoints(tmp_path, "last", 4, history=list(history))
     assert [entry.epoch for entry in later.chosen()] == [4, 5]
-    later.save_epoch(bundle, Scored(6, 60, 0.1))
+    later.save_epoch(bundle, KeptEpoch(6, 60, 0.1))
     assert [entry.epoch for entry in later.chosen()] == [4, 5, 6]
     later.average_weights()
 
@@ -145,7 +145,7 @@ def test_a_state_is_read_as_it_was_written_and_its_keys_are_the_files(bundle, tm
         run_id="def",
         elapsed_s=1.5,
         processor_s=2.5,
-        history=[Scored(1, 25, 0.5), Scored(2, 50, None)],
+        history=[KeptEpoch(1, 25, 0.5), KeptEpoch(2, 50, None)],
     )
     state.write(tmp_path / "last.ckpt")
     content = torch.load(tmp_path / "last.ckpt", weights_only=True)

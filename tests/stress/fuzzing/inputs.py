@@ -30,8 +30,7 @@ from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.files import score_files
 from hybrid_asr.scoring.report import Scored, report
 from hybrid_asr.text.tokenizer import BpeTokenizerConfig, CharTokenizerConfig, train_tokenizer
-from hybrid_asr.training.checkpoint import Checkpoints, TrainingState
-from hybrid_asr.training.checkpoint import Scored as Kept
+from hybrid_asr.training.checkpoint import Checkpoints, KeptEpoch, TrainingState
 from hybrid_asr.training.csv_metrics import CsvMetrics
 from hybrid_asr.training.metrics import read_metrics
 
@@ -130,7 +129,7 @@ def write_run(folder: Path, tokenizer: CharTokenizerConfig | BpeTokenizerConfig)
     for step in (10, 20):
         sum(weight.sum() for weight in bundle.model.parameters()).backward()  # type: ignore[union-attr]
         optimizer.step()
-        checkpoints.save_epoch(bundle, Kept(step // 10, step, 0.5 / step))
+        checkpoints.save_epoch(bundle, KeptEpoch(step // 10, step, 0.5 / step))
     checkpoints.save_last(
         TrainingState(
             bundle=bundle.describe(),
