@@ -59,7 +59,7 @@ check: $(INSTALLED) ## Format, lint, types, and the direction of imports
 	$(BIN)/pyright
 	$(PYTEST) tests/test_layers.py
 
-format: $(INSTALLED) ## Format the code and mend what the linter can
+format: $(INSTALLED) ## Format the code and fix what the linter can
 	$(BIN)/ruff check --fix-only $(CODE)
 	$(BIN)/ruff format $(CODE)
 

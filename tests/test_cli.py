@@ -105,7 +105,7 @@ def test_unknown_names_bring_the_nearest(tmp_path, capsys):
 
 DECODE_MISTAKES = [
     (["--sets", "tset"], "--sets tset: the run has no such set; it has test, train, valid"),
-    (["--decoders", "ctc_greedy,jiont"], "unknown preset 'jiont'; did you mean 'joint'?"),
+    (["--decoders", "ctc_greedy,jiont"], "--decoders jiont: there is no such decoder; did you mean 'joint'?"),
     (["decode.bem=4"], "decode.bem: unknown key of kind 'search'; did you mean 'beam'?"),
     (["decode.beam=0"], "decode.beam: Input should be greater than"),
     (["--decoders", "ctc_greedy", "decode.beam=4"], "decode.beam: unknown key of kind 'ctc_greedy'"),

@@ -1,4 +1,4 @@
-"""Imports point one way, from the left to the right of ORDER, and each library stays in its room."""
+"""Imports point one way, from the left to the right of ORDER, and each library is imported only in its packages."""
 
 import ast
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = """cli > commands > serve, study > launch, pages, recognizer > run > training > attention > inference
     > convert, decoding > data, lm > models > nn, losses, scoring > audio, text > config > common"""
 DEPTH = {name.strip(): depth for depth, names in enumerate(ORDER.split(">")) for name in names.split(",")}
-ROOMS = {
+ONLY_IN = {
     "lightning": {"training"},
     "wandb": {"training"},
     "tensorboard": {"training"},
@@ -27,7 +27,7 @@ MODULES = sorted((ROOT / "hybrid_asr").rglob("*.py"))
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The dotted names of all modules that a file imports, wherever in the file that stands."""
+    """The dotted names of all modules that a file imports, wherever in the file they are."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -40,12 +40,12 @@ def imports(path: Path) -> Iterator[str]:
 def test_imports_point_one_way(path):
     layer = path.relative_to(ROOT / "hybrid_asr").with_suffix("").parts[0]
     if layer in ("__init__", "__main__"):
-        return  # the doors of the package: they import the recognizer and the command line on first use
+        return  # the package's own entry points: they import the recognizer and the command line on first use
     assert layer in DEPTH, f"{layer} has no place in ORDER yet"
     for name in imports(path):
         top, inner = [*name.split("."), ""][:2]
         assert name != "__future__.annotations", "jaxtyping needs annotations that are no text"
-        assert layer in ROOMS.get(top, {layer}), f"{top} belongs to {ROOMS[top] or 'nobody'}"
+        assert layer in ONLY_IN.get(top, {layer}), f"{top} belongs to {ONLY_IN[top] or 'nobody'}"
         if top == "hybrid_asr" and inner not in (layer, "__version__"):
             assert DEPTH[inner] > DEPTH[layer], f"{layer} must not import {name}"
 

@@ -26,7 +26,7 @@ from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.text.normalize import normalize
 
 LONGEST_S = 20.0  # of the utterances that are measured
-SHUFFLES = 2  # of the frames, to tell a decoder that listens from one whose attention only moves on
+SHUFFLES = 2  # of the frames, to tell a decoder that uses the audio from one whose attention only moves on
 
 
 class KeptWeights(NamedTuple):

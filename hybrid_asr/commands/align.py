@@ -7,7 +7,7 @@ from hybrid_asr.recognizer import load
 
 
 def align(run: Path, audio: Path, *, text: str | None, text_file: Path | None, units: Unit, form: Format) -> None:
-    """Print the alignment of `audio` with `text`, or with what stands in `text_file` (UTF-8)."""
+    """Print the alignment of `audio` with `text`, or with the content of `text_file` (UTF-8)."""
     if text is None:
         assert text_file is not None, "the command line wants one of them"
         text = read_text(text_file)

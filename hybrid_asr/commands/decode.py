@@ -10,13 +10,15 @@ from hybrid_asr.commands.sweep_decoders import sweep_decoders
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.config.compose import amend
-from hybrid_asr.config.schema import plain
+from hybrid_asr.config.locate import presets
+from hybrid_asr.config.schema import plain, suggest
 from hybrid_asr.inference.presets import (
     ALL,
     NBEST,
     choose_decoders,
     decoders_for_model,
     decoders_with_setting,
+    own_decoder,
     setting,
 )
 from hybrid_asr.inference.report import DecodingReport
@@ -40,14 +42,14 @@ def decode_run(
     sweep_on: str = "valid",
     search_errors: SearchErrors = "auto",
 ) -> dict[str, DecodingReport]:
-    """Decode `sets` with `decoders` (`all`: every preset that the model serves), each set in one pass.
+    """Decode `sets` with `decoders` (`all`: every preset that the model supports), each set in one pass.
 
     `sweep`, such as `decode.ctc_weight=0:1:0.1`, first runs the decoders that know the key with each value on
     `sweep_on`, and applies the best of the validation set once. `search_errors` compares each search with one of twice
     the beam; "auto" does so for `all`.
 
     Returns the reports by `<set>/<decoder>` and prints one table. Raises UserError before anything is decoded: a wrong
-    set, decoder or setting, a model that cannot serve one; and at the end, when all else is written, naming the
+    set, decoder or setting, a model that does not support one; and at the end, when all else is written, naming the
     utterances that could not be decoded.
     """
     run = Run(folder)
@@ -84,7 +86,10 @@ def decode_run(
 def _check_settings(
     cfg: RunConfig, decoders: Sequence[str] | None, settings: Sequence[str], sweep: Sweep | None, sweep_on: str
 ) -> None:
-    """Raise UserError for a wrong setting, value or set before a large model is read."""
+    """Raise UserError for a wrong decoder, setting, value or set before a large model is read."""
+    known = [*presets("decode"), own_decoder(plain(cfg)), ALL]
+    if unknown := [name for name in decoders or () if name not in known]:
+        raise UserError(f"--decoders {unknown[0]}: there is no such decoder; {suggest(unknown[0], known)}")
     chosen = choose_decoders(plain(cfg), decoders, settings)
     if sweep is not None:
         set_paths(cfg, [sweep_on])

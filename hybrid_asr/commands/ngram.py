@@ -11,7 +11,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.folder import Run
 from hybrid_asr.text.estimate import arpa, unit_names, witten_bell
-from hybrid_asr.text.lexicon import read_words
+from hybrid_asr.text.lexicon import LexiconError, read_words
 from hybrid_asr.text.ngram import open_text
 from hybrid_asr.text.normalize import normalize, rules_named
 
@@ -49,7 +49,8 @@ def ngram(texts: Sequence[Path], *, units: str, order: int, to: Path, rules: str
     probabilities, backoffs = witten_bell(count(lines), order, vocabulary)
     _write(to, arpa(probabilities, backoffs, order))
     shorter = " and shorter" if order > 1 else ""
-    print(f"{to}: {sentences} sentences, {len(probabilities)} {order}-grams{shorter}")
+    counted = "1 sentence" if sentences == 1 else f"{sentences} sentences"
+    print(f"{to}: {counted}, {len(probabilities)} {order}-grams{shorter}")
 
 
 def read_sentences(path: Path) -> Iterator[str]:
@@ -71,7 +72,11 @@ def read_sentences(path: Path) -> Iterator[str]:
 def _words(rules: str | None, words: Path | None) -> tuple[Split, Sequence[str]]:
     """How a sentence is split into words, and words that the model also gets."""
     checked = rules_named(rules or DEFAULT_RULES, "--rules")
-    return lambda sentence: normalize(sentence, checked).split(), read_words(words, checked) if words else ()
+    try:
+        extra = read_words(words, checked) if words else ()
+    except LexiconError as error:
+        raise UserError(f"--words {error}") from error
+    return lambda sentence: normalize(sentence, checked).split(), extra
 
 
 def _units(run: Path, rules: str | None, words: Path | None) -> tuple[Split, Sequence[str]]:

@@ -84,7 +84,7 @@ def describe_manifest(manifest: Manifest) -> str:
 
 
 def describe_run(run: Run) -> str:
-    """Where a training stands and what it has reached."""
+    """The progress of a training and what it has reached."""
     cfg = run.read_config()
     checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
     state = checkpoints.load_last()

@@ -26,7 +26,7 @@ from hybrid_asr.training.trainer import check_devices
 
 
 def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = None, fresh: bool = False) -> int:
-    """Train `recipe` in `folder`; returns the exit status. Raises UserError on anything the user can mend."""
+    """Train `recipe` in `folder`; returns the exit status. Raises UserError on anything the user can fix."""
     composed = compose(recipe, overrides)
     cfg = composed.parse(RunConfig)
     for path in composed.dropped:
@@ -70,19 +70,19 @@ def run_to_end(setup: TrainingSetup, command: str) -> int:
     except OSError as error:  # a full disk, a quota, a folder that vanished or must not be written to
         file = error.filename or f"a file in {setup.run.folder}"
         cause = f"{file}: {error.strerror or error}"
-        failure = RunError(f"{cause}\n{how_to_continue(setup.checkpoints, command, when='mended')}")
+        failure = RunError(f"{cause}\n{how_to_continue(setup.checkpoints, command, when='once that is fixed')}")
         _record(status, "failed", str(failure))
         raise failure from error
     except UserError as error:
         if not status.begun:
             raise
         if isinstance(error, Halted) and not is_rank_zero():
-            return 0  # all stop together; of an error Lightning would kill the first, which tells of it
-        failure = RunError(f"{error}\n{how_to_continue(setup.checkpoints, command, when='mended')}")
+            return 0  # all stop together; of an error Lightning would kill the first, which reports it
+        failure = RunError(f"{error}\n{how_to_continue(setup.checkpoints, command, when='once that is fixed')}")
         _record(status, "failed", str(failure))
         raise failure from error
     except (KeyboardInterrupt, SystemExit):
-        advice = how_to_continue(setup.checkpoints, command, when="wanted")
+        advice = how_to_continue(setup.checkpoints, command, when="to train on")
         _record(status, "stopped", f"stopped at once; {advice}")
         raise
     except BaseException as error:
@@ -91,11 +91,11 @@ def run_to_end(setup: TrainingSetup, command: str) -> int:
 
 
 def how_to_continue(checkpoints: Checkpoints, command: str, *, when: str) -> str:
-    """What is saved of a training that ended early, and the command that resumes it when that is `when`."""
+    """What is saved of a training that ended early, and the command that resumes it; `when` says when to."""
     step, folder = checkpoints.saved, checkpoints.folder
     if step is None or not checkpoints.can_resume():
-        return f"no state is saved in {folder}; when that is {when}, begin again with:\n  {command}"
-    return f"the last saved state is that of step {step} in {folder}; when that is {when}, go on with:\n  {command}"
+        return f"no state is saved in {folder}; {when}, begin again with:\n  {command}"
+    return f"the last saved state is that of step {step} in {folder}; {when}, continue with:\n  {command}"
 
 
 def _record(status: StatusFile, state: State, message: str) -> None:

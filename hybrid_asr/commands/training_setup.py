@@ -60,7 +60,7 @@ class TrainingSetup:
 
 
 def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: bool) -> TrainingSetup:
-    """Prepare all that `cfg` asks for; raises UserError on anything that the user can mend."""
+    """Prepare all that `cfg` asks for; raises UserError on anything that the user can fix."""
     checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
     train_set, left_out = read_training_set(cfg)
     valid_set = Manifest.read(Path(cfg.data.root) / cfg.data.valid, audio=cfg.data.audio)

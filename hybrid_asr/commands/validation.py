@@ -21,7 +21,7 @@ from hybrid_asr.training.module import SpeechModule
 class Validation:
     """Decodes the validation set with the weights as they are; `metric` names the rate that decides.
 
-    Raises UserError for a decoder that the model cannot serve.
+    Raises UserError for a decoder that the model does not support.
     """
 
     def __init__(self, cfg: RunConfig, bundle: Bundle, manifest: Manifest, planner: Planner, monitor: AttentionMonitor):

@@ -26,7 +26,7 @@ def check_yaml(text: str, where: str, *, most: int = MOST) -> None:
     _check_size(text, where, most)
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is not None and not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{where}: keys and values should stand at the top of the file")
+        raise ConfigError(f"{where}: expected keys and values at the top of the file")
     pending, seen = [root] if root is not None else [], set()
     while pending:
         node = pending.pop()

@@ -264,15 +264,15 @@ def _check_characters(problems: _Problems, name: str, manifest: Manifest, counts
     if not len(counts.unwritable):
         return
     shown = describe_missing(counts.lacking, counts.writes, shown=SHOWN)
-    mend = "train a tokenizer on this text"
+    remedy = "train a tokenizer on this text"
     if counts.writes == "phonemes":
         shown = f"{len(counts.lacking)} {'word' if len(counts.lacking) == 1 else 'words'}: {shown}"
-        mend = "add the words to the lexicon, tokenizer.lexicon"
+        remedy = "add the words to the lexicon, tokenizer.lexicon"
     where = ", ".join(manifest.where(index) for index in counts.unwritable[:SHOWN].tolist())
     problems.add(
         policy,
         f"the tokenizer lacks {shown}, in {len(counts.unwritable)} transcripts of {name}: {where}",
-        f"correct the transcripts, choose other rules with text.rules, or {mend}"
+        f"correct the transcripts, choose other rules with text.rules, or {remedy}"
         + (", or allow it with data.check.characters=warn" if policy == "refuse" else "; they can never be recognized"),
     )
 

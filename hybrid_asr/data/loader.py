@@ -66,7 +66,7 @@ def build_loader(
     `if __name__ == "__main__"`, since workers import it.
 
     Where a worker dies, all are started anew behind the last part that was handed out, up to `restarts` times, each
-    told to `warn`; then WorkerError is raised.
+    reported to `warn`; then WorkerError is raised.
     """
     generator = torch.Generator()  # a loader draws a seed at each start, which must not advance torch's default one
     stream = _PartsFrom(parts)

@@ -113,7 +113,7 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
         if name not in COLUMNS and near and near[0] not in header:
             raise TableError(f"{path}:1: unknown column '{name}', did you mean '{near[0]}'? Rename it")
         if name in COLUMNS and header.count(name) > 1:
-            raise TableError(f"{path}:1: the column '{name}' stands {header.count(name)} times; remove one")
+            raise TableError(f"{path}:1: the column '{name}' occurs {header.count(name)} times; remove one")
     return {name: header.index(name) for name in COLUMNS if name in header}
 
 

@@ -76,7 +76,7 @@ def ctc_align(
 ) -> list[Alignment | None]:
     """The most probable path through each utterance's labels (Viterbi), in float64.
 
-    None where there is no path: fewer frames than labels and the blanks between equal neighbors, or a posterior of 0
+    None where there is no path: fewer frames than labels and the blanks between equal neighbors, or a probability of 0
     on every path; whoever knows the utterance's id says so to the user. Of equal paths the one that stays longest wins.
     Raises DecodeError on NaN.
     """
@@ -197,7 +197,7 @@ def _advance(trellis: Trellis, scores: Scores, chunk: range, moves: Moves | None
 def _emissions(
     trellis: Trellis, chunk: range, *, padded: bool
 ) -> tuple[Float64[Tensor, "batch chunk window"], Float64[Tensor, "batch chunk 1"]]:
-    """Log posteriors of the labels and of blank."""
+    """Log probabilities of the labels and of blank."""
     log_probs = trellis.log_probs[:, chunk.start : chunk.stop]
     label_scores = log_probs.gather(2, trellis.labels[:, None].expand(-1, len(chunk), -1)).double()
     blank_scores = log_probs[..., trellis.blank, None].double()

@@ -1,13 +1,13 @@
 """CTC prefix probabilities over the whole vocabulary (Graves, 2008; Watanabe et al., 2017), as linear algebra.
 
 For a labeling g let rⁿ_t and rᵇ_t be the probabilities that the frames before t emit exactly g and end in its last
-label, or in blank. Then, p_t being the posteriors of frame t,
+label, or in blank. Then, p_t being the probabilities of the labels in frame t,
 
     ψ(g·c) = Σ_t (rⁿ_t + rᵇ_t) p_t(c)      the probability that the labeling begins with g·c, c ≠ last(g);
     ψ(g·c) = Σ_t rᵇ_t p_t(c)               for c = last(g), since a blank must stand between equal labels;
     P(g)   = rⁿ_T + rᵇ_T                   the probability of exactly g; so ψ(g) = P(g) + Σ_c ψ(g·c).
 
-The first sum is one product of (hypotheses × T) with (T × V), in the precision of the posteriors: relative to each
+The first sum is one product of (hypotheses × T) with (T × V), in the precision of the CTC head: relative to each
 row's maximum nothing is lost by that (2e-7 of log ψ in float32). The recursions for rⁿ and rᵇ are first-order linear,
 so cumulative sums run them over all frames at once, in float64, since float32 would be off by 1e-2 at 3,000 frames;
 only hypotheses that survive the pruning need them, and their ψ is computed anew from them.
@@ -24,14 +24,14 @@ from torch import Tensor
 from hybrid_asr.common.masks import valid_mask
 from hybrid_asr.decoding.logcumsumexp import logcumsumexp
 
-FLOOR = -300.0  # a posterior below e^-300 counts as e^-300: zeros stay finite, and products of two stay normal numbers
+FLOOR = -300.0  # what is below e^-300 counts as e^-300: zeros stay finite, and products of two stay normal numbers
 RAISED = 40.0  # nats: weights are multiplied by e^40, which uses the range of float32 above 1 as well as that below
 NEGLIGIBLE = {torch.float32: -120.0, torch.float64: FLOOR - 50.0}  # beside the largest weight, and never denormal
 NO_LABEL = -1  # the last label of the empty labeling
 
 
 class PrefixState(NamedTuple):
-    """Posteriors of the utterances, forward variables of their hypotheses; all are logarithms but `probs`."""
+    """Log probabilities of the utterances, forward variables of their hypotheses; all are logarithms but `probs`."""
 
     log_probs: Float[Tensor, "batch time vocab"]
     peaks: Float[Tensor, "batch 1 vocab"]  # the largest of each label over the frames
@@ -39,7 +39,7 @@ class PrefixState(NamedTuple):
     frames: Int[Tensor, " batch"]
     padding: Float64[Tensor, "batch 1 time"] | None  # 0, at padded frames -inf; None where there are none
     blank: int
-    blanks: Float64[Tensor, "batch 1 time"]  # sums of the blank's log posteriors up to each frame
+    blanks: Float64[Tensor, "batch 1 time"]  # sums of the blank's log probabilities up to each frame
     total: Float64[Tensor, "hyps time+1"]  # rⁿ + rᵇ before each frame, and after the last one
     in_blank: Float64[Tensor, "hyps time+1"]  # rᵇ
     emission: Float64[Tensor, "hyps time"] | None  # log p_t of the last label; None for the empty labeling

@@ -51,7 +51,7 @@ class CtcPrefixBeamConfig(BeamSettings):
 class Frames(NamedTuple):
     """All frames, made ready at once; padding is blank for sure, which changes nothing."""
 
-    values: Float[Tensor, "time batch vocab"]  # log posteriors
+    values: Float[Tensor, "time batch vocab"]  # log probabilities
     blanks: Float64[Tensor, "time batch 1"]  # probabilities of blank
     labels: Int64[Tensor, "time batch 1 options"]  # no label (to stay), then those that may be added
     probs: Float64[Tensor, "time batch 1 options"]  # of these

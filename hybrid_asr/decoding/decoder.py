@@ -129,7 +129,7 @@ class SearchDecoder:
 
     @torch.no_grad()
     def decode(self, encoded: Encoded, log_probs: LogProbs | None = None) -> list[Nbest]:
-        """Search within the bound on length; the CTC posteriors are computed once."""
+        """Search within the bound on length; the CTC log probabilities are computed once."""
         _check_frames(encoded)
         if log_probs is None and self.head is not None:
             log_probs = self.head(encoded)

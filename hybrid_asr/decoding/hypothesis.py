@@ -9,7 +9,7 @@ Ended = Literal["eos", "cut"]
 
 
 class DecodeError(UserError):
-    """A decoder that the model cannot serve, or encoder outputs that cannot be decoded."""
+    """A decoder that the model does not support, or encoder outputs that cannot be decoded."""
 
 
 class UtteranceError(DecodeError):

@@ -39,7 +39,7 @@ class LexiconConfig(BeamSettings):
 
     `lexicon`: a file with words, or words and pronunciations for a phoneme model; "train" for the words of the training
     transcripts; nothing for a phoneme model's own lexicon. `arpa`: an n-gram of words. Files are looked for below
-    `data.root` and where the user stands. Hypotheses more than `threshold` nats below an utterance's best are dropped,
+    `data.root` and the current folder. Hypotheses more than `threshold` nats below an utterance's best are dropped,
     and all but `beam`.
     """
 

@@ -77,7 +77,7 @@ class AttentionScorer:
 class CtcPrefixScorer:
     """CTC prefix probabilities as a scorer: log ψ(g·c) - log ψ(g), and for eos log P(g) - log ψ(g).
 
-    `head` gives the log posteriors of every frame.
+    `head` gives the log probabilities of every frame.
     """
 
     def __init__(self, head: Callable[[Encoded], Float[Tensor, "batch time vocab"]], *, blank: int, eos: int) -> None:

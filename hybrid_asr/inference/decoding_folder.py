@@ -45,7 +45,7 @@ def earlier_report(
     """The report of an earlier decoding with the same settings, model and data, if both files are as written.
 
     It must hold as many texts of each utterance, and search errors if they are asked for. One with utterances that
-    failed is none: what they failed for may be mended.
+    failed is none: what they failed for may have been fixed.
     """
     names = ("report.json", "hypotheses.jsonl", "report.txt")
     if any(read_problem(folder / name, largest=_LARGEST) for name in names):

@@ -36,7 +36,7 @@ def split_on_failure(
 ) -> Iterator[tuple[list[int], T]]:
     """Do `work` on all rows at once; where memory runs out or a row is bad (UserError), on halves, down to one row.
 
-    A row that fails alone is given to `failed`, the others go on. `ran_out_with` is told how many rows were too many.
+    A row that fails alone is given to `failed`, the others go on. `ran_out_with` gets the number that was too large.
     """
     waiting = [list(rows)] if rows else []
     while waiting:

@@ -108,9 +108,10 @@ def decoders_with_setting(chosen: Mapping[str, DecodeConfig], key: str) -> list[
                 if type(value) in (int, float)
             }
         )
+        have, they = ("has", "it has") if len(chosen) == 1 else ("have", "they have")
         raise UserError(
-            f"--sweep decode.{key}: no number of {', '.join(chosen)}; "
-            + (f"they know {', '.join(numbers)}" if numbers else "they have none, choose another decoder")
+            f"--sweep decode.{key}: {', '.join(chosen)} {have} no numeric setting '{key}'; "
+            + (f"{they} {', '.join(numbers)}" if numbers else f"{they} none, choose another decoder")
         )
     return names
 

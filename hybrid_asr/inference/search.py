@@ -17,7 +17,7 @@ from hybrid_asr.inference.task import EMPTY, SCORES_EQUAL, DecodingFailure, Deco
 
 T = TypeVar("T")
 
-WORTH_MEASURING = 1.2  # times the largest batch so far: one much like another tells nothing new
+WORTH_MEASURING = 1.2  # times the largest batch so far: one much like another says nothing new
 
 
 class SharedSearch:
@@ -75,7 +75,7 @@ class SharedSearch:
 
 
 def shared_searches(tasks: Mapping[str, DecodingTask], batching: Batching, device: torch.device) -> list[SharedSearch]:
-    """Each decoder once, with the tasks that it serves."""
+    """Each decoder once, with the tasks that use it."""
     groups: dict[tuple[int, float], dict[str, DecodingTask]] = {}
     for name, task in tasks.items():
         groups.setdefault((id(task.decoder), task.longest_s), {})[name] = task
@@ -83,7 +83,7 @@ def shared_searches(tasks: Mapping[str, DecodingTask], batching: Batching, devic
 
 
 def worth_measuring(batching: Batching, seconds: float, largest_s: float) -> bool:
-    """Whether a batch of so many seconds tells more of memory than the largest one before."""
+    """Whether a batch of so many seconds says more about memory than the largest one before."""
     return batching.measures_memory and seconds > WORTH_MEASURING * largest_s
 
 

@@ -64,7 +64,7 @@ class PatchTransformerConfig(TransformerSizes):
             most = max(1, int(LONGEST_STRIDE_S / seconds_per_frame + 1e-9))
             raise UserError(
                 f"model.encoder.stride_frames: {self.stride_frames} frames of {1e3 * seconds_per_frame:g} ms put "
-                f"{1e3 * stride_s:g} ms between encoder frames, and at most {1e3 * LONGEST_STRIDE_S:g} ms serve CTC "
+                f"{1e3 * stride_s:g} ms between encoder frames, and at most {1e3 * LONGEST_STRIDE_S:g} ms suit CTC "
                 f"and a decoder; give {most} frames at most"
             )
 

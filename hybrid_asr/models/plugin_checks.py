@@ -215,7 +215,7 @@ def _refuse_leak(alone: Tensor, beside: Tensor, what: str, wide: str, label: str
     if not _near(beside, alone):
         raise PluginError(
             f"{label}: its output for {what} changes by up to {(beside - alone).abs().max():.2g} where they are "
-            f"padded to {wide}, so that results depend on an utterance's neighbors; mask what stands behind the real "
+            f"padded to {wide}, so that results depend on an utterance's neighbors; mask what follows the real "
             "frames (hybrid_asr.common.masks.valid_mask)"
         )
 

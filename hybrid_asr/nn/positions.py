@@ -22,7 +22,7 @@ def sinusoids_at(positions: Float64[Tensor, " positions"], dim: int) -> Float64[
 class Rotation(nn.Module):
     """Rotary position embedding (Su et al., 2021): each pair of a head's dimensions turns with the position.
 
-    The score of a query and a key then depends on their distance alone, and scaled_dot_product_attention still serves.
+    The score of a query and a key then depends on their distance alone, and scaled_dot_product_attention can be used.
     """
 
     def __init__(self, head_dim: int) -> None:

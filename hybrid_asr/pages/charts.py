@@ -1,7 +1,7 @@
 """Line charts as SVG: labeled axes, and thousands of rows thinned so that no peak is lost.
 
 Why these are no figures of matplotlib, as the heat maps are: on a page a chart takes its colors from the page's style
-sheet, so that one text serves a light and a dark screen; matplotlib writes colors into every path, and the page would
+sheet, so that one text suits light and dark screens; matplotlib writes colors into every path, and the page would
 have to rewrite them. It is also slower and larger (seven charts of an AN4 run: 185 ms in place of 21, 154 kB in place
 of 60; docs/lessons.md has the table), and would save some 60 lines here.
 """

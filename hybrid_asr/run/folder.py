@@ -46,7 +46,7 @@ class Run:
 
     @property
     def status_file(self) -> Path:
-        """Where the training stands."""
+        """The training's `status.json`."""
         return self.folder / "status.json"
 
     @property
@@ -84,7 +84,7 @@ class Run:
         return self.config_file.is_file()
 
     def status(self) -> TrainingStatus | None:
-        """What `status.json` tells, None without a sound one; "killed" where it ran and its process is dead."""
+        """What `status.json` says, None without a sound one; "killed" where it ran and its process is dead."""
         return read_status(self.status_file)
 
     def read_config(self) -> RunConfig:
@@ -168,5 +168,5 @@ def weights_digest(bundle: Bundle) -> str:
 
 
 def default_folder(recipe: Path) -> Path:
-    """runs/<corpus>/<recipe> where the user stands."""
+    """runs/<corpus>/<recipe> in the current folder."""
     return Path("runs") / recipe.resolve().parent.name / recipe.stem

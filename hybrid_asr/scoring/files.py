@@ -128,7 +128,7 @@ def _from_json(content: str, where: str, *, prefer: str) -> tuple[str, Line]:
 
 def _json_problem(error: ValueError) -> str:
     if isinstance(error, RepeatedKey):
-        return f"the key '{error}' stands there twice"
+        return f"the key '{error}' occurs twice"
     return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "a number without end"
 
 

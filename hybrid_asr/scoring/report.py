@@ -124,7 +124,7 @@ class ErrorReport(SetScore):
 def report(items: Sequence[Scored], *, metric: Metric = "wer") -> ErrorReport:
     """Score a set.
 
-    Raises ScoringError where there is no utterance, an id stands twice, or no reference has a word.
+    Raises ScoringError where there is no utterance, an id occurs twice, or no reference has a word.
     """
     _check(items)
     rows = score_utterances(items)
@@ -183,7 +183,7 @@ def _check(items: Sequence[Scored]) -> None:
         raise ScoringError("there is no utterance to score")
     repeated = [key for key, times in Counter(item.id for item in items).items() if times > 1]
     if repeated:
-        raise ScoringError(f"utterance '{repeated[0]}' stands more than once; every id must be unique")
+        raise ScoringError(f"utterance '{repeated[0]}' occurs more than once; every id must be unique")
 
 
 def _headline(scores: ErrorReport) -> str:

@@ -27,7 +27,7 @@ class TokenListConfig:
 
 
 class TokenListTokenizer(LabelTexts):
-    """Units in the order of a foreign list, which says where blank, unknown and sos = eos stand.
+    """Units in the order of a foreign list, which says where blank, unknown and sos = eos are.
 
     `characters`: tokens stand side by side, `<space>` for a space. `words`: a space stands between them. `pieces`:
     those of a sentencepiece model, which splits new texts.
@@ -101,7 +101,7 @@ class TokenListTokenizer(LabelTexts):
         """Raise TokenizerError for what cannot be a list of tokens with these ids."""
         for label, token in enumerate(self.tokens):
             if not isinstance(token, str) or not token:
-                raise TokenizerError(f"token {label} of the list is {token!r}; texts should stand there")
+                raise TokenizerError(f"token {label} of the list is {token!r}; expected a text")
         repeated = [token for token, count in Counter(self.tokens).items() if count > 1][:3]
         if repeated:
             raise TokenizerError(f"the list of tokens holds {', '.join(repeated)} more than once")

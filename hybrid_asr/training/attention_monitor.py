@@ -1,4 +1,4 @@
-"""Looks at the attention of a few validation utterances whenever the set is decoded, and tells if none follows."""
+"""Measures the attention of a few validation utterances whenever the set is decoded; warns if none follows."""
 
 import math
 from collections.abc import Callable
@@ -64,7 +64,7 @@ class AttentionMonitor:
                 self.alarms(alarm)
 
     def measure(self, bundle: Bundle, device: torch.device, epoch: int) -> dict[str, float]:
-        """Measure, write, draw, tell; returns what goes to metrics.csv, nothing of a model without a decoder."""
+        """Measure, write, draw, warn; returns what goes to metrics.csv, nothing of a model without a decoder."""
         diagnosis = diagnose(bundle, self.manifest, self.utterances, device, keep=self.drawn_utterances)
         if diagnosis is None:
             return {}
@@ -92,7 +92,7 @@ class AttentionMonitor:
 def read_lines(file: Path) -> list[tuple[str, AttentionLine]]:
     """The lines of an `attention.jsonl`, as text and read; a last one that a crash has torn is left out.
 
-    So is what is damaged, and told: no by-product of hours of training may cost the rest.
+    So is what is damaged, with a warning: no by-product of hours of training may cost the rest.
     """
     lines, damaged = [], 0
     content = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""

@@ -18,7 +18,7 @@ NAME = re.compile(r"epoch_(\d+)\.png")
 
 
 class AttentionPictures:
-    """Keeps `epoch_0012.png` and its like in `folder`. No picture stops a training: what goes wrong is told once.
+    """Keeps `epoch_0012.png` and its like in `folder`. No picture stops a training: what goes wrong is reported once.
 
     `draw` writes a picture and gives its pixels, which `show` brings to where metrics go, too.
     """
@@ -51,7 +51,8 @@ class AttentionPictures:
     def _warn_once(self, what: str, error: Exception) -> None:
         if not self.warned:
             rank_zero_print(
-                f"warning: {what} ({type(error).__name__}: {error}); the training goes on, and tells it this once"
+                f"warning: {what} ({type(error).__name__}: {error}); training continues, "
+                "and does not repeat this warning"
             )
         self.warned = True
 

@@ -203,13 +203,13 @@ def _wrong(state: dict[str, Any]) -> str | None:
     """What is wrong with a state, by its key."""
     step, fields = state["step"], {field.name for field in dataclasses.fields(KeptEpoch)}
     if not isinstance(step, int) or step < 0:
-        return f"'step': a whole number should stand here, got {step!r}"
+        return f"'step': expected a whole number, got {step!r}"
     history = state["history"]
     if not isinstance(history, list) or any(not isinstance(entry, dict) or set(entry) != fields for entry in history):
-        return f"'history': a list of {', '.join(sorted(fields))} should stand here"
+        return f"'history': expected a list of {', '.join(sorted(fields))}"
     optimizer = state["optimizer"]
     if not isinstance(optimizer, dict) or not {"state", "param_groups"} <= optimizer.keys():
-        return "'optimizer': the keys 'state' and 'param_groups' should stand here"
+        return "'optimizer': expected the keys 'state' and 'param_groups'"
     return None
 
 

@@ -1,4 +1,4 @@
-"""What a trainer and its loggers can be told; apart from what builds them, since Lightning takes a second to import."""
+"""Settings of a trainer and its loggers; apart from what builds them, since Lightning takes a second to import."""
 
 import math
 from typing import Annotated, Literal
@@ -51,7 +51,7 @@ class TrainerConfig:
     attention_pictures: Annotated[int, Field(ge=0, le=4)] = 4
 
     def processes(self) -> int:
-        """How many processes train together, once "auto" is resolved; as it stands in a file it counts as 1."""
+        """How many processes train together, once "auto" is resolved; unresolved it counts as 1."""
         return math.prod(1 if count == "auto" else count for count in (self.devices, self.nodes))
 
 

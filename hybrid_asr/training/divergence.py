@@ -12,7 +12,7 @@ LOW = 0.5  # nats per label: below that a loss doubles by chance
 
 
 class Divergence:
-    """Looks at the loss of each row of `metrics.csv`: `rows` of them are averaged, lest a single hard batch alarms."""
+    """Looks at the loss of each row of `metrics.csv`: the mean of `rows` of them, as one hard batch is no alarm."""
 
     def __init__(self, factor: float, rows: int):
         self.factor, self.rows = factor, rows
@@ -21,7 +21,7 @@ class Divergence:
         self.warned = False  # since the best was reached
 
     def add(self, step: int, loss: float) -> str | None:
-        """Take a row; what is to be told when the mean exceeds `factor` times its best, once until a new best."""
+        """Take a row; the message when the mean exceeds `factor` times its best, once until a new best."""
         self.latest.append(loss)
         if len(self.latest) < self.rows:
             return None
@@ -51,7 +51,7 @@ def divergence_alarm(
             status.alarm(message)
 
     def add(step: int, loss: float) -> None:
-        """Take the loss of a row; tells when it has stayed too high for too long."""
+        """Take the loss of a row; warns when it has stayed too high for too long."""
         message = divergence.add(step, loss)
         if message:
             message = f"{message}. {advice(checkpoints, divergence.best_step)}"

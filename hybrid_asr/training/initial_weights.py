@@ -1,4 +1,4 @@
-"""Starting from another run's weights: what fits is taken, and what was taken is told."""
+"""Starting from another run's weights: what fits is taken, and what was taken is printed."""
 
 import dataclasses
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """Who starts the processes that train together: torchrun, srun, or this program; and which of them this one is.
 
-A launcher tells each process by environment variables, and these decide how many processes there are. What SLURM 22.05
+A launcher sets environment variables for each process, and these decide how many processes there are. What SLURM 22.05
 sets where is in docs/lessons.md.
 """
 
@@ -21,7 +21,7 @@ INTERACTIVE = ("bash", "interactive")  # names of SLURM jobs in which a person t
 class Launch:
     """What a launcher has started: `processes` in all, this one being number `rank`.
 
-    `per_node` of them run on each node; None where the launcher does not tell.
+    `per_node` of them run on each node; None where the launcher does not say.
     """
 
     launcher: Literal["torchrun", "srun", "the environment"]
@@ -31,7 +31,7 @@ class Launch:
 
 
 def detect_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
-    """What the environment tells of a launcher; None for a process that a person, or a batch script, has started.
+    """What the environment says about a launcher; None for a process that a person, or a batch script, has started.
 
     Raises UserError where the nodes have unequal numbers of processes, or a variable is not a number.
     """
@@ -122,7 +122,7 @@ def resolve_devices(cfg: TrainerConfig, launch: Launch | None) -> TrainerConfig:
 
 
 def _started(cfg: TrainerConfig, launch: Launch) -> tuple[int, int]:
-    """Processes on each node, and nodes; by what is given where the launcher tells only their product."""
+    """Processes on each node, and nodes; by what is given where the launcher gives only their product."""
     if launch.per_node is not None:
         return launch.per_node, launch.processes // launch.per_node
     if cfg.nodes != "auto":

@@ -15,7 +15,7 @@ from hybrid_asr.common.files import write_text
 from hybrid_asr.training.checkpoint import Checkpoints, incident_file
 
 KEPT_WEIGHTS = 5  # weights that are kept to replay such updates with
-NAMED = 10  # such updates that are told one by one
+NAMED = 10  # such updates that are reported one by one
 
 
 class PartLosses(NamedTuple):
@@ -134,7 +134,7 @@ class Nonfinite:
         self.in_row, self.total = self.in_row + 1, self.total + 1
         self._noted += [NonfinitePart.of(step, rank, part) for part in parts]
         if self.total <= NAMED:
-            more = "; of later ones only their number is told" if self.total == NAMED else ""
+            more = "; later ones are only counted" if self.total == NAMED else ""
             self.warn(f"step {step}: the loss or its gradient is not finite, the update is left out{more}")
         if self.policy == "stop" or self.in_row >= self.limit:
             self.halt = self._why(step)

@@ -13,7 +13,7 @@ LARGEST_SHARE = 0.02  # share of the training's time
 
 
 class PageRefresh(L.Callback):
-    """Calls `refresh` in the first process at an epoch's end, but skips epochs lest it take over 2 % of the time.
+    """Calls `refresh` in the first process at an epoch's end, but skips epochs so as not to take over 2 % of the time.
 
     It must come after the callback that validates, so that `refresh` sees what that has written.
     """

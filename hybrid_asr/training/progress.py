@@ -44,7 +44,7 @@ def ends_step(trainer: L.Trainer, batch_idx: int) -> bool:
 
 
 class Progress(L.Callback):
-    """Logs the mean of every `every` steps and tells a person where the training stands."""
+    """Logs the mean of every `every` steps and prints the training's progress."""
 
     def __init__(
         self,

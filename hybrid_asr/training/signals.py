@@ -1,4 +1,4 @@
-"""Where signals are handled: Ctrl-C, SIGTERM, and SIGUSR1, by which SLURM tells that a job's time is nearly up.
+"""Where signals are handled: Ctrl-C, SIGTERM, and SIGUSR1, by which SLURM announces that a job's time is nearly up.
 
 While updates are made a signal only asks for the state to be saved and the training to stop, behind the step under way
 (`StopSignals`). Before and after that there is nothing to save, and the process ends (`exit_on_signal`).

@@ -1,4 +1,4 @@
-"""Where a training stands: `status.json`."""
+"""The progress of a training: `status.json`."""
 
 import contextlib
 import dataclasses
@@ -83,7 +83,7 @@ class StatusFile:
             self.write("running")
 
     def write(self, state: State, message: str = "") -> None:
-        """Write the state at the step that was told last, and why it stopped or failed."""
+        """Write the state at the latest step, and why it stopped or failed."""
         if self._environment is None:
             self._environment = environment()
         status = TrainingStatus(
@@ -103,7 +103,7 @@ class StatusFile:
 
 
 def read_status(path: Path) -> TrainingStatus | None:
-    """What `status.json` tells, None where it does not; a training that no living process holds was "killed"."""
+    """What `status.json` says, None without a sound one; a training that no living process holds was "killed"."""
     try:
         status = TrainingStatus.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):

@@ -29,7 +29,7 @@ from hybrid_asr.training.save_and_validate import Interrupted
 def build_loggers(cfg: LoggerConfig, folder: Path, *, first_step: int = 0, run_id: str | None = None) -> list[Logger]:
     """The loggers beside `metrics.csv`, which go on behind `first_step`; nothing is written yet.
 
-    `run_id` is the same for all processes that train a run, and tells Weights & Biases what it continues.
+    `run_id` is the same for all processes that train a run, and by it Weights & Biases knows what it continues.
     Raises UserError where a package is missing.
     """
     match cfg:
@@ -81,7 +81,7 @@ def _require(package: str) -> None:
 def check_devices(cfg: TrainerConfig, launch: Launch | None) -> TrainerConfig:
     """The settings with numbers for "auto". Raises UserError for what the launcher has not started, or no GPU is here.
 
-    Tells of GPUs, or of SLURM's tasks, that stay idle since one process trains where no number is given.
+    Prints which GPUs, or tasks of SLURM, stay idle since one process trains where no number is given.
     """
     resolved = resolve_devices(cfg, launch)
     devices, visible = resolved.devices, torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -103,8 +103,8 @@ def check_devices(cfg: TrainerConfig, launch: Launch | None) -> TrainerConfig:
 def cluster_environment(cfg: TrainerConfig, launch: Launch | None) -> ClusterEnvironment | None:
     """How Lightning finds the other processes; None where what it chooses by itself is right.
 
-    It must not put SLURM's job into the queue again: its handler of SIGUSR1 writes `hpc_ckpt_1.ckpt` where the user
-    stands. And it must not wait for tasks of an allocation that nobody has started.
+    It must not put SLURM's job into the queue again: its handler of SIGUSR1 writes `hpc_ckpt_1.ckpt` into the
+    current folder. And it must not wait for tasks of an allocation that nobody has started.
     """
     if launch is not None and launch.launcher == "srun":
         os.environ["SLURM_NTASKS_PER_NODE"] = str(cfg.devices)  # not set by srun -n2, and Lightning insists on it

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-NAMED = 5  # that are told one by one
+NAMED = 5  # that are reported one by one
 
 
 class Unreadable:
@@ -14,13 +14,13 @@ class Unreadable:
         self.halt = ""
 
     def note(self, messages: Sequence[str]) -> int:
-        """Take what a batch tells of the utterances it lacks; returns their number."""
+        """Take a batch's messages about the utterances it lacks; returns their number."""
         for message in messages:
             if message in self.names:
                 continue
             self.names.add(message)
             if len(self.names) <= NAMED:
-                more = "; of others only their number is told" if len(self.names) == NAMED else ""
+                more = "; further ones are only counted" if len(self.names) == NAMED else ""
                 self.warn(f"left out: {message}{more}")
         if len(self.names) > self.most and not self.halt:
             self.halt = (

@@ -132,11 +132,12 @@ def test_a_sweep_over_the_test_set_is_marked_and_chooses_nothing(run, capsys):
 
 
 MISTAKES = [
+    (["--decoders", "jont"], "--decoders jont: there is no such decoder; did you mean 'joint'"),
     (["--sweep", "decode.ctc_weight=0:2:0.5"], "decode.ctc_weight: Input should be less than or equal to 1"),
     (["--sweep", "decode.beam=0,1"], "decode.beam: Input should be greater than 0"),
-    (["--sweep", "decode.bem=1,2"], "--sweep decode.bem: no number of joint; they know beam"),
-    (["--sweep", "decode.kind=1,2"], "--sweep decode.kind: no number of joint"),
-    (["--decoders", "ctc_greedy", "--sweep", "decode.beam=1,2"], "they have none, choose another decoder"),
+    (["--sweep", "decode.bem=1,2"], "--sweep decode.bem: joint has no numeric setting 'bem'; it has beam"),
+    (["--sweep", "decode.kind=1,2"], "--sweep decode.kind: joint has no numeric setting 'kind'"),
+    (["--decoders", "ctc_greedy", "--sweep", "decode.beam=1,2"], "it has none, choose another decoder"),
     (["--sweep", "ctc_weight=0:1:0.1"], "write decode.KEY=FIRST:LAST:STEP"),
     (["--sweep", "decode.beam=1", "--sweep-on", "tset"], "tset: the run has no such set"),
     (["--decoders", "all", "decode.bem=1"], "decode.bem: unknown key"),

@@ -80,7 +80,7 @@ def test_units_have_different_names_without_spaces(cfg, odd):
         (["good.txt", "--units", "."], "no checkpoint|config.yaml"),
         (["good.txt", "--units", ".", "--rules", "basic@1"], "--rules goes with --units words"),
         (["good.txt", "--rules", "basic@9"], "--rules basic@9: no such rules; there are none@1"),
-        (["good.txt", "--words", "missing.txt"], "missing.txt: there is no such file"),
+        (["good.txt", "--words", "missing.txt"], "--words missing.txt: there is no such file"),
     ],
 )
 def test_what_cannot_be_used_is_named(words, message, tmp_path, monkeypatch, capsys):

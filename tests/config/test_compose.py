@@ -55,7 +55,7 @@ FILES = {
 
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
-    """A folder with presets and a recipe of its own, where the user stands."""
+    """The current folder, with presets and a recipe of its own."""
     for name, text in FILES.items():
         write(tmp_path / name, text)
     monkeypatch.chdir(tmp_path)
@@ -189,7 +189,7 @@ RECIPES = {
     "tab": ("loss:\n\tsmoothing: 1\n", "r.yaml:2: found character"),
     "object": ("seed: !!python/object:os.system x\n", "r.yaml:1: the tag '!!python/object:os.system'"),
     "control character": ("seed: \x01\n", "r.yaml:1: holds the control character"),
-    "list": ("- 1\n", "r.yaml: keys and values should stand at the top"),
+    "list": ("- 1\n", "r.yaml: expected keys and values at the top"),
     "empty": ("", "finder: required, but not given"),
     "key not text": ("presets: {finder: wide}\nloss: {1: 2}\n", "r.yaml:2: the key '1' is not text; put it in quotes"),
     "set": ("seed: !!set {a}\n", "r.yaml:1: the tag '!!set' is not allowed here"),

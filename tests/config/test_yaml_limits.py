@@ -20,7 +20,7 @@ REFUSED = {
     "zero byte": ("a: 1\nb: \0\n", "r.yaml:2: holds the control character 0x00"),
     "date for a key": ("2001-01-01: 1\n", "r.yaml:1: the key '2001-01-01' is not text"),
     "list for a key": ("? [a, b]\n: 1\n", "r.yaml:1: the key '[...]' is not text"),
-    "number": ("7\n", "r.yaml: keys and values should stand at the top"),
+    "number": ("7\n", "r.yaml: expected keys and values at the top"),
     "two documents": ("a: 1\n---\nb: 2\n", "r.yaml:2: "),
     "half a reference": ("a: 1\nb: ${x\n", "r.yaml:2: cannot be read"),
 }

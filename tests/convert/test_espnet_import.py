@@ -239,7 +239,7 @@ CONFIGS = {
     "the tag '!!python/object/apply:os.mkdir'": b"encoder: !!python/object/apply:os.mkdir [x]\n",
     ":2: expected": b"encoder: [\n",
     "levels of keys or lists": b"encoder: " + b"[" * 100 + b"]" * 100,
-    "keys and values should stand at the top": b"- encoder\n",
+    "expected keys and values at the top": b"- encoder\n",
 }
 
 

@@ -130,7 +130,7 @@ def test_a_bad_row_is_named_with_its_remedy(table, row, message) -> None:
     [
         ("path,text\na.wav,x\n", ":1: there is no column 'audio', only path, text; rename the right one"),
         ("audio,text,speeker\na.wav,x,s\n", ":1: unknown column 'speeker', did you mean 'speaker'?"),
-        ("audio,text,text\na.wav,x,s\n", ":1: the column 'text' stands 2 times"),
+        ("audio,text,text\na.wav,x,s\n", ":1: the column 'text' occurs 2 times"),
         ("", "the table is empty"),
         ("audio,text\n", "there are no utterances"),
         ("audio,text,set\na.wav,x,test\n", "no utterance belongs to train"),

@@ -117,7 +117,7 @@ def test_an_empty_reference_counts_its_insertions() -> None:
     ("items", "message"),
     [
         ([], "no utterance"),
-        ([ITEMS[0], ITEMS[0]], "'u1' stands more than once"),
+        ([ITEMS[0], ITEMS[0]], "'u1' occurs more than once"),
         ([Scored("a", " ", "x"), Scored("b", "", "")], "none of the 2 references has a word"),
     ],
 )

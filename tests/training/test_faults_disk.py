@@ -56,7 +56,7 @@ def test_a_full_disk_stops_training_with_the_last_good_state(whole, tones, small
     assert train(tones, run, *SETTINGS) == 2
     told = capsys.readouterr().err.partition("hybrid-asr train: ")[2]
     assert re.match(rf"{re.escape(str(run))}/\S+: No space left on device\n", told), told
-    step = re.search(r"the last saved state is that of step (\d+) in (\S+); when that is mended, go on with:", told)
+    step = re.search(r"the last saved state is that of step (\d+) in (\S+); once that is fixed, continue with:", told)
     assert step, told
     assert read_torch(run / "checkpoints/last.ckpt")["step"] == int(step[1]) > 0
     assert told.strip().splitlines()[-1].split()[:2] == ["hybrid-asr", "train"]

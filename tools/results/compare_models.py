@@ -1,4 +1,4 @@
-"""One table of all models of a corpus: trained, decoded by all that they serve, beside controls; and their speed.
+"""One table of all models of a corpus: trained, decoded by all they support, beside controls; and their speed.
 
     python -m tools.results.compare_models an4 spoken      # trains what is not trained yet, then prints the table
     python -m tools.results.compare_models an4 --recipes las additive --no-controls

@@ -1,6 +1,6 @@
 """What is a good refusal?  The rules, applied to the message alone.
 
-- It names the file: its path as it was given (of recipes and presets: from where the user stands).
+- It names the file: its path as it was given (of recipes and presets: from the current folder).
 - It names the place: of text `FILE:LINE`, or the dotted path of a key and the file; of a sound file seconds, bytes,
   samples or a field of the header; of a checkpoint the record, the key or the weight. A cause that concerns the whole
   file (WHOLE) needs none.
@@ -20,7 +20,7 @@ WHOLE = re.compile(
             *(r"is empty", r"\(0 bytes\)", "no such", "not a run", "a folder", "not a file", "a symbolic link"),
             *("a named pipe", "a device", "is not audio", "begins with", "format is not known", "no samples"),
             *("no utterance", "there are no", r"\d+ utterances are too few", "raw samples", "without a hypothesis"),
-            *("without a reference", r"none of the \d+ references", "keys and values should stand", "another preset"),
+            *("without a reference", r"none of the \d+ references", "expected keys and values", "another preset"),
             *("not a model", r"\d+ bytes", "header promises", "does not state its length", "truncated"),
         )
     )
