@@ -183,3 +183,8 @@ def test_utterances_without_frames_and_nan_are_named(heads: Heads):
         batch.states[2, 3] = torch.nan
         with pytest.raises(DecodeError, match=r"utterances \[2\] of the batch: NaN"):
             decoder.decode(batch)
+
+
+def test_the_widest_beam_has_no_wider_one_to_compare_with():
+    assert SearchConfig(beam=5000, nbest=4).wider() == SearchConfig(beam=10_000)
+    assert SearchConfig(beam=5001).wider() is None and CtcGreedyConfig().wider() is None
