@@ -71,7 +71,7 @@ ENCODERS = {
     "too_long": "output_length is 1 for 0 frames",
     "capped": "'stride' is 3, but output_length is 50 for 148 feature frames and 50 for 3 more, not 51",
     "other_stride": "'stride' is 3, but output_length is 1 for 1 feature frames and 1 for 3 more, not 2",
-    "leaky": "so that results depend on an utterance's neighbors; mask what stands behind the real frames",
+    "leaky": "so that results depend on an utterance's neighbors; mask what follows the real frames",
     "narrow": "states are (5, 7, 5) and frames (5,)",
     "bare": "it gives a Tensor; let it give hybrid_asr.models.encoded.Encoded",
     "short": "of 400 feature frames come 50 encoder frames, output_length(400) says 134",
