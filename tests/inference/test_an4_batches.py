@@ -1,9 +1,9 @@
 """The batch law with trained weights: AN4's test set one by one and in large batches, by every decoder."""
 
-from pathlib import math
+import math
+from pathlib import Path
 
 import numpy as np
-import Path
 import pytest
 import torch
 
