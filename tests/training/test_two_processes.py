@@ -51,6 +51,7 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, timeout=240)
 
 
+@pytest.mark.slow
 def test_torchrun_trains_one_model(pair, tones, tmp_path):
     """Not one in each process: the very training that two processes of ours come to."""
     run = tmp_path / "run"
