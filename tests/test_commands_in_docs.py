@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hybrid_asr import cli
+from hybrid_asr import arguments
 from hybrid_asr.cli import main
 from tests.documents import DOCUMENTS, ROOT, Command, blocks, commands
 
@@ -143,14 +143,14 @@ def test_commands_are_found_and_exemptions_are_used():
 
 def test_examples_in_help_parse():
     """Each command's --help has examples, in ASCII, since argparse writes them in whatever encoding the output has."""
-    [choices] = [action.choices for action in cli._parser()._actions if isinstance(action.choices, dict)]
+    [choices] = [action.choices for action in arguments.build_parser()._actions if isinstance(action.choices, dict)]
     for name, command in choices.items():
         assert command.format_help().isascii(), name
         examples = [line for line in (command.epilog or "").splitlines() if line.startswith(f"  hybrid-asr {name} ")]
         assert examples, name
         for example in examples:
             words = shlex.split(example.partition(" > ")[0], comments=True)[1:]
-            assert cli._parse(words).command == name
+            assert arguments.parse_arguments(words).command == name
 
 
 def write_lexicon(file: Path, words: set[str]) -> None:

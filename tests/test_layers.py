@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """cli > commands > serve, study > launch, pages, recognizer > run > training > attention > inference
+ORDER = """cli > arguments, commands > serve, study > launch, pages, recognizer > run > training > attention > inference
     > convert, decoding > data, lm > models > nn, losses, scoring > audio, text > config > common"""
 DEPTH = {name.strip(): depth for depth, names in enumerate(ORDER.split(">")) for name in names.split(",")}
 ONLY_IN = {

@@ -1,5 +1,6 @@
 """What the settings of all decoders can be asked, so that nobody needs to ask for their kind."""
 
+import abc
 import dataclasses
 from typing import Literal, NamedTuple, TypeVar
 
@@ -22,13 +23,13 @@ class Needs(NamedTuple):
     words: Literal["none", "given", "model"] = "none"
 
 
-class DecoderSettings:
+class DecoderSettings(abc.ABC):
     """What the settings of a decoder have in common; each kind says what it needs."""
 
     @property
+    @abc.abstractmethod
     def needs(self) -> Needs:
         """What this decoding needs of the model."""
-        raise NotImplementedError
 
     @property
     def longest_s(self) -> float:

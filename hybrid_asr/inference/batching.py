@@ -3,6 +3,7 @@
 Seconds of a batch are seconds of audio with padding: the number of its utterances times the longest of them.
 """
 
+import abc
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -31,19 +32,19 @@ T = TypeVar("T")
 Durations = Float64[np.ndarray, " utterances"]
 
 
-class Batching:
+class Batching(abc.ABC):
     """Which utterances make a batch, and in which order; each subclass chooses in its own way."""
 
     measures_memory = False  # whether `learn` is to be called
 
+    @abc.abstractmethod
     def batches(self, durations: Durations) -> Iterator[list[int]]:
         """Batches of indices into `durations` (seconds), each computed when it is asked for; some may be empty."""
-        raise NotImplementedError
 
-    def learn(self, utterances: int, seconds: float, used_bytes: int) -> None:
+    def learn(self, utterances: int, seconds: float, used_bytes: int) -> None:  # noqa: B027  most batchings learn nothing
         """Take note of the most memory that a batch used beyond what was held before."""
 
-    def note_out_of_memory(self, seconds: float) -> None:
+    def note_out_of_memory(self, seconds: float) -> None:  # noqa: B027
         """Take note that memory ran out with a batch of this size."""
 
 
