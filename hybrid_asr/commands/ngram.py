@@ -1,6 +1,8 @@
 """`hybrid-asr ngram`: an n-gram language model of words, or of a run's units, in ARPA's format."""
 
+import dataclasses
 import gzip
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.folder import Run
 from hybrid_asr.text.estimate import arpa, unit_names, witten_bell
+from hybrid_asr.text.labels import Writes, describe_missing
 from hybrid_asr.text.lexicon import LexiconError, read_words
 from hybrid_asr.text.ngram import open_text
 from hybrid_asr.text.normalize import normalize, rules_named
@@ -31,30 +34,59 @@ def ngram(texts: Sequence[Path], *, units: str, order: int, to: Path, rules: str
         raise UserError(f"--order {order}: must be at least 1")
     if to.is_dir():
         raise UserError(f"--to {to}: is a folder; give a file, such as {to / 'words.arpa'}")
-    split, vocabulary = _words(rules, words) if units == WORDS else _units(Path(units), rules, words)
+    unused = _Unused()
+    split, vocabulary = _words(rules, words) if units == WORDS else _units(Path(units), rules, words, unused)
     sentences = 0
 
     def count(lines: Iterable[str]) -> Iterator[Sequence[str]]:
         nonlocal sentences
-        empty = True
         for line in lines:
+            if not line.strip():
+                unused.blank_lines += 1
+                continue
             sentence = split(line)
             sentences += 1
-            empty = empty and not sentence
+            unused.empty += not sentence
             yield sentence
-        if empty:
+        if sentences == unused.empty:
             raise UserError(f"{', '.join(map(str, texts))}: holds no text to estimate an n-gram from")
 
-    lines = (line for path in texts for line in read_sentences(path))
+    lines = (line for path in texts for line in read_lines(path))
     probabilities, backoffs = witten_bell(count(lines), order, vocabulary)
     _write(to, arpa(probabilities, backoffs, order))
     shorter = " and shorter" if order > 1 else ""
-    counted = "1 sentence" if sentences == 1 else f"{sentences} sentences"
-    print(f"{to}: {counted}, {len(probabilities)} {order}-grams{shorter}")
+    print(f"{to}: {_count(sentences, 'sentence')}, {len(probabilities)} {order}-grams{shorter}")
+    for note in unused.notes(units):
+        print(f"hybrid-asr ngram: {note}", file=sys.stderr)
 
 
-def read_sentences(path: Path) -> Iterator[str]:
-    """The transcripts of a manifest, or the lines of a text file, gzipped or not, without blank ones."""
+@dataclasses.dataclass
+class _Unused:
+    """What of the texts an n-gram did not use as it stands there."""
+
+    blank_lines: int = 0
+    empty: int = 0  # sentences of which the rules leave nothing
+    unwritable: int = 0  # sentences with what a run's units cannot write
+    missing: set[str] = dataclasses.field(default_factory=set)
+    writes: Writes = "text"
+
+    def notes(self, units: str) -> Iterator[str]:
+        """A line for each kind that there was."""
+        if self.blank_lines:
+            yield f"{_count(self.blank_lines, 'blank line')} left out"
+        if self.empty:
+            yield f"{_count(self.empty, 'sentence')} empty by the rules of the text, counted as such"
+        if self.unwritable:
+            missing = describe_missing(self.missing, self.writes)
+            yield f"{_count(self.unwritable, 'sentence')} with {missing}, which {units} cannot write: counted as <unk>"
+
+
+def _count(number: int, name: str) -> str:
+    return f"1 {name}" if number == 1 else f"{number} {name}s"
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The transcripts of a manifest, or the lines of a text file, gzipped or not."""
     if path.suffix == ".jsonl":
         yield from (utterance.text for utterance in Manifest.read(path, audio="unchecked"))
         return
@@ -62,7 +94,7 @@ def read_sentences(path: Path) -> Iterator[str]:
         raise UserError(f"{path}: {reason}; give a manifest (.jsonl) or a text file with a sentence a line")
     try:
         with open_text(path) as file:
-            yield from (line for line in file if line.strip())
+            yield from file
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: is compressed and damaged ({error}); copy it again") from None
     except UnicodeDecodeError as error:
@@ -79,7 +111,7 @@ def _words(rules: str | None, words: Path | None) -> tuple[Split, Sequence[str]]
     return lambda sentence: normalize(sentence, checked).split(), extra
 
 
-def _units(run: Path, rules: str | None, words: Path | None) -> tuple[Split, Sequence[str]]:
+def _units(run: Path, rules: str | None, words: Path | None, unused: _Unused) -> tuple[Split, Sequence[str]]:
     """How a sentence is split into the units of a run's tokenizer, and all of these units."""
     if given := next((option for option, value in (("rules", rules), ("words", words)) if value), None):
         raise UserError(f"--{given} goes with --units words; {run} brings its own")
@@ -87,10 +119,16 @@ def _units(run: Path, rules: str | None, words: Path | None) -> tuple[Split, Seq
         raise UserError(f"--units {run}: no such run; give 'words', or the folder of a run or its model.pt")
     bundle = Run(run).bundle()[0] if run.is_dir() else Bundle.load(run)
     tokenizer, run_rules = bundle.tokenizer, bundle.text.rules
-    names = unit_names(tokenizer)
-    return lambda sentence: [names[label] for label in tokenizer.encode(normalize(sentence, run_rules))], [
-        *names.values()
-    ]
+    names, unused.writes = unit_names(tokenizer), tokenizer.writes
+
+    def split(sentence: str) -> list[str]:
+        text = normalize(sentence, run_rules)
+        missing = tokenizer.missing(text)
+        unused.missing |= missing
+        unused.unwritable += bool(missing)
+        return [names[label] for label in tokenizer.encode(text)]
+
+    return split, [*names.values()]
 
 
 def _write(path: Path, text: str) -> None:

@@ -58,6 +58,23 @@ def test_the_units_of_a_run(trained, bundle, tones, tmp_path):
     assert model.score(said) / len(said) > -5 and unsaid != said
 
 
+def test_what_is_not_used_as_it_stands_is_counted_and_named(trained, tmp_path, capsys):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("bad cafe\n\nfed zoo\n...\n  \nbed \u00e9\n")
+    command = ["ngram", str(texts), "--order", "2", "--to", str(tmp_path / "it.arpa"), "--units"]
+    assert main([*command, str(trained)]) == 0
+    notes = capsys.readouterr().err.splitlines()
+    assert [note.partition(": ")[2] for note in notes] == [
+        "2 blank lines left out",
+        "1 sentence empty by the rules of the text, counted as such",
+        f"2 sentences with 'o' (U+006F), 'z' (U+007A), '\u00e9' (U+00E9), "
+        f"which {trained} cannot write: counted as <unk>",
+    ]
+    texts.write_text("bad cafe\nfed\n")
+    assert main([*command, str(trained)]) == 0
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("cfg", "odd"), [(CharTokenizerConfig(), "\u2581 "), (BpeTokenizerConfig(size=30), "")])
 def test_units_have_different_names_without_spaces(cfg, odd):
     tokenizer = train_tokenizer(cfg, ["the cat sat on the mat", f"a hat and a {odd}<s> bat"] * 9)
