@@ -11,32 +11,20 @@ Without a source the corpus is downloaded, 64 MB, from its official address, or 
 variable HYBRID_ASR_AN4_URL (the same archive on a mirror, say). A broken download is continued by the next call.
 """
 
-import contextlib
-import gzip
-import http.client
-import json
 import os
 import re
 import shutil
-import sys
-import tarfile
-import tempfile
-import urllib.error
-import urllib.request
-import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
+from hybrid_asr.data.download import fetch_folder
 from hybrid_asr.data.manifest import Utterance
 
 URL = "http://www.speech.cs.cmu.edu/databases/an4/an4_sphere.tar.gz"
 SIZES = {"train": 948, "test": 130}  # of the published corpus; a copy given as source may be smaller
 NINTH = 9
-TIMEOUT_S = 30.0  # without a byte
-CHUNK = 1 << 18
 SHOWN = 5
 
 
@@ -46,7 +34,7 @@ def prepare(source: Path | None, to: Path) -> dict[str, list[Utterance]]:
     Raises UserError if files are missing (the first few by name, and their number), if the download fails or its
     archive is not AN4, and AudioError for a file that is not audio.
     """
-    folder = locate(source) if source is not None else fetch(to)
+    folder = locate(source) if source is not None else _download(to)
     copy_lexicon(folder, to)
     training, test = read_set(folder, "train"), read_set(folder, "test")
     held_out = set(sorted({str(utterance.speaker) for utterance in training})[::NINTH])
@@ -122,28 +110,9 @@ def _refuse_missing(missing: Sequence[Path | str], of: str) -> None:
         raise UserError(f"AN4: {len(missing)} of {of} are missing: {shown}{more}; copy or download it again")
 
 
-# The download
-
-
-def fetch(to: Path) -> Path:
-    """Return `to/an4`; if it is not there, download, check and unpack it. The folder appears whole or not at all."""
-    folder = to.absolute() / "an4"
-    if folder.is_dir():
-        return folder
+def _download(to: Path) -> Path:
     url = os.environ.get("HYBRID_ASR_AN4_URL", URL)
-    to.mkdir(parents=True, exist_ok=True)
-    part = to / "an4_sphere.tar.gz.part"
-    download(url, part)
-    with tempfile.TemporaryDirectory(dir=to, prefix=".unpacking-") as unfinished:
-        try:
-            unpack(part, Path(unfinished))
-            _refuse_other_corpus(Path(unfinished, "an4"))
-        except (UserError, gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
-            _forget(part)
-            raise UserError(f"{url}: the download is not AN4 and was deleted ({error}); {_by_hand(url)}") from error
-        Path(unfinished, "an4").rename(folder)
-    _forget(part)
-    return folder
+    return fetch_folder(url, to.absolute() / "an4", corpus="AN4", check=_refuse_other_corpus)
 
 
 def _refuse_other_corpus(folder: Path) -> None:
@@ -151,98 +120,3 @@ def _refuse_other_corpus(folder: Path) -> None:
         count = len(listed(folder, name))
         if count != size:
             raise UserError(f"its {name} set has {count} utterances instead of {size}")
-
-
-def download(url: str, part: Path) -> None:
-    """Write what is at `url` to `part`, from where an earlier call stopped if the server still has the same file.
-
-    Raises UserError if the server cannot be reached, refuses, or breaks off; the next call continues what was received.
-    """
-    note = _read_note(part, url)
-    size = part.stat().st_size if note else 0
-    if note and size == note["total"]:
-        return
-    try:
-        response, start = _open(url, size, note)
-        with response:
-            print(f"downloading {url}" + (f" from byte {start} on" if start else ""), file=sys.stderr)
-            _receive(response, start, url, part)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UserError(f"{url}: cannot be downloaded ({error}); {_by_hand(url)}") from error
-
-
-def _open(url: str, size: int, note: dict) -> tuple[Any, int]:
-    """Ask for what follows the first `size` bytes; the response starts there, or at 0 if that file is gone."""
-    if size:
-        ranges = {"Range": f"bytes={size}-"} | ({"If-Range": note["validator"]} if note["validator"] else {})
-        with contextlib.suppress(urllib.error.HTTPError):  # any error occurs again without the range
-            response = urllib.request.urlopen(urllib.request.Request(url, headers=ranges), timeout=TIMEOUT_S)
-            if response.headers["Content-Range"] == f"bytes {size}-{note['total'] - 1}/{note['total']}":
-                return response, size
-            if response.status == 200:
-                return response, 0
-            response.close()
-    return urllib.request.urlopen(url, timeout=TIMEOUT_S), 0
-
-
-def _receive(response: Any, start: int, url: str, part: Path) -> None:
-    """Write the body of `response` to `part` from byte `start` on, and a note by which another call continues it."""
-    length = response.headers["Content-Length"]
-    total = start + int(length) if length else None
-    with part.open("ab" if start else "wb") as file:  # emptied before the note says what will be in it
-        if total is not None:
-            etag = response.headers["ETag"] or ""
-            validator = (
-                etag if etag.startswith('"') else response.headers["Last-Modified"]
-            )  # a weak tag is no validator
-            _note_of(part).write_text(json.dumps({"url": url, "total": total, "validator": validator}))
-        shutil.copyfileobj(response, file, CHUNK)
-    if total is not None and part.stat().st_size != total:
-        raise OSError(f"the connection broke after {part.stat().st_size} of {total} bytes, which are kept")
-
-
-def _note_of(part: Path) -> Path:
-    return part.with_suffix(".json")
-
-
-def _read_note(part: Path, url: str) -> dict:
-    """Return the note on the file that `part` is the beginning of; empty if `part` cannot be continued."""
-    try:
-        note = json.loads(_note_of(part).read_text())
-    except (OSError, ValueError):
-        return {}
-    return note if part.is_file() and note["url"] == url and part.stat().st_size <= note["total"] else {}
-
-
-def _forget(part: Path) -> None:
-    part.unlink(missing_ok=True)
-    _note_of(part).unlink(missing_ok=True)
-
-
-def _by_hand(url: str) -> str:
-    return f"repeat the command, or fetch {url} by hand, unpack it, and give its folder an4 with --source"
-
-
-def unpack(archive: Path, to: Path) -> None:
-    """Unpack the plain files of a .tar.gz to below `to`, and check the archive to its very end.
-
-    Raises UserError for a link, a device or a path that leads elsewhere (tarfile's own filter for that came with Python
-    3.11.4 only), and what gzip, zlib and tarfile raise for a damaged archive.
-    """
-    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as members:
-        for member in members:
-            path = PurePosixPath(member.name)
-            if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-                raise UserError(f"{member.name!r} in it is no plain file below the archive's folder")
-            if member.isfile():
-                _copy_out(members, member, to / path)
-        while stream.read(CHUNK):  # the checksum comes after tar's own end
-            pass
-
-
-def _copy_out(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    content = members.extractfile(member)
-    assert content is not None, "a plain file has content"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with content, path.open("wb") as file:
-        shutil.copyfileobj(content, file, CHUNK)

@@ -18,6 +18,7 @@ import pytest
 import soundfile
 
 from hybrid_asr.common.errors import UserError
+from hybrid_asr.data.download import download, unpack
 
 SPEAKERS = ("fabc", "fdef", "mghi", "mjkl")
 
@@ -217,60 +218,60 @@ def test_a_broken_download_goes_on_where_it_stopped(an4, server, archive, tmp_pa
     assert left(tmp_path) == ["an4"]
 
 
-def download(an4, to: Path, *, broken_at: int | None = None) -> bytes:
+def download_once(to: Path, *, broken_at: int | None = None) -> bytes:
     """What lies in `to` after one call."""
     part = to / "an4_sphere.tar.gz.part"
     broken = contextlib.nullcontext() if broken_at is None else pytest.raises(UserError, match=f"after {broken_at} of")
     with broken:
-        an4.download(os.environ["HYBRID_ASR_AN4_URL"], part)
+        download(os.environ["HYBRID_ASR_AN4_URL"], part, folder="an4")
     return part.read_bytes()
 
 
-def test_without_ranges_a_download_starts_anew(an4, server, archive, tmp_path):
+def test_without_ranges_a_download_starts_anew(server, archive, tmp_path):
     server.content, server.ranges, server.breaks_at = archive, False, 300_000
-    assert download(an4, tmp_path, broken_at=300_000) == archive[:300_000]
-    assert download(an4, tmp_path) == archive
+    assert download_once(tmp_path, broken_at=300_000) == archive[:300_000]
+    assert download_once(tmp_path) == archive
     assert server.asked == [None, "bytes=300000-"]
 
 
 @pytest.mark.parametrize("tags", [('"1"', '"2"'), ('W/"1"', 'W/"2"'), ("", "")], ids=["tag", "weak tag", "size alone"])
 @pytest.mark.parametrize("change", [50_000, -50_000], ids=["longer", "shorter"])
-def test_a_download_starts_anew_if_the_file_has_changed(an4, server, archive, tmp_path, tags, change):
+def test_a_download_starts_anew_if_the_file_has_changed(server, archive, tmp_path, tags, change):
     breaks_at = len(archive) - 1000
     server.content, server.etag, server.breaks_at = archive, tags[0], breaks_at
-    download(an4, tmp_path, broken_at=breaks_at)
+    download_once(tmp_path, broken_at=breaks_at)
     server.content, server.etag = random.Random(1).randbytes(len(archive) + change), tags[1]
-    assert download(an4, tmp_path) == server.content
+    assert download_once(tmp_path) == server.content
     assert server.asked[1] == f"bytes={breaks_at}-"
 
 
-def test_a_changed_file_of_the_same_size_is_told_by_its_tag(an4, server, archive, tmp_path):
+def test_a_changed_file_of_the_same_size_is_told_by_its_tag(server, archive, tmp_path):
     server.content, server.breaks_at = archive, 300_000
-    download(an4, tmp_path, broken_at=300_000)
+    download_once(tmp_path, broken_at=300_000)
     server.content, server.etag = archive[::-1], '"2"'
-    assert download(an4, tmp_path) == archive[::-1]
+    assert download_once(tmp_path) == archive[::-1]
 
 
-def test_beside_a_weak_tag_the_date_is_used(an4, server, archive, tmp_path):
+def test_beside_a_weak_tag_the_date_is_used(server, archive, tmp_path):
     server.content, server.etag, server.modified = archive, 'W/"1"', "Thu, 01 Jan 2004 00:00:00 GMT"
     server.breaks_at = 300_000
-    download(an4, tmp_path, broken_at=300_000)
-    assert download(an4, tmp_path) == archive
+    download_once(tmp_path, broken_at=300_000)
+    assert download_once(tmp_path) == archive
     assert server.provided == [None, server.modified]
     assert server.sent == len(archive)
 
 
-def test_another_address_starts_anew(an4, server, archive, tmp_path, monkeypatch):
+def test_another_address_starts_anew(server, archive, tmp_path, monkeypatch):
     server.content, server.breaks_at = archive, 300_000
-    download(an4, tmp_path, broken_at=300_000)
+    download_once(tmp_path, broken_at=300_000)
     monkeypatch.setenv("HYBRID_ASR_AN4_URL", f"{os.environ['HYBRID_ASR_AN4_URL']}?mirror")
-    assert download(an4, tmp_path) == archive
+    assert download_once(tmp_path) == archive
     assert server.asked == [None, None]
 
 
 def test_an_interrupted_unpacking_needs_no_second_download(an4, server, archive, tmp_path):
     server.content = archive
-    assert download(an4, tmp_path) == archive
+    assert download_once(tmp_path) == archive
     assert len(an4.prepare(None, tmp_path)["test"]) == 130
     assert server.asked == [None]
 
@@ -317,13 +318,13 @@ def test_a_bad_archive_is_refused_and_leaves_nothing(an4, server, archive, tmp_p
     assert left(to) == [] and left(tmp_path) == ["data"]
 
 
-def test_a_link_in_the_archive_is_refused(an4, tmp_path):
+def test_a_link_in_the_archive_is_refused(tmp_path):
     with tarfile.open(tmp_path / "link.tar.gz", mode="w:gz") as tar:
         link = tarfile.TarInfo("an4/etc")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc"
         tar.addfile(link)
     with pytest.raises(UserError, match="'an4/etc'"):
-        an4.unpack(tmp_path / "link.tar.gz", tmp_path / "to")
+        unpack(tmp_path / "link.tar.gz", tmp_path / "to")
 
 
 def test_a_refusing_server(an4, server, tmp_path):
