@@ -49,7 +49,7 @@ class Corpus(NamedTuple):
 def comparison_page(corpora: Sequence[Corpus], *, command: str) -> str:
     """The page as text; `command` is what made its numbers."""
     return render(
-        "comparison.html",
+        "model_comparison.html",
         corpora=corpora,
         command=command,
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),

@@ -77,7 +77,7 @@ def run_page(run: Run, *, depth: Literal["quick", "full"] = "full") -> str:
     decoded = _without_decodings(cfg) if isinstance(cfg, Note) else _decoding_parts(run, cfg, depth)
     clips = {} if isinstance(decoded.audio.clips, Note) else decoded.audio.clips
     return render(
-        "run.html",
+        "run_page.html",
         scripts=("attention_viewer.js",),
         name="/".join(run.folder.resolve().parts[-2:]),
         status=read_run_status(run, known),

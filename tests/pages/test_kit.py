@@ -39,7 +39,7 @@ def test_bytes_come_back_and_fractions_within_four_thousandths():
 
 
 def test_only_the_pages_own_script_may_run_and_nothing_may_be_loaded():
-    page = render("page.html", scripts=("attention_viewer.js",))
+    page = render("skeleton.html", scripts=("attention_viewer.js",))
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
     script = re.search(r"<script>(.*?)</script>", page, re.S)
     assert policy and script
