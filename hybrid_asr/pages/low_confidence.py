@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hybrid_asr.attention.confidence import CtcConfidence, ctc_confidence
-from hybrid_asr.attention.confidence_errors import LabeledWords, choose_evenly, label_words
+from hybrid_asr.attention.labeled_words import LabeledWords, choose_evenly, label_words
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle

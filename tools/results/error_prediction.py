@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hybrid_asr.attention.confidence import ErrorSigns, error_signs
-from hybrid_asr.attention.confidence_errors import label_words
+from hybrid_asr.attention.labeled_words import label_words
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hybrid_asr.attention.confidence import ctc_confidence
-from hybrid_asr.attention.confidence_errors import choose_evenly, label_words
+from hybrid_asr.attention.labeled_words import choose_evenly, label_words
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.manifest import Manifest
