@@ -136,3 +136,13 @@ def unused_tasks(launch: Launch | None, environment: Mapping[str, str] = os.envi
     """Tasks of a SLURM job that nobody has started with srun, where there are several."""
     tasks = _number(environment, "SLURM_NTASKS", default=1)
     return tasks if launch is None and tasks > 1 else 0
+
+
+def unused_world(launch: Launch | None, environment: Mapping[str, str] = os.environ) -> str:
+    """A variable of another launcher by which several processes were started, such as WORLD_SIZE=2; else empty.
+
+    Kubernetes' PyTorchJob and MPI set these, and not what tells a process its place on its node.
+    """
+    names = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+    sizes = {name: environment.get(name, "") for name in names if launch is None}
+    return next((f"{name}={size}" for name, size in sizes.items() if size.isdigit() and int(size) > 1), "")

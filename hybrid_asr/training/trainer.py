@@ -21,7 +21,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.training.config import CsvLoggerConfig, LoggerConfig, TensorBoardConfig, TrainerConfig, WandbConfig
-from hybrid_asr.training.launch_environment import Launch, resolve_devices, unused_tasks
+from hybrid_asr.training.launch_environment import Launch, resolve_devices, unused_tasks, unused_world
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.save_and_validate import Interrupted
 
@@ -81,7 +81,7 @@ def _require(package: str) -> None:
 def check_devices(cfg: TrainerConfig, launch: Launch | None) -> TrainerConfig:
     """The settings with numbers for "auto". Raises UserError for what the launcher has not started, or no GPU is here.
 
-    Prints which GPUs, or tasks of SLURM, stay idle since one process trains where no number is given.
+    Prints which GPUs, or processes of a launcher, stay idle since one process trains where no number is given.
     """
     resolved = resolve_devices(cfg, launch)
     devices, visible = resolved.devices, torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -95,6 +95,8 @@ def check_devices(cfg: TrainerConfig, launch: Launch | None) -> TrainerConfig:
     if launch is None and cfg.devices == "auto":
         if tasks := unused_tasks(launch):
             rank_zero_print(f"SLURM has set {tasks} tasks aside and this one process trains: start it with srun")
+        elif world := unused_world(launch):
+            rank_zero_print(f"{world} is not used, this one process trains: start as many with torchrun, or unset it")
         elif cfg.accelerator != "cpu" and visible > 1:
             rank_zero_print(f"training on 1 of {visible} GPUs; trainer.devices={visible} takes all")
     return resolved

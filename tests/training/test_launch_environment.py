@@ -11,7 +11,14 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.files import load_yaml
 from hybrid_asr.training.config import TrainerConfig
-from hybrid_asr.training.launch_environment import Launch, detect_launch, is_rank_zero, resolve_devices, unused_tasks
+from hybrid_asr.training.launch_environment import (
+    Launch,
+    detect_launch,
+    is_rank_zero,
+    resolve_devices,
+    unused_tasks,
+    unused_world,
+)
 from hybrid_asr.training.trainer import check_devices, cluster_environment
 from tests.tones import process, train, words
 
@@ -63,6 +70,17 @@ def test_the_environment_tells_who_trains_together(environment, expected):
 def test_tasks_that_nobody_has_started_are_told():
     assert unused_tasks(None, BATCH) == 2
     assert unused_tasks(None, {}) == unused_tasks(None, PTY) == unused_tasks(detect_launch(SRUN), SRUN) == 0
+
+
+def test_the_world_of_a_launcher_that_is_not_known_is_named(monkeypatch, capsys):
+    assert unused_world(None, {"WORLD_SIZE": "2", "RANK": "1"}) == "WORLD_SIZE=2"
+    assert unused_world(None, {"OMPI_COMM_WORLD_SIZE": "4"}) == "OMPI_COMM_WORLD_SIZE=4"
+    assert not any(unused_world(None, {"WORLD_SIZE": size}) for size in ("", "1", "many"))
+    torchrun = Launch("torchrun", 2, 2, 0)
+    assert not unused_world(torchrun, {"WORLD_SIZE": "2"})
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert check_devices(TrainerConfig(epochs=1), None).devices == 1
+    assert "WORLD_SIZE=2 is not used, this one process trains" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
