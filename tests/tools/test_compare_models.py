@@ -66,6 +66,7 @@ def test_a_run_of_another_configuration_is_named_and_not_taken(tmp_path, monkeyp
         compare_models.refuse_stale("tones", [("first", False)])
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_is_told_of_when_the_others_have_ended(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     good, bad = [["--version", "good"]], [["decode", str(tmp_path / "none")], ["--version", "never"]]

@@ -50,6 +50,7 @@ def test_tensorboard_shows_no_step_twice_where_training_went_on(tones, tmp_path)
     assert steps == sorted(set(steps)) == list(range(1, len(rows(run, "train.loss")) + 1))
 
 
+@pytest.mark.slow
 def test_wandb_writes_offline(tones, tmp_path):
     run = tmp_path / "run"
     settings = ("trainer.epochs=1", "trainer.attention_pictures=1", "presets.logger=wandb_offline")
