@@ -57,8 +57,8 @@ class RunDecoder:
         self.metric: Metric = cfg.metric
         self.device = pick_device("auto" if cfg.trainer.accelerator != "cpu" else "cpu")
         self.failures: dict[tuple[str, str, str], list[str]] = {}  # (set, utterance, reason) -> decoders
-        if cfg.trainer.threads:
-            torch.set_num_threads(cfg.trainer.threads)
+        if cfg.trainer.given_threads:
+            torch.set_num_threads(cfg.trainer.given_threads)
         bundle.frontend.to(self.device).eval()
         bundle.model.to(self.device).eval()
         self.batching = MemoryBatching.for_device(self.device, expected_cost(bundle, [*chosen.values()]))

@@ -9,6 +9,7 @@ from hybrid_asr.audio.augment import describe
 from hybrid_asr.commands.training_fit import fit
 from hybrid_asr.commands.training_model import build_module
 from hybrid_asr.commands.training_setup import TrainingSetup, prepare_training
+from hybrid_asr.commands.training_threads import choose_threads
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.compose import COMMAND_LINE, compose
 from hybrid_asr.inference.presets import ALL
@@ -107,6 +108,7 @@ def _train(setup: TrainingSetup, status: StatusFile, command: str) -> int:
     module = build_module(setup.cfg, setup.bundle, setup.planner.steps, first_step=setup.first_step)
     _announce(setup)
     if setup.first_step < setup.total_steps:
+        setup = choose_threads(setup, module)
         stopped = fit(setup, module, status)
         if stopped:
             message = f"stopped after step {stopped.step}, everything is saved; go on with:\n  {command}"
@@ -142,4 +144,5 @@ def _write_model(setup: TrainingSetup) -> None:
     rank_zero_print(f"{run.model_file}: the mean of epochs {', '.join(str(entry.epoch) for entry in chosen)}")
     if best is not None and best.error is not None:
         rank_zero_print(f"best epoch: {best.epoch} with valid {cfg.metric.upper()} {best.error:.2%}")
-    rank_zero_print(f"decode with: hybrid-asr decode {shlex.quote(str(run.folder))} --sets valid,test --decoders {ALL}")
+    rank_zero_print(f"look at {run.page_file}; decode with:")
+    rank_zero_print(f"  hybrid-asr decode {shlex.quote(str(run.folder))} --sets valid,test --decoders {ALL}")

@@ -4,7 +4,9 @@ Nothing is written here, so that a mistake of the user costs no run.
 """
 
 import dataclasses
+import os
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -66,8 +68,10 @@ def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: 
     valid_set = Manifest.read(Path(cfg.data.root) / cfg.data.valid, audio=cfg.data.audio)
     decides = digest([signature(cfg), train_set.digest, valid_set.digest])
     state = _read_state(cfg, run, checkpoints, decides, fresh=fresh)
-    if cfg.trainer.threads:
-        torch.set_num_threads(cfg.trainer.threads)
+    if state is not None and cfg.trainer.threads == "auto":
+        cfg = _with_kept_threads(cfg, run)
+    if cfg.trainer.given_threads:
+        torch.set_num_threads(cfg.trainer.given_threads)
     keep_freed_memory()
     bundle, counts = build_bundle(cfg, train_set, state)
     _check_data(cfg, bundle, train_set, valid_set, counts, left_out=left_out)
@@ -84,6 +88,22 @@ def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: 
         bundle=bundle,
         planner=build_planner(cfg, bundle, train_set, counts),
     )
+
+
+def with_threads(cfg: RunConfig, threads: int | Literal["auto"]) -> RunConfig:
+    """The configuration with another number of threads."""
+    return dataclasses.replace(cfg, trainer=dataclasses.replace(cfg.trainer, threads=threads))
+
+
+def _with_kept_threads(cfg: RunConfig, run: Run) -> RunConfig:
+    """With the number of threads of the training so far: others add up in another order, and round otherwise."""
+    threads, cores = run.read_config().trainer.threads, len(os.sched_getaffinity(0))
+    if threads != "auto" and threads > cores:
+        rank_zero_print(
+            f"warning: going on with {threads} threads as before, on {cores} cores; trainer.threads={cores} is faster, "
+            "but rounds otherwise"
+        )
+    return with_threads(cfg, threads)
 
 
 def _read_state(

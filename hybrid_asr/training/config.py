@@ -17,8 +17,9 @@ class TrainerConfig:
 
     `devices` are the processes on each of `nodes`, and on a GPU each has its own. "auto" is as many as torchrun or srun
     have started, and 1 without them; another number than they have started is refused. Without them this program
-    starts the others itself. `threads` 0 leaves torch its choice; `valid_every` counts epochs; `valid_decoder` decodes
-    the validation set; `save_minutes` is the most that a crash can cost; the mean of the `average_count` best or last
+    starts the others itself. `threads` "auto" is found out on a CPU by trying a few steps, and kept in the run, so that
+    it resumes with as many; 0 leaves torch its choice. `valid_every` counts epochs; `valid_decoder` decodes the
+    validation set; `save_minutes` is the most that a crash can cost; the mean of the `average_count` best or last
     epochs is the model.
 
     An update whose loss or gradient is not finite is never applied. `nonfinite`: "skip" goes on and counts them, but
@@ -35,7 +36,7 @@ class TrainerConfig:
     devices: Count = "auto"
     nodes: Count = "auto"
     precision: Literal["float32", "bf16"] = "float32"
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     log_every: Positive = 10
     valid_every: Positive = 1
     valid_decoder: Literal["auto", "ctc_greedy", "attention", "joint", "lexicon"] = "auto"
@@ -49,6 +50,11 @@ class TrainerConfig:
     attention_utterances: Annotated[int, Field(ge=0)] = 8
     attention_patience: Positive = 3
     attention_pictures: Annotated[int, Field(ge=0, le=4)] = 4
+
+    @property
+    def given_threads(self) -> int:
+        """The number of threads, 0 where none is given."""
+        return 0 if self.threads == "auto" else self.threads
 
     def processes(self) -> int:
         """How many processes train together, once "auto" is resolved; unresolved it counts as 1."""

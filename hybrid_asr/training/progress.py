@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hybrid_asr.training.status import StatusFile
 from hybrid_asr.training.unreadable_audio import Unreadable
 
 QUIET_SECONDS = 30.0  # between two progress lines where the output is not a terminal
+RECENT_SECONDS = 300.0  # what speed and the time that is left are judged by: machines are shared, and validation counts
 
 
 @dataclasses.dataclass
@@ -43,6 +45,29 @@ def ends_step(trainer: L.Trainer, batch_idx: int) -> bool:
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
+class RecentPace:
+    """The pace of the last minutes: marks of when which step was reached, and with how much audio."""
+
+    def __init__(self, now: float, step: int) -> None:
+        self._marks = deque([(now, step, 0.0)])
+
+    def mark(self, now: float, step: int, audio_s: float) -> None:
+        """Note where the training is `now`; of what is older than RECENT_SECONDS only the latest is kept."""
+        self._marks.append((now, step, audio_s))
+        while len(self._marks) > 2 and self._marks[1][0] <= now - RECENT_SECONDS:
+            self._marks.popleft()
+
+    def audio_per_second(self) -> float:
+        """Seconds of audio in a second."""
+        (began, _, before), (now, _, audio_s) = self._marks[0], self._marks[-1]
+        return (audio_s - before) / max(now - began, 1e-9)
+
+    def seconds_for(self, steps: int) -> float:
+        """How long so many steps take at this pace."""
+        (began, first, _), (now, step, _) = self._marks[0], self._marks[-1]
+        return (now - began) / max(step - first, 1) * steps
+
+
 class Progress(L.Callback):
     """Logs the mean of every `every` steps and prints the training's progress."""
 
@@ -62,13 +87,15 @@ class Progress(L.Callback):
         self.window: dict[str, float] = {}  # sums over the steps since the last row; part of the state
         self.windows: list[dict[str, float]] = []  # those of all devices, where a training goes on
         self.clock = Clock()
+        self.pace = RecentPace(0.0, 0)
         self.shown = 0.0
         self.unaligned: set[str] = set()
         self.pending: list[tuple[dict[str, torch.Tensor], list[PartLosses]]] = []
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start the clock."""
         self.clock = Clock(started=time.monotonic(), processor=time.process_time(), last=time.monotonic())
+        self.pace = RecentPace(self.clock.started, pl_module.step)
         if len(self.windows) == trainer.world_size:  # on other devices the next row has only the steps from here on
             self.window = dict(self.windows[trainer.global_rank])
 
@@ -156,9 +183,7 @@ class Progress(L.Callback):
         if not trainer.is_global_zero or (not live and now - self.shown < QUIET_SECONDS):
             return
         self.shown = now
-        spent = now - self.clock.started
-        done = module.step - module.first_step
-        left = spent / max(done, 1) * (module.total_steps - module.step)
+        self.pace.mark(now, module.step, self.clock.audio_s)
         losses = "no update since the last line was finite"
         if "train.loss" in row:
             losses = (
@@ -167,8 +192,8 @@ class Progress(L.Callback):
         line = (
             f"epoch {row['epoch']:.0f}  step {module.step}/{module.total_steps}  {losses}  lr {row['train.lr']:.1e}  "
             f"masked {row['train.time_masked']:.0%} of time, {row['train.frequency_masked']:.0%} of bins  "
-            f"{self.clock.audio_s / spent:.0f} s audio/s  waits for data {self.clock.waited / spent:.0%}  "
-            f"left {duration(left)}"
+            f"{self.pace.audio_per_second():.0f} s audio/s  waits for data {self.waited_share():.0%}  "
+            f"left {duration(self.pace.seconds_for(module.total_steps - module.step))}"
         )
         print_stderr(f"\r{line}\033[K" if live else line, end="" if live else "\n")
 
