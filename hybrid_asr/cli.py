@@ -4,19 +4,22 @@ import argparse
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hybrid_asr.arguments import parse_arguments
-from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.errors import AudioWarning, UserError
 
 OK, USER_MISTAKE, INTERRUPTED = 0, 2, 130
+PYTHONS_FORMAT = warnings.formatwarning
 ATTENTION = ("of", "layer", "head", "text", "to")  # options of 'show attention' alone
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, 2 for a user's mistake (one clear message), 130 for Ctrl-C."""
     options = parse_arguments(arguments)
+    warnings.formatwarning = _format_warning
     if isinstance(sys.stdout, io.TextIOWrapper):  # not every terminal can print every character
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -39,6 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"hybrid-asr {options.command}: {error.filename}: {error.strerror}", file=sys.stderr)
         return USER_MISTAKE
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """What is doubtful about a sound file as one line; other warnings as Python writes them."""
+    if issubclass(category, AudioWarning):
+        return f"warning: {message}\n"
+    return PYTHONS_FORMAT(message, category, filename, lineno, line)
 
 
 def _prepare(options: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
 """Read and write sound files: any format, any rate, any number of channels, in full or a segment.  Axes: S samples."""
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from math import ceil, gcd
 from pathlib import Path
@@ -18,6 +19,7 @@ from hybrid_asr.audio.mpeg import is_mpeg
 from hybrid_asr.audio.mpg123_errors import mpg123_errors
 from hybrid_asr.audio.ogg import check_ogg
 from hybrid_asr.audio.sndfile import SndfileSource
+from hybrid_asr.common.errors import AudioWarning
 
 END_TOLERANCE_S = 0.01  # a segment may end this far past its file: tables round their times
 _LOUDEST = 2.0**32  # full scale is 1; some programs write whole numbers of 32 bits as floats
@@ -25,11 +27,15 @@ _CONTEXT_S = 0.05  # read on both sides of a segment for the resampling filter, 
 
 
 class AudioInfo(NamedTuple):
-    """What a sound file holds: its rate in Hz, its samples per channel, its channels."""
+    """What a sound file holds: its rate in Hz, its samples per channel, its channels.
+
+    `notes` says what is doubtful about its header: file, cause, and what was done.
+    """
 
     rate: int
     samples: int
     channels: int
+    notes: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -50,17 +56,31 @@ def info(path: str | os.PathLike[str]) -> AudioInfo:
         return AudioInfo(source.rate, samples, source.channels)
 
 
+def warn(message: str) -> None:
+    """Give `message` as a Python warning, an AudioWarning, which by default is shown once."""
+    warnings.warn(message, AudioWarning, stacklevel=2)
+
+
 def read(
-    path: str | os.PathLike[str], *, start_s: float = 0.0, duration_s: float | None = None, rate: int = 16000
+    path: str | os.PathLike[str],
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    rate: int = 16000,
+    channel: int | None = None,
+    tell: Callable[[str], None] = warn,
 ) -> Float32[np.ndarray, " samples"]:
-    """A sound file, or the segment of `duration_s` at `start_s`, at `rate` Hz, the mean of its channels, full scale 1.
+    """A sound file, or the segment of `duration_s` at `start_s`, at `rate` Hz, full scale 1.
+
+    Read is `channel` (1 is the first), or the mean of all; `tell` gets a message, which names the file, where what is
+    read is in doubt.
 
     wav, flac, mp3, ogg, SPHERE and all else that libsndfile knows; other formats through `ffmpeg` if it is on PATH.
     A segment is the same samples as that slice of the file, from round(start_s * rate) on, so that neighboring
     segments meet without a gap; only the segment, and 50 ms around it where it must be resampled, is read. (ffmpeg
     decodes from the start of the file, so that many segments of one long file are better cut from wav or flac.)
     Raises AudioError for a missing, empty, truncated or damaged file, for one that is not audio, for samples that are
-    NaN or infinite, and for a segment that ends more than 10 ms past the end of its file.
+    NaN or infinite, for a channel that it lacks, and for a segment that ends more than 10 ms past the end of its file.
     """
     path = Path(path)
     _check_segment(path, start_s, duration_s, rate)
@@ -75,7 +95,7 @@ def read(
         context = 0 if out == into else ceil(_CONTEXT_S * rate)
         first = max(0, begin - context) // out * out  # where a sample of the file and one of the result coincide
         last = None if end is None else ceil((end + context) * into / out)
-        decoded = _mono(source.read(first // out * into, last))
+        decoded = _mono(source.read(first // out * into, last), path, channel)
         _check_finite(path, decoded, first / rate, source.rate)
         if out != into:
             decoded = soxr.resample(decoded, source.rate, rate, quality="VHQ")
@@ -147,8 +167,14 @@ def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
         yield source
 
 
-def _mono(samples: Float32[np.ndarray, "samples channels"]) -> Float32[np.ndarray, " samples"]:
+def _mono(
+    samples: Float32[np.ndarray, "samples channels"], path: Path, channel: int | None
+) -> Float32[np.ndarray, " samples"]:
     channels = samples.shape[1]
+    if channel is not None:
+        if not 1 <= channel <= channels:
+            raise AudioError(f"{path}: has no channel {channel}, its channels are 1 to {channels}; correct the channel")
+        return samples[:, channel - 1]
     if channels == 1:
         return samples[:, 0]
     return samples @ np.full(channels, 1 / channels, np.float32)  # many times faster than .mean(axis=1)

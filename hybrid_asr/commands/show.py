@@ -2,6 +2,7 @@
 one batch."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,10 @@ def show(what: str, item: str, overrides: Sequence[str] = (), *, checkpoint: str
         case "model":
             print(describe_model(item))
         case "manifest":
-            print(describe_manifest(Manifest.read(Path(item))))
+            manifest = Manifest.read(Path(item))
+            for note in manifest.notes:
+                print(f"warning: {note}", file=sys.stderr)
+            print(describe_manifest(manifest))
         case "run":
             print(describe_run(Run(Path(item))))
 

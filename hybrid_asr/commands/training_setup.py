@@ -138,4 +138,6 @@ def _check_data(
         left_out=left_out,
         policy=cfg.data.check,
     )
+    for note in (*train_set.notes, *valid_set.notes):
+        rank_zero_print(f"warning: {note}")
     rank_zero_print(report.text())

@@ -14,7 +14,21 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("\n".join(map(_shortened, _UNSHOWN.sub(_escaped, message).split("\n"))))
+        super().__init__(_printable(message))
+
+
+class AudioWarning(UserWarning):
+    """What is doubtful about a sound file that is read all the same. The message names the file and the remedy.
+
+    It is escaped and shortened as that of a UserError.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_printable(message))
+
+
+def _printable(message: str) -> str:
+    return "\n".join(map(_shortened, _UNSHOWN.sub(_escaped, message).split("\n")))
 
 
 def _escaped(match: re.Match[str]) -> str:

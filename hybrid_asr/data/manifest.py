@@ -2,8 +2,8 @@
 
     {"id": "fash-an251", "audio": "wav/an251.wav", "start_s": 0.0, "duration_s": 2.1, "text": "yes", "speaker": "fash"}
 
-`audio` is relative to the manifest's folder, or absolute. `start_s` (0 when left out), `speaker` and `language` are
-optional.
+`audio` is relative to the manifest's folder, or absolute. `start_s` (0 when left out), `speaker`, `language` and
+`channel` (1 is the first; the mean of all when left out) are optional.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import json
 import math
 import operator
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
@@ -23,14 +23,13 @@ from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import MISSING, RepeatedKey, atomic_path, read_problem, unique_keys
 from hybrid_asr.config.schema import suggest
-
-SHOWN = 5  # bad lines that a message shows; the others are counted
+from hybrid_asr.data.audio_headers import SHOWN, AudioHeaders
 
 _LONGEST = 1 << 24  # bytes of a line
 _FIELDS = {"id": "text", "audio": "text", "start_s": "a number", "duration_s": "a number", "text": "text"}
-_OPTIONAL = {"speaker": "text", "language": "text"}
+_OPTIONAL = {"speaker": "text", "language": "text", "channel": "a whole number"}
 _REQUIRED = ("id", "audio", "duration_s", "text")
-_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "a number": (int, float)}
+_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "a number": (int, float), "a whole number": (int,)}
 
 
 class ManifestError(UserError):
@@ -39,7 +38,10 @@ class ManifestError(UserError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
-    """One transcribed piece of an audio file; times in seconds, `audio` as written in the manifest."""
+    """One transcribed piece of an audio file; times in seconds, `audio` as written in the manifest.
+
+    `channel` is the one that is spoken on, counted from 1; None is the mean of all.
+    """
 
     id: str
     audio: str
@@ -48,6 +50,7 @@ class Utterance:
     text: str
     speaker: str | None = None
     language: str | None = None
+    channel: int | None = None
 
 
 class Problems:
@@ -93,8 +96,8 @@ class Manifest:
     """A manifest on disk: `manifest[i]` reads line i again, in memory are only numbers, about 32 bytes an utterance.
 
     `durations` (seconds), `keys` (a hash of each id: what random draws depend on) and `lines` (1 is the first) have one
-    entry an utterance; `digest` is the SHA-256 of the file. It holds no open file, so it can be sent to another
-    process.
+    entry an utterance; `digest` is the SHA-256 of the file. `notes` says which headers of audio files are doubtful:
+    the first few, and the number of all. It holds no open file, so it can be sent to another process.
     """
 
     def __init__(
@@ -106,8 +109,9 @@ class Manifest:
         lines: np.ndarray,
         durations: Float64[np.ndarray, " utterances"],
         keys: UInt64[np.ndarray, " utterances"],
+        notes: tuple[str, ...] = (),
     ):
-        self.path, self.digest = path, digest
+        self.path, self.digest, self.notes = path, digest, notes
         self.durations, self.keys, self.lines = durations, keys, lines
         self._offsets = offsets
 
@@ -123,7 +127,7 @@ class Manifest:
             problem = "there is no such manifest" if problem == MISSING else problem
             raise ManifestError(f"{path}: {problem}; write it with 'hybrid-asr prepare'")
         offsets, lines, durations, keys = array("q"), array("q"), array("d"), array("Q")
-        problems, headers, digest, offset = Problems(), _Headers(path.parent), hashlib.sha256(), 0
+        problems, headers, digest, offset = Problems(), AudioHeaders(path.parent), hashlib.sha256(), 0
         with path.open("rb") as file:
             for line, raw in enumerate(iter(lambda: file.readline(_LONGEST + 1), b""), 1):
                 if len(raw) > _LONGEST:
@@ -149,6 +153,7 @@ class Manifest:
             lines=np.frombuffer(lines, np.int64),
             durations=np.frombuffer(durations, np.float64),
             keys=np.frombuffer(keys, np.uint64),
+            notes=headers.notes(),
         )
         manifest._note_repeats(problems)
         problems.raise_any(ManifestError)
@@ -170,11 +175,17 @@ class Manifest:
         """Where the audio of utterance `index` lies."""
         return self.path.parent / self[index].audio
 
-    def read_audio(self, index: SupportsIndex, rate: int) -> Float32[np.ndarray, " samples"]:
-        """The samples of utterance `index` at `rate` Hz, full scale 1. Raises AudioError that names its file."""
+    def read_audio(
+        self, index: SupportsIndex, rate: int, tell: Callable[[str], None] = io.warn
+    ) -> Float32[np.ndarray, " samples"]:
+        """The samples of utterance `index` at `rate` Hz, full scale 1. Raises AudioError that names its file.
+
+        `tell` gets what is doubtful about them.
+        """
         utterance = self[index]
         path = self.path.parent / utterance.audio
-        return io.read(path, start_s=utterance.start_s, duration_s=utterance.duration_s, rate=rate)
+        start, duration, channel = utterance.start_s, utterance.duration_s, utterance.channel
+        return io.read(path, start_s=start, duration_s=duration, rate=rate, channel=channel, tell=tell)
 
     def where(self, index: SupportsIndex) -> str:
         """File, line and id of utterance `index`, for messages."""
@@ -189,6 +200,7 @@ class Manifest:
             lines=self.lines[indices],
             durations=self.durations[indices],
             keys=self.keys[indices],
+            notes=self.notes,
         )
 
     def _read_from(self, file: Any, index: int) -> Utterance:
@@ -204,32 +216,6 @@ class Manifest:
         for earlier, later in zip(order[same], order[same + 1], strict=True):
             what = f"the id '{self[later].id}' is also on line {self.lines[earlier]}; give every utterance its own id"
             problems.add(self.path, int(self.lines[later]), what)
-
-
-class _Headers:
-    """Compares entries with the headers of their audio files; every file is opened once."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._seconds: dict[str, float | str] = {}
-
-    def problem(self, record: dict[str, Any]) -> str | None:
-        audio = record["audio"]
-        if audio not in self._seconds:
-            self._seconds[audio] = self._duration(self._folder / audio)
-        seconds, end = self._seconds[audio], record.get("start_s", 0.0) + record["duration_s"]
-        if isinstance(seconds, str):
-            return seconds
-        if end > seconds + io.END_TOLERANCE_S:
-            return f"audio {audio} lasts {seconds:.2f} s, the entry ends at {end:.2f} s; run 'hybrid-asr prepare' again"
-        return None
-
-    @staticmethod
-    def _duration(path: Path) -> float | str:
-        try:
-            return io.info(path).duration_s
-        except io.AudioError as error:
-            return str(error)
 
 
 def _key(name: str) -> int:
@@ -289,6 +275,8 @@ def _bad_value(record: dict[str, Any]) -> str | None:
         return "the transcript is empty; remove the line, or write what is said"
     if not (_finite(start) and start >= 0):
         return f"start_s is {start}, it must be 0 or more seconds; correct it"
+    if record.get("channel") is not None and record["channel"] < 1:
+        return f"channel is {record['channel']}, the first channel is 1; correct it"
     if not (_finite(duration) and duration > 0):
         return f"duration_s is {duration}, it must be more than 0 seconds; correct it"
     return None

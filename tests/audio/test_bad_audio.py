@@ -167,7 +167,7 @@ def test_an_unknown_length_with_ffmpeg(ffmpeg, speech, tmp_path):
     data[21] &= 0xF0
     data[22:26] = bytes(4)
     (tmp_path / "a.flac").write_bytes(data)
-    assert io.info(tmp_path / "a.flac") == (16000, len(speech), 1)
+    assert io.info(tmp_path / "a.flac") == (16000, len(speech), 1, ())
     assert np.array_equal(io.read(tmp_path / "a.flac"), speech / np.float32(32768))
 
 

@@ -43,7 +43,7 @@ def test_lossless_formats_agree_exactly(suffix, speech, write_sphere, tmp_path):
     samples = io.read(path)
     assert samples.dtype == np.float32
     assert np.array_equal(samples, speech / np.float32(32768))
-    assert io.info(path) == (16000, len(speech), 1)
+    assert io.info(path) == (16000, len(speech), 1, ())
     assert io.info(path).duration_s == 4.0
 
 
@@ -233,7 +233,7 @@ def test_other_formats_go_through_ffmpeg(ffmpeg, speech, tmp_path):
     subprocess.run([*command, "-c:a", "pcm_s16le", str(tmp_path / "a.mkv")], check=True)
     subprocess.run([*command, "-c:a", "aac", "-b:a", "256k", str(tmp_path / "a.m4a")], check=True)
     whole = io.read(tmp_path / "a.wav")
-    assert io.info(tmp_path / "a.mkv") == (44100, len(speech), 2)
+    assert io.info(tmp_path / "a.mkv") == (44100, len(speech), 2, ())
     assert np.abs(io.read(tmp_path / "a.mkv") - whole).max() < 1e-6
     part = io.read(tmp_path / "a.mkv", start_s=0.4, duration_s=0.6)
     assert np.abs(part - whole[6400:16000]).max() < 1e-6

@@ -3,9 +3,11 @@
 import json
 import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 
 from hybrid_asr.data.manifest import Manifest, ManifestError, Utterance, write_manifest
 
@@ -54,6 +56,22 @@ def test_a_part_of_a_manifest_keeps_its_lines(tmp_path) -> None:
     assert np.array_equal(some.keys, manifest.keys[6:])
 
 
+def test_a_channel_is_written_where_it_is_set_and_read_alone(tmp_path, make_wav) -> None:
+    make_wav("a.wav", 1.0)
+    mono = soundfile.read(tmp_path / "a.wav", dtype="float32")[0]
+    soundfile.write(tmp_path / "two.wav", np.stack([mono, -0.5 * mono], 1), 16000, subtype="FLOAT")
+    plain = Utterance(id="mean", audio="two.wav", duration_s=1.0, text="x")
+    utterances = [plain, replace(plain, id="first", channel=1), replace(plain, id="second", channel=2)]
+    write_manifest(tmp_path / "m", utterances)
+    lines = (tmp_path / "m").read_text().splitlines()
+    assert lines[0] == '{"id": "mean", "audio": "two.wav", "start_s": 0.0, "duration_s": 1.0, "text": "x"}'
+    assert lines[2].endswith('"text": "x", "channel": 2}')
+    manifest = Manifest.read(tmp_path / "m")
+    assert list(manifest) == utterances
+    for index, factor in enumerate((0.25, 1.0, -0.5)):
+        assert np.allclose(manifest.read_audio(index, 16000), factor * mono, atol=1e-7)
+
+
 def test_a_failed_write_leaves_what_was_there(tmp_path) -> None:
     path = tmp_path / "m.jsonl"
     good = Utterance(id="a", audio="a.wav", duration_s=1.0, text="x")
@@ -89,6 +107,9 @@ def test_a_failed_write_leaves_what_was_there(tmp_path) -> None:
         ({**GOOD, "duration_s": 0}, "duration_s is 0, it must be more than 0"),
         ({**GOOD, "duration_s": float("nan")}, "duration_s is nan"),
         ({**GOOD, "start_s": float("inf")}, "start_s is inf"),
+        ({**GOOD, "channel": 0}, "channel is 0, the first channel is 1"),
+        ({**GOOD, "channel": 1.0}, "'channel' must be a whole number, not 1.0"),
+        ({**GOOD, "channel": 2}, "audio a.wav has one channel, the entry names channel 2; correct it"),
         ({**GOOD, "audio": "gone.wav"}, "gone.wav"),
         (
             {**GOOD, "start_s": 0.5},
