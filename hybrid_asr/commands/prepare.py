@@ -10,8 +10,9 @@ from types import ModuleType
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.locate import find_corpus
+from hybrid_asr.data.kaldi import read_kaldi
 from hybrid_asr.data.manifest import Utterance, write_manifest
-from hybrid_asr.data.tables import read_kaldi, read_table
+from hybrid_asr.data.tables import read_table
 
 SETS = ("train", "valid", "test")
 

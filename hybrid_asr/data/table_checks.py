@@ -88,6 +88,14 @@ def read_lines(path: Path, *, needed_for: str) -> list[str]:
         raise TableError(f"{path}:{line}: the file is not UTF-8; save it as UTF-8") from None
 
 
+def resolved(path: Path) -> Path:
+    """`path` made absolute, without links."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # of links in a circle, or with a zero byte: reading it tells
+        return path
+
+
 def into_sets(problems: Problems, rows: list[Row], source: Path) -> Sets:
     """The utterances by set, after a check that ids are unique; sets that no row names are held out of train.
 

@@ -18,8 +18,9 @@ from hybrid_asr.config.compose import compose
 from hybrid_asr.config.compose import digest as compose_digest
 from hybrid_asr.config.files import to_yaml
 from hybrid_asr.config.schema import plain
+from hybrid_asr.data.kaldi import read_kaldi
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.data.tables import read_kaldi, read_table
+from hybrid_asr.data.tables import read_table
 from hybrid_asr.inference.decoding_folder import earlier_report, file_digest
 from hybrid_asr.inference.report import Signatures
 from hybrid_asr.inference.report_table import table
