@@ -70,17 +70,37 @@ def _add_prepare(commands: Commands) -> None:
     command = _add_command(
         commands,
         "prepare",
-        "write the manifests of a corpus, table or Kaldi data folder",
+        "write the manifests of a corpus, or of your own table or Kaldi data folder",
         "Write train.jsonl, valid.jsonl, test.jsonl and one manifest for each further set: one JSON object a line, "
         "with the audio file, its text, and where known the speaker. All of them are written, or none.",
         "spoken                             # synthesizes a corpus with eSpeak NG",
         "an4 --source DIR                   # a corpus that is on this machine already",
-        "table:my.csv --to data/mine        # columns audio, text; optional speaker, start, duration, set",
+        "table:my.csv --to data/mine        # columns audio, text; optional speaker, start, end, set, ...",
+        "table:cv/en --to data/cv           # a folder with train.tsv, dev.tsv, test.tsv, as of Common Voice",
+        "table:my.jsonl --split valid=0.05  # JSON lines; valid is taken out of train",
         "kaldi:DIR --to data/mine           # wav.scp, text, segments, utt2spk",
     )
-    command.add_argument("corpus", metavar="CORPUS|table:FILE|kaldi:DIR", help="an4, spoken, or your own data")
+    command.add_argument("corpus", metavar="CORPUS|table:PATH|kaldi:DIR", help="an4, spoken, or your own data")
     command.add_argument("--source", type=Path, metavar="DIR", help="the corpus's folder, if it is on this machine")
     command.add_argument("--to", type=Path, metavar="DIR", help="the folder to write to (default data/CORPUS)")
+    own = command.add_argument_group("your own data")
+    own.add_argument(
+        "--split",
+        metavar="SET=SHARE,…",
+        help="sets to take out of train, such as valid=0.1,test=0.1, or none; whole speakers where they are known "
+        "(default: both, if no sets are named)",
+    )
+    own.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="leave lines out that cannot be used, and write them to rejected.jsonl",
+    )
+    own.add_argument(
+        "--ignore-columns", metavar="NAME,…", help="pass over columns of a table that look like a time, set or speaker"
+    )
+    own.add_argument(
+        "--columns", metavar="MEANING=NAME,…", help="which columns of a table to read, such as text=my_words"
+    )
 
 
 def _add_train(commands: Commands) -> None:

@@ -55,8 +55,19 @@ def _format_warning(
 
 def _prepare(options: argparse.Namespace) -> None:
     from hybrid_asr.commands.prepare import prepare
+    from hybrid_asr.data.prepared import reading_options
 
-    prepare(options.corpus, source=options.source, to=options.to)
+    prepare(
+        options.corpus,
+        source=options.source,
+        to=options.to,
+        options=reading_options(
+            keep_going=options.keep_going,
+            split=options.split,
+            ignore_columns=options.ignore_columns,
+            columns=options.columns,
+        ),
+    )
 
 
 def _train(options: argparse.Namespace) -> int:

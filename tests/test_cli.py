@@ -99,7 +99,7 @@ def test_unknown_names_bring_the_nearest(tmp_path, capsys):
     assert "did you mean 'an4'?" in refused(capsys, "prepare", "an5", "--to", tmp_path / "to")
     assert "did you mean 'an4/conformer_s'?" in refused(capsys, "train", "recipes/an4/conformr_s.yaml")
     assert "gone.csv" in refused(capsys, "prepare", f"table:{tmp_path / 'gone.csv'}", "--to", tmp_path / "to")
-    assert "write CORPUS, table:FILE or kaldi:DIR" in refused(capsys, "prepare", "tabel:x.csv")
+    assert "did you mean 'table'?" in refused(capsys, "prepare", "tabel:x.csv")
     assert not (tmp_path / "to").exists()
 
 

@@ -2,55 +2,101 @@
 
 import dataclasses
 import importlib.util
+import json
 import os
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.config.locate import find_corpus
+from hybrid_asr.config.locate import corpora, find_corpus
+from hybrid_asr.config.schema import suggest
 from hybrid_asr.data.kaldi import read_kaldi
-from hybrid_asr.data.manifest import Utterance, write_manifest
+from hybrid_asr.data.manifest import ManifestError, Utterance, write_manifest
+from hybrid_asr.data.prepared import Prepared, ReadingOptions
+from hybrid_asr.data.splits import SETS
+from hybrid_asr.data.table_checks import Rejected
 from hybrid_asr.data.tables import read_table
 
-SETS = ("train", "valid", "test")
+REJECTED = "rejected.jsonl"
+READERS: Mapping[str, Callable[[Path, ReadingOptions], Prepared]] = {"table": read_table, "kaldi": read_kaldi}
+TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".list")
 
 
-def prepare(corpus: str, *, source: Path | None = None, to: Path | None = None) -> Path:
-    """Write train.jsonl, valid.jsonl, test.jsonl, and one for each further set of the corpus.
+def prepare(
+    corpus: str, *, source: Path | None = None, to: Path | None = None, options: ReadingOptions | None = None
+) -> Path:
+    """Write train.jsonl, valid.jsonl, test.jsonl, those that the source has, and one for each further set.
 
-    `corpus` is a recipe's name, `table:FILE` or `kaldi:DIR`. Returns their folder.
+    `corpus` is a recipe's name, or a reader of the user's own data and what it reads, such as `table:FILE`. Lines that
+    were left out go to rejected.jsonl. Returns the folder of the manifests.
     """
     kind, colon, location = corpus.partition(":")
-    if colon and kind not in ("table", "kaldi"):
-        raise UserError(f"{corpus}: write CORPUS, table:FILE or kaldi:DIR")
+    if colon and kind not in READERS:
+        forms = " or ".join(f"{name}:PATH" for name in READERS)
+        raise UserError(f"{corpus}: write CORPUS, {forms}; {suggest(kind, READERS)}")
     if colon and source is not None:
         raise UserError(f"--source: {corpus} names its source already; leave --source out")
-    to = to or Path("data") / (Path(location).resolve().stem if colon else corpus)
-    if colon:
-        sets = (read_table if kind == "table" else read_kaldi)(Path(location))
-    else:
-        sets = _recipe(corpus).prepare(source, to)
-    to.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=to) as new:
-        names = list(dict.fromkeys([*SETS, *sets]))
-        for name in names:
-            write_manifest(Path(new) / f"{name}.jsonl", [_relative(utterance, to) for utterance in sets.get(name, [])])
-        for name in names:
-            os.replace(Path(new) / f"{name}.jsonl", to / f"{name}.jsonl")
-            print(_summary(to / f"{name}.jsonl", sets[name]))
+    if not colon and options not in (None, ReadingOptions()):
+        raise UserError(f"{corpus}: a corpus with a recipe is read as the recipe says; leave out the options of tables")
+    own = Path(location).expanduser()
+    to = to or Path("data") / (own.resolve().stem if colon else corpus)
+    prepared = READERS[kind](own, options or ReadingOptions()) if colon else Prepared(_recipe(corpus)(source, to))
+    _write(prepared, to)
+    for message in prepared.messages:
+        print(message, file=sys.stderr)
+    for name in [name for name in SETS if name not in prepared.sets and (to / f"{name}.jsonl").exists()]:
+        print(f"warning: {to / f'{name}.jsonl'} is of an earlier preparation; remove it", file=sys.stderr)
     return to
 
 
-def _recipe(corpus: str) -> ModuleType:
-    """Load `recipes/<corpus>/prepare.py` by its path: no other code imports a recipe."""
+def _write(prepared: Prepared, to: Path) -> None:
+    """Write the manifests, and what was left out, as files that are all new."""
+    if not any(prepared.sets.values()):
+        raise ManifestError(f"{to}: there are no utterances to write; check what the corpus was prepared from")
+    to.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=to) as new:
+        for name, utterances in prepared.sets.items():
+            write_manifest(Path(new) / f"{name}.jsonl", [_relative(utterance, to) for utterance in utterances])
+        if prepared.rejected:
+            _write_rejected(prepared.rejected, Path(new) / REJECTED)
+        else:
+            (to / REJECTED).unlink(missing_ok=True)
+        for file in sorted(os.listdir(new)):
+            os.replace(Path(new) / file, to / file)
+    for name, utterances in prepared.sets.items():
+        print(_summary(to / f"{name}.jsonl", utterances))
+
+
+def _write_rejected(rejected: Sequence[Rejected], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for one in rejected:
+            file.write(json.dumps(dataclasses.asdict(one), ensure_ascii=False, default=str) + "\n")
+
+
+def _recipe(corpus: str) -> Callable[[Path | None, Path], dict[str, list[Utterance]]]:
+    """The function `prepare` of `recipes/<corpus>/prepare.py`, loaded by its path: no other code imports a recipe."""
+    if corpus not in corpora():
+        _refuse_path(corpus)
     path = find_corpus(corpus)
     spec = importlib.util.spec_from_file_location(f"hybrid_asr_recipe_{corpus}", path)
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module: ModuleType = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    return module.prepare
+
+
+def _refuse_path(corpus: str) -> None:
+    """Name the reader for what is a file or a folder rather than a corpus."""
+    path = Path(corpus).expanduser()
+    if path.is_dir() and ((path / "wav.scp").exists() or (path / "train" / "wav.scp").exists()):
+        raise UserError(f"{corpus}: no such corpus, but a Kaldi data folder; write kaldi:{corpus}")
+    if path.suffix.lower() in TABLES or path.is_file():
+        raise UserError(f"{corpus}: no such corpus; for a table write table:{corpus}")
+    if path.is_dir():
+        raise UserError(f"{corpus}: no such corpus; for a folder of tables write table:{corpus}")
 
 
 def _relative(utterance: Utterance, to: Path) -> Utterance:

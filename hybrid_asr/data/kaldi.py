@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hybrid_asr.common.files import MISSING, read_problem
-from hybrid_asr.data.manifest import Problems, Utterance
-from hybrid_asr.data.splits import SETS, Sets
+from hybrid_asr.data.manifest import Utterance
+from hybrid_asr.data.prepared import Prepared, ReadingOptions, into_sets
+from hybrid_asr.data.splits import is_set_name, set_name
 from hybrid_asr.data.table_checks import (
-    ALIASES,
     AudioDurations,
+    BadLines,
     LineError,
     Row,
     TableError,
     collect_errors,
-    into_sets,
     read_lines,
     resolved,
 )
@@ -26,7 +26,7 @@ from hybrid_asr.data.table_checks import (
 KALDI_FILES = "a Kaldi folder has wav.scp and text, and may have segments and utt2spk"
 
 
-def read_kaldi(folder: Path | str) -> Sets:
+def read_kaldi(folder: Path | str, options: ReadingOptions | None = None) -> Prepared:
     """Read Kaldi's `wav.scp`, `text` and, where they are, `segments` and `utt2spk` from `folder`, or from its
     subfolders train, valid (or dev) and test.
 
@@ -38,15 +38,15 @@ def read_kaldi(folder: Path | str) -> Sets:
         raise TableError(f"{folder}: there is no such folder; {KALDI_FILES}")
     subfolders: dict[Path, str | None] = {folder: None}
     if not (folder / "wav.scp").is_file() and (folder / "train").is_dir():
-        known = (*SETS, *ALIASES)
-        subfolders = {folder / name: ALIASES.get(name, name) for name in known if (folder / name).is_dir()}
-    problems, durations, rows = Problems(), AudioDurations(), []
+        found = sorted(path for path in folder.iterdir() if path.is_dir() and is_set_name(path.name))
+        subfolders = {path: set_name(path.name) for path in found}
+    problems, durations, rows = BadLines(), AudioDurations(), []
     for subfolder, subset in subfolders.items():
         rows += [row._replace(subset=subset) for row in _kaldi_rows(problems, subfolder, durations)]
-    return into_sets(problems, rows, folder)
+    return into_sets(problems, rows, folder, options, durations.messages())
 
 
-def _kaldi_rows(problems: Problems, folder: Path, durations: AudioDurations) -> Iterator[Row]:
+def _kaldi_rows(problems: BadLines, folder: Path, durations: AudioDurations) -> Iterator[Row]:
     """The utterances of one folder; every line of each of its files must belong to one."""
     recordings = {name: rest for _, name, rest in _kaldi_lines(problems, folder / "wav.scp")}
     texts = {name: (line, rest) for line, name, rest in _kaldi_lines(problems, folder / "text")}
@@ -54,7 +54,7 @@ def _kaldi_rows(problems: Problems, folder: Path, durations: AudioDurations) -> 
     speakers = {name: rest for _, name, rest in _kaldi_lines(problems, folder / "utt2spk")} if has_speakers else {}
     source = folder / ("segments" if has_segments else "wav.scp")
     utterances = set()
-    for line, name, rest in _kaldi_lines(Problems() if source.name == "wav.scp" else problems, source):
+    for line, name, rest in _kaldi_lines(BadLines() if source.name == "wav.scp" else problems, source):
         utterances.add(name)
         with collect_errors(problems, source, line):
             recording, start, end = _segment(rest) if has_segments else (name, 0.0, None)
@@ -86,7 +86,7 @@ def _kaldi_rows(problems: Problems, folder: Path, durations: AudioDurations) -> 
             )
 
 
-def _kaldi_lines(problems: Problems, path: Path) -> Iterator[tuple[int, str, str]]:
+def _kaldi_lines(problems: BadLines, path: Path) -> Iterator[tuple[int, str, str]]:
     """Number, first word and rest of each line; a line without a rest, or with a repeated first word, is an error."""
     seen: dict[str, int] = {}
     for line, text in enumerate(read_lines(path, needed_for=KALDI_FILES), 1):

@@ -271,8 +271,6 @@ def _bad_value(record: dict[str, Any]) -> str | None:
         return f"the id '{record['id']}' is empty or has spaces in it; use '_' instead"
     if not record["audio"]:
         return "the field 'audio' is empty; name the audio file"
-    if not record["text"].strip():
-        return "the transcript is empty; remove the line, or write what is said"
     if not (_finite(start) and start >= 0):
         return f"start_s is {start}, it must be 0 or more seconds; correct it"
     if record.get("channel") is not None and record["channel"] < 1:

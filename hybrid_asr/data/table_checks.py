@@ -1,73 +1,152 @@
-"""What tables and Kaldi folders share: errors collected by line, durations of audio files, the sets of utterances."""
+"""What all readers of the user's own data share: bad lines with their reasons, and the durations of audio files."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import read_problem
+from hybrid_asr.data.audio_headers import SHOWN
 from hybrid_asr.data.manifest import Problems, Utterance
-from hybrid_asr.data.splits import SETS, HeldOut, Sets, SplitError, hold_out
 
-ALIASES = {"training": "train", "dev": "valid", "validation": "valid"}
 LARGEST = 1 << 30  # bytes of a table
+CUT_S = 0.1  # how far past its recording a segment may end: its end is cut off, and told
+
+NO_AUDIO, NO_TEXT = "audio that cannot be read", "no transcript"
+BAD_TIMES, BAD_LINE = "times that do not fit", "a line that cannot be used"
+SAME_ID, BAD_SET = "an id that was used before", "an unknown set"
 
 
 class TableError(UserError):
-    """A table or a Kaldi folder that cannot be used; the message names file, line and remedy."""
+    """A source of the user's own data that cannot be used; the message names file, line and remedy."""
 
 
 class LineError(Exception):
-    """What is wrong with one line, with the remedy."""
+    """What is wrong with one line, with the remedy; `kind` is the name under which such lines are counted."""
+
+    def __init__(self, what: str, kind: str = BAD_LINE) -> None:
+        super().__init__(what)
+        self.kind = kind
 
 
 class Row(NamedTuple):
-    """An utterance with the set that its source names, and file and line for messages."""
+    """An utterance with the set that its source names, and file and line for messages; `source` is the line itself."""
 
     utterance: Utterance
     subset: str | None
     file: Path
     line: int
+    source: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected:
+    """A line that is left out: where it stands, why, under which name it is counted, and what it said."""
+
+    file: str
+    line: int
+    id: str | None
+    reason: str
+    kind: str
+    row: Any
+
+
+class BadLines(Problems):
+    """The lines of a source that cannot be used: all of them are an error, or are left out and named."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rejected: list[Rejected] = []
+
+    def add(
+        self, file: Path, line: int, what: str, *, kind: str = BAD_LINE, id: str | None = None, row: Any = None
+    ) -> None:
+        """Note that line `line` of `file`, which says `row`, has the problem `what`, which ends with the remedy."""
+        super().add(file, line, what)
+        self.rejected.append(Rejected(file=str(file), line=line, id=id, reason=what, kind=kind, row=row))
+
+    def raise_all(self) -> None:
+        """Raise TableError if anything was noted; it names the option that leaves such lines out."""
+        try:
+            self.raise_any(TableError)
+        except TableError as error:
+            raise TableError(f"{error}\nto leave such lines out, named in rejected.jsonl, add --keep-going") from None
 
 
 class AudioDurations:
-    """The duration of every audio file, read once."""
+    """The headers of audio files, each read once; what was cut from segments to fit them, and what is in doubt."""
 
     def __init__(self) -> None:
-        self._seconds: dict[Path, float | str] = {}
+        self._infos: dict[Path, io.AudioInfo | str] = {}
+        self._cut: list[str] = []
+        self._notes: list[str] = []
 
-    def of_segment(self, path: Path, start: float = 0.0, end: float | None = None) -> float:
-        """Seconds from `start` to `end` (None: the end of the file). Raises LineError where the file lacks them."""
-        seconds = self._of_file(path)
+    def of_segment(
+        self, path: Path, start: float = 0.0, end: float | None = None, *, channel: int | None = None
+    ) -> float:
+        """Seconds from `start` to `end` (None: the end of the file). Raises LineError where the file lacks them.
+
+        An end up to CUT_S past the file is cut to it, since tables round their times; `messages` tells.
+        """
+        info = self._of_file(path)
+        seconds = info.duration_s
+        if channel is not None and channel > info.channels:
+            raise LineError(f"audio {path} has no channel {channel}, only {info.channels}; correct it", NO_AUDIO)
         if end is not None and end > seconds + io.END_TOLERANCE_S:
-            raise LineError(f"audio {path} lasts {seconds:.2f} s, the entry ends at {end:.2f} s; correct its times")
+            if end > seconds + CUT_S + 1e-6:
+                what = f"audio {path} lasts {seconds:.2f} s, the entry ends at {end:.2f} s; correct its times"
+                raise LineError(what, BAD_TIMES)
+            if start < seconds:
+                self._cut.append(f"{path} by {end - seconds:.3f} s")
+                end = seconds
         duration = (seconds if end is None else end) - start
         if not (start >= 0 and duration > 0):
             last = f"{seconds:.2f}" if end is None else f"{end:.2f}"
-            raise LineError(f"nothing of audio {path} lies between {start:.2f} and {last} s; correct its times")
+            what = f"nothing of audio {path} lies between {start:.2f} and {last} s; correct its times"
+            raise LineError(what, BAD_TIMES)
         return duration
 
-    def _of_file(self, path: Path) -> float:
-        if path not in self._seconds:
+    def messages(self) -> list[str]:
+        """What was cut, and what is doubtful about the files, as warnings for the terminal."""
+        told = []
+        if self._cut:
+            ends = "segment ends" if len(self._cut) == 1 else "segments end"
+            told = [f"warning: {len(self._cut)} {ends} up to {CUT_S} s past the recording, cut: {first_few(self._cut)}"]
+        told += [f"warning: {note}" for note in self._notes[:SHOWN]]
+        more = len(self._notes) - SHOWN
+        return told + ([f"warning: ... and {more} more such files, {len(self._notes)} in all"] if more > 0 else [])
+
+    def _of_file(self, path: Path) -> io.AudioInfo:
+        if path not in self._infos:
             try:
-                self._seconds[path] = io.info(path).duration_s
+                self._infos[path] = info = io.info(path)
+                self._notes += info.notes
             except io.AudioError as error:
-                self._seconds[path] = str(error)
-        seconds = self._seconds[path]
-        if isinstance(seconds, str):
-            raise LineError(seconds)
-        return seconds
+                self._infos[path] = str(error)
+        info = self._infos[path]
+        if isinstance(info, str):
+            raise LineError(info, NO_AUDIO)
+        return info
+
+
+def first_few(names: Sequence[str]) -> str:
+    """The first few of `names`, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 @contextlib.contextmanager
-def collect_errors(problems: Problems, file: Path, line: int) -> Iterator[None]:
+def collect_errors(
+    problems: BadLines, file: Path, line: int, *, id: str | None = None, row: Any = None
+) -> Iterator[None]:
     """Add a LineError of the block to `problems` as one of that line, and go on."""
     try:
         yield
     except LineError as error:
-        problems.add(file, line, str(error))
+        problems.add(file, line, str(error), kind=error.kind, id=id, row=row)
 
 
 def read_lines(path: Path, *, needed_for: str) -> list[str]:
@@ -76,6 +155,8 @@ def read_lines(path: Path, *, needed_for: str) -> list[str]:
     if problem:
         raise TableError(f"{path}: {problem}; {needed_for}")
     content = path.read_bytes()
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        content = _from_utf16(path, content)
     zero = content.find(b"\0")
     if zero >= 0:
         line = content.count(b"\n", 0, zero) + 1
@@ -85,7 +166,8 @@ def read_lines(path: Path, *, needed_for: str) -> list[str]:
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise TableError(f"{path}:{line}: the file is not UTF-8; save it as UTF-8") from None
+        what = "save it as UTF-8, for instance with iconv -f latin1 -t utf-8 if it was written on Windows"
+        raise TableError(f"{path}:{line}: the file is not UTF-8; {what}") from None
 
 
 def resolved(path: Path) -> Path:
@@ -96,29 +178,9 @@ def resolved(path: Path) -> Path:
         return path
 
 
-def into_sets(problems: Problems, rows: list[Row], source: Path) -> Sets:
-    """The utterances by set, after a check that ids are unique; sets that no row names are held out of train.
-
-    Raises TableError with all problems that were collected.
-    """
-    seen: dict[str, Row] = {}
-    for row in rows:
-        earlier = seen.setdefault(row.utterance.id, row)
-        if earlier is not row:
-            what = (
-                f"the id '{row.utterance.id}' is also at {earlier.file}:{earlier.line}; give every utterance its own id"
-            )
-            problems.add(row.file, row.line, what)
-    problems.raise_any(TableError)
-    if not rows:
-        raise TableError(f"{source}: there are no utterances; add some")
-    sets: Sets = {name: [] for name in SETS}
-    for row in rows:
-        sets[row.subset or "train"].append(row.utterance)
-    if not sets["train"]:
-        raise TableError(f"{source}: no utterance belongs to train; put most of them there")
-    missing: list[HeldOut] = [name for name in get_args(HeldOut) if not sets[name]]
+def _from_utf16(path: Path, content: bytes) -> bytes:
+    """The UTF-8 of what begins with the byte order mark of UTF-16, as Excel writes 'Unicode text'."""
     try:
-        return sets | hold_out(sets["train"], missing)
-    except SplitError as error:
-        raise TableError(f"{source}: {error}") from None
+        return content.decode("utf-16").encode("utf-8")
+    except (UnicodeDecodeError, UnicodeEncodeError):
+        raise TableError(f"{path}: begins as UTF-16, but is none; save it as UTF-8") from None

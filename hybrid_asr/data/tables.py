@@ -1,4 +1,4 @@
-"""The user's own data without code: a CSV table to utterances of train, valid and test.
+"""The user's own data without code: a CSV table, or a Kaldi data folder, to utterances of train, valid and test.
 
 Audio paths become absolute. All errors of a source are collected and named by file and line.
 """
@@ -9,17 +9,17 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hybrid_asr.config.schema import suggest
-from hybrid_asr.data.manifest import Problems, Utterance
-from hybrid_asr.data.splits import SETS, Sets
+from hybrid_asr.data.manifest import Utterance
+from hybrid_asr.data.prepared import Prepared, ReadingOptions, into_sets
+from hybrid_asr.data.splits import SplitError, set_name
 from hybrid_asr.data.table_checks import (
-    ALIASES,
+    BAD_SET,
     AudioDurations,
+    BadLines,
     LineError,
     Row,
     TableError,
     collect_errors,
-    into_sets,
     read_lines,
     resolved,
 )
@@ -28,7 +28,7 @@ REQUIRED = ("audio", "text")
 COLUMNS = (*REQUIRED, "speaker", "start", "duration", "set", "language", "id")
 
 
-def read_table(path: Path | str) -> Sets:
+def read_table(path: Path | str, options: ReadingOptions | None = None) -> Prepared:
     """Read a table with a header: columns `audio` and `text`; optional `speaker`, `start` and `duration` (seconds;
     without them the whole file), `set` (train, valid, dev or test), `language`, `id`. Other columns are ignored.
 
@@ -40,7 +40,7 @@ def read_table(path: Path | str) -> Sets:
     TableError.
     """
     path = Path(path)
-    problems, durations, rows = Problems(), AudioDurations(), []
+    problems, durations, rows = BadLines(), AudioDurations(), []
     records = _records(path)
     _, header = next(records)
     columns = _columns(path, [name.strip().lower() for name in header])
@@ -52,7 +52,7 @@ def read_table(path: Path | str) -> Sets:
                 )
             cells = {name: fields[column].strip() for name, column in columns.items()}
             rows.append(Row(_from_cells(path.parent, cells, durations), _subset(cells), path, line))
-    return into_sets(problems, rows, path)
+    return into_sets(problems, rows, path, options, durations.messages())
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -96,9 +96,8 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
 
 
 def _from_cells(folder: Path, cells: dict[str, str], durations: AudioDurations) -> Utterance:
-    for name in REQUIRED:
-        if not cells[name]:
-            raise LineError(f"the column '{name}' is empty; fill it, or remove the line")
+    if not cells["audio"]:
+        raise LineError("the column 'audio' is empty; fill it, or remove the line")
     start, duration = _number(cells, "start") or 0.0, _number(cells, "duration")
     audio = resolved(folder / cells["audio"])
     duration_s = durations.of_segment(audio, start, None if duration is None else start + duration)
@@ -135,7 +134,7 @@ def _number(cells: dict[str, str], name: str) -> float | None:
 def _subset(cells: dict[str, str]) -> str | None:
     if "set" not in cells:
         return None
-    subset = ALIASES.get(cells["set"].lower(), cells["set"].lower())
-    if subset not in SETS:
-        raise LineError(f"unknown set '{cells['set']}'; {suggest(subset, SETS)}")
-    return subset
+    try:
+        return set_name(cells["set"])
+    except SplitError as error:
+        raise LineError(str(error), BAD_SET) from None

@@ -270,10 +270,12 @@ KINDS: dict[str, Kind] = {
     "au": _audio("a.au"),
     "m4a": _audio("a.m4a"),
     "manifest": Kind(("manifest.jsonl",), _manifest, ("show", "manifest", "{0}")),
-    "table": Kind(("table.csv",), lambda f: _sets(read_table(f / "table.csv")), ("prepare", "table:{0}", "--to", "to")),
+    "table": Kind(
+        ("table.csv",), lambda f: _sets(read_table(f / "table.csv").sets), ("prepare", "table:{0}", "--to", "to")
+    ),
     "kaldi": Kind(
         ("kaldi/wav.scp", "kaldi/text", "kaldi/segments", "kaldi/utt2spk"),
-        lambda folder: _sets(read_kaldi(folder / "kaldi")),
+        lambda folder: _sets(read_kaldi(folder / "kaldi").sets),
         ("prepare", "kaldi:kaldi", "--to", "to"),
         alone=False,
     ),
