@@ -321,7 +321,7 @@ def _add_export(commands: Commands) -> None:
         "export",
         "write a run's model for ESPnet",
         "Write config.yaml and model.pth as ESPnet's espnet2.bin.asr_inference.Speech2Text loads them.",
-        "espnet runs/an4/conformer_s --to exported",
+        "espnet runs/theirs --to exported",
     )
     command.add_argument("toolkit", choices=("espnet",), help="the toolkit that is to load the model")
     command.add_argument("folder", type=Path, metavar="RUN", help="a run's folder, a model.pt or a checkpoint")
