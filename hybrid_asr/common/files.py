@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,29 @@ def read_problem(path: Path | str, *, pipes: bool = False, largest: int | None =
     if largest is not None and status.st_size > largest:
         return f"has {status.st_size:,} bytes, more than the {largest:,} that such a file may have"
     return None if os.access(path, os.R_OK) else "cannot be read: Permission denied"
+
+
+def expand_home(path: Path | str) -> Path:
+    """The path with a leading `~` or `~user` replaced by that home folder, which shells leave alone within quotes.
+
+    A file that is really called so wins.
+    """
+    path = Path(path)
+    if not path.parts[:1] or not path.parts[0].startswith("~") or os.path.lexists(path):
+        return path
+    return Path(os.path.expanduser(path))
+
+
+def why_missing(path: Path | str) -> str:
+    """What a path that is not there looks like, as the end of a message that says so, remedy included."""
+    text = str(path)
+    if re.match(r"[A-Za-z]:[\\/]", text) or ("\\" in text and "/" not in text):
+        return "this looks like a path of Windows: write it as this system does, with / (in WSL C:\\ is /mnt/c/)"
+    if text.startswith("~"):
+        return "there is no home folder of this name; write the path in full"
+    if any(letter in text for letter in "*?["):
+        return "no file matches this pattern; check the folder and the suffix in it"
+    return "check the path"
 
 
 def find_below(root: Path | str, path: Path | str) -> Path:

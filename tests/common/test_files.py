@@ -11,9 +11,11 @@ from hybrid_asr.common.files import (
     MISSING,
     RepeatedKey,
     atomic_path,
+    expand_home,
     read_problem,
     remove_unfinished,
     unique_keys,
+    why_missing,
     write_text,
 )
 
@@ -134,3 +136,27 @@ def test_a_key_of_json_stands_once():
     assert json.loads('{"a": {"b": 1}, "b": 2}', object_pairs_hook=unique_keys) == {"a": {"b": 1}, "b": 2}
     with pytest.raises(RepeatedKey, match=r"^b$"):
         json.loads('{"a": {"b": 1, "c": 0, "b": 1}}', object_pairs_hook=unique_keys)
+
+
+def test_the_home_folder_is_found_where_no_shell_has_put_it_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert expand_home("~/a.wav") == tmp_path / "a.wav"
+    assert [str(expand_home(path)) for path in ("a~/b", "~nobody-here/x", "")] == ["a~/b", "~nobody-here/x", "."]
+    (tmp_path / "~backup").touch()
+    assert str(expand_home("~backup")) == "~backup", "a file may be called so"
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (r"C:\rec\x.wav", "a path of Windows"),
+        ("D:/x.wav", "a path of Windows"),
+        (r"rec\x.wav", "a path of Windows"),
+        ("~nobody/x.wav", "no home folder of this name"),
+        ("in/*.wav", "no file matches this pattern"),
+        ("in/x.wav", "check the path"),
+    ],
+)
+def test_why_a_path_is_not_there(path, reason):
+    assert reason in why_missing(path)
