@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hybrid_asr import __version__
+from hybrid_asr.common.files import expand_home
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -18,6 +19,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
+    for name, value in vars(options).items():
+        if isinstance(value, Path):
+            setattr(options, name, expand_home(value))
     foreign = [word for word in rest if word.startswith("-") or "overrides" not in options]
     if foreign:
         parser.error(f"unrecognized arguments: {' '.join(foreign)}")
@@ -197,14 +201,22 @@ def _add_transcribe(commands: Commands) -> None:
         "transcribe",
         "transcribe audio files",
         "Transcribe audio files, and all audio files in folders; wav, flac, mp3, ogg, SPHERE and others, of any "
-        "sampling rate. A file that cannot be transcribed is named, the others are, and the exit status is 2.",
+        "sampling rate. A file that cannot be transcribed is named, the others are, and the exit status is 2. What "
+        "else a folder holds is counted and named by suffix; hidden files are left out.",
         "runs/spoken/conformer_s hello.wav",
         "runs/spoken/conformer_s recordings/ --format json    # words with times and confidence",
     )
     command.add_argument("folder", type=Path, metavar="RUN", help="a run's folder, a model.pt or a checkpoint")
     command.add_argument("paths", nargs="+", metavar="PATH", help="audio files, or folders of them")
     command.add_argument("--decoder", metavar="NAME", help="a preset of conf/decode (default: the recipe's own)")
+    _add_channel(command)
     command.add_argument("--format", choices=("text", "json"), default="text", help="of the output (default text)")
+
+
+def _add_channel(command: "argparse._ActionsContainer") -> None:
+    command.add_argument(
+        "--channel", type=int, metavar="N", help="the channel that is read, from 1 (default: the mean of all)"
+    )
 
 
 def _add_align(commands: Commands) -> None:
@@ -218,6 +230,7 @@ def _add_align(commands: Commands) -> None:
     )
     command.add_argument("folder", type=Path, metavar="RUN", help="a run's folder, a model.pt or a checkpoint")
     command.add_argument("audio", type=Path, metavar="AUDIO", help="an audio file of any length")
+    _add_channel(command)
     text = command.add_mutually_exclusive_group(required=True)
     text.add_argument("--text", help="the text that is said in it")
     text.add_argument("--text-file", type=Path, metavar="FILE", help="a file (UTF-8) with this text")
@@ -374,6 +387,7 @@ def _add_attention(attention: "argparse._ArgumentGroup") -> None:
     )
     attention.add_argument("--layer", type=int, help="the layer that is drawn large, from 1")
     attention.add_argument("--head", type=int, help="its head, from 1 (default: the nearest to the CTC alignment)")
+    _add_channel(attention)
     text = attention.add_mutually_exclusive_group()
     text.add_argument("--text", help="the text that the decoder is given (default: the best hypothesis)")
     text.add_argument("--reference", action="store_true", help="give it the utterance's reference instead")

@@ -13,7 +13,7 @@ from hybrid_asr.common.errors import AudioWarning, UserError
 
 OK, USER_MISTAKE, INTERRUPTED = 0, 2, 130
 PYTHONS_FORMAT = warnings.formatwarning
-ATTENTION = ("of", "layer", "head", "text", "to")  # options of 'show attention' alone
+ATTENTION = ("of", "layer", "head", "text", "to", "channel")  # options of 'show attention' alone
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,7 +101,12 @@ def _transcribe(options: argparse.Namespace) -> int:
     from hybrid_asr.commands.transcribe import transcribe
 
     return transcribe(
-        options.folder, options.paths, decoder=options.decoder, form=options.format, stop_at_error=options.debug
+        options.folder,
+        options.paths,
+        decoder=options.decoder,
+        channel=options.channel,
+        form=options.format,
+        stop_at_error=options.debug,
     )
 
 
@@ -130,6 +135,7 @@ def _align(options: argparse.Namespace) -> None:
         text=options.text,
         text_file=options.text_file,
         units=options.units,
+        channel=options.channel,
         form=options.format,
     )
 

@@ -1,6 +1,7 @@
 """The Python API: `load(run).transcribe(paths)`; the command line uses it, too."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ import numpy as np
 import torch
 
 from hybrid_asr.audio import io
+from hybrid_asr.audio.folders import find_recordings
 from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import expand_home, why_missing
 from hybrid_asr.config.schema import parse
+from hybrid_asr.data.manifest import SHOWN
 from hybrid_asr.decoding.ctc_align import ctc_align
 from hybrid_asr.decoding.hypothesis import Hypothesis
 from hybrid_asr.inference.align import Aligned, Unit, align
@@ -28,24 +32,9 @@ from hybrid_asr.inference.words import Word, spelled_words, words_of
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.folder import Run
 
-AUDIO_SUFFIXES = {
-    ".wav",
-    ".flac",
-    ".mp3",
-    ".ogg",
-    ".opus",
-    ".sph",
-    ".wv1",
-    ".m4a",
-    ".aac",
-    ".aiff",
-    ".aif",
-    ".au",
-    ".webm",
-    ".mp4",
-}
 Refuse = Callable[[Path, UserError], None]
 _TASK = "transcribe"
+_RECIPE = "a recipe or another configuration; train it (hybrid-asr train {} --run RUN), then name the run's folder"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,21 +62,42 @@ class Recognizer:
         self.decoder = decoder_for(bundle, decoder)
         self.longest_s = decoder.longest_s
 
-    def transcribe(self, paths: Iterable[str | Path] | str | Path) -> list[Transcript]:
-        """Transcribe files, and all sound files in folders, in their order. Raises UserError that names a bad file."""
-        return list(self.stream(paths))
+    def transcribe(self, paths: Iterable[str | Path] | str | Path, *, channel: int | None = None) -> list[Transcript]:
+        """Transcribe files, and all recordings in folders, in their order.
+
+        Read is the mean of a file's channels, or `channel`, the first of which is 1. Raises UserError that names all
+        bad ones.
+        """
+        return list(self.stream(paths, channel=channel))
 
     def stream(
-        self, paths: Iterable[str | Path] | str | Path, *, bad: Callable[[Path, UserError], None] | None = None
+        self,
+        paths: Iterable[str | Path] | str | Path,
+        *,
+        channel: int | None = None,
+        bad: Refuse | None = None,
+        tell: Callable[[str], None] = io.warn,
     ) -> Iterator[Transcript]:
-        """The same, each transcript as soon as it is there; with `bad`, a bad file is given to it and left out."""
+        """The same, each transcript as soon as it is there; with `bad`, a bad file is given to it and left out.
+
+        `tell` gets what is passed over in folders.
+        """
+        unusable: list[UserError] = []
 
         def refuse(path: Path, error: UserError) -> None:
             if bad is None:
                 raise error
             bad(path, error)
 
-        files = self._files(expand([paths] if isinstance(paths, str | Path) else paths), refuse)
+        def note(path: Path, error: UserError) -> None:
+            unusable.append(error)
+            if bad is not None:
+                bad(path, error)
+
+        paths = [paths] if isinstance(paths, str | Path) else paths
+        files = self._files(find_recordings(paths, refuse=note, tell=tell), channel, note)
+        if unusable and bad is None:
+            raise UserError(_together(unusable))
         tasks = {_TASK: DecodingTask(self.decoder)}
         for batch in evaluate(self.bundle, files, tasks, batching=OrderedBatching(), device=self.device):
             for failure in batch.failures:
@@ -95,7 +105,7 @@ class Recognizer:
             yield from self._transcripts(files, batch, refuse)
             del batch  # its memory is free while the next one is encoded
 
-    def _files(self, paths: Sequence[Path], refuse: Refuse) -> AudioFiles:
+    def _files(self, paths: Sequence[Path], channel: int | None, refuse: Refuse) -> AudioFiles:
         """The files that the decoder takes, with their durations; the others are refused."""
         durations: dict[int, float] = {}
         for index, path in enumerate(paths):
@@ -103,7 +113,7 @@ class Recognizer:
                 durations[index] = self._seconds(path)
             except UserError as error:
                 refuse(path, error)
-        return AudioFiles([paths[index] for index in durations], np.array([*durations.values()]))
+        return AudioFiles([paths[index] for index in durations], np.array([*durations.values()]), channel)
 
     def _seconds(self, path: Path) -> float:
         """How long a file lasts. Raises UserError if the decoder does not take so much."""
@@ -112,12 +122,12 @@ class Recognizer:
             raise UserError(f"{path}: {too_long(seconds, self.longest_s)}")
         return seconds
 
-    def align(self, path: str | Path, text: str, *, units: Unit = "words") -> Aligned:
-        """When each word (or label) of a known text was said in a file of any length.
+    def align(self, path: str | Path, text: str, *, units: Unit = "words", channel: int | None = None) -> Aligned:
+        """When each word (or label) of a known text was said in a file of any length, `channel` as in `transcribe`.
 
         Raises UserError: no CTC head, characters that the model cannot write, a text that does not fit the audio.
         """
-        return align(self.bundle, path, text, self.device, units=units)
+        return align(self.bundle, expand_home(path), text, self.device, units=units, channel=channel)
 
     def _transcripts(self, files: AudioFiles, batch: EvaluatedBatch, refuse: Refuse) -> Iterator[Transcript]:
         """The transcripts of a batch in its order. A file whose words cannot be aligned is refused."""
@@ -166,22 +176,10 @@ def _named(path: Path, error: UserError) -> UserError:
     return error if isinstance(error, io.AudioError) else UserError(f"{path}: {reason_alone(error)}")
 
 
-def expand(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as they are, folders as their sound files, by name. Raises UserError on what is not there."""
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            sound_files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-            if not sound_files:
-                raise UserError(
-                    f"{path}: no sound files in this folder (looked for {', '.join(sorted(AUDIO_SUFFIXES))})"
-                )
-            files += sound_files
-        elif not path.is_file():
-            raise UserError(f"{path}: no such file or folder; check the path")
-        else:
-            files.append(path)
-    return files
+def _together(errors: Sequence[UserError]) -> str:
+    """The first few messages, and how many there are."""
+    more = f"... and {len(errors) - SHOWN} more, {len(errors)} in all"
+    return "\n".join([*map(str, errors[:SHOWN]), *[more] * (len(errors) > SHOWN)])
 
 
 def load(
@@ -197,13 +195,27 @@ def load(
     `decoder` is a preset of `conf/decode/` (`ctc_greedy`, `attention`, `joint`, …); by default the recipe's own.
     `overrides` are settings such as `decode.beam=40`. Raises UserError that says what is missing.
     """
-    path = Path(run)
+    path = expand_home(run)
+    _refuse_other_files(path)
     bundle = Run(path).bundle(checkpoint)[0] if path.is_dir() else Bundle.load(path)
     for section in ("decode", "presets"):
         if not isinstance(bundle.config.get(section), dict):
             raise UserError(f"{path}: damaged, or of another version of hybrid-asr: 'config.{section}' has no keys")
     parse(DecodeConfig, bundle.config["decode"], where=f"{path}: config.decode")
     return Recognizer(bundle, decode_config(bundle, decoder, overrides), pick_device(device))
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Raise UserError for what is easily taken for a model: a recipe, a run's configuration, a folder within a run."""
+    if not os.path.lexists(path):
+        hint = "or train one first: hybrid-asr train RECIPE"
+        raise UserError(f"{path}: there is no such run or model; {why_missing(path)}, {hint}")
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        of_a_run = Run(path.parent).config_file == path
+        what = f"a run's configuration; name the run: {path.parent}" if of_a_run else _RECIPE.format(path)
+        raise UserError(f"{path}: is no model, but {what}")
+    if path.is_dir() and not Run(path).exists() and Run(path.parent).exists():
+        raise UserError(f"{path}: a folder within a run; name the run itself: {path.parent}")
 
 
 def decode_config(bundle: Bundle, decoder: str | None, overrides: Sequence[str]) -> DecodeConfig:

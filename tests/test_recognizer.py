@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,6 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.decoding.hypothesis import nan_error
 from hybrid_asr.inference.encode import encode_batch
 from hybrid_asr.inference.long_form import states_in_pieces
-from hybrid_asr.recognizer import expand
 from tests.tones import LETTER_S, sound
 
 
@@ -113,20 +113,58 @@ def test_rate_channels_and_container_do_not_matter(greedy, tmp_path):
     assert {transcript.text for transcript in greedy.transcribe(tmp_path)} == {"bad cafe"}
 
 
-def test_a_folder_stands_for_its_sound_files(tones, tmp_path):
-    for name in ("b.wav", "A.WAV", "deep/c.flac", "notes.txt", "b.json"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        shutil.copy(tones / "test/00.wav", path)
-    found = [path.relative_to(tmp_path).as_posix() for path in expand([tmp_path, tmp_path / "notes.txt"])]
-    assert found == ["A.WAV", "b.wav", "deep/c.flac", "notes.txt"], "what is named is taken as it is"
+def test_a_folder_stands_for_its_recordings(greedy, tones, tmp_path):
+    for name in ("b.wav", "A.WAV", "deep/c.oga", "notes.txt", "._b.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(tones / "test/00.wav", tmp_path / name)
+    told = []
+    found = [*greedy.stream([tmp_path, tmp_path / "notes.txt"], tell=told.append)]
+    names = [Path(one.path).relative_to(tmp_path).as_posix() for one in found]
+    assert names == ["A.WAV", "b.wav", "deep/c.oga", "notes.txt"], "what is named is taken as it is"
+    assert told == [f"passed over in {tmp_path}: 1 file that is no audio by its name (.txt 1)"]
 
 
-def test_nothing_to_hear_is_said(tmp_path):
-    with pytest.raises(UserError, match="no sound files in this folder"):
-        expand([tmp_path])
-    with pytest.raises(UserError, match=r"gone\.wav: no such file or folder"):
-        expand([tmp_path / "gone.wav"])
+def test_all_bad_paths_are_named_at_once(greedy, paths, tmp_path):
+    (tmp_path / "text.wav").write_text("no sound")
+    bad = [tmp_path / "gone.wav", tmp_path / "text.wav", *(tmp_path / f"{n}.wav" for n in range(4))]
+    with pytest.raises(UserError) as caught:
+        greedy.transcribe([paths[0], *bad])
+    lines = str(caught.value).splitlines()
+    assert re.search(r"gone\.wav: no such file or folder", lines[0]) and len(lines) == 6
+    assert lines[-1] == "... and 1 more, 6 in all"
+
+
+def test_bad_paths_are_named_and_the_others_transcribed(trained, paths, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.wav").write_text("no sound")
+    wanted = [f"{one.path}\t{one.text}" for one in load(trained).transcribe(paths[:2])]
+    capsys.readouterr()
+    bad = [str(tmp_path / name) for name in ("gone.wav", "empty", "text.wav", "in/*.wav")]
+    assert main(["transcribe", str(trained), paths[0], *bad, paths[1]]) == 2
+    told = capsys.readouterr()
+    assert told.out.splitlines() == wanted
+    assert all(f"hybrid-asr transcribe: {path}: " in told.err for path in bad) and "Traceback" not in told.err
+    assert main(["transcribe", str(trained), bad[0], paths[0]]) == 2
+    assert capsys.readouterr().out.splitlines() == wanted[:1], "of two paths the name stands before the text"
+
+
+def test_a_channel_is_chosen(trained, tmp_path, capsys):
+    left, right = (sound(text, np.random.default_rng(6)) for text in ("bad cafe", "fed a cab"))
+    right = np.resize(right, left.shape) if len(right) < len(left) else right[: len(left)]
+    soundfile.write(tmp_path / "two.wav", np.stack([left, right], 1), 8000)
+    soundfile.write(tmp_path / "opposite.wav", np.stack([left, -left], 1), 8000)
+    recognizer = load(trained, decoder="ctc_greedy")
+    [first], [second] = (recognizer.transcribe(tmp_path / "two.wav", channel=number) for number in (1, 2))
+    assert first.text == "bad cafe" and second.text.startswith("fed a")
+    with pytest.raises(UserError, match=r"two\.wav: has no channel 3, its channels are 1 to 2"):
+        recognizer.transcribe(tmp_path / "two.wav", channel=3)
+    command = ["transcribe", str(trained), str(tmp_path / "opposite.wav"), "--decoder", "ctc_greedy"]
+    capsys.readouterr()
+    assert main([*command, "--channel", "1"]) == 0
+    assert capsys.readouterr() == ("bad cafe\n", "")
+    words = ["align", str(trained), str(tmp_path / "two.wav"), "--text", "bad cafe", "--format", "ctm"]
+    assert main([*words, "--channel", "2"]) == 0
+    assert capsys.readouterr().out.startswith("two 2 0."), "CTM names the channel"
 
 
 def test_silence_and_a_click_are_no_error(greedy, tmp_path):
@@ -204,6 +242,40 @@ def test_the_recipe_s_own_decoder_is_the_recipe_s_by_name_too(trained):
     assert load(trained, decoder="attention").decoder.cfg.beam == 10
     assert load(trained, overrides=["decode.beam=5"]).decoder.cfg.beam == 5
     assert load(trained, decoder="attention", overrides=["decode.beam=5"]).decoder.cfg.ctc_weight == 0.0
+
+
+def test_what_is_no_model_is_named_with_the_remedy(trained, tones, tmp_path):
+    (tmp_path / "begun").mkdir()
+    shutil.copy(trained / "config.yaml", tmp_path / "begun")
+    for path, message in {
+        tmp_path / "nowhere": "nowhere: there is no such run or model; check the path, or train one",
+        "in/*.pt": "no file matches this pattern",
+        tmp_path / "begun": "no checkpoint yet; train first",
+        tones / "tiny.yaml": r"is no model, but a recipe .*; train it \(hybrid-asr train .*tiny.yaml --run RUN\)",
+        trained / "config.yaml": rf"a run's configuration; name the run: {trained}$",
+        trained / "checkpoints": rf"a folder within a run; name the run itself: {trained}$",
+        tones: "not a run, no config.yaml; train first",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            load(path)
+
+
+def test_home_is_found_in_quoted_paths(trained, paths, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").symlink_to(trained)
+    shutil.copy(paths[0], tmp_path / "x.wav")
+    wanted = load(trained).transcribe(paths[0])[0].text
+    assert load("~/run").transcribe("~/x.wav")[0].text == wanted
+    capsys.readouterr()
+    assert main(["transcribe", "~/run", "~/x.wav"]) == 0
+    assert capsys.readouterr().out == f"{wanted}\n"
+    assert main(["align", "~/run", "~/x.wav", "--text", wanted]) == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_here_is_a_mistake(trained):
+    with pytest.raises(UserError, match="device 'cuda'"):
+        load(trained, device="cuda")
 
 
 @pytest.mark.parametrize(

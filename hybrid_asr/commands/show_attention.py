@@ -13,14 +13,16 @@ from hybrid_asr.attention.diagnosis import ctc_middles
 from hybrid_asr.attention.measures import distances
 from hybrid_asr.attention.utterance_view import UtteranceView, refuse_short, view_attention, view_utterance
 from hybrid_asr.audio import io
+from hybrid_asr.audio.folders import AUDIO_SUFFIXES
 from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import A_FOLDER, CHECK_PATH, expand_home, read_problem, why_missing
 from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.inference.align import spelled_labels
 from hybrid_asr.inference.encode import encode_batch
 from hybrid_asr.inference.task import decode_best
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.attention_heat_map import FORMATS, TITLES, HeadIndex, draw, head_weights
-from hybrid_asr.recognizer import AUDIO_SUFFIXES, Recognizer, load
+from hybrid_asr.recognizer import Recognizer, load
 from hybrid_asr.run.config import set_paths
 from hybrid_asr.run.folder import Run
 from hybrid_asr.text.normalize import normalize
@@ -70,19 +72,21 @@ def show_attention(
     layer: int | None = None,
     head: int | None = None,
     to: Path | None = None,
+    channel: int | None = None,
     checkpoint: str = "average",
 ) -> DrawnPicture:
     """Draw the attention of a run (or a model.pt) in an utterance of its sets or an audio file.
 
     Without `text` it is the text that the run's decoder finds, or the reference. Layers and heads count from 1; where
-    they are not given one is chosen, for cross-attention the nearest to the CTC alignment. Raises UserError.
+    they are not given one is chosen, for cross-attention the nearest to the CTC alignment. Of an audio file's channels
+    `channel` is read, from 1, or the mean of all. Raises UserError.
     """
     if to is not None and to.suffix.lower() not in FORMATS:
         raise AttentionError(f"--to {to}: a picture ends in {' or '.join(FORMATS)}; name the file so")
     recognizer = load(model, checkpoint=checkpoint)
     bundle = recognizer.bundle
     kind = choose_kind(bundle, of)
-    audio = find_audio(model, item, bundle)
+    audio = find_audio(model, item, bundle, channel)
     refuse_large(bundle, audio, kind)
     forced = choose_text(recognizer, audio, text, source)
     view = view_utterance(bundle, audio.samples, forced.labels)
@@ -112,18 +116,22 @@ def choose_kind(bundle: Bundle, of: AttentionKind | None) -> AttentionKind:
     raise AttentionError(f"{lacks[of]}; {f'it has {others}' if kinds else none}")
 
 
-def find_audio(model: Path, item: str, bundle: Bundle) -> NamedAudio:
+def find_audio(model: Path, item: str, bundle: Bundle, channel: int | None = None) -> NamedAudio:
     """An audio file, or an utterance of one of the run's sets. Raises UserError that names near ids, or the remedy."""
     rate = bundle.frontend.rate
     if not item.strip():
         raise AttentionError("an empty name: give an utterance of the run's sets or an audio file")
-    if Path(item).is_file():
-        _refuse_long(item, io.info(item).duration_s, item)
-        return NamedAudio(item, io.read(item, rate=rate), None)
+    file = expand_home(item)
+    if not read_problem(file):
+        _refuse_long(item, io.info(file).duration_s, item)
+        return NamedAudio(item, io.read(file, rate=rate, channel=channel), None)
     if not model.is_dir():
         raise AttentionError(
-            f"{item}: no such file, and {model} knows no sets; give an audio file, or the run's folder"
+            f"{item}: no such file, and {model} knows no sets; give an audio file, or the run's folder; "
+            f"{why_missing(file)}"
         )
+    if channel is not None:
+        raise AttentionError(f"{item}: --channel goes with an audio file; an utterance's is in its manifest")
     known: list[str] = []
     problems: list[str] = []
     for path in set_paths(Run(model).read_config(), ["test", "valid", "train"]).values():
@@ -142,11 +150,13 @@ def find_audio(model: Path, item: str, bundle: Bundle) -> NamedAudio:
 
 def _not_found(item: str, known: list[str]) -> str:
     """The error for a name that is neither a file nor an utterance."""
-    if Path(item).is_dir():
+    if read_problem(expand_home(item)) == A_FOLDER:
         return "a folder; name one audio file in it"
     near = difflib.get_close_matches(item, known[:MOST_COMPARED], n=3, cutoff=0.6)
     hint = f"did you mean {', '.join(near)}?" if near else f"ids look like {known[0]}" if known else "its sets are gone"
     kind = "no such file" if Path(item).suffix.lower() in AUDIO_SUFFIXES else "no file"
+    reason = why_missing(item)
+    hint = hint if near or reason == CHECK_PATH else reason
     return f"{kind}, and no utterance of the run's sets; {hint}"
 
 

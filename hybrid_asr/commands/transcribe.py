@@ -6,27 +6,40 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from hybrid_asr.audio.folders import find_recordings
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.recognizer import expand, load
+from hybrid_asr.recognizer import load
 
 
 def transcribe(
-    run: Path, paths: Sequence[str], *, decoder: str | None, form: Literal["text", "json"], stop_at_error: bool
+    run: Path,
+    paths: Sequence[str],
+    *,
+    decoder: str | None,
+    channel: int | None,
+    form: Literal["text", "json"],
+    stop_at_error: bool,
 ) -> int:
-    """Print the transcripts of files, and of all audio files in folders; returns the exit status.
+    """Print the transcripts of files, and of all recordings in folders; returns the exit status.
 
     A bad file does not keep the others from being transcribed: it is named on standard error, and the status is 2.
-    With `stop_at_error` the first one raises UserError.
+    With `stop_at_error` the first one raises UserError. Of several files each transcript has its path before it.
     """
-    several = len(expand(paths)) > 1
     recognizer = load(run, decoder=decoder)
     bad_files: list[Path] = []
 
     def report(path: Path, error: UserError) -> None:
+        if stop_at_error:
+            raise error
         bad_files.append(path)
         print(f"hybrid-asr transcribe: {error}", file=sys.stderr, flush=True)
 
-    for transcript in recognizer.stream(paths, bad=None if stop_at_error else report):
+    def tell(note: str) -> None:
+        print(f"note: {note}", file=sys.stderr, flush=True)
+
+    files = find_recordings(paths, refuse=report, tell=tell)
+    several = len(files) + len(bad_files) > 1
+    for transcript in recognizer.stream(files, channel=channel, bad=report):
         if form == "json":
             print(json.dumps(transcript.to_json(), ensure_ascii=False), flush=True)
         else:

@@ -69,6 +69,7 @@ def write_text(path: Path | str, text: str, *, folder: Literal["make", "expect"]
 
 
 MISSING = "there is no such file"
+A_FOLDER = "is a folder, not a file"
 
 
 def read_problem(path: Path | str, *, pipes: bool = False, largest: int | None = None) -> str | None:
@@ -106,6 +107,9 @@ def expand_home(path: Path | str) -> Path:
     return Path(os.path.expanduser(path))
 
 
+CHECK_PATH = "check the path"
+
+
 def why_missing(path: Path | str) -> str:
     """What a path that is not there looks like, as the end of a message that says so, remedy included."""
     text = str(path)
@@ -115,7 +119,7 @@ def why_missing(path: Path | str) -> str:
         return "there is no home folder of this name; write the path in full"
     if any(letter in text for letter in "*?["):
         return "no file matches this pattern; check the folder and the suffix in it"
-    return "check the path"
+    return CHECK_PATH
 
 
 def find_below(root: Path | str, path: Path | str) -> Path:

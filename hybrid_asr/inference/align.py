@@ -39,6 +39,7 @@ class Aligned:
     duration_s: float
     units: Unit
     spans: tuple[Word, ...]
+    channel: int | None = None  # the one that was read, from 1; None is the mean of all
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain dictionaries and tuples, for JSON."""
@@ -55,8 +56,18 @@ def read_text(path: Path) -> str:
         raise AlignError(f"{path}: not UTF-8 at byte {error.start}; convert it, as by iconv") from error
 
 
-def align(bundle: Bundle, path: Path | str, text: str, device: torch.device, *, units: Unit = "words") -> Aligned:
+def align(
+    bundle: Bundle,
+    path: Path | str,
+    text: str,
+    device: torch.device,
+    *,
+    units: Unit = "words",
+    channel: int | None = None,
+) -> Aligned:
     """Align a sound file of any length with its text, which is normalized by the model's rules first.
+
+    Read is the mean of its channels, or `channel`, the first of which is 1.
 
     Raises DecodeError for a model without a CTC head, and AlignError that names the file if the model cannot write the
     text, or if the audio is too short or no path has a probability above 0.
@@ -65,14 +76,14 @@ def align(bundle: Bundle, path: Path | str, text: str, device: torch.device, *, 
         raise DecodeError("this model has no CTC head (loss.ctc_weight: 0), which alone can align; take another model")
     text = normalize(text, bundle.text.rules)
     labels = torch.tensor([spelled_labels(bundle, path, text)])
-    samples = io.read(path, rate=bundle.frontend.rate)
+    samples = io.read(path, rate=bundle.frontend.rate, channel=channel)
     try:
         log_probs = log_probs_in_pieces(bundle, samples, device)
     except DecodeError as error:
         raise AlignError(f"{path}: {error}") from error
     spans, score = _spans(bundle, path, log_probs, labels)
     words = words_of(bundle, spans, _pronounced(bundle, text)) if units == "words" else labels_of(bundle, spans)
-    return Aligned(str(path), text, score, len(samples) / bundle.frontend.rate, units, tuple(words))
+    return Aligned(str(path), text, score, len(samples) / bundle.frontend.rate, units, tuple(words), channel)
 
 
 def spelled_labels(bundle: Bundle, path: Path | str, text: str) -> list[int]:
@@ -128,7 +139,7 @@ def _ctm(aligned: Aligned) -> str:
     """One line a word: file, channel, begin, duration (seconds), word, confidence."""
     name = "_".join(Path(aligned.path).stem.split())
     rows = [
-        f"{name} 1 {span.start_s:.3f} {span.end_s - span.start_s:.3f} "
+        f"{name} {aligned.channel or 1} {span.start_s:.3f} {span.end_s - span.start_s:.3f} "
         f"{span.text.strip() or '<space>'} {span.confidence:.4f}"
         for span in aligned.spans
     ]

@@ -31,14 +31,18 @@ class AudioSource(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class AudioFiles:
-    """Whole audio files, of which nothing is known but how many seconds each lasts."""
+    """Whole audio files, of which nothing is known but how many seconds each lasts.
+
+    Read is the mean of their channels, or `channel`, the first of which is 1.
+    """
 
     paths: Sequence[Path]
     durations: Float64[np.ndarray, " files"]
+    channel: int | None = None
 
     def read_audio(self, index: int, rate: int) -> Float32[np.ndarray, " samples"]:
         """The samples of a file at `rate` Hz. Raises AudioError that names it."""
-        return io.read(self.paths[index], rate=rate)
+        return io.read(self.paths[index], rate=rate, channel=self.channel)
 
 
 class AudioBatch(NamedTuple):
