@@ -132,7 +132,7 @@ def test_sound_files_that_are_none_are_named(trained, tones, tmp_path, capsys):
     for name in ("text.wav", "empty.wav", "cut.wav", "missing.wav"):
         assert name in refused(capsys, "transcribe", trained, tmp_path / name)
     assert "no such file or folder" in refused(capsys, "transcribe", trained, tones / "nowhere")
-    assert "no such file" in refused(capsys, "transcribe", tmp_path / "no-run", good)
+    assert "no such run or model" in refused(capsys, "transcribe", tmp_path / "no-run", good)
 
 
 def test_settings_may_stand_before_or_behind_options(run, capsys):
