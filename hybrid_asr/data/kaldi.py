@@ -1,123 +1,73 @@
-"""A Kaldi data folder to utterances of train, valid and test.
+"""Kaldi data folders to utterances of train, valid and test.
 
 Audio paths become absolute. All errors of a folder are collected and named by file and line.
 """
 
-import math
-import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from hybrid_asr.common.files import MISSING, read_problem
-from hybrid_asr.data.manifest import Utterance
+from hybrid_asr.common.files import expand_home
+from hybrid_asr.data.kaldi_folder import KALDI_FILES, DataFolder
 from hybrid_asr.data.prepared import Prepared, ReadingOptions, into_sets
 from hybrid_asr.data.splits import is_set_name, set_name
-from hybrid_asr.data.table_checks import (
-    AudioDurations,
-    BadLines,
-    LineError,
-    Row,
-    TableError,
-    collect_errors,
-    read_lines,
-    resolved,
-)
-
-KALDI_FILES = "a Kaldi folder has wav.scp and text, and may have segments and utt2spk"
+from hybrid_asr.data.table_checks import AudioDurations, BadLines, Row, TableError, first_few
 
 
 def read_kaldi(folder: Path | str, options: ReadingOptions | None = None) -> Prepared:
-    """Read Kaldi's `wav.scp`, `text` and, where they are, `segments` and `utt2spk` from `folder`, or from its
-    subfolders train, valid (or dev) and test.
+    """Read Kaldi's `wav.scp`, `text` and, where they are, `segments`, `utt2spk`, `spk2utt`, `utt2lang` and
+    `reco2file_and_channel` from `folder`, or from those of its subfolders that are called as sets are.
 
-    Paths in wav.scp are relative to where it lies or, as in Kaldi, to the current folder. Sets that are not there are
-    held out of train, see `splits.hold_out`. Raises TableError; a wav.scp with commands is refused, they are not run.
+    Paths in wav.scp are relative to where it lies or, as in Kaldi, to the current folder; for commands see `pipes`.
+    Without subfolders sets are held out of train, see `splits.hold_out`. Raises TableError.
     """
-    folder = Path(folder)
+    folder = expand_home(folder)
+    subsets, messages = _data_folders(folder)
+    problems, durations, rows = BadLines(), AudioDurations(), []
+    for subfolder, subset in subsets.items():
+        found = DataFolder(subfolder, problems, durations)
+        rows += [row._replace(subset=subset) for row in found.rows()]
+        messages += found.messages()
+    _refuse_copies(rows)
+    return into_sets(problems, rows, folder, options, [*messages, *durations.messages()])
+
+
+def _data_folders(folder: Path) -> tuple[dict[Path, str | None], list[str]]:
+    """The folders with data and the set of each (None: it names none), and what is told about others."""
     if not folder.is_dir():
         raise TableError(f"{folder}: there is no such folder; {KALDI_FILES}")
-    subfolders: dict[Path, str | None] = {folder: None}
-    if not (folder / "wav.scp").is_file() and (folder / "train").is_dir():
-        found = sorted(path for path in folder.iterdir() if path.is_dir() and is_set_name(path.name))
-        subfolders = {path: set_name(path.name) for path in found}
-    problems, durations, rows = BadLines(), AudioDurations(), []
-    for subfolder, subset in subfolders.items():
-        rows += [row._replace(subset=subset) for row in _kaldi_rows(problems, subfolder, durations)]
-    return into_sets(problems, rows, folder, options, durations.messages())
+    if any((folder / name).is_file() for name in ("wav.scp", "text")):
+        return {folder: None}, []
+    below = sorted(path for path in folder.iterdir())
+    data = [path for path in below if any((path / name).is_file() for name in ("wav.scp", "text", "segments"))]
+    sets: dict[Path, str | None] = {path: set_name(path.name) for path in data if is_set_name(path.name)}
+    if not sets:
+        what = "there is neither wav.scp nor a subfolder with one that is called as a set is, such as train and test"
+        remedy = f"of its subfolders name one, such as kaldi:{data[0]}" if data else KALDI_FILES
+        if (folder / "feats.scp").is_file():
+            remedy = f"feats.scp is not read, since features are computed from the audio; {KALDI_FILES}"
+        elif (folder / "stm").is_file():
+            remedy = "stm is not read, write its segments to wav.scp, segments and text"
+        raise TableError(f"{folder}: {what}; {remedy}")
+    messages = []
+    if unknown := [path.name for path in data if path not in sets]:
+        folders = "1 data folder is" if len(unknown) == 1 else f"{len(unknown)} data folders are"
+        what = "passed over, for want of a set's name, such as train, dev or test-other"
+        messages.append(f"warning: {folder}: {folders} {what}: {first_few(unknown)}")
+    if others := [path.name + "/" * path.is_dir() for path in below if path not in data]:
+        messages.append(f"note: {folder}: passed over: {first_few(others)}")
+    return sets, messages
 
 
-def _kaldi_rows(problems: BadLines, folder: Path, durations: AudioDurations) -> Iterator[Row]:
-    """The utterances of one folder; every line of each of its files must belong to one."""
-    recordings = {name: rest for _, name, rest in _kaldi_lines(problems, folder / "wav.scp")}
-    texts = {name: (line, rest) for line, name, rest in _kaldi_lines(problems, folder / "text")}
-    has_segments, has_speakers = (os.path.lexists(folder / name) for name in ("segments", "utt2spk"))
-    speakers = {name: rest for _, name, rest in _kaldi_lines(problems, folder / "utt2spk")} if has_speakers else {}
-    source = folder / ("segments" if has_segments else "wav.scp")
-    utterances = set()
-    for line, name, rest in _kaldi_lines(BadLines() if source.name == "wav.scp" else problems, source):
-        utterances.add(name)
-        with collect_errors(problems, source, line):
-            recording, start, end = _segment(rest) if has_segments else (name, 0.0, None)
-            if recording not in recordings:
-                raise LineError(f"recording '{recording}' is not in wav.scp; add it, or remove the line")
-            if name not in texts:
-                raise LineError(f"utterance '{name}' has no transcript in text; add it, or remove the line")
-            if has_speakers and name not in speakers:
-                raise LineError(f"utterance '{name}' has no speaker in utt2spk; add it")
-            audio = _kaldi_audio(folder, recordings[recording])
-            duration_s = durations.of_segment(audio, start, end)
-            yield Row(
-                Utterance(
-                    id=name,
-                    audio=str(audio),
-                    start_s=start,
-                    duration_s=duration_s,
-                    text=texts[name][1],
-                    speaker=speakers.get(name),
-                ),
-                None,
-                source,
-                line,
-            )
-    for name, (line, _) in texts.items():
-        if name not in utterances:
-            problems.add(
-                folder / "text", line, f"utterance '{name}' is not in {source.name}; add it, or remove the line"
-            )
-
-
-def _kaldi_lines(problems: BadLines, path: Path) -> Iterator[tuple[int, str, str]]:
-    """Number, first word and rest of each line; a line without a rest, or with a repeated first word, is an error."""
-    seen: dict[str, int] = {}
-    for line, text in enumerate(read_lines(path, needed_for=KALDI_FILES), 1):
-        if not text.strip():
-            continue
-        name, *rest = text.split(maxsplit=1)
-        if not rest:
-            problems.add(path, line, f"nothing follows '{name}'; complete the line, or remove it")
-        elif seen.setdefault(name, line) != line:
-            problems.add(path, line, f"'{name}' is also on line {seen[name]}; keep one of them")
-        else:
-            yield line, name, rest[0].strip()
-
-
-def _segment(text: str) -> tuple[str, float, float | None]:
-    """Recording, start and end; Kaldi writes an end of -1 for the end of the recording."""
-    recording, *times = text.split()
-    try:
-        start, end = (float(time) for time in times)
-    except ValueError:
-        raise LineError(f"'{text}' is not RECORDING START END; correct it") from None
-    if not (math.isfinite(start) and math.isfinite(end)):
-        raise LineError(f"the times {start} and {end} are no seconds; correct them")
-    return recording, start, None if end == -1 else end
-
-
-def _kaldi_audio(folder: Path, entry: str) -> Path:
-    if entry.endswith("|"):
-        raise LineError(
-            f"wav.scp has a command, which is not run: {entry} Write its output to a file and name that in wav.scp"
-        )
-    beside = folder / entry
-    elsewhere = read_problem(beside) == MISSING and read_problem(entry) is None
-    return resolved(Path(entry) if elsewhere else beside)
+def _refuse_copies(rows: Sequence[Row]) -> None:
+    """Folders that hold the same utterances, such as train and train_hires, are named at once, not line by line."""
+    folder_of: dict[str, Path] = {}
+    twice: Counter[tuple[Path, Path]] = Counter()
+    for row in rows:
+        first = folder_of.setdefault(row.utterance.id, row.file.parent)
+        if first != row.file.parent:
+            twice[first, row.file.parent] += 1
+    for (first, second), count in twice.items():
+        utterances = "1 utterance is" if count == 1 else f"{count} utterances are"
+        remedy = "move one of the folders away, or give each utterance its own id"
+        raise TableError(f"{second}: {utterances} in {first}, too; {remedy}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import read_problem
+from hybrid_asr.common.files import MISSING, expand_home, read_problem, why_missing
 from hybrid_asr.data.audio_headers import SHOWN
 from hybrid_asr.data.manifest import Problems, Utterance
 
@@ -91,7 +91,7 @@ class AudioDurations:
 
         An end up to CUT_S past the file is cut to it, since tables round their times; `messages` tells.
         """
-        info = self._of_file(path)
+        info = self.of_file(path)
         seconds = info.duration_s
         if channel is not None and channel > info.channels:
             raise LineError(f"audio {path} has no channel {channel}, only {info.channels}; correct it", NO_AUDIO)
@@ -119,7 +119,8 @@ class AudioDurations:
         more = len(self._notes) - SHOWN
         return told + ([f"warning: ... and {more} more such files, {len(self._notes)} in all"] if more > 0 else [])
 
-    def _of_file(self, path: Path) -> io.AudioInfo:
+    def of_file(self, path: Path) -> io.AudioInfo:
+        """The header of a file. Raises LineError where it cannot be read."""
         if path not in self._infos:
             try:
                 self._infos[path] = info = io.info(path)
@@ -176,6 +177,20 @@ def resolved(path: Path) -> Path:
         return path.resolve()
     except (OSError, RuntimeError, ValueError):  # of links in a circle, or with a zero byte: reading it tells
         return path
+
+
+def find_audio(folder: Path, written: str) -> Path:
+    """The file that a line means: beside the file that names it or, as other toolkits have it, in the current folder.
+
+    A leading `~` is the home folder. Raises LineError where there is no such file.
+    """
+    elsewhere = expand_home(written)
+    beside = folder / elsewhere
+    if read_problem(beside) != MISSING:
+        return resolved(beside)
+    if read_problem(elsewhere) == MISSING:
+        raise LineError(f"audio {beside}: {MISSING}; {why_missing(written)}", NO_AUDIO)
+    return resolved(elsewhere)
 
 
 def _from_utf16(path: Path, content: bytes) -> bytes:
