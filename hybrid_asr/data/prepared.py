@@ -144,7 +144,7 @@ def _held_out(utterances: Sequence[Utterance], shares: Mapping[HeldOut, float], 
     try:
         return hold_out(utterances, shares)
     except SplitError as error:
-        raise TableError(f"{source}: {error}") from None
+        raise TableError(f"{source}: {error}, or keep them together with --split none") from None
 
 
 def _in_order(sets: Sets) -> Sets:

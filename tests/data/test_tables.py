@@ -128,7 +128,7 @@ def test_a_bad_row_is_named_with_its_remedy(table, row, message) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,text\na.wav,x\n", ":1: there is no column 'audio', only path, text; rename the right one"),
+        ("place,text\na.wav,x\n", ":1: there is no column 'audio', only place, text; rename the right one"),
         ("audio,text,speeker\na.wav,x,s\n", ":1: unknown column 'speeker', did you mean 'speaker'?"),
         ("audio,text,text\na.wav,x,s\n", ":1: the column 'text' occurs 2 times"),
         ("", "the table is empty"),
