@@ -109,4 +109,8 @@ def _relative(utterance: Utterance, to: Path) -> Utterance:
 def _summary(path: Path, utterances: Sequence[Utterance]) -> str:
     hours = sum(utterance.duration_s for utterance in utterances) / 3600
     speakers = len({utterance.speaker for utterance in utterances if utterance.speaker})
-    return f"{path}: {len(utterances)} utterances, {hours:.2f} h, {speakers} speakers"
+    return f"{path}: {_count(len(utterances), 'utterance')}, {hours:.2f} h, {_count(speakers, 'speaker')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -16,10 +16,13 @@ _DRIVE = re.compile(r"([A-Za-z]):[\\/]")
 class AudioPaths:
     """Finds the audio files of a table, and counts those that lie elsewhere than the table says."""
 
-    def __init__(self, table: Path) -> None:
+    def __init__(self, table: Path, *, root: Path | None = None) -> None:
+        """`root` is the folder to which ids are relative, by default that of the table."""
         self._folder = Path(os.path.abspath(table)).parent
         self._folders = list(dict.fromkeys([self._folder, resolved(table).parent]))  # beside a link, and its target
-        self._elsewhere: Counter[str] = Counter()
+        self._root = self._folder if root is None else Path(os.path.abspath(root))
+        self.elsewhere: Counter[str] = Counter()
+        """How many files were found where."""
 
     def find(self, written: str) -> Path:
         """The file, absolute and without links; relative ones lie beside the table. Raises LineError.
@@ -40,22 +43,20 @@ class AudioPaths:
             _refuse_drive(written)
             return resolved(given[0])
         ((path, place),) = found.items()
-        self._elsewhere[place] += 1
+        self.elsewhere[place] += 1
         return path
 
     def id_of(self, written: str) -> str:
-        """The id that a path gives: its parts below the table's folder without the ending, the same however written."""
-        path = os.path.normpath(_as_written(written)[-1])
-        if os.path.isabs(path):
-            for base in dict.fromkeys([self._folder, *self._folders, resolved(self._folder)]):
-                for full in (Path(path), resolved(Path(path))):
-                    if full.is_relative_to(base):
-                        return _joined(full.relative_to(base))
-        return _joined(Path(path))
-
-    def messages(self) -> list[str]:
-        """Where files were found that do not lie where the table says."""
-        return [f"note: {count} audio files were found {place}" for place, count in self._elsewhere.items()]
+        """The id that a path gives: its parts below the root without the ending, the same however it is written."""
+        path = Path(os.path.normpath(_as_written(written)[-1]))
+        below = self._folder.relative_to(self._root) if self._folder.is_relative_to(self._root) else Path()
+        if not path.is_absolute():
+            return _joined(Path(os.path.normpath(below / path)))
+        for base in dict.fromkeys([self._root, resolved(self._root), *self._folders]):
+            for full in (path, resolved(path)):
+                if full.is_relative_to(base):
+                    return _joined(full.relative_to(base))
+        return _joined(path)
 
     def _look_around(self, written: str) -> dict[Path, str]:
         """The files that may be meant, each with where it was found."""

@@ -41,7 +41,8 @@ SPELLINGS: Mapping[str, str] = {
 TIMES = ("start", "end", "duration")
 UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "secs": 1.0, "seconds": 1.0}
 UNITS |= {"ms": 0.001, "msec": 0.001, "msecs": 0.001, "millis": 0.001, "milliseconds": 0.001}
-OF_A_FILE = "audio_duration clip_duration clip_durations file_duration recording_duration wav_duration total_duration"
+OF_A_FILE = """length audio_length audio_duration clip_duration clip_durations file_duration recording_duration
+    wav_duration total_duration"""
 
 # words of a name that is not known, and what it then looks like
 DOUBTFUL = {

@@ -81,12 +81,13 @@ def into_sets(
         problems.raise_all()
     if not rows:
         raise TableError(f"{source}: there are no utterances; add some")
-    told = [*messages, *_about_rejected(problems.rejected, len(rows))]
+    rejected = tuple(sorted(problems.rejected, key=lambda one: (one.file, one.line)))
+    told = [*messages, *_about_rejected(rejected, len(rows))]
     if all(row.subset is None for row in rows):
         sets, more = _split_by_hash(rows, source, options)
     else:
         sets, more = _named_sets(rows, source, options)
-    return Prepared(sets, tuple(problems.rejected), (*told, *more, *_about_speakers(sets)))
+    return Prepared(sets, rejected, (*told, *more, *_about_speakers(sets)))
 
 
 def _has_words(problems: BadLines, row: Row) -> bool:
@@ -119,7 +120,7 @@ def _split_by_hash(rows: Sequence[Row], source: Path, options: ReadingOptions) -
     told = []
     if shares:
         units = "speakers" if holds_out_speakers(utterances) else "utterances"
-        parts = " and ".join(f"{share:g} of the {units} are {name}" for name, share in sorted(shares.items()))
+        parts = " and ".join(f"{100 * share:g} % of the {units} are {name}" for name, share in sorted(shares.items()))
         how = "" if options.split else "; another split: --split valid=0.1,test=0.05, or a column 'set'"
         told.append(f"note: {source} names no sets; {parts}, chosen by a hash{how}")
     return _in_order(sets), told + _about_missing(sets)

@@ -46,7 +46,7 @@ def read_table(path: Path | str, options: ReadingOptions | None = None) -> Prepa
     """
     path, options = Path(path), options or ReadingOptions()
     files, notes = _tables_of(path) if path.is_dir() else ({path: None}, [])
-    reader = _TableReader(options)
+    reader = _TableReader(options, root=path if path.is_dir() else path.parent)
     for file, subset in files.items():
         reader.read(file, subset)
     return into_sets(reader.problems, reader.rows, path, options, [*notes, *reader.messages()])
@@ -75,21 +75,20 @@ def _tables_of(folder: Path) -> tuple[dict[Path, str | None], list[str]]:
 class _TableReader:
     """Collects the rows of one or more tables, what is wrong with them, and what is told."""
 
-    def __init__(self, options: ReadingOptions) -> None:
-        self.options = options
+    def __init__(self, options: ReadingOptions, root: Path) -> None:
+        self.options, self.root = options, root
         self.problems, self.durations = BadLines(), AudioDurations()
         self.rows: list[Row] = []
         self._notes: list[str] = []
-        self._paths: list[AudioPaths] = []
+        self._elsewhere: Counter[str] = Counter()
 
     def read(self, path: Path, subset: str | None) -> None:
         """Add the rows of a table, all of the set `subset` where that is given."""
-        table, paths = read_records(path, self.problems), AudioPaths(path)
+        table, paths = read_records(path, self.problems), AudioPaths(path, root=self.root)
         if not table.records and not self.problems.rejected:
             raise TableError(f"{path}: there are no utterances; add some")
         _check_header(table, AudioPaths(path))
         columns = find_columns(table, self.options)
-        self._paths.append(paths)
         self._tell(table, columns)
         first = _first_channel(table, columns)
         for line, fields in table.records:
@@ -99,10 +98,11 @@ class _TableReader:
                 times = _times(cells, columns, decimal_comma=table.separator not in ("", ","))
                 utterance = self._utterance(cells, times, paths, _channel(cells, first))
                 self.rows.append(Row(utterance, _subset(cells, subset), path, line, row))
+        self._elsewhere += paths.elsewhere
 
     def messages(self) -> list[str]:
         """What was passed over, found elsewhere, cut, or repeated."""
-        found = [message for paths in self._paths for message in paths.messages()]
+        found = [f"note: {count} audio files were found {place}" for place, count in self._elsewhere.items()]
         return [*dict.fromkeys(self._notes), *found, *self.durations.messages(), *_whole_files_twice(self.rows)]
 
     def _utterance(
