@@ -10,6 +10,7 @@ from hybrid_asr import __version__
 from hybrid_asr.common.files import expand_home
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+TRANSCRIPT_FORMATS = ("trn", "stm", "ctm", "kaldi", "jsonl", "csv", "tsv", "recogs")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -179,13 +180,14 @@ def _add_score(commands: Commands) -> None:
         commands,
         "score",
         "error rates with intervals; paired tests of two systems",
-        "Word, character and sentence error rates with 95 % intervals, from JSON lines, Kaldi text or trn files. With "
-        "--against also the difference of two systems on the same utterances, with paired tests.",
+        "Word, character and sentence error rates with 95 % intervals, from JSON lines, Kaldi text, CSV, TSV and NIST's "
+        "trn, stm and ctm. With --against also the difference of two systems on the same utterances, with paired tests.",
         "data/spoken/test.jsonl runs/spoken/conformer_s/decode/test/joint/hypotheses.jsonl",
         "ref.trn mine.trn --against theirs.trn --metric cer",
+        "ref.stm mine.ctm --rules basic@1    # words by their times, case and punctuation ignored",
     )
-    command.add_argument("reference", type=Path, metavar="REF", help="a manifest, Kaldi text or trn file")
-    command.add_argument("hypothesis", type=Path, metavar="HYP", help="a hypotheses.jsonl, Kaldi text or trn file")
+    command.add_argument("reference", type=Path, metavar="REF", help="a manifest, or a file in another format")
+    command.add_argument("hypothesis", type=Path, metavar="HYP", help="a hypotheses.jsonl, or a file in another format")
     command.add_argument(
         "--against", type=Path, metavar="OTHER_HYP", help="a second system: is the difference significant?"
     )
@@ -193,6 +195,26 @@ def _add_score(commands: Commands) -> None:
         "--metric", choices=("wer", "cer"), default="wer", help="the rate that is compared (default wer)"
     )
     command.add_argument("--format", choices=("text", "json"), default="text", help="of the report (default text)")
+    command.add_argument("--rules", metavar="RULES", help="spell both sides by these rules, such as basic@1, first")
+    _add_formats(command)
+
+
+def _add_formats(command: argparse.ArgumentParser) -> None:
+    """How the files of `score` are read, where their names and contents do not say it."""
+    group = command.add_argument_group("formats", "By default as a file is called, else as its content shows.")
+    for role, what in (("ref", "REF"), ("hyp", "HYP"), ("against", "OTHER_HYP")):
+        group.add_argument(f"--{role}-format", choices=TRANSCRIPT_FORMATS, help=f"the format of {what}")
+    for role, what in (("ref", "references"), ("hyp", "hypotheses"), ("against", "hypotheses of OTHER_HYP")):
+        group.add_argument(f"--{role}-field", metavar="NAME", help=f"the JSON field or column that holds the {what}")
+    group.add_argument(
+        "--ids", choices=("exact", "stem"), default="exact", help="stem: folder and ending of an id are ignored"
+    )
+    group.add_argument(
+        "--markup",
+        choices=("nist", "none"),
+        default="nist",
+        help="none: '{ a / b }' and '(word)' in trn, stm and ctm are words, not alternatives and optional words",
+    )
 
 
 def _add_transcribe(commands: Commands) -> None:

@@ -94,7 +94,19 @@ def _decode(options: argparse.Namespace) -> None:
 def _score(options: argparse.Namespace) -> None:
     from hybrid_asr.commands.score import score
 
-    score(options.reference, options.hypothesis, against=options.against, metric=options.metric, form=options.format)
+    roles = ("ref", "hyp", "against")
+    score(
+        options.reference,
+        options.hypothesis,
+        against=options.against,
+        metric=options.metric,
+        form=options.format,
+        formats={role: getattr(options, f"{role}_format") for role in roles if getattr(options, f"{role}_format")},
+        fields={role: getattr(options, f"{role}_field") for role in roles if getattr(options, f"{role}_field")},
+        ids=options.ids,
+        marks=options.markup == "nist",
+        rules=options.rules,
+    )
 
 
 def _transcribe(options: argparse.Namespace) -> int:

@@ -26,11 +26,11 @@ Unit = Literal["word", "character"]
 Kind = Literal["equal", "substitute", "delete", "insert"]
 
 # Thai and Lao, Burmese, Khmer, CJK radicals to kana, kana extensions, Han and its compatibility forms, half-width kana.
-_SPACELESS = (
+SPACELESS = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u31c0-\u31ff\u3400-\u9fff"
     "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
-_DROPPED_SPACE = re.compile(f"(?<=[{_SPACELESS}]) | (?=[{_SPACELESS}])")
+_DROPPED_SPACE = re.compile(f"(?<=[{SPACELESS}]) | (?=[{SPACELESS}])")
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ def compare(report: ErrorReport, against: ErrorReport) -> Comparison:
             f"{len(odd)} utterances are in one of the two systems only, '{odd[0]}' first; score both on one set"
         )
     for row in report.rows:
-        if split(row.reference, unit) != split(others[row.id].reference, unit):
+        texts = [one.written or one.reference for one in (row, others[row.id])]  # alternatives may be chosen otherwise
+        if split(texts[0], unit) != split(texts[1], unit):
             raise ScoringError(f"the two systems were scored against different references of utterance '{row.id}'")
     errors = np.array([row.counts(report.metric).errors for row in report.rows])
     other_errors = np.array([others[row.id].counts(report.metric).errors for row in report.rows])

@@ -127,7 +127,7 @@ def report(items: Sequence[Scored], *, metric: Metric = "wer") -> ErrorReport:
     Raises ScoringError where there is no utterance, an id occurs twice, or no reference has a word.
     """
     _check(items)
-    rows = score_utterances(items)
+    rows = score_utterances(items, metric)
     words = sum((row.words for row in rows), ErrorCounts())
     if not words.reference:
         raise ScoringError(f"none of the {len(rows)} references has a word: no rate can be given; check the references")

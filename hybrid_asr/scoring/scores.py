@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.scoring.align import ErrorCounts, Unit, align_all, count_all
+from hybrid_asr.scoring.alternatives import Resolved, resolve
+from hybrid_asr.scoring.markup import MarkupError
 
 Metric = Literal["wer", "cer"]
 UNITS: dict[Metric, Unit] = {"wer": "word", "cer": "character"}
@@ -17,12 +19,14 @@ class ScoringError(UserError):
 
 
 class Scored(NamedTuple):
-    """One utterance to score."""
+    """One utterance to score; a `marked` text holds alternatives and optional words as NIST writes them."""
 
     id: str
     reference: str
     hypothesis: str
     speaker: str | None = None
+    marked_reference: bool = False
+    marked_hypothesis: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +74,11 @@ class UtteranceErrors(TextErrors):
 
 @dataclass(frozen=True, kw_only=True)
 class UtteranceScore(UtteranceErrors):
-    """The errors of one utterance, with its texts."""
+    """The errors of one utterance, with its texts; `written` is the reference with its alternatives, if it has any."""
 
     reference: str
     hypothesis: str
+    written: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,23 +108,48 @@ class Confusion(NamedTuple):
     count: int
 
 
-def score_utterances(items: Sequence[Scored]) -> tuple[UtteranceScore, ...]:
-    """Count the errors of each item in words and in characters."""
-    references, hypotheses = [item.reference for item in items], [item.hypothesis for item in items]
-    counts = zip(
-        items, count_all(references, hypotheses, "word"), count_all(references, hypotheses, "character"), strict=True
-    )
+def score_utterances(items: Sequence[Scored], metric: Metric = "wer") -> tuple[UtteranceScore, ...]:
+    """Count the errors of each item in words and in characters.
+
+    Of alternatives those are taken that give the fewest errors, in words and in characters by themselves; the texts of
+    a row are those of `metric`. Optional words that were left out count as right.
+    """
+    texts = {name: [_resolved(item, UNITS[name]) for item in items] for name in UNITS}
+    counts = {name: _count(texts[name], UNITS[name]) for name in UNITS}
     return tuple(
         UtteranceScore(
             id=item.id,
             speaker=item.speaker,
-            reference=item.reference,
-            hypothesis=item.hypothesis,
+            reference=shown.reference,
+            hypothesis=shown.hypothesis,
             words=words,
             characters=characters,
+            written=item.reference if item.marked_reference else None,
         )
-        for item, words, characters in counts
+        for item, shown, words, characters in zip(items, texts[metric], counts["wer"], counts["cer"], strict=True)
     )
+
+
+def _resolved(item: Scored, unit: Unit) -> Resolved:
+    if not (item.marked_reference or item.marked_hypothesis):
+        return Resolved(item.reference, item.hypothesis)
+    try:
+        return resolve(
+            item.reference,
+            item.hypothesis,
+            unit,
+            marked_reference=item.marked_reference,
+            marked_hypothesis=item.marked_hypothesis,
+        )
+    except MarkupError as error:
+        raise ScoringError(f"utterance '{item.id}': {error}") from error
+
+
+def _count(texts: Sequence[Resolved], unit: Unit) -> list[ErrorCounts]:
+    """The errors of each pair; what was left out of the reference is in it, and no error."""
+    counted = count_all([text.reference for text in texts], [text.hypothesis for text in texts], unit)
+    left_out = [sum(1 if unit == "word" else len(word) for word in text.left_out) for text in texts]
+    return [counts + ErrorCounts(reference=more) for counts, more in zip(counted, left_out, strict=True)]
 
 
 def score_speakers(rows: Sequence[UtteranceScore], metric: Metric) -> tuple[SpeakerScore, ...]:

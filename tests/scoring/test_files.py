@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hybrid_asr.scoring.compare import Comparison
-from hybrid_asr.scoring.files import Line, read_hypotheses, read_references, score_files
+from hybrid_asr.scoring.files import Reading, score_files
+from hybrid_asr.scoring.formats.source import Line, Role, Transcripts
 from hybrid_asr.scoring.report import ErrorReport
 from hybrid_asr.scoring.scores import ScoringError
 
@@ -16,6 +18,13 @@ TEXTS = {"a-1": "one two three", "a-2": "four (or five)", "b-1": "", "b-2": "今
 def jsonl(path: Path, entries: list[dict]) -> Path:
     path.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries), encoding="utf-8")
     return path
+
+
+def read(path: Path, role: Role = "hyp", **options: Any) -> dict[str, Line]:
+    """The lines of a file by id."""
+    content = Reading(**options).file(path, role).content
+    assert isinstance(content, Transcripts)
+    return content.lines
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -28,7 +37,7 @@ def test_the_three_formats_say_the_same(tmp_path: Path) -> None:
     kaldi = written(tmp_path / "y", "".join(f"{key} {text}\n" for key, text in TEXTS.items()))
     trn = written(tmp_path / "z", "\ufeff" + "\r\n".join(f"{text} ({key})" for key, text in TEXTS.items()) + "\r\n\r\n")
     expected = {key: Line(text) for key, text in TEXTS.items()}
-    assert read_hypotheses(lines) == read_hypotheses(kaldi) == read_hypotheses(trn) == expected
+    assert read(lines) == read(kaldi) == read(trn) == expected
 
 
 def test_formats_mix_and_the_order_does_not_matter(tmp_path: Path) -> None:
@@ -46,8 +55,8 @@ def test_our_own_hypotheses(tmp_path: Path) -> None:
         [{"id": "a", "reference": "one two", "text": "one", "score": -1.5, "parts": {"ctc": -1.0}}],
     )
     ref = jsonl(tmp_path / "ref.jsonl", [{"id": "a", "text": "one six"}])
-    assert read_references(own)["a"].text == "one two"
-    assert read_hypotheses(own)["a"].text == "one"
+    assert read(own, "ref")["a"].text == "one two"
+    assert read(own)["a"].text == "one"
     scores = score_files(ref, own)
     assert isinstance(scores, ErrorReport)
     assert scores.rows[0].reference == "one six"  # its own reference plays no part
@@ -127,9 +136,9 @@ def test_bad_files_are_refused_by_name_and_line(tmp_path: Path, content: bytes, 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ScoringError, match="nowhere: there is no such file"):
-        read_references(tmp_path / "nowhere")
+        read(tmp_path / "nowhere", "ref")
     with pytest.raises(ScoringError, match="is a folder, not a file"):
-        read_references(tmp_path)
+        read(tmp_path, "ref")
 
 
 def test_a_published_transcription_against_itself(shared: Path) -> None:

@@ -1,0 +1,1 @@
+"""The files that references and hypotheses come in, one module a format."""

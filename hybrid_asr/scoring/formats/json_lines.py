@@ -1,0 +1,63 @@
+"""JSON lines: one object a line, or a list of objects: manifests and hypotheses of ours, NeMo's and others'."""
+
+import json
+from typing import Any
+
+from hybrid_asr.common.files import RepeatedKey, unique_keys
+from hybrid_asr.scoring.formats.fields import find_fields
+from hybrid_asr.scoring.formats.source import Line, Source, Transcripts
+
+_EXAMPLE = '{"id": "...", "text": "..."}'
+
+
+def read_json_lines(source: Source) -> Transcripts:
+    """The texts in JSON lines; see `fields` for their names. Raises ScoringError for a line that cannot be used."""
+    entries = _listed(source) or [(number, _parsed(source, number, content)) for number, content in source.lines]
+    for number, entry in entries:
+        if not isinstance(entry, dict):
+            source.refuse(number, f"is not a JSON object; every line must be like {_EXAMPLE}")
+    fields = find_fields(source, (name for _, entry in entries for name in entry))
+    found = []
+    for number, entry in entries:
+        key, text = (_string(source, number, entry, name) for name in (fields.id, fields.text))
+        named = fields.speaker is not None and entry.get(fields.speaker) is not None
+        speaker = _string(source, number, entry, fields.speaker) if named and fields.speaker else None
+        found.append((number, key, Line(text, speaker)))
+        source.passed_over.update(name for name in entry if name not in fields)
+    return source.by_id(found)
+
+
+def _listed(source: Source) -> list[tuple[int, Any]]:
+    """The objects of a file that is one list; their lines are not known, so they are counted."""
+    if not source.text.lstrip().startswith("["):
+        return []
+    entries = _parsed(source, 1, source.text)
+    if not isinstance(entries, list) or not entries:
+        source.refuse(1, f"is a JSON list without an object; give a list of objects like {_EXAMPLE}")
+    return list(enumerate(entries, start=1))
+
+
+def _parsed(source: Source, number: int, content: str) -> Any:
+    try:
+        return json.loads(content, object_pairs_hook=unique_keys)
+    except (ValueError, RecursionError) as error:
+        what = "too many brackets in each other" if isinstance(error, RecursionError) else _json_problem(error)
+        source.refuse(number, f"is not JSON: {what}; every line must be one object")
+
+
+def _json_problem(error: ValueError) -> str:
+    if isinstance(error, RepeatedKey):
+        return f"the key '{error}' occurs twice"
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "a number without end"
+
+
+def _string(source: Source, number: int, entry: dict[str, Any], key: str) -> str:
+    """The text under `key`."""
+    if key not in entry:
+        source.refuse(number, f"has no '{key}'; every line must be like {_EXAMPLE}")
+    value = entry[key]
+    if not isinstance(value, str):
+        source.refuse(number, f"'{key}' is {json.dumps(value)[:40]}, not a text; put it in quotes")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        source.refuse(number, f"'{key}' holds half of a surrogate pair; the program that wrote it broke a character")
+    return value

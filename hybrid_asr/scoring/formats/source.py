@@ -1,0 +1,174 @@
+"""A file of transcripts before anything in it is understood, and what it is understood as."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple, NoReturn
+
+from hybrid_asr.common.files import read_problem
+from hybrid_asr.scoring.markup import MarkupError, is_marked, parse
+from hybrid_asr.scoring.scores import ScoringError
+
+Format = Literal["trn", "stm", "ctm", "kaldi", "jsonl", "csv", "tsv", "recogs"]
+Role = Literal["ref", "hyp", "against"]
+NAMES: dict[Format, str] = {
+    "trn": "trn",
+    "stm": "stm",
+    "ctm": "ctm",
+    "kaldi": "Kaldi text",
+    "jsonl": "JSON lines",
+    "csv": "CSV",
+    "tsv": "TSV",
+    "recogs": "icefall's recogs",
+}
+SOME = "give JSON lines, Kaldi text, trn, stm, ctm, CSV or TSV"
+_LARGEST = 1 << 30  # bytes
+
+
+class Line(NamedTuple):
+    """The text of one utterance in a file, and its speaker where the file names one.
+
+    A `marked` text holds alternatives or optional words, as NIST writes them.
+    """
+
+    text: str
+    speaker: str | None = None
+    marked: bool = False
+
+
+class Recording(NamedTuple):
+    """What stm and ctm call a recording: a file's name and a channel."""
+
+    file: str
+    channel: str
+
+
+class Segment(NamedTuple):
+    """A part of a recording, in seconds; one that is not `scored` covers what nobody transcribed."""
+
+    recording: Recording
+    begin_s: float
+    end_s: float
+    line: Line
+    scored: bool
+    id: str
+
+
+class TimedText(NamedTuple):
+    """A word of a recording, or several that stand for each other, and the middle of its time in seconds."""
+
+    recording: Recording
+    middle_s: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Transcripts:
+    """Texts by the ids of their utterances."""
+
+    lines: dict[str, Line]
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The segments of an stm file, in its order."""
+
+    segments: list[Segment]
+
+
+@dataclass(frozen=True)
+class TimedTexts:
+    """The words of a ctm file, in its order."""
+
+    texts: list[TimedText]
+    marked: bool
+
+
+Content = Transcripts | Segments | TimedTexts
+
+
+@dataclass
+class Source:
+    """A file and how it is to be read; `role` names the options that decide. `passed_over` counts what is not used."""
+
+    path: Path
+    role: Role
+    form: Format | None = None
+    chosen_field: str | None = None
+    marks: bool = True  # whether '{ a / b }' and '(word)' are more than words, in formats that have them
+    text: str = ""
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.text = _decoded(self.path)
+
+    @property
+    def lines(self) -> list[tuple[int, str]]:
+        """The lines that are not empty, with their numbers."""
+        # Not splitlines(): a transcript may hold U+2028 and its like.
+        return [(number, line.strip()) for number, line in enumerate(self.text.split("\n"), start=1) if line.strip()]
+
+    @property
+    def uncommented(self) -> list[tuple[int, str]]:
+        """The lines that are neither empty nor NIST's comments, which begin with two semicolons."""
+        return [(number, line) for number, line in self.lines if not line.startswith(";;")]
+
+    def option(self, kind: Literal["format", "field"]) -> str:
+        """The option that decides how this file is read."""
+        return f"--{self.role}-{kind}"
+
+    def refuse(self, number: int, what: str) -> NoReturn:
+        """Raise ScoringError about a line."""
+        raise ScoringError(f"{self.path}:{number}: {what}")
+
+    def line(self, number: int, text: str, speaker: str | None = None) -> Line:
+        """A text as a format with alternatives holds it. Raises ScoringError where its braces do not close."""
+        marked = self.marks and is_marked(text)
+        if marked:
+            try:
+                parse(text)
+            except MarkupError as error:
+                self.refuse(number, f"{error}, or give --markup none if these characters are words")
+        return Line(text, speaker, marked)
+
+    def by_id(self, found: Iterable[tuple[int, str, Line]]) -> Transcripts:
+        """Lines with their numbers and ids, by their ids. Raises ScoringError for an id that occurs twice."""
+        lines: dict[str, Line] = {}
+        for number, key, line in found:
+            if key in lines:
+                name = NAMES[self.form] if self.form else "text"
+                self.refuse(number, f"utterance '{key}' occurs a second time (read as {name})")
+            lines[key] = line
+        return Transcripts(lines)
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Several texts as one."""
+    return " ".join(text for text in texts if text)
+
+
+def recording_names(recordings: Iterable[Recording]) -> Iterator[tuple[Recording, str]]:
+    """Each recording with its name as an utterance: that of its file, with the channel where a file has several."""
+    distinct = dict.fromkeys(recordings)
+    channels = Counter(recording.file for recording in distinct)
+    for recording in distinct:
+        yield recording, recording.file if channels[recording.file] == 1 else "-".join(recording)
+
+
+def _decoded(path: Path) -> str:
+    problem = read_problem(path, pipes=True, largest=_LARGEST)
+    if problem:
+        raise ScoringError(f"{path}: {problem}; {SOME}")
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+        odd = text.find("\0")
+        line = text.count("\n", 0, odd) + 1 if odd >= 0 else 0
+    except UnicodeDecodeError as error:
+        text, line = "", content.count(b"\n", 0, error.start) + 1
+    if line:
+        raise ScoringError(f"{path}:{line}: is not text in UTF-8; {SOME}")
+    if not text.strip():
+        raise ScoringError(f"{path}: is empty; {SOME}")
+    return text
