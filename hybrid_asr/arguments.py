@@ -180,8 +180,9 @@ def _add_score(commands: Commands) -> None:
         commands,
         "score",
         "error rates with intervals; paired tests of two systems",
-        "Word, character and sentence error rates with 95 % intervals, from JSON lines, Kaldi text, CSV, TSV and NIST's "
-        "trn, stm and ctm. With --against also the difference of two systems on the same utterances, with paired tests.",
+        "Word, character and sentence error rates with 95 % intervals, from JSON lines, Kaldi text, CSV, TSV and "
+        "NIST's trn, stm and ctm. With --against also the difference of two systems on the same utterances, with "
+        "paired tests.",
         "data/spoken/test.jsonl runs/spoken/conformer_s/decode/test/joint/hypotheses.jsonl",
         "ref.trn mine.trn --against theirs.trn --metric cer",
         "ref.stm mine.ctm --rules basic@1    # words by their times, case and punctuation ignored",
