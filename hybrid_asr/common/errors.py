@@ -14,7 +14,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_printable(message))
+        super().__init__(printable(message))
 
 
 class AudioWarning(UserWarning):
@@ -24,10 +24,11 @@ class AudioWarning(UserWarning):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_printable(message))
+        super().__init__(printable(message))
 
 
-def _printable(message: str) -> str:
+def printable(message: str) -> str:
+    """The message with control characters escaped and the middle of long lines left out."""
     return "\n".join(map(_shortened, _UNSHOWN.sub(_escaped, message).split("\n")))
 
 

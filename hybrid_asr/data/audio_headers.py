@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_asr.audio import io
-
-SHOWN = 5  # problems or notes that a message shows; the others are counted
+from hybrid_asr.common.problems import SHOWN
 
 
 class AudioHeaders:

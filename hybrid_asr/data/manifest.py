@@ -22,8 +22,9 @@ from jaxtyping import Float32, Float64, UInt64
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import MISSING, RepeatedKey, atomic_path, read_problem, unique_keys
+from hybrid_asr.common.problems import Problems
 from hybrid_asr.config.schema import suggest
-from hybrid_asr.data.audio_headers import SHOWN, AudioHeaders
+from hybrid_asr.data.audio_headers import AudioHeaders
 
 _LONGEST = 1 << 24  # bytes of a line
 _FIELDS = {"id": "text", "audio": "text", "start_s": "a number", "duration_s": "a number", "text": "text"}
@@ -51,26 +52,6 @@ class Utterance:
     speaker: str | None = None
     language: str | None = None
     channel: int | None = None
-
-
-class Problems:
-    """Mistakes found in files, shown together: the first few, file by file and line by line, all of them counted."""
-
-    def __init__(self) -> None:
-        self._files: dict[str, int] = {}
-        self._problems: list[tuple[int, int, str]] = []
-
-    def add(self, file: Path, line: int, what: str) -> None:
-        """Note that line `line` of `file` has the problem `what`, which ends with the remedy."""
-        order = self._files.setdefault(str(file), len(self._files))
-        self._problems.append((order, line, f"{file}:{line}: {what}"))
-
-    def raise_any(self, error: type[UserError]) -> None:
-        """Raise `error` if anything was noted."""
-        if self._problems:
-            shown = [text for *_, text in sorted(self._problems)[:SHOWN]]
-            more = len(self._problems) - len(shown)
-            raise error("\n".join(shown) + (f"\n... and {more} more, {len(self._problems)} in all" if more else ""))
 
 
 def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import MISSING, expand_home, read_problem, why_missing
-from hybrid_asr.data.audio_headers import SHOWN
+from hybrid_asr.common.problems import SHOWN
 from hybrid_asr.data.manifest import Problems, Utterance
 
 LARGEST = 1 << 30  # bytes of a table

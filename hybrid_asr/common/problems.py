@@ -1,0 +1,43 @@
+"""Mistakes found in files, shown together; and what a reader tells without refusing the file."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hybrid_asr.common.errors import UserError, printable
+
+SHOWN = 5  # bad lines that a message shows; the others are counted
+Tell = Callable[[str], None]
+
+
+class Problems:
+    """Mistakes found in files, shown together: the first few, file by file and line by line, all of them counted."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, int] = {}
+        self._problems: list[tuple[int, int, str]] = []
+
+    def add(self, file: Path, line: int, what: str) -> None:
+        """Note that line `line` of `file` has the problem `what`, which ends with the remedy."""
+        order = self._files.setdefault(str(file), len(self._files))
+        self._problems.append((order, line, f"{file}:{line}: {what}"))
+
+    def raise_any(self, error: type[UserError]) -> None:
+        """Raise `error` if anything was noted."""
+        if self._problems:
+            shown = [text for *_, text in sorted(self._problems)[:SHOWN]]
+            more = len(self._problems) - len(shown)
+            raise error("\n".join(shown) + (f"\n... and {more} more, {len(self._problems)} in all" if more else ""))
+
+
+def tell_user(text: str) -> None:
+    """Print a line, which begins with `note: ` or `warning: `, on stderr; of processes that train together, one does."""
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
+        print(printable(text), file=sys.stderr)
+
+
+def examples(items: Sequence[str], separator: str = ", ") -> str:
+    """The first few of `items`, and how many more there are."""
+    more = len(items) - SHOWN
+    return separator.join(items[:SHOWN]) + (f" and {more} more" if more > 0 else "")
