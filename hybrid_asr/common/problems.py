@@ -32,7 +32,7 @@ class Problems:
 
 
 def tell_user(text: str) -> None:
-    """Print a line, which begins with `note: ` or `warning: `, on stderr; of processes that train together, one does."""
+    """Print a line, which begins with `note: ` or `warning: `; of processes that train together, one does."""
     if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
         print(printable(text), file=sys.stderr)
 
