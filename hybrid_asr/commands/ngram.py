@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,16 +10,19 @@ from pathlib import Path
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import atomic_path, read_problem
+from hybrid_asr.common.problems import tell_user
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.folder import Run
+from hybrid_asr.text.arpa import open_text
 from hybrid_asr.text.estimate import arpa, unit_names, witten_bell
 from hybrid_asr.text.labels import Writes, describe_missing
 from hybrid_asr.text.lexicon import LexiconError, read_words
-from hybrid_asr.text.ngram import open_text
+from hybrid_asr.text.ngram import BEGIN, END
 from hybrid_asr.text.normalize import normalize, rules_named
 
 WORDS = "words"
+LOOKED_AT = 1000  # lines of a text file that show whether it has ids
 DEFAULT_RULES = "basic@1"
 Split = Callable[[str], Sequence[str]]
 
@@ -51,7 +55,7 @@ def ngram(texts: Sequence[Path], *, units: str, order: int, to: Path, rules: str
         if sentences == unused.empty:
             raise UserError(f"{', '.join(map(str, texts))}: holds no text to estimate an n-gram from")
 
-    lines = (line for path in texts for line in read_lines(path))
+    lines = (line for path in texts for line in read_sentences(path, unused))
     probabilities, backoffs = witten_bell(count(lines), order, vocabulary)
     _write(to, arpa(probabilities, backoffs, order))
     shorter = " and shorter" if order > 1 else ""
@@ -65,6 +69,7 @@ class _Unused:
     """What of the texts an n-gram did not use as it stands there."""
 
     blank_lines: int = 0
+    marked: int = 0  # sentences that bring <s> or </s>, which are added anyway
     empty: int = 0  # sentences of which the rules leave nothing
     unwritable: int = 0  # sentences with what a run's units cannot write
     missing: set[str] = dataclasses.field(default_factory=set)
@@ -74,6 +79,8 @@ class _Unused:
         """A line for each kind that there was."""
         if self.blank_lines:
             yield f"{_count(self.blank_lines, 'blank line')} left out"
+        if self.marked:
+            yield f"{_count(self.marked, 'sentence')} with {BEGIN} and {END} around it, which are no words of it"
         if self.empty:
             yield f"{_count(self.empty, 'sentence')} empty by the rules of the text, counted as such"
         if self.unwritable:
@@ -99,6 +106,31 @@ def read_lines(path: Path) -> Iterator[str]:
         raise UserError(f"{path}: is compressed and damaged ({error}); copy it again") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 ({error.reason}); convert it, as by iconv") from None
+
+
+def read_sentences(path: Path, unused: _Unused) -> Iterator[str]:
+    """The lines of `read_lines` without <s> and </s>; warns of a file that seems to have an id in each line."""
+    beginning: list[str] = []
+    for line in read_lines(path):
+        if len(beginning) < LOOKED_AT:
+            beginning.append(line)
+        words = line.split()
+        inner = words[words[:1] == [BEGIN] : len(words) - (words[-1:] == [END])]
+        unused.marked += len(inner) < len(words)
+        yield " ".join(inner)
+    if path.suffix != ".jsonl" and (warning := _ids_in(beginning)):
+        tell_user(f"warning: {path}: {warning}")
+
+
+def _ids_in(lines: Sequence[str]) -> str | None:
+    """What lines look like that have the id of an utterance before or behind their words; None for sentences."""
+    rows = [line.split() for line in lines if line.strip()]
+    for place, which, cut in ((0, "begins", "cut -d' ' -f2-"), (-1, "ends", r"sed 's/ *([^()]*)$//'")):
+        words = [row[place] for row in rows]
+        odd = all(re.search(r"[0-9_-]", word) if place == 0 else re.fullmatch(r"\(\S+\)", word) for word in words)
+        if len(words) > 1 and odd and len(set(words)) == len(words) and any(len(row) > 1 for row in rows):
+            return f"each line {which} with an id, such as '{words[0]}', which is counted as a word; take it off: {cut}"
+    return None
 
 
 def _words(rules: str | None, words: Path | None) -> tuple[Split, Sequence[str]]:

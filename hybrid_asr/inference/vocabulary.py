@@ -6,14 +6,16 @@ from pathlib import Path
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import find_below
+from hybrid_asr.common.problems import examples
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.decoding.lexicon_search import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.trie import build_trie
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.text.arpa import read_arpa
 from hybrid_asr.text.labels import describe_missing
 from hybrid_asr.text.lexicon import Lexicon, read_lexicon, read_words
-from hybrid_asr.text.ngram import NO_WORD, Ngram, read_arpa
+from hybrid_asr.text.ngram import NO_WORD, Ngram
 from hybrid_asr.text.normalize import normalize
 from hybrid_asr.text.phonemes import PhonemeTokenizer
 from hybrid_asr.text.tokenizer import Tokenizer
@@ -83,7 +85,8 @@ def _pronunciations(bundle: Bundle, tokenizer: PhonemeTokenizer, cfg: LexiconCon
     if cfg.lexicon == TRAIN:
         return tokenizer.lexicon.only(_training_words(bundle))
     if cfg.lexicon:
-        return read_lexicon(_find_file(bundle, "lexicon", cfg.lexicon)).spelled_by(bundle.text.rules)
+        path = _find_file(bundle, "lexicon", cfg.lexicon)
+        return read_lexicon(path).spelled_by(bundle.text.rules, where=str(path))
     return tokenizer.lexicon
 
 
@@ -109,8 +112,10 @@ def _spell_pronunciations(tokenizer: PhonemeTokenizer, lexicon: Lexicon) -> Spel
             spelled[word] = spellings
     left_out = lexicon.entries.keys() - spelled.keys()
     unknown = set(lexicon.phonemes()) - set(tokenizer.phonemes)
+    stressed = {phoneme for phoneme in unknown if phoneme.rstrip("012") in tokenizer.phonemes}
+    remedy = "; without the digits of stress they are: 'hybrid-asr lexicon' removes them" if stressed else ""
     return _report_left_out(
-        spelled, left_out, f"have the phonemes {', '.join(sorted(unknown)[:5])}, which are no units of the model"
+        spelled, left_out, f"have the phonemes {examples(sorted(unknown))}, which are no units of the model{remedy}"
     )
 
 

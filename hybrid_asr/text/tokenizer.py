@@ -79,7 +79,7 @@ def train_tokenizer(
                 raise LexiconError(
                     f"tokenizer.lexicon={cfg.lexicon}: no such file here, nor below data.root ({root}); give its path"
                 )
-            return PhonemeTokenizer.train(texts, read_lexicon(path).spelled_by(rules))
+            return PhonemeTokenizer.train(texts, read_lexicon(path).spelled_by(rules, where=str(path)))
         case TokenListConfig():
             raise TokenizerError(
                 "tokenizer.kind=token_list is not learned from texts: choose presets.tokenizer=char or bpe500"

@@ -1,14 +1,15 @@
 """`hybrid-asr ngram`: words of manifests and texts, units of a run, and what it refuses."""
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
 
 from hybrid_asr.cli import main
 from hybrid_asr.data.manifest import Utterance, write_manifest
+from hybrid_asr.text.arpa import read_arpa
 from hybrid_asr.text.estimate import arpa, unit_names, witten_bell
-from hybrid_asr.text.ngram import read_arpa
 from hybrid_asr.text.normalize import normalize
 from hybrid_asr.text.tokenizer import BpeTokenizerConfig, CharTokenizerConfig, train_tokenizer
 
@@ -73,6 +74,24 @@ def test_what_is_not_used_as_it_stands_is_counted_and_named(trained, tmp_path, c
     texts.write_text("bad cafe\nfed\n")
     assert main([*command, str(trained)]) == 0
     assert not capsys.readouterr().err
+
+
+ODD_TEXTS = {
+    "Kaldi's text": ("utt-1 go on\nutt-2 stop\n", "each line begins with an id, such as 'utt-1'.* cut -d' ' -f2-"),
+    "trn": ("go on (a)\nstop (b)\n", r"each line ends with an id, such as '\(a\)'"),
+    "marked": ("<s> go on </s>\n<s> stop </s>\n", "2 sentences with <s> and </s> around it, which are no words of it"),
+    "a count": ("2 go\n2 stop\n", ""),
+    "one line": ("utt-1 go\n", ""),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), ODD_TEXTS.values(), ids=ODD_TEXTS)
+def test_texts_with_ids_or_marks_are_told(text, told, tmp_path, capsys):
+    (tmp_path / "texts").write_text(text)
+    assert main(["ngram", str(tmp_path / "texts"), "--to", str(tmp_path / "it.arpa")]) == 0
+    said = capsys.readouterr().err
+    assert re.search(told, said) if told else not said
+    assert "s" not in read_arpa(tmp_path / "it.arpa").words
 
 
 @pytest.mark.parametrize(("cfg", "odd"), [(CharTokenizerConfig(), "\u2581 "), (BpeTokenizerConfig(size=30), "")])

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hybrid_asr.text.arpa import read_arpa
 from hybrid_asr.text.estimate import arpa, witten_bell
-from hybrid_asr.text.ngram import BEGIN, Ngram, read_arpa
+from hybrid_asr.text.ngram import BEGIN, Ngram
 
 SENTENCES = [["go", "on"], ["go", "go", "on"], ["stop"], ["on", "go"], []]
 
