@@ -21,17 +21,20 @@ _LOG_PREFIX = re.compile(r"^\[[^\]]* @ 0x[0-9a-f]+\] ")  # the component of ffmp
 
 
 class FfmpegSource:
-    """A sound file behind an ffmpeg process: `rate` in Hz, `channels`, `length()`, `read(begin, end)`; close it."""
+    """A sound file behind an ffmpeg process: `rate` in Hz, `channels`, `length()`, `read(begin, end)`; close it.
 
-    def __init__(self, path: Path, why: str) -> None:
+    `notes` says what is doubtful about its header.
+    """
+
+    def __init__(self, path: Path, why: str, *, remedy: str = AGAIN, notes: tuple[str, ...] = ()) -> None:
         """Start ffmpeg on `path`, which libsndfile cannot read for the reason `why`.
 
         Raises AudioError if there is no ffmpeg on PATH or it finds no audio in the file.
         """
         program = shutil.which("ffmpeg")
         if program is None:
-            raise AudioError(f"{path}: {why}; install ffmpeg (such as 'apt install ffmpeg') to read it, or {AGAIN}")
-        self.path, self._position = path, 0
+            raise AudioError(f"{path}: {why}; install ffmpeg (such as 'apt install ffmpeg') to read it, or {remedy}")
+        self.path, self.notes, self._why, self._remedy, self._position = path, notes, why, remedy, 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close; a pipe that nobody reads could fill up)
         options = ["-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file,pipe"]
         output = ["-map", "0:a:0", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
@@ -108,6 +111,4 @@ class FfmpegSource:
             where = f"after {self._position / self.rate:.2f} s of sound ffmpeg says"
         else:
             where = f"ffmpeg says of its beginning, the bytes {beginning(self.path)[:8].hex(' ')}"
-        raise AudioError(
-            f"{self.path}: is damaged or not audio: libsndfile cannot open it, and {where}: {message}; {AGAIN}"
-        )
+        raise AudioError(f"{self.path}: is damaged or not audio: {self._why}, and {where}: {message}; {self._remedy}")

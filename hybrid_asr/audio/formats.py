@@ -1,9 +1,6 @@
-"""Checks of a file before anything decodes it: is it audio at all, and is it complete?"""
+"""Checks of a file before anything decodes it: is it there, is it audio at all, and what else?"""
 
-import struct
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import MISSING, read_problem
@@ -31,8 +28,6 @@ _NOT_AUDIO = {
     b"\0" * 64: "64 zero bytes",
 }
 _RATES = (1000, 1_000_000)  # Hz
-_SLACK_BYTES = 64  # careless writers count the header among the samples: a millisecond or two, not a truncation
-_UNKNOWN_LENGTH = 0x7FFF0000  # what writers to a pipe put where the length should be, or more
 
 
 class AudioError(UserError):
@@ -52,12 +47,11 @@ def check_present(path: Path) -> None:
         raise AudioError(f"{path}: raw samples do not state their rate; convert them to wav or flac")
 
 
-def refuse_non_audio(path: Path) -> None:
-    """Raise AudioError if `path` begins as text, an archive, a picture or the like.
+def refuse_non_audio(path: Path, head: bytes) -> None:
+    """Raise AudioError if `path`, which begins with `head`, begins as text, an archive, a picture or the like.
 
     libsndfile would read some of these as samples without a header, by the suffix alone.
     """
-    head = beginning(path)
     if head.startswith(_AUDIO):
         return
     content = next((name for magic, name in _NOT_AUDIO.items() if head.startswith(magic)), None) or _as_text(head)
@@ -94,91 +88,8 @@ def _as_text(head: bytes) -> str | None:
     return f"the text '{' '.join(text.split())[:40]}'"
 
 
-def check_complete(path: Path, container: str) -> None:
-    """Raise AudioError if a header promises more bytes of samples than the file holds.
-
-    libsndfile shortens such a file without an error. `container` is libsndfile's name of the format; others pass.
-    """
-    find = _DATA.get(container)
-    if find is None:
-        return
-    with path.open("rb") as file:
-        data = find(file)
-    if data is None:
-        return
-    begin, promised = data
-    held = max(0, path.stat().st_size - begin)
-    if promised > held + _SLACK_BYTES:
-        raise AudioError(
-            f"{path}: is truncated: its header promises {promised} bytes of samples, the file holds {held}; {AGAIN}"
-        )
-
-
 def flac_md5(path: Path) -> bytes:
     """The MD5 of all samples that the header of a flac file states; nothing where it states none."""
     head = beginning(path)[:42]
     known = head.startswith(b"fLaC\0") or head.startswith(b"fLaC\x80")  # STREAMINFO is the first block
     return head[26:] if known and len(head) == 42 and any(head[26:]) else b""
-
-
-def sphere_samples(path: Path) -> int | None:
-    """Samples per channel that the header of a SPHERE file states; libsndfile takes all that follows for samples."""
-    return _sphere_fields(beginning(path)).get("sample_count")
-
-
-def _wav_data(file: BinaryIO) -> tuple[int, int] | None:
-    """Where the samples of a RIFF file begin and their bytes; None where the header does not say."""
-    head = file.read(12)
-    order = ">" if head[:4] == b"RIFX" else "<"
-    long_size = None  # RF64 keeps sizes beyond 4 GiB in a chunk of their own
-    while len(chunk := file.read(8)) == 8:
-        name, size = struct.unpack(f"{order}4sI", chunk)
-        if name == b"data":
-            size = long_size if long_size is not None and size == 0xFFFFFFFF else size
-            return None if long_size is None and size >= _UNKNOWN_LENGTH else (file.tell(), size)
-        if name == b"ds64":
-            long_size = struct.unpack("<QQ", file.read(16))[1]
-            size -= 16
-        file.seek(size + size % 2, 1)  # chunks are padded to an even length
-    return None
-
-
-def _sphere_data(file: BinaryIO) -> tuple[int, int] | None:
-    """Where the samples of a NIST SPHERE file begin and their bytes; None where the header does not say."""
-    head = file.read(1024)
-    fields = _sphere_fields(head)
-    try:
-        counts = [fields[name] for name in ("sample_count", "channel_count", "sample_n_bytes")]
-        return int(head.split(b"\n")[1]), counts[0] * counts[1] * counts[2]
-    except (KeyError, ValueError, IndexError):
-        return None
-
-
-def _sphere_fields(head: bytes) -> dict[str, int]:
-    """The integers of a SPHERE header."""
-    lines = (line.split() for line in head.decode("latin-1").split("\n"))
-    return {words[0]: int(words[2]) for words in lines if len(words) == 3 and words[1] == "-i" and words[2].isdecimal()}
-
-
-def _aiff_data(file: BinaryIO) -> tuple[int, int] | None:
-    """Where the samples of an AIFF file begin and their bytes, by its chunk SSND."""
-    file.seek(12)
-    while len(chunk := file.read(8)) == 8:
-        name, size = struct.unpack(">4sI", chunk)
-        if name == b"SSND":
-            return file.tell(), size
-        file.seek(size + size % 2, 1)
-    return None
-
-
-def _au_data(file: BinaryIO) -> tuple[int, int] | None:
-    """Where the samples of an AU file begin and their bytes; None where the header does not say."""
-    head = file.read(12).ljust(12)
-    begin, size = struct.unpack(">II" if head[:4] == b".snd" else "<II", head[4:])
-    return None if size >= _UNKNOWN_LENGTH else (begin, size)
-
-
-_DATA: dict[str, Callable[[BinaryIO], tuple[int, int] | None]] = {
-    **{"WAV": _wav_data, "WAVEX": _wav_data, "RF64": _wav_data, "NIST": _sphere_data},
-    **{"AIFF": _aiff_data, "AU": _au_data},
-}

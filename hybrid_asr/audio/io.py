@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from math import ceil, gcd
 from pathlib import Path
 from typing import NamedTuple
@@ -13,12 +13,12 @@ import soundfile
 import soxr
 from jaxtyping import Float32
 
+from hybrid_asr.audio.extent import sphere_coding
 from hybrid_asr.audio.ffmpeg import FfmpegSource
-from hybrid_asr.audio.formats import AudioError, beginning, check_present, check_rate, refuse_non_audio
-from hybrid_asr.audio.mpeg import is_mpeg
-from hybrid_asr.audio.mpg123_errors import mpg123_errors
-from hybrid_asr.audio.ogg import check_ogg
-from hybrid_asr.audio.sndfile import SndfileSource
+from hybrid_asr.audio.formats import AGAIN, AudioError, check_present, check_rate, refuse_non_audio
+from hybrid_asr.audio.header_sizes import judge
+from hybrid_asr.audio.ogg import OggStreams, check_ogg
+from hybrid_asr.audio.sndfile import SndfileSource, open_sound
 from hybrid_asr.common.errors import AudioWarning
 
 END_TOLERANCE_S = 0.01  # a segment may end this far past its file: tables round their times
@@ -53,7 +53,7 @@ def info(path: str | os.PathLike[str]) -> AudioInfo:
         samples = source.length()
         if samples == 0:
             raise _empty(Path(path))
-        return AudioInfo(source.rate, samples, source.channels)
+        return AudioInfo(source.rate, samples, source.channels, source.notes)
 
 
 def warn(message: str) -> None:
@@ -103,6 +103,8 @@ def read(
         wanted = 1 if end is None else end - begin
         if len(samples) < max(1, wanted - round(END_TOLERANCE_S * rate)):
             raise _past_the_end(path, start_s, duration_s, source.length() / source.rate)
+        for note in source.notes:
+            tell(note)
         return np.ascontiguousarray(samples)
 
 
@@ -145,24 +147,27 @@ def change_speed(samples: Float32[np.ndarray, " samples"], factor: float, rate: 
 def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
     """Open a file with libsndfile where it knows the format and the length, else with ffmpeg."""
     check_present(path)
-    refuse_non_audio(path)
-    head = beginning(path)
-    if head.startswith(b"OggS"):
-        check_ogg(path)
-    try:
-        with mpg123_errors() if is_mpeg(head, path) else nullcontext():
-            sound = soundfile.SoundFile(os.fsencode(path))  # type: ignore[arg-type]  # as bytes: a name need not be UTF-8
-    except soundfile.LibsndfileError:
-        why = "its format is not known to libsndfile, or it is damaged"
+    with path.open("rb") as file:
+        head = file.read(512)
+        refuse_non_audio(path, head)
+        sizes = judge(path, file, head, path.stat().st_size)
+        foreign = sphere_coding(file, head)
+    streams = check_ogg(path) if head.startswith(b"OggS") else OggStreams(1, ())
+    notes, remedy = (*sizes.notes, *streams.notes), AGAIN
+    if streams.chained > 1:
+        why = f"it is a chain of {streams.chained} streams, of which libsndfile reads the first alone"
+    elif foreign:
+        why, remedy = f"its samples are compressed: {foreign}", "unpack it with 'sph2pipe -f wav FILE.sph FILE.wav'"
     else:
-        with sound:
-            source = SndfileSource(path, sound)
-            check_rate(path, source.rate)
-            if source.knows_length:
-                yield source
-                return
-        why = "it does not state its length, so that libsndfile cannot read it to its end"
-    with FfmpegSource(path, why) as source:
+        with open_sound(path, head, sizes) as sound:
+            if sound is not None:
+                source = SndfileSource(path, sound, notes)
+                check_rate(path, source.rate)
+                if not source.unreadable:
+                    yield source
+                    return
+            why = "its format is not known to libsndfile, or it is damaged" if sound is None else source.unreadable
+    with FfmpegSource(path, why, remedy=remedy, notes=notes) as source:
         check_rate(path, source.rate)
         yield source
 

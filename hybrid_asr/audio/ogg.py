@@ -12,26 +12,40 @@ from hybrid_asr.audio.formats import AGAIN, AudioError
 
 _HEAD = struct.Struct("<4sBBqIIIB")  # capture, version, flags, position, serial number, sequence, checksum, segments
 _CHECKSUM_AT = 22
-_LAST = 4  # the flag of a stream's last page
+_FIRST, _LAST = 2, 4  # the flags of a stream's first and last page
 _MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class _Page(NamedTuple):
     serial: int
     sequence: int
+    first: bool
     last: bool
     intact: bool
 
 
-def check_ogg(path: Path) -> None:
-    """Raise AudioError unless every page of `path` is there and intact, up to the end of each of its streams."""
+class OggStreams(NamedTuple):
+    """The streams of a file: how many follow one another, as in a recording of a radio, and what is doubtful."""
+
+    chained: int
+    notes: tuple[str, ...]
+
+
+def check_ogg(path: Path) -> OggStreams:
+    """The streams of `path`. Raises AudioError unless all of its pages are there and intact.
+
+    A last page without the flag that ends the stream is legal enough: Android's MediaMuxer never sets it.
+    """
     following: dict[int, int] = {}  # of each stream that is open, the sequence number of its next page
+    chained, inside = 1, False
     with path.open("rb") as file:
         count, begin = 0, 0
         while page := _page(file):
             count += 1
             if not page.intact:
                 raise _damaged(path, f"page {count}, at byte {begin:,}, does not match its checksum")
+            chained += page.first and inside
+            inside = not page.first
             expected = following.get(page.serial, page.sequence)
             if page.sequence != expected:
                 lost = f"page {count}, at byte {begin:,}, is number {page.sequence} of its stream"
@@ -42,8 +56,8 @@ def check_ogg(path: Path) -> None:
             begin = file.tell()
         if path.stat().st_size > begin:
             raise _damaged(path, f"at byte {begin:,}, behind page {count}, no complete page begins")
-    if following:
-        raise AudioError(f"{path}: is truncated: none of its {count} pages ends the stream; {AGAIN}")
+    unended = f"{path}: none of its {count} pages has the flag that ends the stream: it is read to the last of them"
+    return OggStreams(chained, (unended,) if following else ())
 
 
 def _page(file: BinaryIO) -> _Page | None:
@@ -57,7 +71,9 @@ def _page(file: BinaryIO) -> _Page | None:
     if len(lengths) < segments or len(body) < sum(lengths):
         return None
     blank = head[:_CHECKSUM_AT] + bytes(4) + head[_CHECKSUM_AT + 4 :]
-    return _Page(serial, sequence, bool(flags & _LAST), _checksum(blank + lengths + body) == checksum)
+    return _Page(
+        serial, sequence, bool(flags & _FIRST), bool(flags & _LAST), _checksum(blank + lengths + body) == checksum
+    )
 
 
 def _checksum(data: bytes) -> int:

@@ -1,49 +1,74 @@
 """Sound files through libsndfile, with the lengths that it gets wrong corrected.  Axes: S samples, C channels."""
 
 import hashlib
-from contextlib import nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from hybrid_asr.audio.formats import AGAIN, AudioError, beginning, check_complete, flac_md5, sphere_samples
-from hybrid_asr.audio.mpeg import untagged_samples
+from hybrid_asr.audio.formats import AGAIN, AudioError, beginning, flac_md5
+from hybrid_asr.audio.frame_counts import check_frames
+from hybrid_asr.audio.header_sizes import Verdict, ViewedFile
+from hybrid_asr.audio.mpeg import is_mpeg, untagged_samples
 from hybrid_asr.audio.mpg123_errors import mpg123_errors
 
 _NO_LENGTH = 1 << 48  # libsndfile gives 2^63 - 1 for a flac stream without a length
 _FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # of a sample, by libsndfile's name
 _BLOCK = 1024  # samples
+_SKIPPED = 1 << 20  # samples that are read at once to get over them
+_CHECKED_AT_THEIR_END = ("FLAC", "MP3", "SDS")  # formats of which libsndfile knows only by reading that they are cut
 _MPEG_SLACK = 4 * 1152  # samples: encoders disagree on whether the tag counts the padding of the first and last frames
+
+
+@contextmanager
+def open_sound(path: Path, head: bytes, sizes: Verdict) -> Iterator[soundfile.SoundFile | None]:
+    """Open a file that begins with `head` as its `sizes` say; None where libsndfile does not know it."""
+    with ExitStack() as opened:
+        # as bytes: a name need not be UTF-8
+        file = os.fsencode(path) if sizes.view is None else opened.enter_context(ViewedFile(path, sizes.view))
+        try:
+            with mpg123_errors() if is_mpeg(head, path) else nullcontext():
+                sound = opened.enter_context(soundfile.SoundFile(file))  # type: ignore[arg-type]
+        except soundfile.LibsndfileError:
+            sound = None
+        yield sound
 
 
 class SndfileSource:
     """An open sound file: `rate` in Hz, `channels`, `length()`, `read(begin, end)`.
 
-    Without `knows_length` libsndfile cannot read it to its end: a stream that does not state its length.
+    `unreadable` says why libsndfile cannot read it to its end, if so: a stream that does not state its length. `notes`
+    says what is doubtful about it, more of which may show when its length is asked for.
     """
 
-    def __init__(self, path: Path, sound: soundfile.SoundFile) -> None:
+    def __init__(self, path: Path, sound: soundfile.SoundFile, notes: tuple[str, ...] = ()) -> None:
         """Take over `sound`; raises AudioError if its header promises more than the file holds."""
         self.path, self.rate, self.channels = path, sound.samplerate, sound.channels
         self._sound, self._frames, self._mpeg = sound, sound.frames, sound.subtype == "MPEG_LAYER_III"
         if sound.format == "RAW":  # by the suffix .au alone libsndfile takes a file for samples
             head = beginning(path)[:8].hex(" ")
             raise AudioError(f"{path}: has no header: no sound file begins with the bytes {head}; {AGAIN}")
-        check_complete(path, sound.format)
-        if sound.format == "NIST":
-            self._frames = min(self._frames, sphere_samples(path) or self._frames)
+        self.notes = (*notes, *check_frames(path, sound))
+        self._position = 0  # of a file in which libsndfile cannot seek
         counted = untagged_samples(path) if self._mpeg else None
-        self.knows_length = self._frames < _NO_LENGTH and (counted is None or counted <= self._frames + _MPEG_SLACK)
+        self.unreadable = ""
+        if self._frames >= _NO_LENGTH or (counted is not None and counted > self._frames + _MPEG_SLACK):
+            self.unreadable = "it does not state its length, so that libsndfile cannot read it to its end"
+        elif sound.subtype.startswith("DWVW"):
+            self.unreadable = "libsndfile opens its coding DWVW, but cannot read it"
         if counted is not None:
             self._frames = min(self._frames, counted)
 
     def length(self) -> int:
         """Samples per channel, taken from the header once its last sample has been read."""
         last = self._frames - 1
-        if self._sound.format in ("FLAC", "MP3") and last >= 0 and not len(self._read(last, last + 1)):
-            self._frames = len(self.read(0, None))
+        if self._sound.format in _CHECKED_AT_THEIR_END and last >= 0 and not len(self._read(last, last + 1)):
+            stated, self._frames = self._frames, len(self.read(0, None))
+            self._note_lack(stated)
         return self._frames
 
     def read(self, begin: int, end: int | None) -> Float32[np.ndarray, "samples channels"]:
@@ -58,12 +83,17 @@ class SndfileSource:
             )
         return samples
 
+    def _note_lack(self, stated: int) -> None:
+        if stated > self._frames:
+            promise = f"its header counts {stated} samples, {self._frames} can be decoded"
+            self.notes = (*self.notes, f"{self.path}: is cut by a few samples: {promise}; what is there is read")
+
     def _read(self, begin: int, end: int) -> Float32[np.ndarray, "samples channels"]:
         if begin >= end:
             return np.zeros((0, self.channels), np.float32)
         with mpg123_errors() if self._mpeg else nullcontext([]) as errors:
             try:
-                self._sound.seek(begin)
+                self._seek(begin)
                 samples = self._verified() if (begin, end) == (0, self._frames) else self._floats(end - begin)
             except soundfile.LibsndfileError as error:
                 raise AudioError(
@@ -75,7 +105,17 @@ class SndfileSource:
             raise AudioError(f"{self.path}: is damaged {within}: libmpg123 says '{errors[0]}'; {AGAIN}")
         return samples
 
+    def _seek(self, begin: int) -> None:
+        """Go to the sample `begin`; what lies before it is read where libsndfile cannot seek, as in GSM 6.10."""
+        if self._sound.seekable():
+            self._sound.seek(begin)
+            return
+        assert begin >= self._position, "such a file is read forwards"
+        while self._position < begin:
+            self._floats(min(_SKIPPED, begin - self._position))
+
     def _floats(self, count: int) -> Float32[np.ndarray, "samples channels"]:
+        self._position += count
         return self._sound.read(count, dtype="float32", always_2d=True)
 
     def _verified(self) -> Float32[np.ndarray, "samples channels"]:

@@ -1,0 +1,192 @@
+"""Sizes in headers that are too small, missing or too large, container by container, and what may follow samples."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from hybrid_asr.audio import io
+
+# Of each container that libsndfile writes: what stands before the size of the samples, how far, its format, and what
+# the size counts beside the samples.
+FIELDS = {
+    "WAV": (b"data", 4, "<I", 0),
+    "RIFX": (b"data", 4, ">I", 0),
+    "WAVEX": (b"data", 4, "<I", 0),
+    "RF64": (b"ds64", 16, "<Q", 0),
+    "W64": (b"data\xf3\xac", 16, "<Q", 24),
+    "AIFF": (b"SSND", 4, ">I", 8),
+    "SOWT": (b"SSND", 4, ">I", 8),
+    "AU": (b".snd", 8, ">I", 0),
+    "AU-LITTLE": (b"dns.", 8, "<I", 0),
+    "CAF": (b"data", 4, ">q", 4),
+    "NIST": (b"sample_count -i ", 16, "", 0),
+}
+ENDIAN = {"RIFX": "BIG", "SOWT": "LITTLE", "AU-LITTLE": "LITTLE"}
+FORMAT = {"RIFX": "WAV", "SOWT": "AIFF", "AU-LITTLE": "AU"}
+UNKNOWN = {"<I": (0xFFFFFFFF, 0x7FFFF000), ">I": (0xFFFFFFFF, 0x7FFFFFFF), "<Q": (1 << 63,), ">q": (-1,), "": ()}
+
+
+def make(path: Path, container: str, samples: np.ndarray, subtype: str | None = None) -> Path:
+    """A file of this container."""
+    kind, endian = FORMAT.get(container, container), ENDIAN.get(container, "FILE")
+    soundfile.write(path, samples, 16000, format=kind, subtype=subtype or "PCM_16", endian=endian)
+    if container == "RF64":  # libsndfile writes the size in the chunk ds64 only where it is needed
+        data = bytearray(path.read_bytes())
+        place = data.index(b"data") + 4
+        data[place : place + 4] = b"\xff" * 4
+        path.write_bytes(data)
+    return path
+
+
+def state(path: Path, container: str, size: int) -> None:
+    """Make the header say that there are `size` bytes of samples."""
+    before, distance, kind, extra = FIELDS[container]
+    data = bytearray(path.read_bytes())
+    place = data.index(before) + distance
+    if kind:
+        stated = size if size < 0 or size >= 0x7FFF0000 else size + extra
+        data[place : place + struct.calcsize(kind)] = struct.pack(kind, stated)
+    else:
+        end = data.index(b"\n", place)
+        text = str(size // 2).encode()
+        data[place:end] = text
+        data[1000:1000] = b" " * (end - place - len(text))
+    path.write_bytes(data)
+
+
+def told_by_both(path: Path, expected: np.ndarray, why: str) -> None:
+    """Both doors read `expected`, and say why the header is doubtful."""
+    told: list[str] = []
+    info, samples = io.info(path), io.read(path, tell=told.append)
+    assert info.samples == len(expected) == len(samples)
+    assert np.array_equal(samples, expected / np.float32(32768))
+    assert told == list(info.notes) and len(told) == bool(why)
+    assert all(note.startswith(f"{path}: ") and why in note for note in told), told
+    part = io.read(path, start_s=1.5, duration_s=0.25, tell=told.append)
+    assert np.array_equal(part, samples[24000:28000])
+
+
+@pytest.mark.parametrize("container", FIELDS)
+@pytest.mark.parametrize("stated", [0, 16000])
+def test_a_size_that_is_too_small_is_read_to_the_end(container, stated, speech, tmp_path):
+    path = make(tmp_path / "a.sound", container, speech[:32000])
+    state(path, container, stated)
+    told_by_both(path, speech[:32000], f"its header states {stated} bytes of samples, 64000 follow: all of them are")
+
+
+@pytest.mark.parametrize(
+    ("container", "stated"), [(name, size) for name, field in FIELDS.items() for size in UNKNOWN[field[2]]]
+)
+def test_a_size_that_is_not_stated_is_read_to_the_end(container, stated, speech, tmp_path):
+    path = make(tmp_path / "a.sound", container, speech[:32000])
+    state(path, container, stated)
+    told_by_both(path, speech[:32000], "its header states no length: all 64000 bytes that follow are read as samples")
+
+
+@pytest.mark.parametrize("container", FIELDS)
+@pytest.mark.parametrize(("kept", "why"), [(-7, "is cut by a few bytes"), (-30000, "is truncated")])
+def test_a_size_that_is_too_large_is_told(container, kept, why, speech, tmp_path):
+    path = make(tmp_path / "a.sound", container, speech[:32000])
+    if container == "CAF":  # padding behind the samples
+        path.write_bytes(path.read_bytes()[: path.read_bytes().index(b"data") + 16 + 64000])
+    path.write_bytes(path.read_bytes()[:kept])
+    if why == "is truncated":
+        for door in (io.info, io.read):
+            with pytest.raises(io.AudioError, match=r"is truncated: its header promises 64000 bytes of samples"):
+                door(path)
+    else:
+        told_by_both(path, speech[: 32000 - 4], "its header promises 64000 bytes of samples, the file holds 63993")
+
+
+def test_a_sphere_without_a_count_is_read_to_the_end(speech, write_sphere, tmp_path):
+    path = write_sphere(tmp_path / "a.sph", speech[:32000])
+    path.write_bytes(path.read_bytes().replace(b"sample_count", b"sample_cOunt"))
+    told_by_both(path, speech[:32000], "its header states no length")
+
+
+CHUNKS = {
+    "LIST": b"LIST\x0a\x00\x00\x00INFOISFT\x02\x00",
+    "id3": b"id3 \x05\x00\x00\x00ID3\x04\x00\x00",
+    "two": b"bext\x04\x00\x00\x00abcdLIST\x04\x00\x00\x00INFO",
+    "id3v1": b"TAG" + b"title".ljust(125),
+    "ape": b"APETAGEX\xd0\x07\x00\x00" + bytes(range(60)),
+    "xmp": b"<?xpacket begin='' id='W5M0'?>",
+    "zeros": bytes(500),
+    "odd": b"\x01\x02\x03\x04\x05",
+    "": b"",
+}
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+@pytest.mark.parametrize("samples", [32000, 31999])
+def test_what_stands_behind_the_samples_of_a_wav_is_none_of_them(chunk, samples, speech, tmp_path):
+    path = make(tmp_path / "a.wav", "WAV", speech[:samples])
+    path.write_bytes(path.read_bytes() + CHUNKS[chunk])
+    told_by_both(path, speech[:samples], "")
+
+
+@pytest.mark.parametrize("pad", [b"\0", b""])
+def test_a_chunk_behind_an_odd_number_of_bytes(pad, speech, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech[:31999] / 32768, 16000, subtype="PCM_U8")
+    data = path.read_bytes()
+    path.write_bytes(data[: 44 + 31999] + pad + CHUNKS["LIST"])
+    assert io.info(path) == (16000, 31999, 1, ())
+
+
+@pytest.mark.parametrize(
+    ("container", "chunk"),
+    [
+        ("AIFF", b"ANNO\x00\x00\x00\x04text"),
+        ("CAF", b"info\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00"),
+        ("W64", b"bext\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a" + (32).to_bytes(8, "little") + bytes(8)),
+        ("AU", bytes(100)),
+        ("NIST", bytes(100)),
+    ],
+)
+def test_what_stands_behind_the_samples_of_others(container, chunk, speech, tmp_path):
+    path = make(tmp_path / "a.sound", container, speech[:32000])
+    path.write_bytes(path.read_bytes() + chunk)
+    told_by_both(path, speech[:32000], "")
+
+
+@pytest.mark.parametrize(("container", "name"), [("WAV", "another sound file"), ("AU", "another sound file")])
+def test_a_second_recording_behind_the_samples_is_told(container, name, speech, tmp_path):
+    path = make(tmp_path / "a.sound", container, speech[:32000])
+    path.write_bytes(2 * path.read_bytes())
+    told_by_both(path, speech[:32000], f"behind its samples stands {name}, at byte")
+
+
+def test_a_second_chunk_of_samples_is_told(speech, tmp_path):
+    path = make(tmp_path / "a.wav", "WAV", speech[:32000])
+    path.write_bytes(path.read_bytes() + path.read_bytes()[36:])
+    told_by_both(path, speech[:32000], "behind its samples stands a second chunk of samples, at byte 64044")
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "PCM_U8", "FLOAT", "ULAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"])
+def test_a_wav_of_size_zero_gives_what_it_gives_with_its_size(subtype, speech, tmp_path):
+    path = make(tmp_path / "a.wav", "WAV", speech[:32000], subtype)
+    whole = io.read(path)
+    state(path, "WAV", 0)
+    told: list[str] = []
+    assert np.array_equal(io.read(path, tell=told.append), whole) and len(told) == 1
+    assert io.info(path).samples == len(whole)
+
+
+@pytest.mark.parametrize("tail", [b"", CHUNKS["LIST"]])
+def test_a_wav_beyond_4_gib_has_counted_round(tail, speech, tmp_path):
+    """A sparse file of 4.3 GB: its size stands in 32 bits."""
+    path = make(tmp_path / "long.wav", "WAV", speech)
+    count = (1 << 32) + 10_000_000
+    with path.open("r+b") as file:
+        file.seek(40)
+        file.write(struct.pack("<I", count - (1 << 32)))
+        file.seek(44 + count - 2 * len(speech))
+        file.write(speech.tobytes() + tail)
+    told: list[str] = []
+    info, part = io.info(path), io.read(path, start_s=count / 32000 - 4, duration_s=4.0, tell=told.append)
+    assert info.samples == count // 2 and np.array_equal(part, speech / np.float32(32768))
+    assert told == list(info.notes) and "(it counts to 4 GiB)" in told[0]
