@@ -13,8 +13,8 @@ from hybrid_asr.audio import io
 from hybrid_asr.audio.folders import find_recordings
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import expand_home, why_missing
+from hybrid_asr.common.problems import SHOWN
 from hybrid_asr.config.schema import parse
-from hybrid_asr.data.manifest import SHOWN
 from hybrid_asr.decoding.ctc_align import ctc_align
 from hybrid_asr.decoding.hypothesis import Hypothesis
 from hybrid_asr.inference.align import Aligned, Unit, align

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import MISSING, expand_home, read_problem, why_missing
-from hybrid_asr.common.problems import SHOWN
-from hybrid_asr.data.manifest import Problems, Utterance
+from hybrid_asr.common.problems import SHOWN, Problems
+from hybrid_asr.data.manifest import Utterance
 
 LARGEST = 1 << 30  # bytes of a table
 CUT_S = 0.1  # how far past its recording a segment may end: its end is cut off, and told
