@@ -42,7 +42,7 @@ TIMES = ("start", "end", "duration")
 UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "secs": 1.0, "seconds": 1.0}
 UNITS |= {"ms": 0.001, "msec": 0.001, "msecs": 0.001, "millis": 0.001, "milliseconds": 0.001}
 OF_A_FILE = """length audio_length audio_duration clip_duration clip_durations file_duration recording_duration
-    wav_duration total_duration"""
+    wav_duration total_duration channels"""
 
 # words of a name that is not known, and what it then looks like
 DOUBTFUL = {
@@ -167,14 +167,15 @@ def _check_doubtful(table: Table, index: Mapping[str, int], rest: Sequence[int])
     problems, names = [], []
     for column in rest:
         name = table.header[column]
-        near = difflib.get_close_matches(bare(name), SPELLINGS, n=1, cutoff=0.8)
         looks_like = _look(name, table, column, index)
-        if near and near[0] not in index:
-            problems.append(f"{table.path}:{table.header_line}: unknown column '{name}', did you mean '{near[0]}'?")
-            names.append(name)
-        elif looks_like:
+        near = difflib.get_close_matches(bare(name), SPELLINGS, n=1, cutoff=0.8)
+        if looks_like:
             problems.append(f"{table.path}:{table.header_line}: the column '{name}' looks like {looks_like}")
-            names.append(name)
+        elif near and near[0] not in index and bare(name) not in map(bare, OF_A_FILE.split()):
+            problems.append(f"{table.path}:{table.header_line}: unknown column '{name}', did you mean '{near[0]}'?")
+        else:
+            continue
+        names.append(name)
     if problems:
         remedy = f"rename what is meant ({', '.join(SPELLINGS)}), or pass it over with"
         raise TableError("\n".join([*problems, f"{remedy} --ignore-columns {','.join(names)}"]))
@@ -182,9 +183,9 @@ def _check_doubtful(table: Table, index: Mapping[str, int], rest: Sequence[int])
 
 def _look(name: str, table: Table, column: int, index: Mapping[str, int]) -> str | None:
     """What a column looks like by its name or by its values, None where it looks harmless."""
+    open_end = "start" in index and "end" not in index and "duration" not in index
     if bare(name) in map(bare, OF_A_FILE.split()):
-        open_end = "start" in index and "end" not in index and "duration" not in index
-        return "a time" if open_end else None
+        return "a time" if open_end and bare(name) != "channels" else None
     words = re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()
     words = [word for word in re.split(r"[\W_]+", words) if word]
     if not set(HARMLESS.split()).intersection(words):
@@ -194,9 +195,8 @@ def _look(name: str, table: Table, column: int, index: Mapping[str, int]) -> str
     values = set(table.column(column)) - {""}
     if all(map(is_set_name, values)) and any(len(value) > 2 for value in values):  # tr, tt and cv are languages, too
         return "a set"
-    if "start" in index and "end" not in index and "duration" not in index:
-        return "a time" if _follows(table.column(index["start"]), table.column(column)) else None
-    return None
+    follows = open_end and _follows(table.column(index["start"]), table.column(column))
+    return "a time" if follows else None
 
 
 def _follows(starts: Sequence[str], values: Sequence[str]) -> bool:

@@ -161,7 +161,7 @@ def _about_missing(sets: Sets) -> list[str]:
             notes.append("note: there is no train, so nothing can be trained on this; its sets can be decoded")
         elif name not in sets:
             how = f"; to take it out of train, add --split {name}={SHARE:g}" if "train" in sets else ""
-            near = [other for other in sets if name == "valid" and other not in SETS]
+            near = [other for other in sets if name == "valid" and other.startswith(("dev", "val", "eval"))]
             rename = f", or call one of {', '.join(near)} valid" if near and "train" in sets else ""
             notes.append(f"note: there is no {name}, and no {name}.jsonl is written{how}{rename}")
     return notes

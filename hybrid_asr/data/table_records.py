@@ -99,7 +99,7 @@ def _unquoted(field: str, quoting: int) -> str:
 def _from_json(path: Path, lines: list[str], problems: BadLines) -> Table:
     """Rows are JSON objects: one a line, a list of them, or an object of objects, whose keys are then their ids."""
     text = "\n".join(lines)
-    if text.lstrip()[0] == "[" or not _is_object(next(line for line in lines if line.strip())):
+    if text.lstrip()[0] == "[" or not _is_row(next(line for line in lines if line.strip())):
         rows = _from_whole_json(path, text)
     else:
         rows = list(_from_json_lines(path, lines, problems))
@@ -111,11 +111,13 @@ def _from_json(path: Path, lines: list[str], problems: BadLines) -> Table:
     return Table(path, header, flat[0][0] if flat else 1, records, nested=nested)
 
 
-def _is_object(line: str) -> bool:
+def _is_row(line: str) -> bool:
+    """Whether a line is an object of which a value is neither an object nor a list, as a row's are."""
     try:
-        return isinstance(json.loads(line), dict)
+        whole = json.loads(line)
     except (ValueError, RecursionError):
         return False
+    return isinstance(whole, dict) and not all(isinstance(value, (dict, list)) for value in whole.values())
 
 
 def _from_json_lines(path: Path, lines: list[str], problems: BadLines) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -66,7 +66,8 @@ def _tables_of(folder: Path) -> tuple[dict[Path, str | None], list[str]]:
         return {tables[0]: None}, []
     if not named:
         found = f"only {first_few([path.name for path in tables])}" if tables else "and no .csv, .tsv or .jsonl at all"
-        raise TableError(f"{folder}: no table is named as a set, such as train.tsv, {found}; name one with table:FILE")
+        what = f"is a folder in which no table is named as a set, such as train.tsv, {found}"
+        raise TableError(f"{folder}: {what}; name one with table:FILE")
     rest = [path.name for path in tables if path not in named]
     notes = [f"note: {path} is {name}" for path, name in named.items()]
     return named, notes + ([f"note: passed over: tables {', '.join(rest)}"] if rest else [])

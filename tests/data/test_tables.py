@@ -3,7 +3,9 @@
 import re
 from collections import Counter
 
+import numpy as np
 import pytest
+import soundfile
 
 from hybrid_asr.data.manifest import Manifest, write_manifest
 from hybrid_asr.data.table_checks import TableError
@@ -97,7 +99,7 @@ def test_whole_speakers_are_held_out(table, make_wav) -> None:
 def test_tiny_tables_still_give_three_sets(table, make_wav) -> None:
     for count in range(3, 12):
         assert all(read_table(table(many(make_wav, count))).sets.values())
-    with pytest.raises(TableError, match="2 utterances are too few to take test and valid out of train; add more"):
+    with pytest.raises(TableError, match=r"2 utterances are too few to take test and valid out of train; add more"):
         read_table(table(many(make_wav, 2)))
 
 
@@ -153,3 +155,145 @@ def test_all_mistakes_of_a_table_are_counted(table) -> None:
     with pytest.raises(TableError, match="and 4 more, 9 in all") as caught:
         read_table(path)
     assert re.findall(r"csv:(\d+):", str(caught.value)) == ["2", "3", "4", "5", "6"]
+
+
+@pytest.mark.parametrize(
+    ("header", "times", "start", "seconds"),
+    [
+        ("start,end", "0.5,1.75", 0.5, 1.25),
+        ("begin,stop", "0,2", 0.0, 2.0),
+        ("start_ms,end_ms", "500,1750", 0.5, 1.25),
+        ("offset,duration", "1,0.5", 1.0, 0.5),
+        ("start,end,duration", "0.5,1.75,1.255", 0.5, 1.25),
+        ("start,end,duration[ms]", "0.5,,1250", 0.5, 1.25),
+        ("start_time,end_time", "0:00:00.5,00:01.75", 0.5, 1.25),
+        ("start,end", ",1.5", 0.0, 1.5),
+    ],
+)
+def test_times_of_segments(table, header, times, start, seconds) -> None:
+    """What is after the end of a segment is not trained on."""
+    one = read_table(table(f"audio,text,set,{header}\nc.wav,x,train,{times}\n")).sets["train"][0]
+    assert (one.start_s, one.duration_s) == pytest.approx((start, seconds)) and one.id == f"c-{round(start * 1000):07d}"
+
+
+def test_a_decimal_comma_where_commas_do_not_separate(table) -> None:
+    one = read_table(table("audio;text;start;end;set\nc.wav;a, b;0,5;1,75;train\n")).sets["train"][0]
+    assert (one.text, one.start_s, one.duration_s) == ("a, b", 0.5, 1.25)
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ("0,2,1.98", "from 0 to 2 s are 2.000 s, but the duration is 1.98 s; correct one"),
+        ("2,1,", "nothing of audio .* lies between 2.00 and 1.00 s"),
+        ("0,3.11,", "lasts 3.00 s, the entry ends at 3.11 s"),
+    ],
+)
+def test_times_that_contradict_each_other_or_the_audio(table, times, message) -> None:
+    with pytest.raises(TableError, match=f":2: .*{message}"):
+        read_table(table(f"audio,text,set,start,end,duration\nc.wav,x,train,{times}\n"))
+
+
+def test_a_segment_that_ends_a_little_late_is_cut_and_told(table) -> None:
+    prepared = read_table(table("audio,text,set,start,end\nc.wav,x,train,1,3.1\nb.wav,x,train,0,2.005\n"))
+    late, exact = prepared.sets["train"]
+    assert (late.duration_s, exact.duration_s) == (2.0, 2.005)
+    cut = [message for message in prepared.messages if "past the recording" in message]
+    assert len(cut) == 1 and cut[0].startswith("warning: 1 segment ends up to 0.1 s past") and "by 0.100 s" in cut[0]
+
+
+@pytest.mark.parametrize(("first", "second"), [("1", "2"), ("left", "right"), ("A", "B"), ("0", "1")])
+def test_channels_are_counted_from_1(tmp_path, first, second) -> None:
+    soundfile.write(tmp_path / "s.wav", np.full((16000, 2), 0.1), 16000)
+    (tmp_path / "t.csv").write_text(f"path,sentence,channel,split\ns.wav,x,{first},train\ns.wav,y,{second},train\n")
+    prepared = read_table(tmp_path / "t.csv")
+    assert [(one.id, one.channel) for one in prepared.sets["train"]] == [("s-1", 1), ("s-2", 2)]
+    assert not [message for message in prepared.messages if "same start" in message]
+
+
+def test_a_channel_that_is_not_there(table) -> None:
+    with pytest.raises(TableError, match="has no channel 2, only 1"):
+        read_table(table("audio,text,channel,set\na.wav,x,2,train\n"))
+    with pytest.raises(TableError, match="the channel is 'middle', it must be a number, left or right"):
+        read_table(table("audio,text,channel,set\na.wav,x,middle,train\n"))
+
+
+def test_rows_that_share_a_whole_file_are_told(table) -> None:
+    path = table("audio,text,id,set\na.wav,x,1,train\na.wav,y,2,train\nb.wav,z,3,train\n")
+    (told,) = [message for message in read_table(path).messages if "same start" in message]
+    assert "1 audio is named by more than one row" in told and "a.wav" in told and "b.wav" not in told
+
+
+def test_what_is_read_and_what_is_passed_over_is_told_once(table) -> None:
+    path = table("path,sentence,client_id,age,up_votes,split\na.wav,x,s,,1,train\n")
+    messages = read_table(path).messages
+    assert "note: passed over: columns age, up_votes" in messages
+    assert "note: read: columns path as audio, sentence as text, client_id as speaker, split as set" in messages
+
+
+def test_a_first_line_that_is_a_row(table) -> None:
+    with pytest.raises(
+        TableError, match=r"csv:1: the first line is a row rather than a header: 'a.wav' is an audio file"
+    ):
+        read_table(table("a.wav,x\nb.wav,y\n"))
+
+
+@pytest.fixture
+def release(tmp_path, make_wav):
+    """A release like Common Voice's: tables of sets, others beside them, and audio in clips/."""
+    for name in "abcd":
+        make_wav(f"cv/clips/{name}.wav", 0.2)
+    sets = {"train": "ab", "dev": "c", "test": "d", "validated": "abcd", "invalidated": "a", "other": "b"}
+    for name, files in sets.items():
+        rows = [f"{'s' if file in 'ac' else 't'}\t{file}.wav\t{file}\ten" for file in files]
+        (tmp_path / "cv" / f"{name}.tsv").write_text("\n".join(["client_id\tpath\tsentence\tlocale", *rows]) + "\n")
+    (tmp_path / "cv" / "clip_durations.tsv").write_text("clip\tduration[ms]\na.wav\t200\n")
+    return tmp_path / "cv"
+
+
+def test_a_folder_of_tables_is_read_by_their_names(release) -> None:
+    prepared = read_table(release)
+    assert {name: [one.id for one in found] for name, found in prepared.sets.items()} == {
+        "train": ["a", "b"],
+        "valid": ["c"],
+        "test": ["d"],
+    }
+    told = "\n".join(prepared.messages)
+    assert "passed over: tables clip_durations.tsv, invalidated.tsv, other.tsv, validated.tsv" in told
+    assert "note: 4 audio files were found in clips/ beside the table" in told
+    assert "warning: 1 speaker is both in train and in valid: s; the error rate of valid will be too good" in told
+    assert prepared.sets["train"][0].audio == str(release / "clips" / "a.wav")
+
+
+def test_subfolders_with_metadata_are_sets(tmp_path, make_wav) -> None:
+    for name in ("train", "validation"):
+        make_wav(f"hf/{name}/a.wav", 0.2)
+        (tmp_path / "hf" / name / "metadata.csv").write_text("file_name,transcription\na.wav,x\n")
+    sets = read_table(tmp_path / "hf").sets
+    assert {name: [one.id for one in found] for name, found in sets.items()} == {
+        "train": ["train-a"],
+        "valid": ["validation-a"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"dev.csv": "audio,text\n"}, r"dev.csv, .*dev.tsv are all valid; name one with table:FILE"),
+        ({"train.tsv": "path\tsentence\tsplit\na.wav\tx\ttest\n"}, "the table is train by its name, the row is 'test'"),
+    ],
+)
+def test_folders_that_contradict_themselves(release, more, message) -> None:
+    for name, text in more.items():
+        (release / name).write_text(text)
+    with pytest.raises(TableError, match=message):
+        read_table(release)
+
+
+def test_a_folder_without_tables_of_sets(tmp_path) -> None:
+    with pytest.raises(TableError, match=r"no table is named as a set, such as train.tsv, and no .csv"):
+        read_table(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.csv").write_text("audio,text\n")
+    with pytest.raises(TableError, match=r"only one.csv, two.csv; name one with table:FILE"):
+        read_table(tmp_path)
