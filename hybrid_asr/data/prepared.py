@@ -81,7 +81,8 @@ def into_sets(
         problems.raise_all()
     if not rows:
         raise TableError(f"{source}: there are no utterances; add some")
-    rejected = tuple(sorted(problems.rejected, key=lambda one: (one.file, one.line)))
+    files = list(dict.fromkeys(one.file for one in problems.rejected))
+    rejected = tuple(sorted(problems.rejected, key=lambda one: (files.index(one.file), one.line)))
     told = [*messages, *_about_rejected(rejected, len(rows))]
     if all(row.subset is None for row in rows):
         sets, more = _split_by_hash(rows, source, options)

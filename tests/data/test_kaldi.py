@@ -251,9 +251,9 @@ def test_bad_recordings_are_noted_once_and_left_out_with_their_segments(kaldi) -
     assert [one.id for one in prepared.sets["train"]] == ["u1"]
     assert [(one.id, one.kind) for one in prepared.rejected] == [
         ("r2", "audio in a Kaldi archive"),
+        ("r3", "audio that cannot be read"),
         ("u2", "a recording that cannot be read"),
         ("u3", "a recording that cannot be read"),
-        ("r3", "audio that cannot be read"),
         ("u4", "a recording that cannot be read"),
         ("u5", "times that do not fit"),
     ]
