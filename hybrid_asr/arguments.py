@@ -75,7 +75,7 @@ def _add_prepare(commands: Commands) -> None:
     command = _add_command(
         commands,
         "prepare",
-        "write the manifests of a corpus, or of your own table or Kaldi data folder",
+        "write the manifests of a corpus, or of your own table, Kaldi data folder or Lhotse manifest",
         "Write train.jsonl, valid.jsonl, test.jsonl and one manifest for each further set: one JSON object a line, "
         "with the audio file, its text, and where known the speaker. All of them are written, or none.",
         "spoken                             # synthesizes a corpus with eSpeak NG",
@@ -84,8 +84,11 @@ def _add_prepare(commands: Commands) -> None:
         "table:cv/en --to data/cv           # a folder with train.tsv, dev.tsv, test.tsv, as of Common Voice",
         "table:my.jsonl --split valid=0.05  # JSON lines; valid is taken out of train",
         "kaldi:DIR --to data/mine           # wav.scp, text, segments, utt2spk",
+        "lhotse:DIR --to data/mine          # cuts, or recordings with supervisions (.jsonl.gz)",
     )
-    command.add_argument("corpus", metavar="CORPUS|table:PATH|kaldi:DIR", help="an4, spoken, or your own data")
+    command.add_argument(
+        "corpus", metavar="CORPUS|table:PATH|kaldi:DIR|lhotse:PATH", help="an4, spoken, or your own data"
+    )
     command.add_argument("--source", type=Path, metavar="DIR", help="the corpus's folder, if it is on this machine")
     command.add_argument("--to", type=Path, metavar="DIR", help="the folder to write to (default data/CORPUS)")
     own = command.add_argument_group("your own data")

@@ -14,6 +14,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.locate import corpora, find_corpus
 from hybrid_asr.config.schema import suggest
 from hybrid_asr.data.kaldi import read_kaldi
+from hybrid_asr.data.lhotse import read_lhotse
 from hybrid_asr.data.manifest import ManifestError, Utterance, write_manifest
 from hybrid_asr.data.prepared import Prepared, ReadingOptions
 from hybrid_asr.data.splits import SETS
@@ -21,7 +22,11 @@ from hybrid_asr.data.table_checks import Rejected
 from hybrid_asr.data.tables import read_table
 
 REJECTED = "rejected.jsonl"
-READERS: Mapping[str, Callable[[Path, ReadingOptions], Prepared]] = {"table": read_table, "kaldi": read_kaldi}
+READERS: Mapping[str, Callable[[Path, ReadingOptions], Prepared]] = {
+    "table": read_table,
+    "kaldi": read_kaldi,
+    "lhotse": read_lhotse,
+}
 TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".list")
 
 

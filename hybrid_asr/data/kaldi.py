@@ -3,15 +3,13 @@
 Audio paths become absolute. All errors of a folder are collected and named by file and line.
 """
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from hybrid_asr.common.files import expand_home
 from hybrid_asr.data.kaldi_folder import KALDI_FILES, DataFolder
-from hybrid_asr.data.prepared import Prepared, ReadingOptions, into_sets
+from hybrid_asr.data.prepared import Prepared, ReadingOptions, into_sets, refuse_copies
 from hybrid_asr.data.splits import is_set_name, set_name
-from hybrid_asr.data.table_checks import AudioDurations, BadLines, Row, TableError, first_few
+from hybrid_asr.data.table_checks import AudioDurations, BadLines, TableError, first_few
 
 
 def read_kaldi(folder: Path | str, options: ReadingOptions | None = None) -> Prepared:
@@ -28,7 +26,7 @@ def read_kaldi(folder: Path | str, options: ReadingOptions | None = None) -> Pre
         found = DataFolder(subfolder, problems, durations)
         rows += [row._replace(subset=subset) for row in found.rows()]
         messages += found.messages()
-    _refuse_copies(rows)
+    refuse_copies(rows, lambda row: row.file.parent)
     return into_sets(problems, rows, folder, options, [*messages, *durations.messages()])
 
 
@@ -57,17 +55,3 @@ def _data_folders(folder: Path) -> tuple[dict[Path, str | None], list[str]]:
     if others := [path.name + "/" * path.is_dir() for path in below if path not in data]:
         messages.append(f"note: {folder}: passed over: {first_few(others)}")
     return sets, messages
-
-
-def _refuse_copies(rows: Sequence[Row]) -> None:
-    """Folders that hold the same utterances, such as train and train_hires, are named at once, not line by line."""
-    folder_of: dict[str, Path] = {}
-    twice: Counter[tuple[Path, Path]] = Counter()
-    for row in rows:
-        first = folder_of.setdefault(row.utterance.id, row.file.parent)
-        if first != row.file.parent:
-            twice[first, row.file.parent] += 1
-    for (first, second), count in twice.items():
-        utterances = "1 utterance is" if count == 1 else f"{count} utterances are"
-        remedy = "move one of the folders away, or give each utterance its own id"
-        raise TableError(f"{second}: {utterances} in {first}, too; {remedy}")

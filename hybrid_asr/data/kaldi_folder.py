@@ -9,7 +9,7 @@ from hybrid_asr.audio.io import AudioInfo
 from hybrid_asr.common.files import MISSING, read_problem
 from hybrid_asr.data.manifest import Utterance
 from hybrid_asr.data.pipe_programs import Source
-from hybrid_asr.data.pipes import parse_entry
+from hybrid_asr.data.pipes import ARCHIVE, parse_entry
 from hybrid_asr.data.table_checks import (
     BAD_TIMES,
     NO_AUDIO,
@@ -82,6 +82,7 @@ class DataFolder:
         self._speaker_of = self._read_speakers()
         self._recordings: dict[str, _Recording | None] = {}
         self._narrowed: list[str] = []
+        self._archived: str | None = None
 
     def rows(self) -> Iterator[Row]:
         """The utterances, in the order of segments or, without it, of wav.scp."""
@@ -167,7 +168,7 @@ class DataFolder:
         return found
 
     def _open(self, name: str, entry: str) -> _Recording:
-        source = parse_entry(entry)
+        source = self._parsed(name, entry)
         try:
             path = find_audio(self.folder, source.path)
             info = self._durations.of_file(path)
@@ -181,6 +182,18 @@ class DataFolder:
         if source.rate and source.rate < min(info.rate, _NARROW_HZ):
             self._narrowed.append(name)
         return _Recording(path, source, info)
+
+    def _parsed(self, name: str, entry: str) -> Source:
+        """What an entry stands for; how to unpack an archive is said once."""
+        try:
+            return parse_entry(entry)
+        except LineError as error:
+            first, self._archived = self._archived, self._archived or (name if error.kind == ARCHIVE else None)
+            if first is None or error.kind != ARCHIVE:
+                raise
+            raise LineError(
+                f"'{entry}' lies in a Kaldi archive, as '{first}' does; write it to a file", ARCHIVE
+            ) from None
 
     def _channel(self, name: str, recording: _Recording, of_segment: int | None) -> int | None:
         """The channel of a recording, from 1, that its command, its segment or reco2file_and_channel names."""

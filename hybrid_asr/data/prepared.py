@@ -1,7 +1,7 @@
 """What the user's own data becomes: sets of utterances, the lines that were left out, and what is told about both."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,6 +89,23 @@ def into_sets(
     else:
         sets, more = _named_sets(rows, source, options)
     return Prepared(sets, rejected, (*told, *more, *_about_speakers(sets)))
+
+
+def refuse_copies(rows: Sequence[Row], origin: Callable[[Row], Path]) -> None:
+    """Raise TableError where two origins hold the same utterances, such as train and train_hires, not line by line."""
+    first_in: dict[str, Path] = {}
+    twice: Counter[tuple[Path, Path]] = Counter()
+    for row in rows:
+        first, here = first_in.setdefault(row.utterance.id, origin(row)), origin(row)
+        if first != here:
+            twice[first, here] += 1
+    if twice:
+        said = [
+            f"{second}: {'1 utterance is' if count == 1 else f'{count} utterances are'} in {first}, too; "
+            "move one of both away, or give each utterance its own id"
+            for (first, second), count in twice.items()
+        ]
+        raise TableError("\n".join(said))
 
 
 def _has_words(problems: BadLines, row: Row) -> bool:
