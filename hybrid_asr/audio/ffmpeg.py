@@ -17,7 +17,9 @@ from jaxtyping import Float32
 from hybrid_asr.audio.formats import AGAIN, AudioError, beginning
 
 _BLOCK_BYTES = 1 << 20
-_LOG_PREFIX = re.compile(r"^\[[^\]]* @ 0x[0-9a-f]+\] ")  # the component of ffmpeg that writes, and its address
+# A line of the log: perhaps the component that writes, and its address, then the level.
+_LOG_LINE = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(warning|error|fatal|panic)\] (.*)")
+_CUT = re.compile("ended prematurely|Packet corrupt|[Tt]runcat")
 
 
 class FfmpegSource:
@@ -36,7 +38,7 @@ class FfmpegSource:
             raise AudioError(f"{path}: {why}; install ffmpeg (such as 'apt install ffmpeg') to read it, or {remedy}")
         self.path, self.notes, self._why, self._remedy, self._position = path, notes, why, remedy, 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close; a pipe that nobody reads could fill up)
-        options = ["-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file,pipe"]
+        options = ["-nostdin", "-v", "level+warning", "-xerror", "-protocol_whitelist", "file,pipe"]
         output = ["-map", "0:a:0", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
         self._process = subprocess.Popen(
             [program, *options, "-i", f"file:{path}", *output], stdout=subprocess.PIPE, stderr=self._log
@@ -95,18 +97,34 @@ class FfmpegSource:
         data = self._pipe.read() if samples is None else self._pipe.read(max(0, samples) * size)
         count = len(data) // size
         self._position += count
-        if (samples is None or count < samples) and self._process.wait() != 0:
-            self._fail()
+        if samples is None or count < samples:
+            if self._process.wait() != 0:
+                self._fail()
+            self._check_log()
         return np.frombuffer(data[: count * size], ">f4").astype(np.float32).reshape(count, self.channels)
 
-    def _fail(self) -> None:
-        """Raise AudioError with the first line that ffmpeg wrote to its log."""
-        self._process.wait()
+    def _read_log(self) -> list[tuple[str, str]]:
+        """The level and the text of each line that ffmpeg has written."""
         self._log.seek(0)
-        lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
-        message = (
-            _LOG_PREFIX.sub("", lines[0]) if lines else f"nothing, but ends with status {self._process.returncode}"
-        )
+        lines = map(_LOG_LINE.search, self._log.read().decode("utf-8", "replace").splitlines())
+        return [(line[1], line[2]) for line in lines if line and not line[2].startswith("Estimating duration")]
+
+    def _check_log(self) -> None:
+        """Notice a file that is cut, which some formats of ffmpeg do not take for an error."""
+        said = [text for _, text in self._read_log() if _CUT.search(text)]
+        if said and "prematurely" in said[0]:
+            raise AudioError(
+                f"{self.path}: is truncated: ffmpeg says '{said[0]}' after {self._position / self.rate:.2f} s; {AGAIN}"
+            )
+        self.notes = (*self.notes, *(f"{self.path}: ffmpeg says '{text}'; what is there is read" for text in said[:1]))
+
+    def _fail(self) -> None:
+        """Raise AudioError with the first error that ffmpeg wrote to its log, or the first warning."""
+        self._process.wait()
+        lines = self._read_log()
+        errors = [text for level, text in lines if level != "warning"]
+        ended = f"nothing, but ends with status {self._process.returncode}"
+        message = (*errors, *(text for _, text in lines), ended)[0]
         if self._position:
             where = f"after {self._position / self.rate:.2f} s of sound ffmpeg says"
         else:

@@ -9,7 +9,7 @@ from hybrid_asr.audio.extent import Extent, find_samples
 from hybrid_asr.audio.formats import AGAIN, AudioError
 
 _SLACK_BYTES = 64  # careless writers count the header among the samples: a millisecond or two, not a truncation
-_UNKNOWN = {4: 0x7FFF0000, 8: 1 << 62}  # what writers to a pipe put where a size should be, or more, by its bytes
+_UNKNOWN = {4: 0x7F000000, 8: 1 << 62}  # what writers to a pipe put where a size should be, or more, by its bytes
 _BLOCK = 1 << 20
 _WRAP = 1 << 32
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"<?xpacket")  # of players and editors, behind the samples

@@ -16,12 +16,14 @@ from jaxtyping import Float32
 from hybrid_asr.audio.extent import sphere_coding
 from hybrid_asr.audio.ffmpeg import FfmpegSource
 from hybrid_asr.audio.formats import AGAIN, AudioError, check_present, check_rate, refuse_non_audio
+from hybrid_asr.audio.frame_counts import voc_blocks
 from hybrid_asr.audio.header_sizes import judge
 from hybrid_asr.audio.ogg import OggStreams, check_ogg
 from hybrid_asr.audio.sndfile import SndfileSource, open_sound
 from hybrid_asr.common.errors import AudioWarning
 
 END_TOLERANCE_S = 0.01  # a segment may end this far past its file: tables round their times
+_CANCELED = 1e-3  # the power of the mean of the channels, less than this part of their mean power
 _LOUDEST = 2.0**32  # full scale is 1; some programs write whole numbers of 32 bits as floats
 _CONTEXT_S = 0.05  # read on both sides of a segment for the resampling filter, which is shorter
 
@@ -95,7 +97,7 @@ def read(
         context = 0 if out == into else ceil(_CONTEXT_S * rate)
         first = max(0, begin - context) // out * out  # where a sample of the file and one of the result coincide
         last = None if end is None else ceil((end + context) * into / out)
-        decoded = _mono(source.read(first // out * into, last), path, channel)
+        decoded = _mono(source.read(first // out * into, last), path, channel, tell)
         _check_finite(path, decoded, first / rate, source.rate)
         if out != into:
             decoded = soxr.resample(decoded, source.rate, rate, quality="VHQ")
@@ -150,12 +152,16 @@ def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
     with path.open("rb") as file:
         head = file.read(512)
         refuse_non_audio(path, head)
-        sizes = judge(path, file, head, path.stat().st_size)
+        size = path.stat().st_size
+        sizes = judge(path, file, head, size)
         foreign = sphere_coding(file, head)
+        blocks = voc_blocks(path, file, size) if head.startswith(b"Creative Voice File") else 1
     streams = check_ogg(path) if head.startswith(b"OggS") else OggStreams(1, ())
     notes, remedy = (*sizes.notes, *streams.notes), AGAIN
     if streams.chained > 1:
         why = f"it is a chain of {streams.chained} streams, of which libsndfile reads the first alone"
+    elif blocks > 1:
+        why = f"its samples are in {blocks} blocks, of which libsndfile knows the first alone"
     elif foreign:
         why, remedy = f"its samples are compressed: {foreign}", "unpack it with 'sph2pipe -f wav FILE.sph FILE.wav'"
     else:
@@ -173,8 +179,9 @@ def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
 
 
 def _mono(
-    samples: Float32[np.ndarray, "samples channels"], path: Path, channel: int | None
+    samples: Float32[np.ndarray, "samples channels"], path: Path, channel: int | None, tell: Callable[[str], None]
 ) -> Float32[np.ndarray, " samples"]:
+    """One channel, or the mean of all; where they cancel each other, as on a balanced line, the first."""
     channels = samples.shape[1]
     if channel is not None:
         if not 1 <= channel <= channels:
@@ -182,7 +189,14 @@ def _mono(
         return samples[:, channel - 1]
     if channels == 1:
         return samples[:, 0]
-    return samples @ np.full(channels, 1 / channels, np.float32)  # many times faster than .mean(axis=1)
+    mean = samples @ np.full(channels, 1 / channels, np.float32)  # many times faster than .mean(axis=1)
+    if np.vdot(mean, mean) < _CANCELED * np.vdot(samples, samples) / channels:
+        tell(
+            f"{path}: its channels cancel each other, as if of opposite phase; the first is read in place of their "
+            "mean: choose one by 'channel' in the manifest, or --channel"
+        )
+        return samples[:, 0]
+    return mean
 
 
 def _check_segment(path: Path, start_s: float, duration_s: float | None, rate: int) -> None:

@@ -49,7 +49,9 @@ class SndfileSource:
         """Take over `sound`; raises AudioError if its header promises more than the file holds."""
         self.path, self.rate, self.channels = path, sound.samplerate, sound.channels
         self._sound, self._frames, self._mpeg = sound, sound.frames, sound.subtype == "MPEG_LAYER_III"
-        if sound.format == "RAW":  # by the suffix .au alone libsndfile takes a file for samples
+        if (
+            sound.format == "RAW" and path.suffix.lower() != ".gsm"
+        ):  # by the suffix .au alone libsndfile takes a file for samples
             head = beginning(path)[:8].hex(" ")
             raise AudioError(f"{path}: has no header: no sound file begins with the bytes {head}; {AGAIN}")
         self.notes = (*notes, *check_frames(path, sound))
@@ -58,6 +60,8 @@ class SndfileSource:
         self.unreadable = ""
         if self._frames >= _NO_LENGTH or (counted is not None and counted > self._frames + _MPEG_SLACK):
             self.unreadable = "it does not state its length, so that libsndfile cannot read it to its end"
+        elif sound.format == "RAW":
+            self.unreadable = "it is GSM 6.10 without a header"
         elif sound.subtype.startswith("DWVW"):
             self.unreadable = "libsndfile opens its coding DWVW, but cannot read it"
         if counted is not None:
@@ -66,9 +70,9 @@ class SndfileSource:
     def length(self) -> int:
         """Samples per channel, taken from the header once its last sample has been read."""
         last = self._frames - 1
-        if self._sound.format in _CHECKED_AT_THEIR_END and last >= 0 and not len(self._read(last, last + 1)):
-            stated, self._frames = self._frames, len(self.read(0, None))
-            self._note_lack(stated)
+        unsure = self._mpeg or self._sound.format in _CHECKED_AT_THEIR_END
+        if unsure and last >= 0 and not len(self._read(last, last + 1)):
+            self._frames = len(self.read(0, None))
         return self._frames
 
     def read(self, begin: int, end: int | None) -> Float32[np.ndarray, "samples channels"]:
@@ -81,12 +85,10 @@ class SndfileSource:
                 f"{self.path}: is truncated: its header promises {self._frames / self.rate:.2f} s, the file holds "
                 f"{(stop - lacking) / self.rate:.2f} s; {AGAIN}"
             )
-        return samples
-
-    def _note_lack(self, stated: int) -> None:
-        if stated > self._frames:
-            promise = f"its header counts {stated} samples, {self._frames} can be decoded"
+        if lacking:
+            promise = f"its header counts {stop} samples, {stop - lacking} can be decoded"
             self.notes = (*self.notes, f"{self.path}: is cut by a few samples: {promise}; what is there is read")
+        return samples
 
     def _read(self, begin: int, end: int) -> Float32[np.ndarray, "samples channels"]:
         if begin >= end:

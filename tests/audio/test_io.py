@@ -255,3 +255,35 @@ def test_a_strange_name_is_only_a_name(ffmpeg, speech, tmp_path, monkeypatch):
     for name in ("-i.mka", "concat:x|y.mka", "ü 'quoted' $HOME.mka"):
         shutil.copy(tmp_path / "a.mka", tmp_path / name)
         assert io.info(name).rate == 16000
+
+
+@pytest.mark.parametrize("gain", [-1.0, -0.97])
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_channels_that_cancel_each_other_are_told_and_the_first_is_read(gain, rate, speech, tmp_path):
+    left = speech / np.float32(32768)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, gain * left], 1), rate, subtype="FLOAT")
+    soundfile.write(tmp_path / "mono.wav", left, rate, subtype="FLOAT")
+    told: list[str] = []
+    assert np.array_equal(io.read(tmp_path / "a.wav", tell=told.append), io.read(tmp_path / "mono.wav"))
+    assert len(told) == 1 and told[0].startswith(f"{tmp_path / 'a.wav'}: its channels cancel each other")
+    assert "'channel' in the manifest, or --channel" in told[0]
+    second = io.read(tmp_path / "a.wav", channel=2, tell=told.append)
+    assert np.allclose(second, gain * io.read(tmp_path / "mono.wav"), atol=1e-6) and len(told) == 1
+
+
+@pytest.mark.parametrize("gain", [0.0, 1.0, 0.1, -0.9])
+def test_channels_that_do_not_cancel_each_other_are_averaged(gain, speech, tmp_path):
+    left = speech / np.float32(32768)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, gain * left], 1), 16000, subtype="FLOAT")
+    told: list[str] = []
+    samples = io.read(tmp_path / "a.wav", tell=told.append)
+    assert np.allclose(samples, (1 + gain) / 2 * left, atol=1e-6) and not told
+    soundfile.write(tmp_path / "silence.wav", np.zeros((16000, 2), np.int16), 16000)
+    assert not io.read(tmp_path / "silence.wav", tell=told.append).any() and not told
+
+
+@pytest.mark.parametrize("channel", [0, 3, -1])
+def test_a_channel_that_is_not_there_is_named(channel, speech, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.stack([speech, speech], 1), 16000)
+    with pytest.raises(io.AudioError, match=rf"a\.wav: has no channel {channel}, its channels are 1 to 2; correct"):
+        io.read(tmp_path / "a.wav", channel=channel)
