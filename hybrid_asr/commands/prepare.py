@@ -46,6 +46,8 @@ def prepare(
         raise UserError(f"--source: {corpus} names its source already; leave --source out")
     if not colon and options not in (None, ReadingOptions()):
         raise UserError(f"{corpus}: a corpus with a recipe is read as the recipe says; leave out the options of tables")
+    if kind != "table" and options is not None and (options.columns or options.ignore_columns):
+        raise UserError(f"{corpus}: only tables have columns; leave --columns and --ignore-columns out")
     own = Path(location).expanduser()
     to = to or Path("data") / (own.resolve().stem if colon else corpus)
     prepared = READERS[kind](own, options or ReadingOptions()) if colon else Prepared(_recipe(corpus)(source, to))

@@ -33,6 +33,26 @@ def report(run, name: str) -> dict:
     return json.loads((run / "decode" / name / "report.json").read_text())
 
 
+def test_in_utterances_without_words_every_written_word_is_an_insertion(run, tones, tmp_path):
+    """A test set may hold recordings in which nothing is said, to see what a model makes of them."""
+    lines = [json.loads(line) for line in (tones / "test.jsonl").read_text().splitlines()]
+    silent = {line["id"] for line in lines[:3]}
+    for line in lines:
+        line |= {"audio": str(tones / line["audio"])} | ({"text": ""} if line["id"] in silent else {})
+    (tmp_path / "silent.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["decode", str(run), "--decoders", "ctc_greedy,joint", f"data.test=[{tmp_path}/silent.jsonl]"]) == 0
+    for place in (run / "decode" / "silent").iterdir():
+        rows = [json.loads(line) for line in (place / "hypotheses.jsonl").read_text().splitlines()]
+        written = sum(len(row["text"].split()) for row in rows if row["id"] in silent)
+        found = json.loads((place / "report.json").read_text())
+        assert [row["reference"] for row in rows if row["id"] in silent] == ["", "", ""]
+        assert written >= 3 and written <= found["insertions"]
+        words = sum(len(line["text"].split()) for line in lines)
+        assert found["wer"] == pytest.approx(
+            (found["substitutions"] + found["deletions"] + found["insertions"]) / words
+        )
+
+
 def test_all_is_every_preset_in_one_table(swept, capsys):
     capsys.readouterr()
     assert main(["decode", str(swept), "--decoders", "all"]) == 0

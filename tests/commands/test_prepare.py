@@ -89,6 +89,8 @@ def test_what_is_no_corpus_is_told_how_it_is_read(own, tmp_path, capsys, corpus,
 def test_options_of_own_data_do_not_go_with_a_recipe(own, capsys) -> None:
     assert own(*GOOD, corpus="an4", options=("--split", "valid=0.1")) == 2
     assert "an4: a corpus with a recipe is read as the recipe says" in capsys.readouterr().err
+    assert own(*GOOD, corpus="kaldi:.", options=("--columns", "text=a")) == 2
+    assert "kaldi:.: only tables have columns" in capsys.readouterr().err
 
 
 def test_a_column_is_chosen_or_passed_over(own, tmp_path, capsys) -> None:

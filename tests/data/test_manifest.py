@@ -36,6 +36,13 @@ def test_what_is_written_is_read(tmp_path, make_wav) -> None:
     assert manifest.where(1) == f"{path}:2: utterance 'a-2'"
 
 
+def test_an_empty_transcript_is_one_since_a_manifest_does_not_know_whether_it_is_trained_on(tmp_path, make_wav) -> None:
+    make_wav("a.wav", 1.0)
+    silent = [Utterance(id="a", audio="a.wav", duration_s=1.0, text="")]
+    write_manifest(tmp_path / "test.jsonl", silent)
+    assert list(Manifest.read(tmp_path / "test.jsonl")) == silent
+
+
 def test_the_same_utterances_give_the_same_bytes_and_digest(tmp_path) -> None:
     utterances = [Utterance(id=str(i), audio="a.wav", duration_s=1.0 + i, text="x") for i in range(20)]
     for name in ("one", "two"):
