@@ -7,6 +7,7 @@ import numpy as np
 
 from hybrid_asr.scoring import text_report as printed
 from hybrid_asr.scoring.align import split
+from hybrid_asr.scoring.intervals import RESAMPLES
 from hybrid_asr.scoring.report import ErrorReport, speakers_of
 from hybrid_asr.scoring.scores import UNITS, ScoringError
 from hybrid_asr.scoring.significance import PairedDifference, paired_test
@@ -26,7 +27,9 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """The report's keys, and `difference`, `ci95`, `p_bootstrap` in the metric of the report; the other's rates.
 
-        `test` says what the p is of: with few utterances it is that of exact sign flips, under the same key.
+        `test` says what the p is of: with few utterances it is that of exact sign flips, under the same key. Where
+        `p_is_bound` is true, resampling cannot tell the p from a smaller one; `p_smallest` is the least that so many
+        `units` allow. Keys that end in `_speakers` are of the comparison over speakers, null where one is unknown.
         """
         other = self.against
         pairs = {"": self.over_utterances, "_speakers": self.over_speakers}
@@ -34,7 +37,10 @@ class Comparison:
             "difference": self.over_utterances.difference,
             **{f"ci95{name}": list(pair.ci95) if pair and pair.ci95 else None for name, pair in pairs.items()},
             **{f"p_bootstrap{name}": pair.p if pair else None for name, pair in pairs.items()},
+            **{f"p_is_bound{name}": pair.is_bound if pair else None for name, pair in pairs.items()},
+            **{f"p_smallest{name}": pair.smallest_p if pair else None for name, pair in pairs.items()},
             **{f"test{name}": pair.test if pair else None for name, pair in pairs.items()},
+            **{f"units{name}": pair.units if pair else None for name, pair in pairs.items()},
             "better": self.better,
             "worse": self.worse,
             "against": {
@@ -51,12 +57,8 @@ class Comparison:
         metric = self.report.metric.upper()
         lines = [
             f"{metric} {printed.percent(self.report.rate.value)} against {printed.percent(self.against.rate.value)}",
-            _difference_line("over utterances", self.over_utterances),
-            *(
-                [_difference_line(f"over {len(self.report.speakers)} speakers", self.over_speakers)]
-                if self.over_speakers
-                else []
-            ),
+            _difference_line("utterance", self.over_utterances),
+            *([_difference_line("speaker", self.over_speakers)] if self.over_speakers else []),
             f"better in {printed.counted(self.better, 'utterance')}, worse in {self.worse}, "
             f"as many errors in {self.report.utterances - self.better - self.worse}",
         ]
@@ -93,13 +95,23 @@ def compare(report: ErrorReport, against: ErrorReport) -> Comparison:
     )
 
 
-def _difference_line(units: str, pair: PairedDifference) -> str:
+def _difference_line(noun: str, pair: PairedDifference) -> str:
+    units = printed.counted(pair.units, noun)
     if pair.p is None:
-        return f"difference {printed.percent(pair.difference)}, too few for an interval {units}"
+        return f"difference {printed.percent(pair.difference)}, over {units}: too few for an interval"
     interval = (
-        f"95 % interval {units} {printed.interval(pair.ci95)}"
+        f"95 % interval over {units} {printed.interval(pair.ci95)}"
         if pair.ci95
-        else f"no interval {units}: all differ by the same amount"
+        else f"no interval over {units}: all differ by the same amount"
     )
-    note = " by the exact sign-flip test (fewer than 20 units)" if pair.test == "sign flips" else ""
-    return f"difference {printed.percent(pair.difference)} absolute, {interval}, p = {pair.p:.4f}{note}"
+    return f"difference {printed.percent(pair.difference)} absolute, {interval}, {_p(pair, units)}"
+
+
+def _p(pair: PairedDifference, units: str) -> str:
+    """The p with what it is of, and whether it could have been smaller."""
+    if pair.is_bound:
+        return f"p ≤ {pair.p:.1g} (the least that {RESAMPLES:,} resamples can tell)"
+    if pair.test == "bootstrap":
+        return f"p = {pair.p:.2g} (bootstrap)"
+    flips = f"exact sign flips of {units}, at most 2^{pair.units} choices"
+    return f"p = {pair.p:.2g} ({flips}: never below {pair.smallest_p:.2g})"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_asr.scoring import text_report as printed
-from hybrid_asr.scoring.align import ErrorCounts, count_all
+from hybrid_asr.scoring.align import ErrorCounts
 from hybrid_asr.scoring.intervals import Rate, rate_intervals
 from hybrid_asr.scoring.scores import (
     UNITS,
@@ -25,10 +25,9 @@ from hybrid_asr.scoring.scores import (
     score_speakers,
     score_utterances,
 )
-from hybrid_asr.text.normalize import normalize
+from hybrid_asr.scoring.spelling import SpellingErrors, spelling_errors
 
 _CONFUSIONS_IN_JSON = 100
-_SUSPICIOUS_RATE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +45,7 @@ class SetScore(TextErrors):
     speakers: tuple[SpeakerScore, ...]  # the highest rate of `metric` first
     confusions: tuple[Confusion, ...]  # the most frequent first
     rows: tuple[UtteranceErrors, ...]  # in the order in which they were given
+    spelling: SpellingErrors | None = None  # None in reports of former versions
 
     @property
     def rate(self) -> Rate:
@@ -69,7 +69,9 @@ class SetScore(TextErrors):
             **_keys(self.rates),
             **self.counts_to_json(),
             "utterances": self.utterances,
+            "speakers": len(self.speakers),
             "empty": self.empty,
+            "spelling": self.spelling.to_json() if self.spelling else None,
             "confusions": [item._asdict() for item in self.confusions[:_CONFUSIONS_IN_JSON]],
             "per_speaker": [item.to_json() for item in self.speakers],
             "per_utterance": [row.to_json() for row in self.rows],
@@ -100,6 +102,7 @@ class SetScore(TextErrors):
             speakers=tuple(SpeakerScore.from_json(item) for item in data["per_speaker"]),
             confusions=tuple(Confusion(*(item[name] for name in Confusion._fields)) for item in data["confusions"]),
             rows=rows,
+            spelling=SpellingErrors.from_json(data["spelling"]) if data.get("spelling") else None,
         )
 
 
@@ -113,7 +116,7 @@ class ErrorReport(SetScore):
         """The report for people, with the alignments of the `aligned` utterances that have the most errors."""
         parts = [
             _headline(self),
-            _spelling_note(self),
+            "\n".join(self.spelling.notes(self.counts(self.metric).errors, UNITS[self.metric])) if self.spelling else "",
             printed.speaker_table(self.speakers, self.metric),
             printed.confusion_table(self.confusions),
             printed.alignments(self.rows, self.metric, most=aligned),
@@ -130,7 +133,10 @@ def report(items: Sequence[Scored], *, metric: Metric = "wer") -> ErrorReport:
     rows = score_utterances(items, metric)
     words = sum((row.words for row in rows), ErrorCounts())
     if not words.reference:
-        raise ScoringError(f"none of the {len(rows)} references has a word: no rate can be given; check the references")
+        raise ScoringError(
+            f"none of the {len(rows)} references has a word, so that no rate is defined; the hypotheses have "
+            f"{printed.counted(words.insertions, 'word')}, all of them insertions"
+        )
     characters = sum((row.characters for row in rows), ErrorCounts())
     by_name = compute_rates(rows, metric)
     return ErrorReport(
@@ -144,6 +150,7 @@ def report(items: Sequence[Scored], *, metric: Metric = "wer") -> ErrorReport:
         speakers=score_speakers(rows, metric),
         confusions=confusions(rows, metric),
         rows=rows,
+        spelling=spelling_errors(rows, metric),
     )
 
 
@@ -190,28 +197,14 @@ def _headline(scores: ErrorReport) -> str:
     """The rates and the numbers behind them."""
     counts, unit = scores.counts(scores.metric), UNITS[scores.metric]
     number = len(scores.speakers)
+    few = printed.few_speakers_warning(number) if scores.wer.ci95_speakers else ""
     return "\n".join(
         [
-            printed.rate_line("WER", scores.wer, speakers=number),
-            printed.rate_line("CER", scores.cer, speakers=number),
-            printed.rate_line("SER", scores.ser, speakers=number),
+            *(printed.rate_line(name.upper(), rate, speakers=number) for name, rate in scores.rates.items()),
             f"{printed.counted(counts.reference, unit)}: {printed.counted(counts.substitutions, 'substitution')}, "
             f"{printed.counted(counts.deletions, 'deletion')}, {printed.counted(counts.insertions, 'insertion')}; "
             f"{printed.counted(scores.utterances, 'utterance')}, {scores.empty} with an empty hypothesis",
+            *([few] if few else []),
         ]
     )
 
-
-def _spelling_note(scores: ErrorReport) -> str:
-    """A hint where most errors are of case or punctuation: the two sides were normalized by different rules."""
-    if scores.rate.value < _SUSPICIOUS_RATE:
-        return ""
-    references = [normalize(row.reference, "basic@1") for row in scores.rows]
-    hypotheses = [normalize(row.hypothesis, "basic@1") for row in scores.rows]
-    plain = sum(count_all(references, hypotheses, UNITS[scores.metric]), ErrorCounts())
-    if plain.rate > scores.rate.value / 2:
-        return ""
-    return (
-        f"Note: without case and punctuation the {scores.metric.upper()} is {printed.percent(plain.rate)}; "
-        "bring both sides into one spelling before you compare"
-    )

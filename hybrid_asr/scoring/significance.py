@@ -31,13 +31,21 @@ class PairedDifference(NamedTuple):
     """The rate of one system minus that of another on the same utterances; below 0 the first is better.
 
     `ci95` is None with fewer than two units, where all differ by the same rate, and where fewer than 20 differ by the
-    same number of errors: their spread is unknown. `p` is two-sided, None with fewer than two units.
+    same number of errors: their spread is unknown. `p` is two-sided, None with fewer than two units. `smallest_p` is
+    the least that the test could have given with so many `units`: a bootstrap's p of that size is an upper bound.
     """
 
     difference: float
     ci95: Interval | None
     p: float | None
     test: Test  # that `p` is of
+    units: int
+    smallest_p: float | None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the resamples cannot tell `p` from anything smaller."""
+        return self.test == "bootstrap" and self.p is not None and self.p == self.smallest_p
 
 
 def paired_test(
@@ -58,16 +66,18 @@ def paired_test(
     difference = float(totals[:, 0].sum() / totals[:, 1].sum())
     test: Test = "sign flips" if len(totals) < FEWEST else "bootstrap"
     if len(totals) < 2:
-        return PairedDifference(difference, None, None, test)
+        return PairedDifference(difference, None, None, test, len(totals), None)
     sums = resampled_sums(totals, resamples, seed)
     drawn = resampled_rates(sums[:, 0], sums[:, 1])
     interval = percentile_interval(drawn)
     if interval.low == interval.high or (test == "sign flips" and np.ptp(totals[:, 0]) == 0):
         interval = None  # from equal differences nothing is known of their spread
     if test == "sign flips":
-        return PairedDifference(difference, interval, sign_flip_p(totals[:, 0]), test)
+        p, smallest = sign_flip_p(totals[:, 0]), 2.0 / 2 ** len(totals)
+        return PairedDifference(difference, interval, p, test, len(totals), smallest)
     tail = int(min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)))
-    return PairedDifference(difference, interval, min(1.0, 2 * (1 + tail) / (1 + len(drawn))), test)
+    p, smallest = min(1.0, 2 * (1 + tail) / (1 + len(drawn))), 2 / (1 + len(drawn))
+    return PairedDifference(difference, interval, p, test, len(totals), smallest)
 
 
 def sign_flip_p(differences: Int[np.ndarray, " units"]) -> float:

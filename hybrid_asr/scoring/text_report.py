@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from hybrid_asr.scoring.align import Step, Unit, align
-from hybrid_asr.scoring.intervals import Interval, Rate
+from hybrid_asr.scoring.intervals import FEW_SPEAKERS, Interval, Rate
 from hybrid_asr.scoring.scores import UNITS, Confusion, Metric, SpeakerScore, UtteranceScore
 
 MARKS = {"equal": "", "substitute": "S", "delete": "D", "insert": "I"}
@@ -26,6 +26,16 @@ def rate_line(name: str, rate: Rate, *, speakers: int) -> str:
     over_utterances = f"  95 % interval {interval(rate.ci95)}" if rate.ci95 else "  too few utterances for an interval"
     over_speakers = f", over {speakers} speakers {interval(rate.ci95_speakers)}" if rate.ci95_speakers else ""
     return f"{name}  {percent(rate.value)}{over_utterances}{over_speakers}"
+
+
+def few_speakers_warning(speakers: int) -> str:
+    """That the interval over so few speakers is too narrow, or nothing."""
+    if not 2 <= speakers < FEW_SPEAKERS:
+        return ""
+    return (
+        f"Warning: {speakers} speakers are few: intervals over them are too narrow (over 10 speakers they cover the truth "
+        "85 % of the time, not 95 %)"
+    )
 
 
 def counted(number: int, noun: str) -> str:

@@ -76,7 +76,8 @@ def test_the_score_of_a_set_reads_itself_and_its_intervals_are_computed_where_th
     again = SetScore.from_json(data)
     assert again.to_json() == data and again.rate == scores.rate and again.utterances == 5
     assert SetScore.from_json({key: value for key, value in data.items() if "ci95" not in key}) == again
-    for key in data.keys() - {"utterances", "cer_ci95"}:
+    assert SetScore.from_json(data | {"spelling": None}).spelling is None
+    for key in data.keys() - {"utterances", "speakers", "spelling", "cer_ci95"}:
         with pytest.raises(LookupError):
             SetScore.from_json({name: value for name, value in data.items() if name != key})
     for damage in ({"wer": None}, {"wer_ci95": 1}, {"confusions": [1]}, {"per_speaker": 3}, {"per_utterance": []}):
@@ -118,7 +119,7 @@ def test_an_empty_reference_counts_its_insertions() -> None:
     [
         ([], "no utterance"),
         ([ITEMS[0], ITEMS[0]], "'u1' occurs more than once"),
-        ([Scored("a", " ", "x"), Scored("b", "", "")], "none of the 2 references has a word"),
+        ([Scored("a", " ", "x"), Scored("b", "", "")], "none of the 2 references has a word, .* the hypotheses have 1 word, all of them insertions"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(items: list[Scored], message: str) -> None:
@@ -139,7 +140,7 @@ def test_text_shows_rates_speakers_confusions_and_alignments() -> None:
 
 def test_a_difference_of_spelling_only_is_pointed_out() -> None:
     items = [Scored(str(i), "Hello, World!", normalize("Hello, World!", "upper@1")) for i in range(3)]
-    assert "Note: without case and punctuation the WER is 0.00 %" in report(items).text()
+    assert "Note: 6 of 6 word errors are of case or punctuation alone (case 0, punctuation 0); score" in report(items).text()
     assert "Note:" not in report([Scored("a", "one two", "three four")]).text()
 
 
@@ -162,7 +163,9 @@ def test_comparison_of_two_systems() -> None:
     assert data["ci95_speakers"] is not None
     assert "WER 40.00 % against 0.00 %\ndifference 40.00 % absolute" in pair.text()
     assert (data["test"], data["p_bootstrap"]) == ("sign flips", 0.25), "three of five utterances differ"
-    assert "p = 0.2500 by the exact sign-flip test (fewer than 20 units)" in pair.text()
+    assert "p = 0.25 (exact sign flips of 5 utterances, at most 2^5 choices: never below 0.062)" in pair.text()
+    assert (data["units"], data["units_speakers"], data["p_is_bound"], data["p_smallest"]) == (5, 3, False, 2 / 2**5)
+    assert data["speakers"] == 3
     assert compare(better, scores).over_utterances.difference == -0.4
 
 
@@ -170,9 +173,7 @@ def test_two_utterances_that_differ_alike_say_little() -> None:
     items = [Scored("u1", "one two three", "one two"), Scored("u2", "four five six seven", "four five six")]
     pair = compare(report(items), report([item._replace(hypothesis=item.reference) for item in items]))
     text = pair.text()
-    assert (
-        "28.57 % absolute, no interval over utterances: all differ by the same amount, p = 0.5000 by the exact" in text
-    )
+    assert "28.57 % absolute, no interval over 2 utterances: all differ by the same amount, p = 0.5 (exact" in text
     data = pair.to_json()
     assert (data["ci95"], data["p_bootstrap"], data["test"], data["test_speakers"]) == (None, 0.5, "sign flips", None)
 
@@ -180,14 +181,17 @@ def test_two_utterances_that_differ_alike_say_little() -> None:
 def test_twenty_utterances_are_compared_by_the_bootstrap_as_ever() -> None:
     """The numbers of version 0.1.0."""
     items = [Scored(f"u{n}", "one two three", "one two" if n % 3 else "one two three") for n in range(20)]
-    data = compare(report(items), report([item._replace(hypothesis=item.reference) for item in items])).to_json()
+    pair = compare(report(items), report([item._replace(hypothesis=item.reference) for item in items]))
+    data = pair.to_json()
     assert (data["test"], data["ci95"], data["p_bootstrap"]) == ("bootstrap", [0.15, 0.2833333333333333], 2 / 10_001)
+    assert data["p_is_bound"] and "p ≤ 0.0002 (the least that 10,000 resamples can tell)" in pair.text()
 
 
 def test_comparison_with_itself_and_in_another_order() -> None:
     scores = report(ITEMS)
     same = compare(scores, report(ITEMS[::-1]))
-    assert same.over_utterances == (0.0, None, 1.0, "sign flips") == same.over_speakers
+    assert same.over_utterances == (0.0, None, 1.0, "sign flips", 5, 2 / 2**5)
+    assert same.over_speakers == (0.0, None, 1.0, "sign flips", 3, 2 / 2**3)
     assert (same.better, same.worse) == (0, 0)
 
 

@@ -81,7 +81,7 @@ def test_the_interval_is_that_of_a_plain_loop() -> None:
 
 def test_a_system_against_itself() -> None:
     errors, reference = simulated(np.random.default_rng(8), 30, 0.3)
-    assert paired_test(errors, errors, reference) == (0.0, None, 1.0, "bootstrap")
+    assert paired_test(errors, errors, reference) == (0.0, None, 1.0, "bootstrap", 30, 2 / 10_001)
 
 
 def test_a_clear_difference_is_found_and_its_sign_is_that_of_the_first() -> None:
@@ -91,7 +91,7 @@ def test_a_clear_difference_is_found_and_its_sign_is_that_of_the_first() -> None
     assert found.difference == pytest.approx((worse - errors).sum() / reference.sum())
     assert found.ci95 is not None and found.p is not None
     assert 0 < found.ci95.low < found.difference < found.ci95.high
-    assert found.p == pytest.approx(2 / 10_001)  # never 0: the +1 correction
+    assert found.p == found.smallest_p == 2 / 10_001 and found.is_bound  # never 0: the +1 correction
     assert paired_test(errors, worse, reference).difference == -found.difference
 
 
@@ -127,7 +127,8 @@ def test_few_utterances_are_compared_by_all_sign_flips(differences, p) -> None:
     errors, other = np.maximum(differences, 0), np.maximum(np.negative(differences), 0)
     reference = np.arange(5, 5 + len(differences))
     result = paired_test(errors, other, reference)
-    assert (result.p, result.test) == (p, "sign flips")
+    assert (result.p, result.test, result.units) == (p, "sign flips", len(differences))
+    assert not result.is_bound and result.smallest_p == 2 / 2 ** len(differences)
     assert result.difference == sum(differences) / reference.sum()
     if len(differences) < 10:
         sums = [sum(np.multiply(signs, differences)) for signs in itertools.product([1, -1], repeat=len(differences))]
@@ -137,7 +138,7 @@ def test_few_utterances_are_compared_by_all_sign_flips(differences, p) -> None:
 
 def test_few_units_of_equal_rates_give_no_interval() -> None:
     result = paired_test(np.array([1, 2, 3]), np.zeros(3, int), np.array([2, 4, 6]))
-    assert result == (0.5, None, 0.25, "sign flips")
+    assert result == (0.5, None, 0.25, "sign flips", 3, 0.25)
 
 
 def test_equal_differences_give_no_interval_however_many() -> None:
@@ -165,7 +166,7 @@ def test_by_sign_flips_equal_systems_differ_in_one_of_twenty_comparisons_or_fewe
 def test_one_unit_gives_no_interval() -> None:
     one = np.array([1]), np.array([4])
     assert rate_intervals(one[0][:, None], one[1][:, None]) is None
-    assert paired_test(one[0], one[0] + 1, one[1]) == (-0.25, None, None, "sign flips")
+    assert paired_test(one[0], one[0] + 1, one[1]) == (-0.25, None, None, "sign flips", 1, None)
     two = np.array([1, 2]), np.array([4, 5])
     assert rate_intervals(two[0][:, None], two[1][:, None], groups=["s", "s"]) is None
     assert rate_intervals(two[0][:, None], two[1][:, None]) is not None
