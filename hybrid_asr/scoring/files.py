@@ -1,5 +1,6 @@
 """Files of references and hypotheses, scored: `formats` reads them, `pairing` brings them together."""
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -8,12 +9,14 @@ from pathlib import Path
 
 from hybrid_asr.scoring.compare import Comparison, compare
 from hybrid_asr.scoring.formats.detect import read
-from hybrid_asr.scoring.formats.source import Format, Role, Source
+from hybrid_asr.scoring.formats.source import Format, Role, Source, Transcripts
 from hybrid_asr.scoring.markup import respell
 from hybrid_asr.scoring.pairing import Ids, Named, pair
 from hybrid_asr.scoring.report import ErrorReport, report
 from hybrid_asr.scoring.scores import Metric, Scored
 from hybrid_asr.text.normalize import Rules, normalize
+
+_ALTERNATIVES = re.compile(r"\{[^{}]* / [^{}]*\}")
 
 
 def print_note(note: str) -> None:
@@ -42,7 +45,18 @@ class Reading:
         content = read(source)
         if source.passed_over:
             self.tell(f"note: {path}: passed over: {_counted(source.passed_over)}")
+        if isinstance(content, Transcripts) and source.form != "trn":
+            self._tell_braces(path, content)
         return Named(str(path), content)
+
+    def _tell_braces(self, path: str | Path, content: Transcripts) -> None:
+        """Tell of alternatives in a format that has none."""
+        braced = [key for key, line in content.lines.items() if _ALTERNATIVES.search(line.text)]
+        if braced:
+            self.tell(
+                f"warning: {path}: {len(braced)} texts hold alternatives as '{{ a / b }}', '{braced[0]}' first; braces "
+                "and slashes count as words here: give a trn file, or remove them"
+            )
 
     def spelled(self, items: list[Scored]) -> list[Scored]:
         """The same utterances, both sides spelled by the rules."""

@@ -5,9 +5,8 @@ Axes: U utterances (or other units of resampling), C columns that are summed, R 
 A resample draws as many utterances as there are, with replacement; its rate is the sum of its errors over the sum of
 its reference units.  Intervals are percentiles of the rates of 10,000 resamples.  The errors of one speaker's
 utterances are correlated, which the bootstrap over speakers (clusters) respects: the honest interval for another set of
-speakers, though too narrow for fewer than twenty of them (from simulations,
-82 % of such intervals over 5 speakers cover the truth, 87 % over 10, 92 % over 20).  Where no utterance has an error, the interval is
-[0, 0].
+speakers, though too narrow for few of them: in simulations 82 % of the intervals over 5 speakers cover the truth, 87 %
+over 10, 92 % over 20.  Where no utterance has an error, the interval is [0, 0].
 
 The seed is fixed and utterances are sorted by their counts first: the same counts give the same numbers, however often
 and in whatever order they come.

@@ -116,7 +116,9 @@ class ErrorReport(SetScore):
         """The report for people, with the alignments of the `aligned` utterances that have the most errors."""
         parts = [
             _headline(self),
-            "\n".join(self.spelling.notes(self.counts(self.metric).errors, UNITS[self.metric])) if self.spelling else "",
+            "\n".join(self.spelling.notes(self.counts(self.metric).errors, UNITS[self.metric]))
+            if self.spelling
+            else "",
             printed.speaker_table(self.speakers, self.metric),
             printed.confusion_table(self.confusions),
             printed.alignments(self.rows, self.metric, most=aligned),
@@ -207,4 +209,3 @@ def _headline(scores: ErrorReport) -> str:
             *([few] if few else []),
         ]
     )
-

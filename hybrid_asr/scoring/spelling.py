@@ -51,8 +51,8 @@ class SpellingErrors:
         if self.unseen:
             named = ", ".join(self.characters[:_NAMED]) + (", ..." if len(self.characters) > _NAMED else "")
             found.append(
-                f"{self.unseen} of {errors} {unit} errors differ by characters that cannot be told apart by eye ({named}); "
-                "score with --rules basic@2 to ignore them"
+                f"{self.unseen} of {errors} {unit} errors differ by characters that cannot be told apart by eye "
+                f"({named}); score with --rules basic@2 to ignore them"
             )
         if self.case_or_punctuation:
             found.append(

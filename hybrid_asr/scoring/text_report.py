@@ -33,8 +33,8 @@ def few_speakers_warning(speakers: int) -> str:
     if not 2 <= speakers < FEW_SPEAKERS:
         return ""
     return (
-        f"Warning: {speakers} speakers are few: intervals over them are too narrow (over 10 speakers they cover the truth "
-        "85 % of the time, not 95 %)"
+        f"Warning: {speakers} speakers are few: intervals over them are too narrow (over 10 speakers they cover the "
+        "truth 85 % of the time, not 95 %)"
     )
 
 

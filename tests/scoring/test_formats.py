@@ -48,7 +48,8 @@ def test_the_command_line_names_the_formats() -> None:
         ("text", "u1 one (two)\nu2\n", "hyp", {"u1": Line("one (two)"), "u2": Line("")}),
         ("recogs-test.txt", ICEFALL, "ref", {"u1-0": Line("ONE TWO'S"), "u2-0": Line("SIX")}),
         ("recogs-test.txt", ICEFALL, "hyp", {"u1-0": Line("ONE"), "u2-0": Line("")}),
-        ("x.trn", ";; by hand\n{ b / @ } (my  id)\n(u2)\n", "ref", {"my id": Line("{ b / @ }", marked=True), "u2": Line("")}),
+        ("x.trn", ";; by hand\n{ b / @ } (my  id)\n", "ref", {"my id": Line("{ b / @ }", marked=True)}),
+        ("x.trn", "a b (u1)\n(u2)\n", "hyp", {"u1": Line("a b"), "u2": Line("")}),
         ("hyp.trn", "one\ttwo\t(spk-u1)\n", "hyp", {"spk-u1": Line("one\ttwo")}),
         ("x", "one a (u1)\ntwo b (u2)\n", "hyp", {"u1": Line("one a"), "u2": Line("two b")}),
         ("x", "a one (um)\na2 two (um)\nb three\n", "hyp", None),
@@ -198,6 +199,12 @@ def test_what_is_not_scored_is_counted_and_silent_recordings_are_told(tmp_path: 
         scores_of(ref, written(tmp_path, "h.txt", "r1 a\nr2 yes noise\n"), [])
     with pytest.raises(ScoringError, match=r"1 of 1 recordings .*: r2 1; file and channel .* \(there are r1 A, r2 A\)"):
         scores_of(ref, written(tmp_path, "h.ctm", "r2 1 0.2 0.1 yes\n"), [])
+
+
+def test_alternatives_in_a_format_that_has_none_are_told(tmp_path: Path) -> None:
+    path, told = written(tmp_path, "text", "u1 { a / b } c\nu2 {a} a/b\n"), []
+    assert read(path, "ref", told)["u1"] == Line("{ a / b } c")
+    assert len(told) == 1 and "warning: " in told[0] and "1 texts hold alternatives" in told[0] and "'u1'" in told[0]
 
 
 def test_markup_none_makes_them_words(tmp_path: Path) -> None:

@@ -94,6 +94,13 @@ def test_cer_as_the_metric_of_a_language_without_spaces() -> None:
     assert "6 characters: 1 substitution," in scores.text()
 
 
+@pytest.mark.parametrize("speakers", [2, 19, 20])
+def test_below_twenty_speakers_the_report_warns_of_their_interval(speakers) -> None:
+    text = report([Scored(f"u{n}", "one two", "one too", f"s{n}") for n in range(speakers)]).text()
+    warning = f"Warning: {speakers} speakers are few: intervals over them are too narrow (over 10 speakers they cover"
+    assert (warning in text) == (speakers < 20)
+
+
 def test_one_utterance_has_a_rate_but_no_interval() -> None:
     scores = report([Scored("a", "one two", "one", "ann")])
     assert scores.wer == Rate(0.5, None, None)
@@ -119,7 +126,10 @@ def test_an_empty_reference_counts_its_insertions() -> None:
     [
         ([], "no utterance"),
         ([ITEMS[0], ITEMS[0]], "'u1' occurs more than once"),
-        ([Scored("a", " ", "x"), Scored("b", "", "")], "none of the 2 references has a word, .* the hypotheses have 1 word, all of them insertions"),
+        (
+            [Scored("a", " ", "x"), Scored("b", "", "")],
+            "none of the 2 references has a word, .* the hypotheses have 1 word, all of them insertions",
+        ),
     ],
 )
 def test_what_cannot_be_scored_is_refused(items: list[Scored], message: str) -> None:
@@ -140,7 +150,10 @@ def test_text_shows_rates_speakers_confusions_and_alignments() -> None:
 
 def test_a_difference_of_spelling_only_is_pointed_out() -> None:
     items = [Scored(str(i), "Hello, World!", normalize("Hello, World!", "upper@1")) for i in range(3)]
-    assert "Note: 6 of 6 word errors are of case or punctuation alone (case 0, punctuation 0); score" in report(items).text()
+    assert (
+        "Note: 6 of 6 word errors are of case or punctuation alone (case 0, punctuation 0); score"
+        in report(items).text()
+    )
     assert "Note:" not in report([Scored("a", "one two", "three four")]).text()
 
 
