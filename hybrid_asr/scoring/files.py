@@ -1,12 +1,11 @@
 """Files of references and hypotheses, scored: `formats` reads them, `pairing` brings them together."""
 
 import re
-import sys
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hybrid_asr.common.problems import Tell, tell_user
 from hybrid_asr.scoring.compare import Comparison, compare
 from hybrid_asr.scoring.formats.detect import read
 from hybrid_asr.scoring.formats.source import Format, Role, Source, Transcripts
@@ -17,11 +16,6 @@ from hybrid_asr.scoring.scores import Metric, Scored
 from hybrid_asr.text.normalize import Rules, normalize
 
 _ALTERNATIVES = re.compile(r"\{[^{}]* / [^{}]*\}")
-
-
-def print_note(note: str) -> None:
-    """Print what is told but no error."""
-    print(note, file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +31,7 @@ class Reading:
     ids: Ids = "exact"
     marks: bool = True
     rules: Rules = "none@1"
-    tell: Callable[[str], None] = print_note
+    tell: Tell = tell_user
 
     def file(self, path: str | Path, role: Role) -> Named:
         """What is in a file, and its path. Raises ScoringError for a file that cannot be read."""

@@ -2,10 +2,11 @@
 
 import itertools
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple, TypeVar
 
+from hybrid_asr.common.problems import SHOWN, Tell, examples
 from hybrid_asr.scoring.formats.source import (
     Content,
     Line,
@@ -23,7 +24,6 @@ from hybrid_asr.scoring.scores import Scored, ScoringError
 Ids = Literal["exact", "stem"]
 Lines = Mapping[str, Line]
 Part = TypeVar("Part", Segment, TimedText)
-SHOWN = 5  # at most so many ids in one message
 
 
 class Named(NamedTuple):
@@ -33,7 +33,7 @@ class Named(NamedTuple):
     content: Content
 
 
-def pair(reference: Named, hypothesis: Named, ids: Ids, tell: Callable[[str], None]) -> list[Scored]:
+def pair(reference: Named, hypothesis: Named, ids: Ids, tell: Tell) -> list[Scored]:
     """The utterances of both files, in the order of the references.
 
     Words with times are given to the segments that they fall into. All else is paired by ids: segments that are whole
@@ -112,7 +112,7 @@ def _whole(file: str, recording: str, segments: list[Segment]) -> Line:
 
 
 def _by_time(
-    reference: Named, segments: list[Segment], hypothesis: Named, words: TimedTexts, tell: Callable[[str], None]
+    reference: Named, segments: list[Segment], hypothesis: Named, words: TimedTexts, tell: Tell
 ) -> list[Scored]:
     """Each word goes to the first segment of its recording that ends behind its middle, or to the last, as in sclite.
 
@@ -122,15 +122,15 @@ def _by_time(
     odd = [" ".join(recording) for recording in spoken if recording not in references]
     silent = [" ".join(recording) for recording in references if recording not in spoken]
     if odd:
-        others = f"there are {', '.join(silent[:SHOWN])}" if silent else "all others have words"
+        others = f"there are {examples(silent)}" if silent else "all others have words"
         raise ScoringError(
             f"{len(odd)} of {len(spoken)} recordings of {hypothesis.name} are not in {reference.name}: "
-            f"{', '.join(odd[:SHOWN])}; file and channel must be written alike ({others})"
+            f"{examples(odd)}; file and channel must be written alike ({others})"
         )
     if silent:
         tell(
             f"warning: {len(silent)} of {len(references)} recordings of {reference.name} have no word in "
-            f"{hypothesis.name}: {', '.join(silent[:SHOWN])}; all their words count as deletions"
+            f"{hypothesis.name}: {examples(silent)}; all their words count as deletions"
         )
     lines: dict[str, Line] = {}
     unscored = 0
@@ -177,11 +177,10 @@ def _refuse_unpaired(lines: Lines, others: Lines, where: str, remedy: str) -> No
     missing = [key for key in lines if key not in others]
     if not missing:
         return
-    more = ", ..." if len(missing) > SHOWN else ""
     odd = [key for key in others if key not in lines]
-    theirs = f" (the other file has {', '.join(odd[:SHOWN])}{', ...' if len(odd) > SHOWN else ''})" if odd else ""
+    theirs = f" (the other file has {examples(odd)})" if odd else ""
     raise ScoringError(
-        f"{len(missing)} of {len(lines)} utterances of {where}: {', '.join(missing[:SHOWN])}{more}; "
+        f"{len(missing)} of {len(lines)} utterances of {where}: {examples(missing)}; "
         f"{_cause(missing, odd) or remedy}{theirs}"
     )
 

@@ -5,6 +5,7 @@ Alternatives stand between lines whose words are <ALT_BEGIN>, <ALT> and <ALT_END
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 from hybrid_asr.scoring.formats.source import Recording, Source, TimedText, TimedTexts
 from hybrid_asr.scoring.markup import NOTHING
@@ -30,8 +31,7 @@ def read_ctm(source: Source) -> TimedTexts:
     """The words in a ctm file. Raises ScoringError for a line that is none, and for alternatives that do not close."""
     texts: list[TimedText] = []
     group: _Group | None = None
-    for number, content in source.uncommented:
-        recording, middle_s, word = _timed_word(source, number, content)
+    for number, recording, middle_s, word in source.each(source.uncommented, partial(_timed_word, source)):
         if group is None and middle_s is not None:
             texts.append(TimedText(recording, middle_s, source.line(number, word).text))
         elif group is None and word == _BEGIN:
@@ -64,7 +64,7 @@ def is_timed_word(content: str) -> bool:
     return confident and all(time is not None and time >= 0 for time in times)
 
 
-def _timed_word(source: Source, number: int, content: str) -> tuple[Recording, float | None, str]:
+def _timed_word(source: Source, number: int, content: str) -> tuple[int, Recording, float | None, str]:
     """A word and the middle of its time; what delimits alternatives has none, and is in upper case."""
     if not is_timed_word(content):
         what = "is not 'file channel start duration word', as lines of ctm are; correct it"
@@ -73,8 +73,8 @@ def _timed_word(source: Source, number: int, content: str) -> tuple[Recording, f
     if more:
         source.passed_over["confidence"] += 1
     if start == "*":
-        return Recording(file, channel), None, word.upper()
-    return Recording(file, channel), float(start) + float(duration) / 2, word
+        return number, Recording(file, channel), None, word.upper()
+    return number, Recording(file, channel), float(start) + float(duration) / 2, word
 
 
 def _number(text: str) -> float | None:

@@ -1,6 +1,7 @@
 """JSON lines: one object a line, or a list of objects: manifests and hypotheses of ours, NeMo's and others'."""
 
 import json
+from functools import partial
 from typing import Any
 
 from hybrid_asr.common.files import RepeatedKey, unique_keys
@@ -12,19 +13,25 @@ _EXAMPLE = '{"id": "...", "text": "..."}'
 
 def read_json_lines(source: Source) -> Transcripts:
     """The texts in JSON lines; see `fields` for their names. Raises ScoringError for a line that cannot be used."""
-    entries = _listed(source) or [(number, _parsed(source, number, content)) for number, content in source.lines]
-    for number, entry in entries:
-        if not isinstance(entry, dict):
-            source.refuse(number, f"is not a JSON object; every line must be like {_EXAMPLE}")
+    entries = source.each(_listed(source) or source.lines, partial(_entry, source))
     fields = find_fields(source, (name for _, entry in entries for name in entry))
-    found = []
-    for number, entry in entries:
+
+    def one(number: int, entry: dict[str, Any]) -> tuple[int, str, Line]:
         key, text = (_string(source, number, entry, name) for name in (fields.id, fields.text))
         named = fields.speaker is not None and entry.get(fields.speaker) is not None
         speaker = _string(source, number, entry, fields.speaker) if named and fields.speaker else None
-        found.append((number, key, Line(text, speaker)))
         source.passed_over.update(name for name in entry if name not in fields)
-    return source.by_id(found)
+        return number, key, Line(text, speaker)
+
+    return source.by_id(source.each(entries, one))
+
+
+def _entry(source: Source, number: int, content: Any) -> tuple[int, dict[str, Any]]:
+    """The object in a line, or the one that was parsed already."""
+    entry = _parsed(source, number, content) if isinstance(content, str) else content
+    if not isinstance(entry, dict):
+        source.refuse(number, f"is not a JSON object; every line must be like {_EXAMPLE}")
+    return number, entry
 
 
 def _listed(source: Source) -> list[tuple[int, Any]]:

@@ -10,15 +10,18 @@ _LINE = re.compile(r"(?P<id>\S+):\s+(?P<side>ref|hyp)=(?P<words>.*)")
 
 def read_recogs(source: Source) -> Transcripts:
     """One side of the file: its references or its hypotheses. Raises ScoringError for a line that is neither."""
-    found, wanted = [], "ref" if source.role == "ref" else "hyp"
-    for number, content in source.lines:
+    wanted = "ref" if source.role == "ref" else "hyp"
+
+    def one(number: int, content: str) -> tuple[int, str, Line] | None:
         match = _LINE.fullmatch(content)
         if match is None:
             source.refuse(number, f"is neither 'id: ref=[...]' nor 'id: hyp=[...]'; give {source.option('format')}")
         if match["side"] == wanted:
-            found.append((number, match["id"], Line(_words(source, number, match["words"]))))
-        else:
-            source.passed_over[f"{match['side']}="] += 1
+            return number, match["id"], Line(_words(source, number, match["words"]))
+        source.passed_over[f"{match['side']}="] += 1
+        return None
+
+    found = [line for line in source.each(source.lines, one) if line]
     if not found:
         source.refuse(1, f"no line has '{wanted}='; give a file that has both sides")
     return source.by_id(found)

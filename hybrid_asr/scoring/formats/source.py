@@ -1,12 +1,13 @@
 """A file of transcripts before anything in it is understood, and what it is understood as."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, NoReturn
+from typing import Literal, NamedTuple, NoReturn, TypeVar
 
 from hybrid_asr.common.files import read_problem
+from hybrid_asr.common.problems import Problems
 from hybrid_asr.scoring.markup import MarkupError, is_marked, parse
 from hybrid_asr.scoring.scores import ScoringError
 
@@ -24,6 +25,16 @@ NAMES: dict[Format, str] = {
 }
 SOME = "give JSON lines, Kaldi text, trn, stm, ctm, CSV or TSV"
 _LARGEST = 1 << 30  # bytes
+Raw = TypeVar("Raw")
+Parsed = TypeVar("Parsed")
+
+
+class _BadLine(ScoringError):
+    """A line that cannot be used."""
+
+    def __init__(self, path: Path, number: int, what: str) -> None:
+        super().__init__(f"{path}:{number}: {what}")
+        self.number, self.what = number, what
 
 
 class Line(NamedTuple):
@@ -120,7 +131,18 @@ class Source:
 
     def refuse(self, number: int, what: str) -> NoReturn:
         """Raise ScoringError about a line."""
-        raise ScoringError(f"{self.path}:{number}: {what}")
+        raise _BadLine(self.path, number, what)
+
+    def each(self, lines: Iterable[tuple[int, Raw]], parse: Callable[[int, Raw], Parsed]) -> list[Parsed]:
+        """What `parse` makes of each numbered line. Raises one ScoringError for all lines that it refuses."""
+        problems, parsed = Problems(), []
+        for number, content in lines:
+            try:
+                parsed.append(parse(number, content))
+            except _BadLine as bad:
+                problems.add(self.path, bad.number, bad.what)
+        problems.raise_any(ScoringError)
+        return parsed
 
     def line(self, number: int, text: str, speaker: str | None = None) -> Line:
         """A text as a format with alternatives holds it. Raises ScoringError where its braces do not close."""
@@ -135,11 +157,13 @@ class Source:
     def by_id(self, found: Iterable[tuple[int, str, Line]]) -> Transcripts:
         """Lines with their numbers and ids, by their ids. Raises ScoringError for an id that occurs twice."""
         lines: dict[str, Line] = {}
+        problems = Problems()
         for number, key, line in found:
             if key in lines:
                 name = NAMES[self.form] if self.form else "text"
-                self.refuse(number, f"utterance '{key}' occurs a second time (read as {name})")
+                problems.add(self.path, number, f"utterance '{key}' occurs a second time (read as {name})")
             lines[key] = line
+        problems.raise_any(ScoringError)
         return Transcripts(lines)
 
 

@@ -5,6 +5,7 @@ A segment whose words are IGNORE_TIME_SEGMENT_IN_SCORING is not scored: what is 
 
 import math
 import re
+from functools import partial
 
 from hybrid_asr.scoring.formats.source import Recording, Segment, Segments, Source
 
@@ -14,7 +15,7 @@ _LABELS = re.compile(r"<[^<>\s]*>")
 
 def read_stm(source: Source) -> Segments:
     """The segments in an stm file. Raises ScoringError for a line that is none, and where all are not scored."""
-    segments = [_segment(source, number, content) for number, content in source.uncommented]
+    segments = source.each(source.uncommented, partial(_segment, source))
     if not any(segment.scored for segment in segments):
         source.refuse(1, "no segment is to be scored; check the file")
     return Segments(segments)

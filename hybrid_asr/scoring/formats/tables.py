@@ -18,16 +18,17 @@ def read_table(source: Source, delimiter: str) -> Transcripts:
         source.refuse(1, f"does not name a column of ids and one of texts, but {', '.join(header[:12])}; {kaldi}")
     fields = find_fields(source, header)
     places = {name: header.index(name) for name in fields if name is not None}
-    found = []
-    for number, row in rows[1:]:
+
+    def one(number: int, row: list[str]) -> tuple[int, str, Line]:
         if len(row) != len(header):
             source.refuse(number, f"has {len(row)} columns, the first line has {len(header)}; put texts in quotes")
         speaker = row[places[fields.speaker]] if fields.speaker else ""
-        found.append((number, row[places[fields.id]], Line(row[places[fields.text]], speaker or None)))
         source.passed_over.update(name for name in header if name not in fields)
-    if not found:
+        return number, row[places[fields.id]], Line(row[places[fields.text]], speaker or None)
+
+    if len(rows) < 2:
         source.refuse(1, "has no row below the names of its columns; check the file")
-    return source.by_id(found)
+    return source.by_id(source.each(rows[1:], one))
 
 
 def may_be_table(source: Source, delimiter: str) -> bool:

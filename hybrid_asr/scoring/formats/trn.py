@@ -13,7 +13,7 @@ def read_trn(source: Source) -> Transcripts:
             source.refuse(number, what)
         return number, " ".join(key.split()), source.line(number, text.strip())
 
-    return source.by_id(one(number, content) for number, content in source.uncommented)
+    return source.by_id(source.each(source.uncommented, one))
 
 
 def ends_in_id(content: str) -> bool:
