@@ -94,7 +94,7 @@ def _add_prepare(commands: Commands) -> None:
     own = command.add_argument_group("your own data")
     own.add_argument(
         "--split",
-        metavar="SET=SHARE,…",
+        metavar="SET=SHARE,...",
         help="sets to take out of train, such as valid=0.1,test=0.1, or none; whole speakers where they are known "
         "(default: both, if no sets are named)",
     )
@@ -104,10 +104,12 @@ def _add_prepare(commands: Commands) -> None:
         help="leave lines out that cannot be used, and write them to rejected.jsonl",
     )
     own.add_argument(
-        "--ignore-columns", metavar="NAME,…", help="pass over columns of a table that look like a time, set or speaker"
+        "--ignore-columns",
+        metavar="NAME,...",
+        help="pass over columns of a table that look like a time, set or speaker",
     )
     own.add_argument(
-        "--columns", metavar="MEANING=NAME,…", help="which columns of a table to read, such as text=my_words"
+        "--columns", metavar="MEANING=NAME,...", help="which columns of a table to read, such as text=my_words"
     )
 
 

@@ -72,8 +72,22 @@ def write_readers_files(folder: Path) -> None:
         "".join(f"{name} {folder / 'data/spoken/audio' / name}.wav\n" for name in names)
     )
     (folder / "my_kaldi/text").write_text("".join(f"{name} hello kaldi {name[-1]}\n" for name in names))
+    write_tables(folder, names)
     [recipe] = [block.lines for block in blocks(README) if block.language == "yaml"]
     (folder / "mine.yaml").write_text("\n".join(recipe) + "\n")
+
+
+def write_tables(folder: Path, names: list[str]) -> None:
+    """What a reader of docs/data.md has: a release with a table for each set, JSON lines, and a table with a bad row."""
+    audio = [folder / "data/spoken/audio" / f"{name}.wav" for name in names]
+    (folder / "cv/en").mkdir(parents=True)
+    for name, some in (("train", audio[:8]), ("dev", audio[8:10]), ("test", audio[10:])):
+        rows = ["client_id\tpath\tsentence\tup_votes", *(f"{path.stem}\t{path}\thello\t2" for path in some)]
+        (folder / f"cv/en/{name}.tsv").write_text("\n".join(rows) + "\n")
+    lines = [{"audio_filepath": str(path), "offset": 0.1, "duration": 0.3, "text": "hello"} for path in audio]
+    (folder / "manifest.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = [f"{path},hello,0.1,0.4,7" for path in [*audio, folder / "gone.wav"]]
+    (folder / "talks.csv").write_text("\n".join(["path,sentence,start,end,take_time", *rows]) + "\n")
 
 
 @pytest.fixture(scope="session")
