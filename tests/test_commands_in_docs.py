@@ -78,7 +78,7 @@ def write_readers_files(folder: Path) -> None:
 
 
 def write_tables(folder: Path, names: list[str]) -> None:
-    """What a reader of docs/data.md has: a release with a table for each set, JSON lines, and a table with a bad row."""
+    """What a reader of docs/data.md has: a release with tables of sets, JSON lines, a table with a bad row."""
     audio = [folder / "data/spoken/audio" / f"{name}.wav" for name in names]
     (folder / "cv/en").mkdir(parents=True)
     for name, some in (("train", audio[:8]), ("dev", audio[8:10]), ("test", audio[10:])):
