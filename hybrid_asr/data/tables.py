@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hybrid_asr.data.audio_paths import AudioPaths
+from hybrid_asr.data.audio_paths import SUFFIXES, AudioPaths
 from hybrid_asr.data.columns import TIMES, Columns, find_columns, known_meaning
 from hybrid_asr.data.manifest import Utterance
 from hybrid_asr.data.prepared import Prepared, ReadingOptions, into_sets
@@ -29,6 +29,7 @@ from hybrid_asr.data.table_checks import (
 from hybrid_asr.data.table_records import JSON, SEPARATED, Table, read_records
 
 AGREE_S = 0.01  # how far a duration may be from the end less the start
+NOBODY = ("nan", "none", "null", "n/a", "na", "-", "unknown")  # what programs write for a speaker that is not known
 LEFT = ("left", "l", "a")
 RIGHT = ("right", "r", "b")
 
@@ -82,6 +83,7 @@ class _TableReader:
         self.rows: list[Row] = []
         self._notes: list[str] = []
         self._elsewhere: Counter[str] = Counter()
+        self._nobody: Counter[str] = Counter()
 
     def read(self, path: Path, subset: str | None) -> None:
         """Add the rows of a table, all of the set `subset` where that is given."""
@@ -104,7 +106,13 @@ class _TableReader:
     def messages(self) -> list[str]:
         """What was passed over, found elsewhere, cut, or repeated."""
         found = [f"note: {count} audio files were found {place}" for place, count in self._elsewhere.items()]
-        return [*dict.fromkeys(self._notes), *found, *self.durations.messages(), *_whole_files_twice(self.rows)]
+        return [
+            *dict.fromkeys(self._notes),
+            *found,
+            *self.durations.messages(),
+            *_files_shared(self.rows),
+            *self._nameless(),
+        ]
 
     def _utterance(
         self, cells: Mapping[str, str], times: tuple[float, float | None], paths: AudioPaths, channel: int | None
@@ -123,10 +131,21 @@ class _TableReader:
             start_s=start,
             duration_s=duration_s,
             text=cells["text"],
-            speaker=cells.get("speaker") or None,
+            speaker=self._speaker(cells.get("speaker", "")),
             language=cells.get("language") or None,
             channel=channel,
         )
+
+    def _speaker(self, name: str) -> str | None:
+        """The speaker of a row; names that stand for nobody are counted, else they would be one speaker."""
+        if name.lower() not in NOBODY:
+            return name or None
+        self._nobody[name] += 1
+        return None
+
+    def _nameless(self) -> list[str]:
+        names = ", ".join(f"'{name}' in {count}" for name, count in self._nobody.items())
+        return [f"note: taken for speakers that are not known: {names} rows"] if names else []
 
     def _tell(self, table: Table, columns: Columns) -> None:
         if columns.passed_over:
@@ -143,17 +162,17 @@ class _TableReader:
 
 
 def _check_header(table: Table, paths: AudioPaths) -> None:
-    """Refuse a table whose first line is a row: it names an audio file that is there."""
+    """Refuse a table whose first line is a row: it names an audio file."""
     if "audio" in map(known_meaning, table.header):
         return
     for name in table.header:
         try:
-            there = bool(name) and bool(table.separator) and paths.find(name).is_file()
+            there = bool(name) and (Path(name).suffix.lower() in SUFFIXES or paths.find(name).is_file())
         except LineError:
             continue
-        if there:
+        if there and table.separator:
             names = table.separator.join(["audio", "text"])
-            what = f"the first line is a row rather than a header: '{name}' is an audio file"
+            what = f"the first line is a row rather than a header: '{name}' names an audio file"
             remedy = f"put a line with the names of the columns above it, such as {names}, in their order"
             raise TableError(f"{table.path}:{table.header_line}: {what}; {remedy}")
 
@@ -215,11 +234,12 @@ def _channel(cells: Mapping[str, str], first: int) -> int | None:
     return int(text) + 1 - first
 
 
-def _whole_files_twice(rows: Sequence[Row]) -> list[str]:
-    """A warning where rows share a whole file: times of segments may stand in a column that was not understood."""
-    counts = Counter((row.utterance.audio, row.utterance.start_s, row.utterance.channel) for row in rows)
-    shared = [audio for (audio, *_), count in counts.items() if count > 1]
+def _files_shared(rows: Sequence[Row]) -> list[str]:
+    """A warning where rows share the start or the end of a file, as if the times of segments were not understood."""
+    spans = [(row.utterance, row.utterance.start_s + row.utterance.duration_s) for row in rows]
+    places = [(one.audio, one.channel, edge) for one, end in spans for edge in {f"from {one.start_s}", f"to {end:.3f}"}]
+    shared = list(dict.fromkeys(audio for (audio, *_), count in Counter(places).items() if count > 1))
     if not shared:
         return []
-    what = f"{len(shared)} {'audio is' if len(shared) == 1 else 'audio files are'} named by more than one row"
-    return [f"warning: {what} from the same start: {first_few(shared)}; are there times that should be read?"]
+    what = f"{len(shared)} {'audio file is' if len(shared) == 1 else 'audio files are'} read by more than one row"
+    return [f"warning: {what} from one start or to one end: {first_few(shared)}; are there times that should be read?"]

@@ -208,7 +208,7 @@ def test_channels_are_counted_from_1(tmp_path, first, second) -> None:
     (tmp_path / "t.csv").write_text(f"path,sentence,channel,split\ns.wav,x,{first},train\ns.wav,y,{second},train\n")
     prepared = read_table(tmp_path / "t.csv")
     assert [(one.id, one.channel) for one in prepared.sets["train"]] == [("s-1", 1), ("s-2", 2)]
-    assert not [message for message in prepared.messages if "same start" in message]
+    assert not [message for message in prepared.messages if "one start" in message]
 
 
 def test_a_channel_that_is_not_there(table) -> None:
@@ -219,9 +219,19 @@ def test_a_channel_that_is_not_there(table) -> None:
 
 
 def test_rows_that_share_a_whole_file_are_told(table) -> None:
-    path = table("audio,text,id,set\na.wav,x,1,train\na.wav,y,2,train\nb.wav,z,3,train\n")
-    (told,) = [message for message in read_table(path).messages if "same start" in message]
-    assert "1 audio is named by more than one row" in told and "a.wav" in told and "b.wav" not in told
+    for times in (",", ",1.5"):
+        path = table(f"audio,text,id,set,start\nc.wav,x,1,train,\nc.wav,y,2,train{times}\nb.wav,z,3,train,\n")
+        (told,) = [message for message in read_table(path).messages if "one start" in message]
+        assert "1 audio file is read by more than one row from one start or to one end: " in told
+        assert "c.wav" in told and "b.wav" not in told
+    path = table("audio,text,set,start,end\nc.wav,x,train,0,1\nc.wav,y,train,1,3\n")
+    assert not [message for message in read_table(path).messages if "one start" in message]
+
+
+def test_names_that_stand_for_nobody_are_no_speaker(table) -> None:
+    prepared = read_table(table("audio,text,set,speaker\na.wav,x,train,nan\nb.wav,y,train,NaN\nc.wav,z,train,Nana\n"))
+    assert [one.speaker for one in prepared.sets["train"]] == [None, None, "Nana"]
+    assert "note: taken for speakers that are not known: 'nan' in 1, 'NaN' in 1 rows" in prepared.messages
 
 
 def test_what_is_read_and_what_is_passed_over_is_told_once(table) -> None:
@@ -233,7 +243,7 @@ def test_what_is_read_and_what_is_passed_over_is_told_once(table) -> None:
 
 def test_a_first_line_that_is_a_row(table) -> None:
     with pytest.raises(
-        TableError, match=r"csv:1: the first line is a row rather than a header: 'a.wav' is an audio file"
+        TableError, match=r"csv:1: the first line is a row rather than a header: 'a.wav' names an audio file"
     ):
         read_table(table("a.wav,x\nb.wav,y\n"))
 
