@@ -25,7 +25,20 @@ _NOT_AUDIO = {
     b"GIF8": "a GIF picture",
     b"\x7fELF": "a program",
     b"SQLite format 3": "an SQLite database",
-    b"\0" * 64: "64 zero bytes",
+    b"\x93NUMPY": "a numpy array (.npy); write it with soundfile",
+    b"\x00\x05\x16\x07": "what macOS keeps beside a file (AppleDouble, ._NAME); leave it out",
+    b"bplist00": "a placeholder of iCloud; download the file itself",
+    b"\x80\x04\x95": "a Python pickle",
+    b"\x89HDF": "an HDF5 file",
+    b"PAR1": "a Parquet table, which may hold audio; extract it",
+    b"\0" * 64: "64 zero bytes: perhaps the disk was full, or the download a placeholder",
+}
+_TEXTS = {
+    b"version https://git-lfs": "is a Git LFS pointer, not the sound itself: get it with 'git lfs pull'",
+    b"<!doctype html": "is a web page, such as of an error or a login: look at it, and download the sound again",
+    b"<html": "is a web page, such as of an error or a login: look at it, and download the sound again",
+    b"/annex/objects/": "is a git-annex pointer, not the sound itself: get it with 'git annex get'",
+    b"[internetshortcut]": "is a link of Windows to a web page, not the sound itself: download that",
 }
 _RATES = (1000, 1_000_000)  # Hz
 
@@ -54,6 +67,14 @@ def refuse_non_audio(path: Path, head: bytes) -> None:
     """
     if head.startswith(_AUDIO):
         return
+    for start, what in _TEXTS.items():
+        if head.lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(start):
+            raise AudioError(f"{path}: is not audio: it {what}")
+    if _is_ark(head):
+        raise AudioError(
+            f"{path}: is not audio: it is a Kaldi archive (ark) of features or sounds; name the archive by "
+            "'kaldi:DIR' with its wav.scp, or write its sounds out with 'wav-copy ark:FILE scp,ark:...'"
+        )
     content = next((name for magic, name in _NOT_AUDIO.items() if head.startswith(magic)), None) or _as_text(head)
     if content:
         raise AudioError(f"{path}: is not audio: it begins with {content}; name a sound file, or {AGAIN}")
@@ -72,6 +93,12 @@ def beginning(path: Path) -> bytes:
     """The first bytes of a file."""
     with path.open("rb") as file:
         return file.read(512)
+
+
+def _is_ark(head: bytes) -> bool:
+    """Whether a file begins as a binary archive of Kaldi: a name, a space, and a matrix or a sound."""
+    name, space, rest = head[:256].partition(b" ")
+    return bool(space and name.isascii() and name.decode("ascii").isprintable()) and rest.startswith((b"\0B", b"RIFF"))
 
 
 def _as_text(head: bytes) -> str | None:

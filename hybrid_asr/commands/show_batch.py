@@ -107,7 +107,7 @@ def replay(run: Run, step: int, checkpoint: str | None = None) -> Replayed:
         loss += float(share.detach())
         share.backward()
     norm = float(torch.nn.utils.get_total_norm(list(_gradients(module).values())))
-    remarks = [text for _, _, batch in parts for text in batch.unread] + _differences(written, rows)
+    remarks = [text for _, _, batch in parts for text in (*batch.unread, *batch.told)] + _differences(written, rows)
     return Replayed(step, planner.steps, weights, rows, loss, norm, _spoiled(module), remarks)
 
 

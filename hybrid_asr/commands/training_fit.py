@@ -20,6 +20,7 @@ from hybrid_asr.training.attention_monitor import AttentionMonitor
 from hybrid_asr.training.attention_pictures import AttentionPictures, Show
 from hybrid_asr.training.csv_metrics import CsvMetrics
 from hybrid_asr.training.datamodule import SpeechData
+from hybrid_asr.training.doubtful_audio import Doubtful
 from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.module import SpeechModule
@@ -51,6 +52,7 @@ def fit(setup: TrainingSetup, module: SpeechModule, status: StatusFile) -> Inter
         state=state,
         nonfinite_file=run.nonfinite_file,
         unreadable=Unreadable(int(cfg.data.unreadable_share * len(setup.train_set)), rank_zero_print),
+        doubtful=Doubtful(rank_zero_print, known=setup.train_set.notes),
         steps_per_epoch=setup.planner.steps,
     )
     monitor = _attention_monitor(setup, status, partial(show_picture, loggers, "attention/leading_head"))

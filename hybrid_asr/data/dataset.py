@@ -24,7 +24,8 @@ class Batch:
 
     `weights` is 0 for a filler, which must not count, else 1. `divisor` is the sum of labels + 1 over the whole global
     batch, and `seconds` the real audio of this part without fillers. The ids of joined utterances are joined with '+'.
-    `unread` has a message for each row whose audio could not be read: it became a filler, silence of its length.
+    `unread` has a message for each row whose audio could not be read: it became a filler, silence of its length. `told`
+    says what is doubtful about audio that was read.
     """
 
     ids: tuple[str, ...]
@@ -37,6 +38,7 @@ class Batch:
     seconds: float
     speeds: tuple[float, ...] = ()
     unread: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> "Batch":
         """The batch on another device; from pinned memory without waiting."""
@@ -99,7 +101,8 @@ class SpeechDataset(Dataset[Batch]):
 
     def __getitem__(self, part: Part) -> Batch:
         unread: list[str] = []
-        planned = [self._samples(row, unread) for row in part.utterances]
+        told: list[str] = []
+        planned = [self._samples(row, unread, told) for row in part.utterances]
         rows = [samples for samples, _ in planned]
         labels = [self.labels(*row.indices) for row in part.utterances]
         weights = torch.tensor([weight for _, weight in planned])
@@ -116,12 +119,15 @@ class SpeechDataset(Dataset[Batch]):
             seconds=sum(len(row) for row, counts in zip(rows, real, strict=True) if counts) / self.rate,
             speeds=tuple(row.speed for row in part.utterances),
             unread=tuple(unread),
+            told=tuple(told),
         )
 
-    def _samples(self, row: PlannedUtterance, unread: list[str]) -> tuple[Float32[np.ndarray, " samples"], float]:
+    def _samples(
+        self, row: PlannedUtterance, unread: list[str], told: list[str]
+    ) -> tuple[Float32[np.ndarray, " samples"], float]:
         """The waveform of a row, its utterances one after the other at its speed, and its weight."""
         try:
-            pieces = [self._read(index) for index in row.indices]
+            pieces = [self._read(index, told) for index in row.indices]
         except ManifestError as error:
             if self.unreadable == "stop":
                 raise
@@ -130,9 +136,9 @@ class SpeechDataset(Dataset[Batch]):
             return np.zeros(max(1, round(seconds * self.rate)), np.float32), 0.0
         return np.concatenate([io.change_speed(piece, row.speed, self.rate) for piece in pieces]), row.weight
 
-    def _read(self, index: int) -> Float32[np.ndarray, " samples"]:
+    def _read(self, index: int, told: list[str]) -> Float32[np.ndarray, " samples"]:
         try:
-            return self.manifest.read_audio(index, self.rate)
+            return self.manifest.read_audio(index, self.rate, tell=told.append)
         except io.AudioError as error:
             raise ManifestError(f"{self.manifest.where(index)}: {error}") from error
 

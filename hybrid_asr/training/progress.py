@@ -14,6 +14,7 @@ import torch
 from hybrid_asr.training.checkpoint import Checkpoints, TrainingState
 from hybrid_asr.training.config import TrainerConfig
 from hybrid_asr.training.divergence import divergence_alarm
+from hybrid_asr.training.doubtful_audio import Doubtful
 from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import print_stderr, rank_zero_print
 from hybrid_asr.training.metric_rows import log_row, train_row
@@ -80,10 +81,12 @@ class Progress(L.Callback):
         status: StatusFile,
         nonfinite: Nonfinite,
         unreadable: Unreadable,
+        doubtful: Doubtful,
         diverging: Callable[[int, float], None],
     ):
         self.every, self.steps_per_epoch, self.warn, self.status = every, steps_per_epoch, warn, status
         self.nonfinite, self.unreadable, self.diverging = nonfinite, unreadable, diverging
+        self.doubtful = doubtful
         self.window: dict[str, float] = {}  # sums over the steps since the last row; part of the state
         self.windows: list[dict[str, float]] = []  # those of all devices, where a training goes on
         self.clock = Clock()
@@ -110,6 +113,7 @@ class Progress(L.Callback):
         module: SpeechModule = pl_module
         self.clock.audio_s += batch.seconds * trainer.world_size
         self.window["unread"] = self.window.get("unread", 0.0) + self.unreadable.note(batch.unread)
+        self.doubtful.note(batch.told)
         if ends_step(trainer, batch_idx):
             self.pending.append(module.take_sums())
             if module.device.type == "cpu" and self.pending[-1][0]["skipped"]:  # a GPU is not asked before its row
@@ -138,8 +142,7 @@ class Progress(L.Callback):
         ]
         if self.nonfinite.total:
             lines.append(f"{self.nonfinite.total} updates were left out, their loss or gradient not being finite")
-        if self.unreadable.names:
-            lines.append(self.unreadable.text())
+        lines += [text for text in (self.unreadable.text(), self.doubtful.text()) if text]
         return "\n".join(lines)
 
     @property
@@ -207,6 +210,7 @@ def build_progress(
     state: TrainingState | None,
     nonfinite_file: Path,
     unreadable: Unreadable,
+    doubtful: Doubtful,
     steps_per_epoch: int,
 ) -> Progress:
     """The callback with all that it watches; `state` is the saved one, `written` the rows of metrics.csv up to it."""
@@ -226,6 +230,7 @@ def build_progress(
         status=status,
         nonfinite=nonfinite,
         unreadable=unreadable,
+        doubtful=doubtful,
         diverging=divergence_alarm(cfg, checkpoints, status, written),
     )
     if state is not None:

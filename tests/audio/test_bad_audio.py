@@ -1,6 +1,7 @@
 """Sound files that cannot be used: each is refused with an AudioError that names the file and the remedy."""
 
 import os
+import plistlib
 import subprocess
 from pathlib import Path
 
@@ -82,9 +83,7 @@ def test_truncated_in_its_header(suffix, kept, speech, write_sphere, tmp_path, n
 @pytest.mark.parametrize(
     ("head", "found"),
     [
-        (b"<!DOCTYPE html>\n<html><body>404 Not Found</body></html>", "the text '<!DOCTYPE html> <html><body>404"),
         (b'{"error": "expired"}', 'the text \'{"error": "expired"}\''),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "the text 'version https://git-lfs"),
         (b"just words " * 100, "the text 'just words"),
         ("größe: 5\n".encode() * 99, "the text 'größe"),
         ("größe: 5\n".encode("utf-16"), "the text 'größe"),
@@ -93,7 +92,9 @@ def test_truncated_in_its_header(suffix, kept, speech, write_sphere, tmp_path, n
         (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF document"),
         (b"\x89PNG\r\n\x1a\n" + bytes(64), "a PNG picture"),
         (b"\xff\xd8\xff\xe0" + bytes(range(256)), "a JPEG picture"),
-        (bytes(5000), "64 zero bytes"),
+        (bytes(5000), "64 zero bytes: perhaps the disk was full"),
+        (b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X" + bytes(60), "what macOS keeps beside a file"),
+        (plistlib.dumps({"NSURLNameKey": "a.wav"}, fmt=plistlib.FMT_BINARY), "a placeholder of iCloud"),
     ],
 )
 @pytest.mark.parametrize("suffix", ["wav", "mp3", "flac"])
@@ -101,6 +102,36 @@ def test_not_audio(head, found, suffix, tmp_path):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(head)
     refused(path, f"is not audio: it begins with {found}", "name a sound file")
+
+
+@pytest.mark.parametrize(
+    ("head", "what", "remedy"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer", "git lfs pull"),
+        (b"/annex/objects/SHA256E-s3--0.wav\n", "is a git-annex pointer", "git annex get"),
+        (b"<!DOCTYPE html>\n<html><body>404 Not Found</body></html>", "is a web page", "download the sound again"),
+        (b"\n<HTML lang=en><head>", "is a web page", "download the sound again"),
+        (b"utt1 \0BFM \x04\x03\x00\x00\x00\x04\x50\x00\x00\x00" + bytes(99), "is a Kaldi archive", "wav.scp"),
+        (b"utt1 RIFF\x24\x00\x00\x00WAVEfmt " + bytes(99), "is a Kaldi archive", "wav.scp"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["wav", "mp3"])
+def test_what_lies_in_place_of_a_sound_is_named(head, what, remedy, suffix, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(head)
+    refused(path, f"is not audio: it {what}", remedy)
+
+
+def test_a_numpy_array_is_named(speech, tmp_path):
+    np.save(tmp_path / "a.npy", speech)
+    refused(tmp_path / "a.npy", "it begins with a numpy array", "write it with soundfile")
+
+
+def test_sphere_that_is_compressed_by_shorten_is_named_with_its_remedy(speech, write_sphere, tmp_path, no_ffmpeg):
+    path = write_sphere(tmp_path / "a.sph", speech)
+    coding = b"sample_coding -s26 pcm,embedded-shorten-v2.00\n"
+    path.write_bytes(path.read_bytes().replace(b"sample_coding -s3 pcm\n", coding).replace(b" " * 30, b" ", 1))
+    refused(path, "its samples are compressed: pcm,embedded-shorten-v2.00", "sph2pipe -f wav")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

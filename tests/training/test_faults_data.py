@@ -3,7 +3,9 @@
 import os
 import signal
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 import hybrid_asr.commands.validation
@@ -113,6 +115,20 @@ def test_a_vanished_file_is_skipped_and_counted(corpus, tmp_path, monkeypatch, c
     assert "1 training utterances could not be read and were left out" in told
     assert sum(rows(run, "train.unread")) in ((2,) if workers == 0 else (1, 2)), "workers may have read it ahead"
     assert sum(rows(run, "train.skipped")) == 0
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_channels_that_cancel_are_told_once_in_all_epochs_and_counted(corpus, tmp_path, capfd, workers):
+    doubtful = [corpus / f"train/{index:02d}.wav" for index in range(3, 10)]
+    for file in doubtful:
+        samples, rate = soundfile.read(file, dtype="int16")
+        soundfile.write(file, np.stack([samples, -samples], 1), rate)
+    assert train(corpus, tmp_path / "run", *SETTINGS, "trainer.epochs=2", f"data.workers={workers}") == 0
+    told = capfd.readouterr().err
+    assert told.count("its channels cancel each other") == 5 and told.count("further ones are only counted") == 1
+    assert sum(told.count(f"warning: {file}: its channels") for file in doubtful) == 5
+    assert "7 warnings about audio that was read all the same" in told
+    assert "AudioWarning" not in told
 
 
 def test_a_row_that_is_left_out_is_silence_that_does_not_count(corpus, dataset):
