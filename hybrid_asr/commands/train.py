@@ -1,6 +1,7 @@
 """`hybrid-asr train`: from a recipe to a run's folder with a model in it; repeated, it resumes where it stopped."""
 
 import dataclasses
+import itertools
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,8 @@ def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = N
     if is_rank_zero():
         run.refuse_unless_run_or_empty()
     with hold_folder_lock(run.folder), exit_on_signal(command):
-        setup = prepare_training(cfg, run, launch, fresh=fresh)
+        begin_anew = _from_weights(recipe, overrides, run.folder)
+        setup = prepare_training(cfg, run, launch, fresh=fresh, begin_anew=begin_anew)
         try:
             return run_to_end(setup, command)
         finally:  # of a training that failed or was stopped, too
@@ -52,6 +54,13 @@ def _command(recipe: str, overrides: Sequence[str], folder: Path | None) -> str:
     """What the user typed, so that it can be typed again; without --fresh."""
     words = ["hybrid-asr", "train", recipe, *overrides, *(["--run", str(folder)] if folder else [])]
     return shlex.join(words)
+
+
+def _from_weights(recipe: str, overrides: Sequence[str], folder: Path) -> str:
+    """The command that trains a new run, beginning with the weights of the one in `folder`."""
+    number = next(number for number in itertools.count(2) if not Path(f"{folder}-{number}").exists())
+    others = [override for override in overrides if not override.startswith("init.from=")]
+    return _command(recipe, [*others, f"init.from={folder}"], Path(f"{folder}-{number}"))
 
 
 def run_to_end(setup: TrainingSetup, command: str) -> int:

@@ -98,6 +98,7 @@ def _open_folder(setup: TrainingSetup, status: StatusFile) -> None:
         return
     if setup.fresh:
         setup.run.clear()
+    setup.run.model_file.unlink(missing_ok=True)  # of fewer epochs: while more are trained, their mean is the model
     remove_unfinished(setup.run.folder)
     remove_unfinished(setup.run.checkpoint_folder)
     setup.run.checkpoint_folder.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from hybrid_asr.inference.encode import shortest_audio
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig, signature
 from hybrid_asr.run.folder import Run, RunError
+from hybrid_asr.run.more_epochs import with_epochs
 from hybrid_asr.training.checkpoint import Checkpoints, TrainingState
 from hybrid_asr.training.launch_environment import Launch, is_rank_zero
 from hybrid_asr.training.messages import rank_zero_print
@@ -61,13 +62,18 @@ class TrainingSetup:
         return self.cfg.trainer.processes()
 
 
-def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: bool) -> TrainingSetup:
-    """Prepare all that `cfg` asks for; raises UserError on anything that the user can fix."""
+def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: bool, begin_anew: str) -> TrainingSetup:
+    """Prepare all that `cfg` asks for; raises UserError on anything that the user can fix.
+
+    `begin_anew` is the command that trains another run from the weights of this one.
+    """
+    if is_rank_zero():
+        run.refuse_unless_run_or_empty()
     checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
     train_set, left_out = read_training_set(cfg)
     valid_set = Manifest.read(Path(cfg.data.root) / cfg.data.valid, audio=cfg.data.audio)
-    decides = digest([signature(cfg), train_set.digest, valid_set.digest])
-    state = _read_state(cfg, run, checkpoints, decides, fresh=fresh)
+    data = (train_set.digest, valid_set.digest)
+    state = None if fresh else _read_state(cfg, run, checkpoints, data, begin_anew)
     if state is not None and cfg.trainer.threads == "auto":
         cfg = _with_kept_threads(cfg, run)
     if cfg.trainer.given_threads:
@@ -82,7 +88,7 @@ def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: 
         fresh=fresh,
         checkpoints=checkpoints,
         state=state,
-        signature=decides,
+        signature=_signature(cfg, data),
         train_set=train_set,
         valid_set=valid_set,
         bundle=bundle,
@@ -106,23 +112,28 @@ def _with_kept_threads(cfg: RunConfig, run: Run) -> RunConfig:
     return with_threads(cfg, threads)
 
 
+def _signature(cfg: RunConfig, data: tuple[str, str]) -> str:
+    """A digest of all that decides the weights; `data` are the digests of the training and the validation set."""
+    return digest([signature(cfg), *data])
+
+
 def _read_state(
-    cfg: RunConfig, run: Run, checkpoints: Checkpoints, decides: str, *, fresh: bool
+    cfg: RunConfig, run: Run, checkpoints: Checkpoints, data: tuple[str, str], begin_anew: str
 ) -> TrainingState | None:
     """What an earlier process saved. A folder that holds anything else is refused."""
-    if is_rank_zero():
-        run.refuse_unless_run_or_empty()
-    if fresh:
-        return None
     if run.exists():
-        run.refuse_changed_config(cfg)
+        run.refuse_changed_config(cfg, begin_anew)
     state = checkpoints.load_last(warn=rank_zero_print)
-    if state is not None and state.signature != decides:
-        raise RunError(
-            f"{run.folder}: the training data or the configuration have changed since step {state.step}; "
-            "give --run DIR for a folder of its own, or --fresh to start this one anew"
-        )
-    return state
+    if state is None or state.signature == _signature(cfg, data):
+        return state
+    former = state.bundle["config"]["trainer"]["epochs"]
+    if state.signature == _signature(with_epochs(cfg, former), data):
+        rank_zero_print(f"note: {cfg.trainer.epochs} epochs in place of {former}: the training goes on")
+        return state
+    raise RunError(
+        f"{run.folder}: the training data or the configuration have changed since step {state.step}; "
+        "give --run DIR for a folder of its own, or --fresh to start this one anew"
+    )
 
 
 def _check_data(

@@ -66,6 +66,11 @@ class LstmDecoderConfig(AttentionSettings):
         """Wherever attention is learned."""
         return self.learns_attention
 
+    @property
+    def follows_progress(self) -> bool:
+        """The rate of scheduled sampling does."""
+        return self.sampling.rate > 0
+
 
 class LstmState(NamedTuple):
     """The decoder's state between steps. `hidden` and `cell` have an entry per layer, (U, K, D)."""

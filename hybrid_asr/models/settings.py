@@ -4,6 +4,11 @@
 class EncoderSettings:
     """The common base of encoder configurations."""
 
+    @property
+    def follows_progress(self) -> bool:
+        """Whether training it depends on how much of the training is done, so on the number of all epochs."""
+        return False
+
     def check_features(self, seconds_per_frame: float, features: int) -> None:
         """Raise UserError if the encoder cannot use `features` numbers per frame of `seconds_per_frame` seconds.
 
@@ -22,4 +27,9 @@ class AttentionSettings:
     @property
     def can_be_guided(self) -> bool:
         """Whether the decoder returns its attention weights in training, as the guided attention loss needs."""
+        return False
+
+    @property
+    def follows_progress(self) -> bool:
+        """Whether training it depends on how much of the training is done, so on the number of all epochs."""
         return False

@@ -15,6 +15,7 @@ from hybrid_asr.config.files import load_yaml, to_yaml
 from hybrid_asr.config.schema import parse, plain
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig, weight_settings
+from hybrid_asr.run.more_epochs import EPOCHS, refuse_other_epochs
 from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints, remove_checkpoints
 from hybrid_asr.training.status import TrainingStatus, read_status
 
@@ -117,9 +118,18 @@ class Run:
         """Keep the resolved configuration."""
         write_text(self.config_file, to_yaml(plain(cfg)))
 
-    def refuse_changed_config(self, cfg: RunConfig) -> None:
-        """Raise RunError if this folder belongs to a training with other weights."""
-        ours, theirs = weight_settings(plain(cfg)), weight_settings(plain(self.read_config()))
+    def refuse_changed_config(self, cfg: RunConfig, begin_anew: str) -> None:
+        """Raise RunError if this folder belongs to a training with other weights.
+
+        More epochs are allowed where no step depends on their number; else the message has the command `begin_anew`.
+        """
+        former = self.read_config()
+        epochs = former.trainer.epochs
+        ours, theirs = weight_settings(plain(cfg)), weight_settings(plain(former))
+        if cfg.trainer.epochs != epochs and ours == theirs | {EPOCHS: cfg.trainer.epochs}:
+            if refusal := refuse_other_epochs(cfg, epochs, str(self.folder), begin_anew):
+                raise RunError(refusal)
+            return
         differing = [
             f"{path}: {json.dumps(theirs.get(path))} there, {json.dumps(ours.get(path))} now"
             for path in sorted(ours.keys() | theirs.keys(), key=lambda path: (not path.endswith(".kind"), path))

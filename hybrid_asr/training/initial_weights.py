@@ -1,7 +1,7 @@
 """Starting from another run's weights: what fits is taken, and what was taken is printed."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import torch
@@ -9,9 +9,11 @@ from pydantic import Field
 from torch import nn
 
 from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.problems import examples
+from hybrid_asr.config.files import flatten
 from hybrid_asr.config.schema import config
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.text.tokenizer import Tokenizer
+from hybrid_asr.text.common_units import CommonUnits, common_units, why_few
 
 
 @config
@@ -29,18 +31,33 @@ class InitConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """The weights taken from another model, whole or for the units that both have, and those that began fresh."""
+    """The weights taken from another model, whole or for the units that both have, and those that began fresh.
 
-    taken: list[str]
-    by_unit: list[str]
-    fresh: list[str]
+    `misfits` are those of the fresh ones that the other model has in another shape, `unused` what only it has; `units`
+    is None where no weight with a row a unit was taken.
+    """
+
+    taken: list[str] = dataclasses.field(default_factory=list)
+    by_unit: list[str] = dataclasses.field(default_factory=list)
+    fresh: list[str] = dataclasses.field(default_factory=list)
+    misfits: list[str] = dataclasses.field(default_factory=list)
+    unused: list[str] = dataclasses.field(default_factory=list)
+    units: CommonUnits | None = None
+    warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """What was taken and what began fresh, for people."""
-        lines = [f"taken: {_shorten(self.taken)}", f"not taken, trained from the start: {_shorten(self.fresh)}"]
+        """What was taken and what began fresh, and why, for people."""
+        lines = [f"taken: {_shorten(self.taken)}"]
         if self.by_unit:
-            lines.insert(1, f"taken for the units that both vocabularies have: {_shorten(self.by_unit)}")
-        return "\n".join(lines)
+            lines.append(f"taken for the units that both vocabularies have: {_shorten(self.by_unit)}")
+        if self.units:
+            lines.append(self.units.text())
+        lines.append(f"not taken, trained from the start: {_shorten(self.fresh)}")
+        if self.misfits:
+            lines.append(f"of another shape there: {examples(self.misfits)}")
+        if self.unused:
+            lines.append(f"not used, since this model has none: {_shorten(self.unused)}")
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
 
 UNIT_ROWS = ("ctc.project.", "decoder.embedding.", "decoder.output.")  # weights with one row a unit
@@ -52,17 +69,16 @@ def take_weights(bundle: Bundle, other: Bundle, cfg: InitConfig) -> Loaded:
     target = bundle.model.state_dict()
     for part in cfg.parts:
         _refuse_unknown("init.parts", part, target)
-    rows = _common_units(bundle.tokenizer, other.tokenizer)
-    sizes = {bundle.tokenizer.vocab_size, other.tokenizer.vocab_size}
-    same = sizes == {len(rows)} and all(ours == theirs for ours, theirs in rows)
-    loaded = Loaded([], [], [])
+    units = common_units(bundle.tokenizer, other.tokenizer)
+    same = not units.new and not units.lost and all(ours == theirs for ours, theirs in units.pairs)
+    loaded = Loaded()
     for name, value in target.items():
         wanted = not cfg.parts or any(_begins(name, part) for part in cfg.parts)
         per_unit = name.startswith(UNIT_ROWS)
         if not wanted or name not in source or source[name].shape[1:] != value.shape[1:]:
             loaded.fresh.append(name)
         elif per_unit and not same:
-            ours, theirs = torch.tensor(rows).T
+            ours, theirs = torch.tensor(units.pairs).T
             value[ours] = source[name][theirs]
             loaded.by_unit.append(name)
         elif source[name].shape == value.shape:
@@ -70,9 +86,36 @@ def take_weights(bundle: Bundle, other: Bundle, cfg: InitConfig) -> Loaded:
             loaded.taken.append(name)
         else:
             loaded.fresh.append(name)
+        if wanted and name in source and loaded.fresh[-1:] == [name]:
+            loaded.misfits.append(f"{name} {_size(source[name])}, here {_size(value)}")
     if not loaded.taken and not loaded.by_unit:
-        raise UserError(f"init.from: nothing in {cfg.from_} fits this model; compare 'hybrid-asr show model' of both")
-    return loaded
+        differing = f"; of another shape: {examples(loaded.misfits)}" if loaded.misfits else ""
+        raise UserError(
+            f"init.from: nothing in {cfg.from_} fits this model; compare 'hybrid-asr show model' of both{differing}"
+        )
+    loaded.unused.extend(name for name in source if name not in target)
+    if not any(name.startswith(UNIT_ROWS) for name in (*loaded.taken, *loaded.by_unit)):
+        units = None
+    return dataclasses.replace(loaded, units=units, warnings=tuple(_warnings(bundle, other, units)))
+
+
+def _warnings(bundle: Bundle, other: Bundle, units: CommonUnits | None) -> Iterator[str]:
+    """What makes the weights that are taken worth little."""
+    if units and units.are_few:
+        ours, theirs = (bundle.tokenizer, bundle.text.rules), (other.tokenizer, other.text.rules)
+        yield f"only {len(units.pairs)} of {units.size} units are common; {why_few(units, ours, theirs)}"
+    here, there = (dict(flatten(side.config["features"])) for side in (bundle, other))
+    differing = [
+        f"features.{key}={there.get(key)} there, {here.get(key)} here"
+        for key in sorted({*here, *there})
+        if here.get(key) != there.get(key)
+    ]
+    if differing:
+        yield f"the encoder was trained with other features: {examples(differing)}"
+
+
+def _size(value: torch.Tensor) -> str:
+    return " x ".join(map(str, value.shape))
 
 
 def freeze(model: nn.Module, parts: tuple[str, ...]) -> int:
@@ -96,19 +139,6 @@ def _refuse_unknown(key: str, part: str, names: Iterable[str]) -> None:
 
 def _begins(name: str, part: str) -> bool:
     return name == part or name.startswith(part + ".")
-
-
-def _common_units(ours: Tokenizer, theirs: Tokenizer) -> list[tuple[int, int]]:
-    """Pairs of labels that stand for the same text; the special ones are always common."""
-    special = [(ours.blank, theirs.blank), (ours.unk, theirs.unk), (ours.eos, theirs.eos)]
-    text_of = {text: label for label, text in _units(theirs)}
-    return special + [(label, text_of[text]) for label, text in _units(ours) if text in text_of]
-
-
-def _units(tokenizer: Tokenizer) -> list[tuple[int, str]]:
-    """Labels that are not special, with their texts; an imported model may have special ones between them."""
-    special = {tokenizer.blank, tokenizer.unk, tokenizer.sos, tokenizer.eos}
-    return [(label, tokenizer.pieces([label])[0]) for label in range(tokenizer.vocab_size) if label not in special]
 
 
 def _shorten(names: list[str]) -> str:

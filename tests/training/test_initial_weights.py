@@ -1,11 +1,16 @@
 """Starting from another run: what fits is taken, rows of units by their text, frozen parts stay as they are."""
 
+import copy
+
 import pytest
 import torch
 
 from hybrid_asr.config.schema import parse
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.text.characters import CharTokenizer
+from hybrid_asr.text.common_units import common_units, why_few
+from hybrid_asr.text.lexicon import parse_lexicon
+from hybrid_asr.text.phonemes import PhonemeTokenizer
 from hybrid_asr.text.token_list import TokenListTokenizer
 from hybrid_asr.training.initial_weights import InitConfig, freeze, take_weights
 from tests.tones import train
@@ -128,3 +133,73 @@ def test_what_does_not_exist_is_refused_before_anything_is_written(tones, tmp_pa
     assert "train that run first" in told
     assert train(tones, run, "init.freeze=[encodr]") == 2
     assert not run.exists()
+
+
+def test_units_of_another_case_are_counted_and_the_cause_is_named(trained, tones, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(tones, run, "trainer.epochs=1", "text.rules=upper@1", f"init.from={trained}") == 0
+    told = capsys.readouterr().err
+    assert (
+        "\n4 of 10 units are taken by their text, the 3 special ones counted; "
+        "new are 'A', 'B', 'C', 'D', 'E' and 1 more; not used are 'a', 'b', 'c', 'd', 'e' and 1 more\n"
+    ) in told
+    assert (
+        "warning: only 4 of 10 units are common; they differ in upper and lower case only: "
+        "text.rules=basic@1 spells as that run does (here upper@1)"
+    ) in told
+
+
+def phonemes(*entries: str) -> PhonemeTokenizer:
+    return PhonemeTokenizer(parse_lexicon("\n".join(entries), "it"))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "rules", "cause"),
+    [
+        (
+            CharTokenizer("АБВ"),
+            CharTokenizer("abc"),
+            "basic@1",
+            "scripts differ, CYRILLIC here and LATIN there: init.parts",
+        ),
+        (
+            CharTokenizer("ABC"),
+            CharTokenizer("abc"),
+            "basic@1",
+            "upper and lower case only: spell the transcripts alike",
+        ),
+        (
+            CharTokenizer("äöü"),
+            CharTokenizer("abc"),
+            "english@1",
+            "by other rules: text.rules=english@1 spells as that",
+        ),
+        (CharTokenizer("xyz"), CharTokenizer("abc"), "basic@1", "the transcripts have other characters: init.parts"),
+        (CharTokenizer("ab"), phonemes("a A B"), "basic@1", "the tokenizers differ, 'char' here and 'phoneme' there"),
+    ],
+)
+def test_why_units_are_few(ours, theirs, rules, cause):
+    units = common_units(ours, theirs)
+    assert units.are_few
+    assert cause in why_few(units, (ours, "basic@1"), (theirs, rules))
+
+
+def test_a_vocabulary_of_which_most_is_common_gives_no_warning(other):
+    loaded = take_weights(fresh(other, " abcdefgh"), other, init())
+    assert loaded.units is not None and loaded.units.new == ["g", "h"] and not loaded.units.lost
+    assert not loaded.warnings
+
+
+def test_what_has_another_shape_or_no_place_is_counted_and_named(other):
+    config = copy.deepcopy(other.config)
+    config["model"]["encoder"] |= {"kernel": 3, "layers": 2}
+    config["loss"]["ctc_weight"] = 1.0
+    config["features"]["bins"] = 24
+    told = take_weights(Bundle.build(config, other.tokenizer, labels_per_frame=1.0), other, init()).text()
+    assert (
+        "of another shape there: encoder." in told
+        and "convolution.depthwise.weight 32 x 1 x 5, here 32 x 1 x 3" in told
+    )
+    assert "not used, since this model has none: decoder." in told
+    assert "warning: the encoder was trained with other features: features.bins=20 there, 24 here" in told
+    assert "encoder.layers (" in told.partition("trained from the start: ")[2], "the second layer"

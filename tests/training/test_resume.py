@@ -1,10 +1,14 @@
 """A training that was interrupted and repeated equals one that was not, bit for bit."""
 
+import json
 import re
+import shlex
+import shutil
 
 import pytest
 import torch
 
+from hybrid_asr.cli import main
 from hybrid_asr.run.folder import Run
 from tests.tones import process, rows, train, words
 
@@ -107,6 +111,60 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole, tones, tmp_path, capsys):
     assert train(tones, run, *SETTINGS) == 0
     assert f"at step {told[1]} of" in capsys.readouterr().err
     assert_equal_runs(run, whole)
+
+
+def test_more_epochs_give_what_a_training_that_was_longer_from_the_start_gives(whole, tones, tmp_path, capsys):
+    """With a decoding of the shorter one, which is stale then; and no way leads back."""
+    run = tmp_path / "run"
+    shorter = [setting.replace("epochs=4", "epochs=2") for setting in SETTINGS]
+    assert train(tones, run, *shorter) == 0
+    assert main(["decode", str(run), "--decoders", "ctc_greedy"]) == 0
+    before = json.loads((run / "decode/test/ctc_greedy/report.json").read_text())
+    capsys.readouterr()
+    assert train(tones, run, *SETTINGS) == 0
+    said = capsys.readouterr().err
+    assert (
+        "note: 4 epochs in place of 2: the training goes on\n" in said and f"continuing {run} at step 14 of 28" in said
+    )
+    assert main(["decode", str(run), "--decoders", "ctc_greedy"]) == 0
+    assert json.loads((run / "decode/test/ctc_greedy/report.json").read_text())["signatures"] != before["signatures"]
+    shutil.rmtree(run / "decode")
+    assert_equal_runs(run, whole)
+    status = Run(run).status()
+    assert status is not None and (status.state, status.step, status.total) == ("finished", 28, 28)
+    assert train(tones, run, *shorter) == 2
+    assert "run: holds a training of 4 epochs, and 2 are wanted: a training only goes on; leave trainer.epochs=4" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_killed_training_of_more_epochs_goes_on_too(whole, tones, tmp_path):
+    """The configuration has the new number then, and the last state the former one."""
+    run = tmp_path / "run"
+    assert train(tones, run, *[setting.replace("epochs=4", "epochs=1") for setting in SETTINGS]) == 0
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("\n  epochs: 1\n", "\n  epochs: 4\n"))
+    (run / "model.pt").unlink()
+    assert train(tones, run, *SETTINGS) == 0
+    assert_equal_runs(run, whole)
+
+
+def test_where_the_schedule_ends_with_the_last_epoch_the_command_that_begins_anew_is_named(tones, tmp_path, capsys):
+    run = tmp_path / "run"
+    cosine = ("presets.optim=cosine", "optim.warmup=2", "trainer.threads=1")
+    assert train(tones, run, *cosine, "trainer.epochs=1") == 0
+    capsys.readouterr()
+    assert train(tones, run, *cosine, "trainer.epochs=2") == 2
+    said = capsys.readouterr().err
+    assert (
+        "holds a training of 1 epochs, and 2 are wanted: the learning rate of optim.schedule=cosine reaches its end "
+        "with the last epoch, so that a longer training is another one from its first step on\n"
+    ) in said
+    program, *command = shlex.split(said.split("\n")[-2])
+    assert program == "hybrid-asr" and command[-3:] == [f"init.from={run}", "--run", f"{run}-2"]
+    assert main(command) == 0
+    assert "starting from" in capsys.readouterr().err and (tmp_path / "run-2/model.pt").is_file()
+    assert (run / "model.pt").is_file()
 
 
 def test_a_finished_training_is_not_done_again(whole, tones):

@@ -1,0 +1,44 @@
+"""More epochs for a run: a training that goes on as one does which was longer from its first step, where that is so."""
+
+import dataclasses
+
+from hybrid_asr.run.config import RunConfig
+
+EPOCHS = "trainer.epochs"
+
+
+def with_epochs(cfg: RunConfig, epochs: int) -> RunConfig:
+    """The configuration of a training of so many epochs."""
+    return dataclasses.replace(cfg, trainer=dataclasses.replace(cfg.trainer, epochs=epochs))
+
+
+def what_follows_epochs(cfg: RunConfig) -> str | None:
+    """Which setting makes the first steps depend on the number of all epochs; None where a training can be extended."""
+    if cfg.optim.schedule == "cosine":
+        return "the learning rate of optim.schedule=cosine reaches its end with the last epoch"
+    if cfg.loss.guide.weight > 0:
+        return "guided attention (loss.guide) acts for a share of all epochs"
+    for name, part in (("encoder", cfg.model.encoder), ("decoder", cfg.model.decoder)):
+        if part.follows_progress:
+            return f"model.{name} of kind '{part.kind}' changes with the share of all epochs that is done"
+    return None
+
+
+def refuse_other_epochs(cfg: RunConfig, former: int, folder: str, command: str) -> str | None:
+    """Why a training of `former` epochs cannot become one of `cfg`, with the remedy; None where it can.
+
+    `command` begins another run with the weights of this one.
+    """
+    wanted = cfg.trainer.epochs
+    held = f"{folder}: holds a training of {former} epochs, and {wanted} are wanted"
+    if wanted < former:
+        return (
+            f"{held}: a training only goes on; leave trainer.epochs={former}, or give --run DIR for one of {wanted} "
+            "epochs from the start"
+        )
+    if reason := what_follows_epochs(cfg):
+        return (
+            f"{held}: {reason}, so that a longer training is another one from its first step on\n"
+            f"begin a training with the weights of this one:\n  {command}"
+        )
+    return None
