@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hybrid_asr.common.files import expand_home, read_problem
+from hybrid_asr.common.files import RepeatedKey, expand_home, read_problem, unique_keys
 from hybrid_asr.data.lhotse_records import LhotseReader, Part, Record, field, supervision_part
 from hybrid_asr.data.prepared import Prepared, ReadingOptions, into_sets, refuse_copies
 from hybrid_asr.data.splits import is_set_name, set_name
@@ -23,6 +23,7 @@ from hybrid_asr.data.table_checks import (
     Row,
     TableError,
     collect_errors,
+    decoded_lines,
     first_few,
 )
 
@@ -64,7 +65,7 @@ def _sources(location: Path) -> tuple[list[_Source], list[str]]:
     """What is to be read, and what is told about other files."""
     if not location.is_dir():
         return [_of_file(location)], []
-    files = sorted(path for path in location.iterdir() if path.is_file())
+    files = sorted(path for path in location.iterdir() if not path.is_dir())
     named = {path: match for path in files if (match := _NAME.fullmatch(path.name))}
     found: dict[str, dict[str, Path]] = {}
     for path, match in named.items():
@@ -75,6 +76,8 @@ def _sources(location: Path) -> tuple[list[_Source], list[str]]:
             sources.append(_of_file(path))
         used = ("cuts",) if "cuts" in kinds else ("supervisions", "recordings") if "supervisions" in kinds else ()
         passed += [path.name for kind, path in kinds.items() if kind not in used]
+    if named and not sources:
+        return [_of_file(next(iter(named)))], []  # recordings alone: which says what is missing
     if not sources:
         raise TableError(f"{location}: there are no cuts and no supervisions; {LHOTSE_FILES}")
     messages = [f"note: {location}: passed over: {first_few(passed)}"] if passed else []
@@ -153,34 +156,42 @@ def _recordings(path: Path, problems: BadLines) -> dict[str, Record]:
 
 def _records(path: Path, problems: BadLines) -> Iterator[tuple[int, Record]]:
     """The records of a file of JSON lines, or of a JSON list, each with its number."""
-    text = _read(path)
-    if text.lstrip()[:1] == "[":
-        try:
-            items = enumerate(json.loads(text), 1)
-        except (ValueError, RecursionError) as error:
-            raise TableError(f"{path}: not a JSON list: {error}; write it again with lhotse") from None
-    else:
-        items = _parsed_lines(path, text, problems)
-    for number, record in items:
+    lines = decoded_lines(path, _unpacked(path))
+    if not any(line.strip() for line in lines):
+        raise TableError(f"{path}: the file is empty; {LHOTSE_FILES}")
+    is_list = next((line for line in lines if line.strip()), "").lstrip().startswith("[")
+    for number, record in _items(path, lines) if is_list else _parsed_lines(path, lines, problems):
         if isinstance(record, dict):
             yield number, record
         else:
             problems.add(path, number, "this is no record in braces; write it again with lhotse", row=record)
 
 
-def _parsed_lines(path: Path, text: str, problems: BadLines) -> Iterator[tuple[int, Any]]:
-    for line, content in enumerate(text.split("\n"), 1):
-        if content.strip():
-            with collect_errors(problems, path, line, row=content):
-                try:
-                    record = json.loads(content)
-                except (ValueError, RecursionError) as error:
-                    raise LineError(f"not JSON: {error}; write it again with lhotse") from None
-                yield line, record
+def _items(path: Path, lines: list[str]) -> Iterator[tuple[int, Any]]:
+    try:
+        yield from enumerate(_json("\n".join(lines)), 1)
+    except LineError as error:
+        raise TableError(f"{path}: {error}") from None
 
 
-def _read(path: Path) -> str:
-    """A file as text, unpacked where it is packed. Raises TableError."""
+def _parsed_lines(path: Path, lines: list[str], problems: BadLines) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            with collect_errors(problems, path, number, row=line):
+                yield number, _json(line)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=unique_keys)
+    except RepeatedKey as error:
+        raise LineError(f"the key '{error}' is there twice; remove one") from None
+    except (ValueError, RecursionError) as error:
+        raise LineError(f"not JSON: {error}; write it again with lhotse") from None
+
+
+def _unpacked(path: Path) -> bytes:
+    """The bytes of a file, unpacked where it is packed. Raises TableError."""
     if problem := read_problem(path, largest=LARGEST):
         raise TableError(f"{path}: {problem}; {LHOTSE_FILES}")
     try:
@@ -190,7 +201,4 @@ def _read(path: Path) -> str:
         raise TableError(f"{path}: cannot be unpacked: {error}; copy it again") from None
     if len(content) > LARGEST:
         raise TableError(f"{path}: has more than {LARGEST:,} bytes; split it")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise TableError(f"{path}: the file is not UTF-8; write it again with lhotse") from None
+    return content

@@ -155,7 +155,11 @@ def read_lines(path: Path, *, needed_for: str) -> list[str]:
     problem = read_problem(path, largest=LARGEST)
     if problem:
         raise TableError(f"{path}: {problem}; {needed_for}")
-    content = path.read_bytes()
+    return decoded_lines(path, path.read_bytes())
+
+
+def decoded_lines(path: Path, content: bytes) -> list[str]:
+    """The lines of what was read from `path`, which is UTF-8, or UTF-16 with its mark. Raises TableError."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         content = _from_utf16(path, content)
     zero = content.find(b"\0")

@@ -203,9 +203,11 @@ def test_the_other_supervisions_of_a_cut_are_kept(tmp_path, stereo) -> None:
     [
         ("cuts.jsonl", b"{\n", "cuts.jsonl:1: not JSON: "),
         ("cuts.jsonl", b"3\n", "cuts.jsonl:1: this is no record in braces"),
-        ("cuts.jsonl", b"\n", "there are no utterances"),
-        ("cuts.json", b"[{]", "cuts.json: not a JSON list: "),
-        ("cuts.jsonl", b'{"id": "\xff"}', "the file is not UTF-8"),
+        ("cuts.jsonl", b"\n", "cuts.jsonl: the file is empty"),
+        ("recordings.jsonl", None, "supervisions.jsonl: there is no such file; supervisions and recordings are read"),
+        ("cuts.json", b"[{]", "cuts.json: not JSON: "),
+        ("cuts.jsonl", b'{"id": "\xff"}', "cuts.jsonl:1: the file is not UTF-8"),
+        ("cuts.jsonl", b'{"id": "c", "id": "c"}', "cuts.jsonl:1: the key 'id' is there twice; remove one"),
         ("cuts.jsonl.gz", b"\x1f\x8b\x08", "cannot be unpacked: "),
         ("cuts.yaml", b"- id: c\n", "YAML is not read; convert it: lhotse copy cuts.yaml cuts.jsonl"),
         (

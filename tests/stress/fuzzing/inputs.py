@@ -19,6 +19,7 @@ from hybrid_asr.config.compose import digest as compose_digest
 from hybrid_asr.config.files import to_yaml
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.kaldi import read_kaldi
+from hybrid_asr.data.lhotse import read_lhotse
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.tables import read_table
 from hybrid_asr.inference.decoding_folder import earlier_report, file_digest
@@ -157,8 +158,9 @@ def write_run(folder: Path, tokenizer: CharTokenizerConfig | BpeTokenizerConfig)
 
 
 def write_texts(folder: Path) -> None:
-    """Manifest, table, Kaldi folder, references and hypotheses of six utterances of one sound file."""
+    """Manifest, table, Kaldi folder, Lhotse manifests, references, hypotheses: six utterances of one sound file."""
     (folder / "kaldi").mkdir()
+    (folder / "lhotse").mkdir()
     names = [f"u{number}" for number in range(len(TEXTS))]
     rows, table, hyp = [], ["audio,text,speaker,start,duration,set"], []
     for number, (name, text) in enumerate(zip(names, TEXTS, strict=True)):
@@ -168,7 +170,14 @@ def write_texts(folder: Path) -> None:
         table.append(f'a.wav,"{text}",s{number % 3},{0.2 * number:.1f},0.2,{subset}')
         hyp.append(json.dumps({"id": name, "text": text[1:]}, ensure_ascii=False))
     pairs = list(zip(names, TEXTS, strict=True))
+    source = {"type": "file", "channels": [0], "source": "../a.wav"}
+    supervisions = [
+        {"id": name, "recording_id": "rec", "start": round(0.2 * n, 1), "duration": 0.2, "channel": 0, "text": text}
+        for n, (name, text) in enumerate(pairs)
+    ]
     contents = {
+        "lhotse/recordings.jsonl": [json.dumps({"id": "rec", "sources": [source], "sampling_rate": RATE})],
+        "lhotse/supervisions.jsonl": [json.dumps(one, ensure_ascii=False) for one in supervisions],
         "manifest.jsonl": rows,
         "table.csv": table,
         "ref.txt": [f"{name} {text}" for name, text in pairs],
@@ -277,6 +286,12 @@ KINDS: dict[str, Kind] = {
         ("kaldi/wav.scp", "kaldi/text", "kaldi/segments", "kaldi/utt2spk"),
         lambda folder: _sets(read_kaldi(folder / "kaldi").sets),
         ("prepare", "kaldi:kaldi", "--to", "to"),
+        alone=False,
+    ),
+    "lhotse": Kind(
+        ("lhotse/supervisions.jsonl", "lhotse/recordings.jsonl"),
+        lambda folder: _sets(read_lhotse(folder / "lhotse").sets),
+        ("prepare", "lhotse:lhotse", "--to", "to"),
         alone=False,
     ),
     "recipe": Kind(("recipe.yaml",), lambda f: compose(f / "recipe.yaml").parse(RunConfig), ("train", "{0}")),
