@@ -73,6 +73,7 @@ def write_readers_files(folder: Path) -> None:
     )
     (folder / "my_kaldi/text").write_text("".join(f"{name} hello kaldi {name[-1]}\n" for name in names))
     write_tables(folder, names)
+    write_lhotse(folder / "my_lhotse", [folder / "data/spoken/audio" / f"{name}.wav" for name in names])
     [recipe] = [block.lines for block in blocks(README) if block.language == "yaml"]
     (folder / "mine.yaml").write_text("\n".join(recipe) + "\n")
 
@@ -88,6 +89,17 @@ def write_tables(folder: Path, names: list[str]) -> None:
     (folder / "manifest.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     rows = [f"{path},hello,0.1,0.4,7" for path in [*audio, folder / "gone.wav"]]
     (folder / "talks.csv").write_text("\n".join(["path,sentence,start,end,take_time", *rows]) + "\n")
+
+
+def write_lhotse(folder: Path, audio: list[Path]) -> None:
+    """A Lhotse pair of recordings and supervisions that name no set."""
+    folder.mkdir()
+    sources = [{"type": "file", "channels": [0], "source": str(path)} for path in audio]
+    recordings = [{"id": path.stem, "sources": [one]} for path, one in zip(audio, sources, strict=True)]
+    times = {"start": 0.1, "duration": 0.3, "channel": 0}
+    said = [{"id": path.stem, "recording_id": path.stem, "text": "hello"} | times for path in audio]
+    for name, records in {"recordings": recordings, "supervisions": said}.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
 
 
 @pytest.fixture(scope="session")
