@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from hybrid_asr.data.table_checks import NO_AUDIO, LineError, first_few, resolved
 
-FOLDERS = ("clips", "wav", "wavs", "audio")  # beside the tables of Common Voice, LJSpeech and others
+FOLDERS = ("clips", "wav", "wavs", "audio", "audios")  # beside the tables of Common Voice, LJSpeech and others
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".sph", ".aiff", ".webm")
 _DRIVE = re.compile(r"([A-Za-z]):[\\/]")
 

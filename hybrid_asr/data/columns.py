@@ -47,14 +47,14 @@ OF_A_FILE = """length audio_length audio_duration clip_duration clip_durations f
 # words of a name that is not known, and what it then looks like
 DOUBTFUL = {
     "a time": """start end begin stop finish offset onset time times timestamp timestamps duration durations seconds
-        secs sec ms msec from to""",
+        secs sec ms msec""",
     "a set": "split set subset partition fold",
     "a speaker": "speaker speakers spk spkr talker narrator client user worker person",
     "a channel": "channel chan",
 }
 # such words describe a speaker or count something: `speaker_gender`, `num_speakers`, `created_time`
 HARMLESS = """gender sex age accent accents dialect region country native nationality ethnicity education votes count
-    size n num number is has created updated uploaded modified agent type sentence device"""
+    size n num number is has created updated uploaded modified agent type sentence device per"""
 
 
 class Columns(NamedTuple):
@@ -162,6 +162,9 @@ def _check_required(where: str, header: Sequence[str], index: Mapping[str, int])
             )
 
 
+_NUMBER = re.compile(r"[\d:]*[.,]?\d+")  # of seconds, or with colons between hours, minutes and seconds
+
+
 def _check_doubtful(table: Table, index: Mapping[str, int], rest: Sequence[int]) -> None:
     """Refuse columns that are not read, but look like something that decides what is trained on."""
     problems, names = [], []
@@ -183,6 +186,7 @@ def _check_doubtful(table: Table, index: Mapping[str, int], rest: Sequence[int])
 
 def _look(name: str, table: Table, column: int, index: Mapping[str, int]) -> str | None:
     """What a column looks like by its name or by its values, None where it looks harmless."""
+    values = set(table.column(column)) - {""}
     open_end = "start" in index and "end" not in index and "duration" not in index
     if bare(name) in map(bare, OF_A_FILE.split()):
         return "a time" if open_end and bare(name) != "channels" else None
@@ -190,13 +194,14 @@ def _look(name: str, table: Table, column: int, index: Mapping[str, int]) -> str
     words = [word for word in re.split(r"[\W_]+", words) if word]
     if not set(HARMLESS.split()).intersection(words):
         for looks_like, doubtful in DOUBTFUL.items():
-            if not set(doubtful.split()).isdisjoint(words):
+            possible = any(_NUMBER.fullmatch(value) for value in values) if looks_like == "a time" else values
+            if possible and not set(doubtful.split()).isdisjoint(words):
                 return looks_like
-    values = set(table.column(column)) - {""}
     if all(map(is_set_name, values)) and any(len(value) > 2 for value in values):  # tr, tt and cv are languages, too
         return "a set"
-    follows = open_end and _follows(table.column(index["start"]), table.column(column))
-    return "a time" if follows else None
+    if open_end and _follows(table.column(index["start"]), table.column(column)):
+        return "a time"
+    return None
 
 
 def _follows(starts: Sequence[str], values: Sequence[str]) -> bool:
