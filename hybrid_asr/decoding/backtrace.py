@@ -1,8 +1,9 @@
 """The steps of a beam search, and hypotheses traced back through them.  Axes: U live utterances, K slots, S scorers."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
@@ -17,8 +18,8 @@ class Step(NamedTuple):
     labels: Int[Tensor, "live slots"]
     scores: Float64[Tensor, "live slots"]
     parts: Float64[Tensor, "scorers live slots"]  # unweighted sums
-    ended: Bool[Tensor, "live slots"]
-    cut: Bool[Tensor, " live"]  # at the bound on length, which forced the ends
+    ended: Bool[Tensor, "live slots"]  # where the label is the end; of an impossible one (-inf) it means nothing
+    cut: Bool[Tensor, " live"] | None  # at the bound on length, which forced the ends; None if no utterance is
 
 
 class Ended(NamedTuple):
@@ -34,7 +35,7 @@ class Backtrace:
 
     def __init__(self, steps: list[Step], names: list[str], *, batch: int) -> None:
         self.names = names
-        self.steps = [Step(*(column.cpu().numpy() for column in step)) for step in steps]  # type: ignore[arg-type]
+        self.steps = [Step(*columns) for columns in zip(*map(_to_host, zip(*steps, strict=True)), strict=True)]
         self.rows = np.full((len(steps), batch), -1)
         for step_index, step in enumerate(self.steps):
             self.rows[step_index, step.utterances] = np.arange(len(step.utterances))
@@ -43,7 +44,8 @@ class Backtrace:
         """The `count` best hypotheses that ended, equal ranks by smaller labels; only their labels are traced back."""
         ended = []
         for step_index, (step, row) in enumerate(zip(self.steps, self.rows[:, utterance], strict=True)):
-            for slot in step.ended[row].nonzero()[0] if row >= 0 else ():
+            possible = step.scores[row] > -np.inf
+            for slot in (step.ended[row] & possible).nonzero()[0] if row >= 0 else ():
                 rank = step.scores[row, slot] / (step_index + 1 if normalise == "length" else 1)
                 ended.append(Ended(float(rank), step_index, int(slot)))
         ended.sort(key=lambda end: -end.rank)
@@ -63,9 +65,22 @@ class Backtrace:
     def _hypothesis(self, utterance: int, labels: tuple[int, ...], end: Ended) -> Hypothesis:
         step, row = self.steps[end.step], self.rows[end.step, utterance]
         parts = dict(zip(self.names, step.parts[:, row, end.slot].tolist(), strict=True))
-        return Hypothesis(labels, float(step.scores[row, end.slot]), parts, "cut" if step.cut[row] else "eos")
+        return Hypothesis(
+            labels, float(step.scores[row, end.slot]), parts, "cut" if step.cut is not None and step.cut[row] else "eos"
+        )
 
     def _at(self, step_index: int, utterance: int) -> Step:
         """One utterance's part of a step."""
         step, row = self.steps[step_index], self.rows[step_index, utterance]
         return step._replace(parents=step.parents[row], labels=step.labels[row])
+
+
+def _to_host(column: tuple[Tensor | None, ...]) -> list[Any]:
+    """A column of all steps as arrays, copied at once: a copy for each would make the host wait that often."""
+    given = [values for values in column if values is not None]
+    if not given:
+        return [None] * len(column)
+    flat = torch.cat([values.flatten() for values in given]).cpu().numpy()
+    ends = np.cumsum([values.numel() for values in given])[:-1]
+    arrays = iter(np.split(flat, ends))
+    return [None if values is None else next(arrays).reshape(values.shape) for values in column]

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from pydantic import Field
 from torch import Tensor
 
+from hybrid_asr.common.device import on_host
 from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.backtrace import Backtrace, Step
 from hybrid_asr.decoding.hypothesis import WIDEST, Hypothesis, Nbest, nan_error
@@ -50,6 +51,7 @@ class SearchConfig(BeamSettings):
 
 
 STOP_CHECK_EVERY = 4  # steps between two checks on a GPU of which utterances have finished; each waits for the GPU
+SORTED_AT_ONCE = 4096  # scores of a row that a GPU sorts by one block of threads
 SHRINK_SHARE = 1 / 8  # of the batch must have finished before it is shrunk to the rest
 
 
@@ -112,6 +114,7 @@ class JointSearch:
         """Search to the end."""
         beam = self._start(encoded, max_labels)
         states = [part.scorer.start(encoded, self.cfg.beam) for part in self.parts]
+        first = self._first_slots(beam)
         bounds: list[int] = max_labels.tolist()  # of the live ones, on the host
         steps: list[Step] = []
         while True:
@@ -131,7 +134,8 @@ class JointSearch:
                     states = [part.scorer.keep(state, live) for part, state in zip(self.parts, states, strict=True)]
                     beam, step = beam.keep(live), step._replace(parents=step.parents[live])
                     bounds = [bounds[row] for row in rows]
-            states = self._advance(states, step.parents, beam.last)
+                    first = self._first_slots(beam)
+            states = self._advance(states, (step.parents + first).flatten(), beam.last.flatten())
 
     def _start(self, encoded: Encoded, max_labels: Int[Tensor, " batch"]) -> Beam:
         """One empty hypothesis for each utterance; the other slots are empty."""
@@ -149,11 +153,15 @@ class JointSearch:
 
     def _stop_check_every(self, device: torch.device) -> int:
         """Steps between two checks; the steps that a finished utterance makes until then change nothing."""
-        return 1 if device.type == "cpu" else STOP_CHECK_EVERY
+        return 1 if on_host(device) else STOP_CHECK_EVERY
 
     def _at_bound(self, bounds: list[int], length: int, bound: Int[Tensor, " live"]) -> Bool[Tensor, " live"] | None:
         """Utterances whose hypotheses, of `length` labels, must end now; None if there are none."""
         return bound <= length if min(bounds) <= length else None
+
+    def _first_slots(self, beam: Beam) -> Int[Tensor, "live 1"]:
+        """The place of each utterance's first slot among all hypotheses."""
+        return torch.arange(0, beam.scores.numel(), self.cfg.beam, device=beam.scores.device)[:, None]
 
     def _prune(
         self, beam: Beam, increments: list[Float[Tensor, "hyps vocab"]], cut: Bool[Tensor, " live"] | None
@@ -168,19 +176,20 @@ class JointSearch:
         labels = best_indices(weighted, min(slots, weighted.shape[1]))  # (N, some)
         gained = torch.stack([part.gather(1, labels) for part in increments]).double()
         gained = gained.clamp_(max=0.0)  # rounding must not make them positive
-        gains = self._bonus(labels)
-        for part, gain in zip(self.parts, gained, strict=True):
-            gains = gains + part.weight * gain
-        gains = gains.masked_fill(weighted.gather(1, labels) == -torch.inf, -torch.inf)
+        gains = self.parts[0].weight * gained[0]
+        for part, gain in zip(self.parts[1:], gained[1:], strict=True):
+            gains = gains.add_(gain, alpha=part.weight)
+        if self.cfg.length_bonus:  # of each label, and of the end
+            gains.add_(labels != self.eos, alpha=self.cfg.length_bonus - self.bonus_of_end).add_(self.bonus_of_end)
+        gains = gains.masked_fill_(weighted.gather(1, labels) == -torch.inf, -torch.inf)
         totals = beam.scores[..., None] + gains.view(live, slots, -1)  # (U, K, some)
         totals = totals.flatten(1)
         chosen = best_indices(totals, slots)
         parents = chosen // labels.shape[1]
         scores, labels = totals.gather(1, chosen), labels.view(live, -1).gather(1, chosen)
         gained = gained.view(len(gained), live, -1).gather(2, chosen.expand(len(gained), -1, -1))
-        sums = beam.parts.gather(2, parents.expand_as(gained)) + gained
-        ended = (labels == self.eos) & (scores > -torch.inf)
-        return Step(beam.utterances, parents, labels, scores, sums, ended, beam.bounds < 0 if cut is None else cut)
+        sums = beam.parts.gather(2, parents.expand_as(gained)).add_(gained)
+        return Step(beam.utterances, parents, labels, scores, sums, labels == self.eos, cut)
 
     def _gains(
         self, increments: list[Float[Tensor, "hyps vocab"]], cut: Bool[Tensor, " live"] | None
@@ -190,7 +199,7 @@ class JointSearch:
         for part, increment in zip(self.parts[1:], increments[1:], strict=True):
             weighted.add_(increment, alpha=part.weight)
         if self.cfg.length_bonus:
-            weighted[:, self.eos] -= self.cfg.length_bonus - self.bonus_of_end
+            weighted[:, self.eos].sub_(self.cfg.length_bonus - self.bonus_of_end)
         for unit in self.excluded:
             weighted[:, unit] = -torch.inf
         if 0 < self.candidates < weighted.shape[1]:
@@ -209,8 +218,8 @@ class JointSearch:
 
     def _proceed(self, beam: Beam, step: Step, length: int) -> Beam:
         """The beam after a step; hypotheses that are still live have `length` labels, ended ones have one less."""
-        ended = step.scores.masked_fill(~step.ended, -torch.inf)
         live = step.scores.masked_fill(step.ended, -torch.inf)
+        ended = step.scores.masked_fill(step.ended.logical_not(), -torch.inf)
         ranks = self._ranks(beam.ranks, ended, length - 1)
         return Beam(step.utterances, beam.bounds, step.labels, live, step.parts, ranks)
 
@@ -240,22 +249,13 @@ class JointSearch:
         reachable = torch.maximum(self._rank(best, length), self._rank(full, beam.bounds))
         return (best == -torch.inf) | (beam.ranks[:, -1] > reachable)
 
-    def _advance(
-        self, states: list[Any], parents: Int[Tensor, "live slots"], labels: Int[Tensor, "live slots"]
-    ) -> list[Any]:
+    def _advance(self, states: list[Any], rows: Int[Tensor, " hyps"], labels: Int[Tensor, " hyps"]) -> list[Any]:
         """The scorers' states for the survivors."""
-        first = torch.arange(0, parents.numel(), self.cfg.beam, device=parents.device)[:, None]
-        rows, labels = (parents + first).flatten(), labels.flatten()
         return [part.scorer.advance(state, rows, labels) for part, state in zip(self.parts, states, strict=True)]
 
     def _rank(self, scores: Tensor, lengths: Tensor | int) -> Tensor:
         """What hypotheses of so many labels are ranked by."""
         return scores / (lengths + 1) if self.cfg.normalise == "length" else scores
-
-    def _bonus(self, labels: Int[Tensor, "hyps some"]) -> Float64[Tensor, "hyps some"]:
-        """The bonus of each label, and of the end."""
-        bonus = torch.full_like(labels, self.cfg.length_bonus, dtype=torch.float64)
-        return bonus.masked_fill_(labels == self.eos, self.bonus_of_end)
 
 
 def best_indices(scores: Float[Tensor, "rows candidates"], count: int) -> Int[Tensor, "rows {count}"]:
@@ -263,9 +263,13 @@ def best_indices(scores: Float[Tensor, "rows candidates"], count: int) -> Int[Te
 
     `topk` alone leaves open which of equal scores it takes, and a result must not depend on that. So on the host one
     more than needed is compared: only if the last one taken and the first one left are equal is the choice open.
-    Impossible ones (-inf) are equal, too, but which of them is taken makes no difference.
+    Impossible ones (-inf) are equal, too, but which of them is taken makes no difference. A GPU sorts rows that are not
+    too long in one launch, and few launches are what counts there.
     """
-    if not scores.is_cpu or count == scores.shape[1]:
+    if not on_host(scores.device) and scores.shape[1] <= SORTED_AT_ONCE:
+        best = scores.sort(dim=1, descending=True, stable=True).indices  # NaN comes first: the search finds it
+        return best[:, :count].sort(dim=1).values
+    if count == scores.shape[1] or not on_host(scores.device):
         return _first_of_equals(scores, count)
     best, candidates = scores.topk(count + 1)
     indices = candidates[:, :count].sort().values
@@ -277,8 +281,10 @@ def best_indices(scores: Float[Tensor, "rows candidates"], count: int) -> Int[Te
 
 def _first_of_equals(scores: Float[Tensor, "rows candidates"], count: int) -> Int[Tensor, "rows {count}"]:
     """The same by several passes over the scores."""
+    size = scores.shape[1]
     last = scores.topk(count).values[:, -1:]
-    above, equal = ~(scores <= last), scores == last  # NaN counts as above: the search finds it and raises
-    taken = above | (equal & (equal.cumsum(1) <= count - above.sum(1, keepdim=True)))
-    indices = torch.arange(scores.shape[1], device=scores.device)
-    return torch.where(taken, indices, scores.shape[1]).topk(count, largest=False).values
+    order = torch.arange(size, device=scores.device).add(
+        scores <= last, alpha=size
+    )  # NaN comes first: the search finds it
+    order.add_(scores < last, alpha=size)
+    return order.topk(count, largest=False).values.remainder_(size).sort(dim=1).values

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -17,7 +17,9 @@ from hybrid_asr.nn.attention import CrossAttention, KeysValues, SelfAttention, a
 from hybrid_asr.nn.cpu import Dropout, Linear
 from hybrid_asr.nn.feed_forward import FeedForward
 from hybrid_asr.nn.kv_cache import KVCache
-from hybrid_asr.nn.positions import sinusoids_at
+from hybrid_asr.nn.positions import sinusoids
+
+MORE_POSITIONS = 128  # the table of positions begins with so many, and doubles
 
 
 @config
@@ -45,8 +47,9 @@ class TransformerState(NamedTuple):
     """The decoder's state between steps: each layer's keys and values of the encoder, and the cache of the labels."""
 
     memory: list[KeysValues]  # (U, H, T', D/H), one per layer
-    memory_mask: Bool[Tensor, "utterances time"] | None  # True at real frames; None where no utterance is padded
+    memory_bias: Float[Tensor, "utterances 1 1 time"] | None  # 0 at real frames, elsewhere -inf; None without padding
     kv_cache: KVCache
+    positions: Float[Tensor, "positions dim"]  # the table of the first steps; it grows
     steps: int
 
 
@@ -69,13 +72,13 @@ class TransformerDecoderLayer(nn.Module):
         return x + self.dropout(self.feed_forward(self.norms[2](x)))
 
     def step(
-        self, x: Tensor, cache: KVCache, layer: int, memory: KeysValues, mask: Tensor | None
+        self, x: Tensor, cache: KVCache, layer: int, memory: KeysValues, bias: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """One step (U, K, D), all hypotheses of an utterance at once; returns its output and the cross queries."""
-        queries, new = self.self_attention.queries_keys_values(self.norms[0](x))
-        x = x + self.self_attention.mix(queries, cache.write(layer, new), cache.visible[:, None])
+        roles = self.self_attention.roles(self.norms[0](x))
+        x = x + self.self_attention.mix(roles[0], cache.write(layer, roles[1:]), cache.bias[:, None])
         cross_queries = self.cross_attention.queries(self.norms[1](x))
-        x = x + self.cross_attention.mix(cross_queries, memory, mask)
+        x = x + self.cross_attention.mix(cross_queries, memory, bias)
         return x + self.feed_forward(self.norms[2](x)), cross_queries
 
 
@@ -105,7 +108,7 @@ class TransformerDecoder(nn.Module):
         There may be K labelings of each utterance: row n belongs to utterance n // K.
         """
         inputs = nn.functional.pad(labels, (1, 0), value=self.sos)  # (B, L + 1)
-        x = self.dropout(self._embed(inputs, 0, inputs.shape[1]))
+        x = self.dropout(self._embed(inputs, self._positions(inputs.shape[1])))
         mask = valid_mask(encoded.frames, encoded.states.shape[1])[:, None, None]
         for layer in self.layers:
             x = layer(x, encoded.states, mask)
@@ -117,42 +120,47 @@ class TransformerDecoder(nn.Module):
         The encoder states are projected here, once, for all layers, steps and hypotheses.
         """
         memory = [layer.cross_attention.memory(encoded.states) for layer in self.layers]
-        utterances, heads, time, width = memory[0].keys.shape
-        mask = valid_mask(encoded.frames, time)
-        cache = KVCache.empty(len(memory), utterances, beams, heads=heads, width=width, like=memory[0].keys)
-        return TransformerState(memory, None if mask.all() else mask, cache, 0)
+        like = memory[0].keys
+        utterances, heads, time, width = like.shape
+        padded = ~valid_mask(encoded.frames, time)[:, None, None]
+        bias = like.new_zeros(padded.shape).masked_fill_(padded, -torch.inf) if padded.any() else None
+        cache = KVCache.empty(len(memory), utterances, beams, heads=heads, width=width, like=like)
+        return TransformerState(memory, bias, cache, self._positions(MORE_POSITIONS), 0)
 
     def step(
         self, state: TransformerState, last: Int[Tensor, " hyps"], *, weights: Literal["none", "all"] = "none"
     ) -> StepOutput:
         """Log probabilities of the next label of every hypothesis whose last label is `last` (sos at first)."""
-        cache = state.kv_cache.grow()
-        utterances, hyps, _ = cache.visible.shape
-        x = self._embed(last.view(utterances, hyps), state.steps, 1)
-        mask = None if state.memory_mask is None else state.memory_mask[:, None, None]
+        cache, table, steps = state.kv_cache.grow(), state.positions, state.steps
+        if steps == len(table):
+            table = self._positions(2 * steps)
+        x = self._embed(last.view(cache.bias.shape[:2]), table[steps])
         attention = []
         for index, (layer, memory) in enumerate(zip(self.layers, state.memory, strict=True)):
-            x, queries = layer.step(x, cache, index, memory, mask)
+            x, queries = layer.step(x, cache, index, memory, state.memory_bias)
             if weights == "all":
-                attention.append(attention_weights(queries, memory.keys, mask).transpose(1, 2).flatten(0, 1))
+                real = None if state.memory_bias is None else state.memory_bias == 0.0
+                attention.append(attention_weights(queries, memory.keys, real).transpose(1, 2).flatten(0, 1))
         log_probs = log_softmax(self.output(self.norm(x)).flatten(0, 1))
-        after = TransformerState(state.memory, state.memory_mask, cache, state.steps + 1)
+        after = TransformerState(state.memory, state.memory_bias, cache, table, steps + 1)
         return StepOutput(log_probs, after, torch.stack(attention) if attention else None)
 
     def reorder(self, state: TransformerState, parents: Int[Tensor, " kept"]) -> TransformerState:
         """Continue with the hypotheses `parents`, equally many of each utterance; a parent may occur several times."""
-        utterances, hyps, _ = state.kv_cache.visible.shape
-        first = torch.arange(utterances, device=parents.device)[:, None] * hyps
-        return state._replace(kv_cache=state.kv_cache.reorder(parents.view(utterances, -1) - first))
+        return state._replace(kv_cache=state.kv_cache.reorder(parents))
 
     def keep(self, state: TransformerState, utterances: Int[Tensor, " live"]) -> TransformerState:
         """Drop all utterances but `utterances`, with their hypotheses; the rest are in that order."""
         memory = [KeysValues(*(part[utterances] for part in pair)) for pair in state.memory]
-        mask = None if state.memory_mask is None else state.memory_mask[utterances]
-        return TransformerState(memory, mask, state.kv_cache.keep(utterances), state.steps)
+        bias = None if state.memory_bias is None else state.memory_bias[utterances]
+        return TransformerState(memory, bias, state.kv_cache.keep(utterances), state.positions, state.steps)
 
-    def _embed(self, labels: Int[Tensor, "rows labels"], first: int, steps: int) -> Float[Tensor, "rows labels dim"]:
-        """Embedding times sqrt(D) plus the positions `first` … `first + steps - 1`, or that one for all labels."""
-        positions = torch.arange(first, first + steps, device=labels.device, dtype=torch.float64)
-        embedded = self.embedding(labels) * self.width**0.5
-        return embedded + sinusoids_at(positions, self.width).to(embedded.dtype)
+    def _embed(
+        self, labels: Int[Tensor, "rows labels"], positions: Float[Tensor, "*labels dim"]
+    ) -> Float[Tensor, "rows labels dim"]:
+        """Embedding times sqrt(D) plus the positions, one for each label or one for all."""
+        return self.embedding(labels) * self.width**0.5 + positions
+
+    def _positions(self, count: int) -> Float[Tensor, "{count} dim"]:
+        """The table of the first positions."""
+        return sinusoids(count, self.width, self.embedding.weight)

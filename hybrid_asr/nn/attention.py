@@ -88,8 +88,12 @@ class SelfAttention(nn.Module):
 
     def queries_keys_values(self, values: Float[Tensor, "batch time dim"]) -> tuple[Heads, KeysValues]:
         """Project `values` once for all three roles."""
-        queries, keys, values = (split_heads(part, self.heads) for part in self.project(values).chunk(3, dim=-1))
+        queries, keys, values = self.roles(values).unbind(0)
         return queries, KeysValues(keys, values)
+
+    def roles(self, values: Float[Tensor, "batch time dim"]) -> Float[Tensor, "3 batch heads time width"]:
+        """The same as one tensor: queries, then keys, then values."""
+        return self.project(values).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
     def forward(
         self,

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybrid_asr.common.device import on_host
 from hybrid_asr.nn import onednn
 
 
@@ -83,7 +84,7 @@ class Dropout(nn.Module):
         """Drop some of `values` in training mode; return them as they are in evaluation."""
         if not self.training or self.p == 0:
             return values
-        if values.device.type != "cpu":
+        if not on_host(values.device):
             return nn.functional.dropout(values, self.p)
         keep = torch.ge(_random_bytes(values), self.threshold)
         mask = keep.view(torch.uint8)  # multiplying by bytes is faster than by bools

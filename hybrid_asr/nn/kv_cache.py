@@ -1,7 +1,11 @@
 """The decoder's key-value cache: keys and values of the labels so far, each stored once for all its hypotheses.
 
 It is reordered here (`KVCache.reorder`) when a beam search prunes its hypotheses: no key or value is moved, only the
-rows of a boolean table that says which positions of the store each hypothesis attends to.
+rows of a table that says which positions of the store each hypothesis attends to.
+
+On the host, positions that no hypothesis attends to any more are removed now and then. How many are left decides the
+size of what follows, for which the host would have to wait on a GPU; there they stay, as many as in a cache with keys
+and values for each hypothesis.
 
 Axes: U utterances, K hypotheses of each, P positions of an utterance's store, H heads, W width of a head.
 """
@@ -9,9 +13,10 @@ Axes: U utterances, K hypotheses of each, P positions of an utterance's store, H
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from hybrid_asr.common.device import on_host
 from hybrid_asr.nn.attention import KeysValues
 
 COMPACT_EVERY = 8  # steps after which positions that no hypothesis attends to are removed
@@ -41,54 +46,60 @@ class KVCache(NamedTuple):
     """
 
     store: Store
-    visible: Bool[Tensor, "utterances hyps positions"]  # which positions a hypothesis attends to
+    bias: Float[Tensor, "utterances hyps positions"]  # 0 where a hypothesis attends to a position, elsewhere -inf
+    own: Float[Tensor, "hyps hyps"]  # the bias of the next positions, one for each hypothesis
     compact_at: int  # filled positions at which those that no hypothesis attends to are removed
 
     @classmethod
     def empty(cls, layers: int, utterances: int, hyps: int, *, heads: int, width: int, like: Tensor) -> "KVCache":
         """No labels yet, in the type and on the device of `like`."""
         content = like.new_empty(layers, 2, utterances, heads, 0, width)
-        visible = torch.zeros(utterances, hyps, 0, dtype=torch.bool, device=like.device)
-        return cls(Store(content, COMPACT_EVERY * hyps), visible, COMPACT_EVERY * hyps)
+        bias = like.new_empty(utterances, hyps, 0)
+        return cls(Store(content, COMPACT_EVERY * hyps), bias, _apart(hyps, like), COMPACT_EVERY * hyps)
 
     def grow(self) -> "KVCache":
         """One more position for each hypothesis, visible to it alone; `write` must then fill it for every layer."""
-        hyps, filled = self.visible.shape[1:]
+        utterances, hyps, filled = self.bias.shape
         store = self.store
         if store.filled != filled or filled + hyps > store.capacity:
             store = Store(store.content[..., :filled, :], max(filled, COMPACT_EVERY * hyps))
         store.filled = filled + hyps
-        own = torch.eye(hyps, dtype=torch.bool, device=self.visible.device).expand(len(self.visible), -1, -1)
-        return KVCache(store, torch.cat([self.visible, own], dim=2), self.compact_at)
+        own = self.own if len(self.own) == hyps else _apart(hyps, self.own)
+        return KVCache(store, torch.cat([self.bias, own.expand(utterances, -1, -1)], dim=2), own, self.compact_at)
 
-    def write(self, layer: int, new: KeysValues) -> KeysValues:
-        """Write a layer's keys and values (U, H, K, W) into the last positions; returns those of all positions."""
-        filled = self.visible.shape[2]
-        content = self.store.content[layer]
-        content[0, :, :, filled - new.keys.shape[2] : filled] = new.keys
-        content[1, :, :, filled - new.keys.shape[2] : filled] = new.values
-        return KeysValues(*content[..., :filled, :])
+    def write(self, layer: int, new: Float[Tensor, "2 utterances heads hyps width"]) -> KeysValues:
+        """Write a layer's keys and values into the last positions; returns those of all positions."""
+        filled = self.bias.shape[2]
+        content = self.store.content[layer, ..., :filled, :]
+        content[..., filled - new.shape[3] :, :] = new
+        return KeysValues(*content.unbind(0))
 
-    def reorder(self, parents: Int[Tensor, "utterances kept"]) -> "KVCache":
-        """Continue with the hypotheses `parents` of each utterance; a parent may occur several times."""
-        positions = self.visible.shape[2]
-        visible = self.visible.gather(1, parents[..., None].expand(-1, -1, positions))
-        cache = self._replace(visible=visible)
-        return cache._compacted() if positions >= self.compact_at else cache
+    def reorder(self, parents: Int[Tensor, " kept"]) -> "KVCache":
+        """Continue with the hypotheses `parents`, counted over all utterances, equally many of each."""
+        utterances, _, positions = self.bias.shape
+        bias = self.bias.flatten(0, 1)[parents].view(utterances, -1, positions)
+        cache = self._replace(bias=bias)
+        return cache._compacted() if positions >= self.compact_at and on_host(bias.device) else cache
 
     def keep(self, utterances: Int[Tensor, " live"]) -> "KVCache":
         """Drop all utterances but `utterances`."""
-        visible = self.visible[utterances]
-        content = self.store.content[:, :, utterances, :, : visible.shape[2]]
-        return self._replace(store=Store(content, self.store.capacity - visible.shape[2]), visible=visible)
+        bias = self.bias[utterances]
+        content = self.store.content[:, :, utterances, :, : bias.shape[2]]
+        return self._replace(store=Store(content, self.store.capacity - bias.shape[2]), bias=bias)
 
     def _compacted(self) -> "KVCache":
         """Move the positions that are visible to the left; utterances with fewer keep some that are not."""
-        free = COMPACT_EVERY * self.visible.shape[1]
-        used = self.visible.any(1)
+        free = COMPACT_EVERY * self.bias.shape[1]
+        used = (self.bias == 0.0).any(1)
         needed = int(used.sum(1).max())
         order = (~used).long().argsort(stable=True)[:, :needed]  # (U, P'), used positions first and in their order
         content = self.store.content
         source = order[:, None, :, None].expand(*content.shape[:2], -1, content.shape[3], -1, content.shape[-1])
-        visible = self.visible.gather(2, order[:, None].expand(-1, self.visible.shape[1], -1))
-        return KVCache(Store(content.gather(4, source), free), visible, needed + free)
+        bias = self.bias.gather(2, order[:, None].expand(-1, self.bias.shape[1], -1))
+        return self._replace(store=Store(content.gather(4, source), free), bias=bias, compact_at=needed + free)
+
+
+def _apart(hyps: int, like: Tensor) -> Float[Tensor, "{hyps} {hyps}"]:
+    """The bias by which each of `hyps` positions is seen by one hypothesis alone."""
+    own = torch.eye(hyps, dtype=torch.bool, device=like.device)
+    return like.new_zeros(hyps, hyps).masked_fill_(~own, -torch.inf)

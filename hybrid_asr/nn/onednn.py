@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from hybrid_asr.common.device import on_host
+
 LEAST_PRODUCTS = 2**22  # multiplications below which preparing oneDNN costs more than it saves
 PACKED_BELOW = 512  # rows below which packed weights are a fifth to a third faster; a search has few rows
 ROUNDED_TO = 32  # row counts are rounded up to a multiple of this …
@@ -28,14 +30,16 @@ def onednn_is_faster() -> bool:
 def packing_pays(values: Float[Tensor, "*rows inputs"], weight: Float[Tensor, "outputs inputs"]) -> bool:
     """Whether oneDNN supports such values and there are few rows, as in every step of a search."""
     rows = values.shape[:-1].numel()
-    supported = values.is_cpu and values.dtype == weight.dtype and values.dtype in (torch.float32, torch.bfloat16)
+    supported = (
+        on_host(values.device) and values.dtype == weight.dtype and values.dtype in (torch.float32, torch.bfloat16)
+    )
     few = 0 < rows < PACKED_BELOW and len(weight) >= 64 and not torch.compiler.is_compiling()
     return supported and few and not torch.is_autocast_enabled("cpu") and onednn_is_faster()
 
 
 def pays(values: Float[Tensor, "*rows inputs"], weight: Float[Tensor, "outputs inputs"]) -> bool:
     """Whether oneDNN supports such values, float32 on a CPU, and there are enough; Inductor cannot compile the call."""
-    supported = values.is_cpu and values.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    supported = on_host(values.device) and values.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     enough = supported and values.numel() * len(weight) >= LEAST_PRODUCTS
     return enough and not torch.compiler.is_compiling() and onednn_is_faster()
 
