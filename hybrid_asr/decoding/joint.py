@@ -13,6 +13,7 @@ from torch import Tensor
 from hybrid_asr.common.device import on_host
 from hybrid_asr.config.schema import config
 from hybrid_asr.decoding.backtrace import Backtrace, Step
+from hybrid_asr.decoding.best_indices import best_indices
 from hybrid_asr.decoding.hypothesis import WIDEST, Hypothesis, Nbest, nan_error
 from hybrid_asr.decoding.scorer import Scorer
 from hybrid_asr.decoding.settings import BeamSettings, Needs
@@ -51,7 +52,6 @@ class SearchConfig(BeamSettings):
 
 
 STOP_CHECK_EVERY = 4  # steps between two checks on a GPU of which utterances have finished; each waits for the GPU
-SORTED_AT_ONCE = 4096  # scores of a row that a GPU sorts by one block of threads
 SHRINK_SHARE = 1 / 8  # of the batch must have finished before it is shrunk to the rest
 
 
@@ -218,8 +218,8 @@ class JointSearch:
 
     def _proceed(self, beam: Beam, step: Step, length: int) -> Beam:
         """The beam after a step; hypotheses that are still live have `length` labels, ended ones have one less."""
+        ended = step.scores.masked_fill(~step.ended, -torch.inf)
         live = step.scores.masked_fill(step.ended, -torch.inf)
-        ended = step.scores.masked_fill(step.ended.logical_not(), -torch.inf)
         ranks = self._ranks(beam.ranks, ended, length - 1)
         return Beam(step.utterances, beam.bounds, step.labels, live, step.parts, ranks)
 
@@ -230,7 +230,7 @@ class JointSearch:
     def _unfinished(self, beam: Beam, length: int) -> list[int]:
         """The rows of the utterances that go on; the slots of the others are emptied. Raises DecodeError on NaN."""
         finished = self._finished(beam, length)
-        not_a_number = beam.scores.isnan().any(1)
+        not_a_number = torch.cat([beam.scores, beam.ranks], dim=1).isnan().any(1)
         over, bad = torch.stack([finished, not_a_number]).tolist()
         if any(bad):
             raise nan_error(sorted(beam.utterances[not_a_number].tolist()))
@@ -256,35 +256,3 @@ class JointSearch:
     def _rank(self, scores: Tensor, lengths: Tensor | int) -> Tensor:
         """What hypotheses of so many labels are ranked by."""
         return scores / (lengths + 1) if self.cfg.normalise == "length" else scores
-
-
-def best_indices(scores: Float[Tensor, "rows candidates"], count: int) -> Int[Tensor, "rows {count}"]:
-    """The indices of the `count` best scores of each row, ascending; of equal scores the first ones are taken.
-
-    `topk` alone leaves open which of equal scores it takes, and a result must not depend on that. So on the host one
-    more than needed is compared: only if the last one taken and the first one left are equal is the choice open.
-    Impossible ones (-inf) are equal, too, but which of them is taken makes no difference. A GPU sorts rows that are not
-    too long in one launch, and few launches are what counts there.
-    """
-    if not on_host(scores.device) and scores.shape[1] <= SORTED_AT_ONCE:
-        best = scores.sort(dim=1, descending=True, stable=True).indices  # NaN comes first: the search finds it
-        return best[:, :count].sort(dim=1).values
-    if count == scores.shape[1] or not on_host(scores.device):
-        return _first_of_equals(scores, count)
-    best, candidates = scores.topk(count + 1)
-    indices = candidates[:, :count].sort().values
-    tied = (best[:, -1] == best[:, -2]) & (best[:, -1] > -torch.inf)
-    if tied.any():  # in bfloat16 it is some row at nearly every step
-        indices[tied] = _first_of_equals(scores[tied], count)
-    return indices
-
-
-def _first_of_equals(scores: Float[Tensor, "rows candidates"], count: int) -> Int[Tensor, "rows {count}"]:
-    """The same by several passes over the scores."""
-    size = scores.shape[1]
-    last = scores.topk(count).values[:, -1:]
-    order = torch.arange(size, device=scores.device).add(
-        scores <= last, alpha=size
-    )  # NaN comes first: the search finds it
-    order.add_(scores < last, alpha=size)
-    return order.topk(count, largest=False).values.remainder_(size).sort(dim=1).values

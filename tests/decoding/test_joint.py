@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from hybrid_asr.decoding.best_indices import best_indices
 from hybrid_asr.decoding.espnet_parity import EspnetSearch
 from hybrid_asr.decoding.hypothesis import DecodeError, Hypothesis
-from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig, best_indices
+from hybrid_asr.decoding.joint import JointSearch, Part, SearchConfig
 from hybrid_asr.decoding.scorer import AttentionScorer, CtcPrefixScorer
 from hybrid_asr.models.encoded import Encoded
 from tests.decoding.toys import (
@@ -21,6 +22,7 @@ from tests.decoding.toys import (
     pick,
     random_log_probs,
 )
+from tests.device_work import device_branches
 
 
 def parts(log_probs: Tensor, decoder: torch.nn.Module, weight: float, *, eos: int) -> list[Part]:
@@ -377,3 +379,29 @@ def test_nan_names_the_utterance():
     scorers = [Part("ctc", CtcPrefixScorer(lambda _: log_probs, blank=0, eos=4), 1.0)]
     with pytest.raises(DecodeError, match=r"utterances \[1\] of the batch"):
         JointSearch(scorers, cfg, blank=0, sos=4, eos=4)(encoded, encoded.frames)
+
+
+@pytest.mark.parametrize("seldom", [False, True])
+def test_nan_of_the_end_alone_is_found_too(seldom: bool):
+    chain = Chain(begin=[0.0, 0.5, 0.5, 0.0], after_one=[0.0, 0.5, 0.5, 0.0], after_two=[0.0, 1.0, 0.0, torch.nan])
+    kind = Seldom if seldom else JointSearch
+    search = kind([Part("chain", chain, 1.0)], SearchConfig(beam=4, ctc_weight=0.0), blank=0, sos=3, eos=3)
+    with pytest.raises(DecodeError, match=r"utterances \[0\] of the batch"):
+        search(ONE, torch.tensor([12]))
+
+
+@pytest.mark.parametrize("size", [7, 5000])  # sorted whole, and not
+def test_a_device_takes_the_same_of_equals(size: int):
+    scores = torch.randint(5, (20, size), generator=torch.Generator().manual_seed(0)).double()
+    scores[3] = -torch.inf
+    scores[4, 2:] = -torch.inf
+    scores[5, 1] = torch.nan
+    for count in (1, 4, 7):
+        host = best_indices(scores, count)
+        with device_branches():
+            device = best_indices(scores, count)
+        assert torch.equal(device[5:], host[5:])
+        assert torch.equal(device[:3], host[:3])
+        for row in (3, 4):  # which of the impossible ones makes no difference
+            assert torch.equal(scores[row, device[row]], scores[row, host[row]])
+            assert len(set(device[row].tolist())) == count
