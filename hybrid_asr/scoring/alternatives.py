@@ -23,6 +23,7 @@ from hybrid_asr.text.normalize import normalize
 _ERROR = 1_000_000  # above any sum of the costs below, so that the number of errors decides
 _SUBSTITUTED, _DELETED, _INSERTED, _LEFT_OUT = _ERROR + 4, _ERROR + 3, _ERROR + 3, 2
 _MOST_PATHS = 256  # of a hypothesis
+_MOST_CELLS = 50_000_000  # nodes times units of the hypothesis, 8 bytes each
 _STARTS_SPACELESS = re.compile(f"[{SPACELESS}]")
 
 
@@ -49,7 +50,8 @@ def resolve(
 ) -> Resolved:
     """The plain texts with the fewest errors, counted in `unit`, of texts that may hold alternatives.
 
-    Raises MarkupError where braces do not close, or a hypothesis has too many alternatives to try them all.
+    Texts of more than some 7,000 characters choose by words always. Raises MarkupError where braces do not close, a
+    hypothesis has too many alternatives to try them all, or there are too many words to try them.
     """
     reference, hypothesis = normalize(reference, "none@1"), normalize(hypothesis, "none@1")
     texts = [hypothesis]
@@ -57,8 +59,14 @@ def resolve(
         texts = list(dict.fromkeys(itertools.islice(plain_texts(hypothesis), _MOST_PATHS + 1)))
         if len(texts) > _MOST_PATHS:
             raise MarkupError(f"a hypothesis has more than {_MOST_PATHS} alternative texts; leave the best of them")
+    if len(reference) * max(map(len, texts)) > _MOST_CELLS:
+        unit = "word"
     sequence = parse(reference) if marked_reference else tuple(Word(word) for word in reference.split())
     nodes = _graph(sequence, unit)
+    if len(nodes) * max(len(text.split()) for text in texts) > _MOST_CELLS:
+        raise MarkupError(
+            f"the reference has {len(nodes):,} words, too many to choose alternatives; cut it into segments"
+        )
     found = [(*_best_path(nodes, _units(text, unit)), text) for text in texts]
     _, path, text = min(found, key=lambda one: one[0])
     said = [nodes[index].word for index, left_out in path if not left_out]

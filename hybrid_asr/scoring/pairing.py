@@ -66,7 +66,7 @@ def _transcripts(named: Named, other: Content) -> Lines:
             spoken = _by_recording(texts)
             return {name: _in_a_row(spoken[key], marked) for key, name in recording_names(spoken)}
         case Segments(segments) if isinstance(other, Segments) or _has_id_of(segments, other):
-            return _unique_segments(named.name, segments)
+            return {segment.id: segment.line for segment in segments if segment.scored}
         case Segments(segments):
             grouped = _by_recording(segments)
             return {name: _whole(named.name, name, grouped[key]) for key, name in recording_names(grouped)}
@@ -81,13 +81,6 @@ def _by_recording(items: Iterable[Part]) -> dict[Recording, list[Part]]:
     for item in items:
         grouped.setdefault(item.recording, []).append(item)
     return grouped
-
-
-def _unique_segments(name: str, segments: list[Segment]) -> Lines:
-    lines = {segment.id: segment.line for segment in segments if segment.scored}
-    if len(lines) < sum(segment.scored for segment in segments):
-        raise ScoringError(f"{name}: two segments have the same recording and times; remove one of them")
-    return lines
 
 
 def _in_a_row(texts: list[TimedText], marked: bool) -> Line:
@@ -124,7 +117,7 @@ def _by_time(
     if odd:
         others = f"there are {examples(silent)}" if silent else "all others have words"
         raise ScoringError(
-            f"{len(odd)} of {len(spoken)} recordings of {hypothesis.name} are not in {reference.name}: "
+            f"{len(odd)} of {len(spoken)} recordings of {hypothesis.name} without a reference in {reference.name}: "
             f"{examples(odd)}; file and channel must be written alike ({others})"
         )
     if silent:
@@ -138,14 +131,13 @@ def _by_time(
         for segment, inside in _words_of(own, spoken.get(recording, [])):
             lines[segment.id] = _in_a_row(inside, words.marked)
             unscored += 0 if segment.scored else len(inside)
-    scored = _unique_segments(reference.name, segments)
     left_out = sum(not segment.scored for segment in segments)
     if left_out:
         tell(
             f"note: {left_out} of {len(segments)} segments of {reference.name} are not scored; "
             f"{unscored} words of {hypothesis.name} fall into them or just before and do not count"
         )
-    return [_scored(key, line, lines[key]) for key, line in scored.items()]
+    return [_scored(segment.id, segment.line, lines[segment.id]) for segment in segments if segment.scored]
 
 
 def _words_of(segments: list[Segment], words: list[TimedText]) -> Iterator[tuple[Segment, list[TimedText]]]:

@@ -106,6 +106,14 @@ def test_too_many_texts_of_a_hypothesis_are_refused_and_many_of_a_reference_are_
         resolve("a", many, "word", marked_reference=False, marked_hypothesis=True)
 
 
+def test_very_long_texts_choose_by_words() -> None:
+    long = "x" * 9000
+    texts = {"marked_reference": True, "marked_hypothesis": False}
+    assert resolve(f"{{ abcd / xy zz }} {long}", f"abce zz {long}", "character", **texts).reference == f"xy zz {long}"
+    with pytest.raises(MarkupError, match="words, too many to choose alternatives; cut it into segments"):
+        resolve("{ a / b } " + "c " * 8000, "c " * 8000, "word", **texts)
+
+
 def test_rules_spell_words_and_leave_the_marks() -> None:
     spelled = respell("{ Uh-huh / ... / @ } (%Hesitation) O'Neil, (a-b) x", lambda word: normalize(word, "basic@1"))
     assert spelled == "{ uh huh / @ / @ } (hesitation) o'neil (a) (b) x"

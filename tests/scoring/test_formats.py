@@ -128,6 +128,8 @@ def test_two_fields_that_could_be_it_are_refused_and_one_is_chosen(tmp_path: Pat
         ("x.stm", "r A s 2 1 a\n", ":1: the segment ends at 1 s, before it begins at 2 s"),
         ("x.stm", "r A s 0 1 ignore_time_segment_in_scoring\n", ":1: no segment is to be scored"),
         ("x.stm", "r A s 0 1 { a\n", ":1: '{' is not closed"),
+        ("x.stm", "r A s 0 1 a\nr A t 0 1 b\n", ":2: utterance 'r-A-0-1' occurs a second time"),
+        ("x.ctm", "r A 0 1 a\nr A 0 1 b\nr A 0 1 a 0.9\n", ":3: 'a' occurs a second time at this time"),
         ("x.ctm", "r A 0 inf a\n", ":1: is not 'file channel start duration word'"),
         ("x.ctm", "r A 0 1 a b c\n", ":1: is not 'file channel start duration word'"),
         ("x.ctm", "r A * * <ALT>\n", ":1: '<ALT>' stands outside of alternatives"),

@@ -30,10 +30,15 @@ class _Group:
 def read_ctm(source: Source) -> TimedTexts:
     """The words in a ctm file. Raises ScoringError for a line that is none, and for alternatives that do not close."""
     texts: list[TimedText] = []
+    seen: set[TimedText] = set()  # to find a file that was written twice
     group: _Group | None = None
     for number, recording, middle_s, word in source.each(source.uncommented, partial(_timed_word, source)):
         if group is None and middle_s is not None:
-            texts.append(TimedText(recording, middle_s, source.line(number, word).text))
+            text = TimedText(recording, middle_s, source.line(number, word).text)
+            if text in seen:
+                source.refuse(number, f"'{word}' occurs a second time at this time; remove one of them")
+            texts.append(text)
+            seen.add(text)
         elif group is None and word == _BEGIN:
             group = _Group(number, recording)
         elif group is None or group.recording != recording or (word == _BEGIN and middle_s is None):

@@ -14,8 +14,12 @@ _LABELS = re.compile(r"<[^<>\s]*>")
 
 
 def read_stm(source: Source) -> Segments:
-    """The segments in an stm file. Raises ScoringError for a line that is none, and where all are not scored."""
+    """The segments in an stm file. Raises ScoringError for a line that is none or occurs twice, and where no
+    segment is scored.
+    """
     segments = source.each(source.uncommented, partial(_segment, source))
+    numbered = zip((number for number, _ in source.uncommented), segments, strict=True)
+    source.by_id((number, segment.id, segment.line) for number, segment in numbered)
     if not any(segment.scored for segment in segments):
         source.refuse(1, "no segment is to be scored; check the file")
     return Segments(segments)

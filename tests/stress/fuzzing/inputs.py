@@ -29,7 +29,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.recognizer import load
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
-from hybrid_asr.scoring.files import score_files
+from hybrid_asr.scoring.files import Reading, score_files
 from hybrid_asr.scoring.report import Scored, report
 from hybrid_asr.text.tokenizer import BpeTokenizerConfig, CharTokenizerConfig, train_tokenizer
 from hybrid_asr.training.checkpoint import Checkpoints, KeptEpoch, TrainingState
@@ -184,6 +184,11 @@ def write_texts(folder: Path) -> None:
         "hyp.jsonl": hyp,
         "hyp.txt": [f"{name} {text[1:]}" for name, text in pairs],
         "hyp.trn": [f"{text[1:]} ({name})" for name, text in pairs],
+        "hyp.ctm": [
+            f"{name} A {0.2 * n:.1f} 0.1 {word} 0.9" for name, text in pairs for n, word in enumerate(text.split())
+        ],
+        "ref.trn": [f"{{ {text} / @ }} (uh) {text} ({name})" for name, text in pairs],
+        "ref.stm": [f"{name} A s{n % 3} 0.0 2.0 <o,f0> (uh) {{ {text} / um }}" for n, (name, text) in enumerate(pairs)],
         "kaldi/wav.scp": ["rec ../a.wav"],
         "kaldi/text": [f"{name} {text}" for name, text in pairs],
         "kaldi/segments": [f"{name} rec {0.2 * n:.1f} {0.2 * n + 0.2:.1f}" for n, name in enumerate(names)],
@@ -263,7 +268,7 @@ def _report(folder: Path) -> Any:
 
 
 def _score(ref: str, hyp: str) -> Callable[[Path], Any]:
-    return lambda folder: score_files(folder / ref, folder / hyp).to_json()
+    return lambda folder: score_files(folder / ref, folder / hyp, reading=Reading(tell=[].append)).to_json()
 
 
 SHOW_RUN = ("show", "run", "run")
@@ -315,6 +320,9 @@ KINDS: dict[str, Kind] = {
     "hyp-json": Kind(("hyp.jsonl",), _score("ref.txt", "hyp.jsonl"), ("score", "ref.txt", "{0}")),
     "hyp-kaldi": Kind(("hyp.txt",), _score("ref.txt", "hyp.txt"), ("score", "ref.txt", "{0}")),
     "hyp-trn": Kind(("hyp.trn",), _score("ref.txt", "hyp.trn"), ("score", "ref.txt", "{0}")),
+    "hyp-ctm": Kind(("hyp.ctm",), _score("ref.stm", "hyp.ctm"), ("score", "ref.stm", "{0}")),
+    "ref-trn": Kind(("ref.trn",), _score("ref.trn", "hyp.trn"), ("score", "{0}", "hyp.trn")),
+    "ref-stm": Kind(("ref.stm",), _score("ref.stm", "hyp.ctm"), ("score", "{0}", "hyp.ctm")),
     "references": Kind(("ref.txt",), _score("ref.txt", "hyp.txt"), ("score", "{0}", "hyp.txt")),
 }
 if shutil.which("ffmpeg") is None:
