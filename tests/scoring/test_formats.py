@@ -176,6 +176,14 @@ def test_references_of_recordings_beside_every_kind_of_hypotheses(tmp_path: Path
     assert {row.id: (row.words.reference, row.words.errors) for row in scores.rows} == rows
 
 
+def test_words_fall_into_segments_by_their_middle(tmp_path: Path) -> None:
+    ref = written(tmp_path, "r.stm", "r A s 1 2 a\nr A s 3 4 b c\nr A s 5 6 d\n")
+    words = ((0.2, 0.1, "a"), (1.9, 0.3, "b"), (3.9, 0.1, "c"), (3.9, 0.4, "d"), (9.0, 0.1, "late"))
+    hyp = written(tmp_path, "h.ctm", "".join(f"r A {start} {length} {word}\n" for start, length, word in words))
+    scores = scores_of(ref, hyp, [])
+    assert [row.hypothesis for row in scores.rows] == ["a", "b c", "d late"], "gaps belong to what follows"
+
+
 def test_words_with_times_beside_references_without(tmp_path: Path) -> None:
     ctm = "r1 A 1.0 0.1 b\nr1 A 0.0 0.1 a\nr2 A 0 0.1 c\nr2 B 0 0.1 d\n"
     hyp = written(tmp_path, "h.ctm", ctm)
