@@ -14,7 +14,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.locate import corpora, find_corpus
 from hybrid_asr.config.schema import suggest
 from hybrid_asr.data.kaldi import read_kaldi
-from hybrid_asr.data.lhotse import read_lhotse
+from hybrid_asr.data.lhotse import is_lhotse_name, read_lhotse
 from hybrid_asr.data.manifest import ManifestError, Utterance, write_manifest
 from hybrid_asr.data.prepared import Prepared, ReadingOptions
 from hybrid_asr.data.splits import SETS
@@ -100,6 +100,9 @@ def _refuse_path(corpus: str) -> None:
     path = Path(corpus).expanduser()
     if path.is_dir() and ((path / "wav.scp").exists() or (path / "train" / "wav.scp").exists()):
         raise UserError(f"{corpus}: no such corpus, but a Kaldi data folder; write kaldi:{corpus}")
+    files = path.iterdir() if path.is_dir() else [path]
+    if path.exists() and any(is_lhotse_name(file.name) for file in files):
+        raise UserError(f"{corpus}: no such corpus, but Lhotse's manifests; write lhotse:{corpus}")
     if path.suffix.lower() in TABLES or path.is_file():
         raise UserError(f"{corpus}: no such corpus; for a table write table:{corpus}")
     if path.is_dir():

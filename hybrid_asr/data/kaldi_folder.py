@@ -102,6 +102,10 @@ class DataFolder:
             if names := listing.unasked():
                 lines = "line belongs" if len(names) == 1 else "lines belong"
                 messages.append(f"note: {listing.path}: {len(names)} {lines} to no utterance: {first_few(names)}")
+        known = self._segments if self._segments.exists else self._wav_scp
+        if unknown := [name for name in self._speaker_of if not self._speakers.exists and name not in known.lines]:
+            utterances = "1 utterance is" if len(unknown) == 1 else f"{len(unknown)} utterances are"
+            messages.append(f"note: {self.folder}/spk2utt: {utterances} not in {known.path.name}: {first_few(unknown)}")
         if self._narrowed:
             what = "command lowers" if len(self._narrowed) == 1 else "commands lower"
             what = f"{len(self._narrowed)} {what} the rate below {_NARROW_HZ} Hz, which the file keeps here"

@@ -61,6 +61,11 @@ def read_lhotse(location: Path | str, options: ReadingOptions | None = None) -> 
     return into_sets(problems, rows, location, options, [*messages, *durations.messages()])
 
 
+def is_lhotse_name(name: str) -> bool:
+    """Whether a file is called as Lhotse's manifests are."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _sources(location: Path) -> tuple[list[_Source], list[str]]:
     """What is to be read, and what is told about other files."""
     if not location.is_dir():

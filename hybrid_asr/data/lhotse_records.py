@@ -103,6 +103,8 @@ class LhotseReader:
         inside = _channels(sources[0])
         source = _source(sources[0])
         path = find_audio(self._folder, source.path)
+        if source.rate:
+            self.passed_over[f"resampling to {source.rate:g} Hz by a command"] += 1
         if isinstance(source.channel, int):
             return path, source.channel
         if source.channel == "mean" or self._durations.of_file(path).channels == 1:

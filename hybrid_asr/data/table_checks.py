@@ -1,6 +1,7 @@
 """What all readers of the user's own data share: bad lines with their reasons, and the durations of audio files."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +70,13 @@ class BadLines(Problems):
         self.rejected.append(Rejected(file=str(file), line=line, id=id, reason=what, kind=kind, row=row))
 
     def raise_all(self) -> None:
-        """Raise TableError if anything was noted; it names the option that leaves such lines out."""
+        """Raise TableError if anything was noted, counted by kind; it names the option that leaves such lines out."""
         try:
             self.raise_any(TableError)
         except TableError as error:
+            kinds = Counter(one.kind for one in self.rejected).most_common()
+            counted = ", ".join(f"{count} with {kind}" for kind, count in kinds)
+            error = f"{error}: {counted}" if len(self.rejected) > SHOWN and len(kinds) > 1 else error
             raise TableError(f"{error}\nto leave such lines out, named in rejected.jsonl, add --keep-going") from None
 
 

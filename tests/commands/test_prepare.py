@@ -73,6 +73,7 @@ def test_the_same_table_gives_the_same_manifests_from_everywhere(own, tmp_path, 
     [
         ("own.csv", "own.csv: no such corpus; for a table write table:own.csv"),
         ("kaldi", "kaldi: no such corpus, but a Kaldi data folder; write kaldi:kaldi"),
+        ("x_cuts_dev.jsonl.gz", "x_cuts_dev.jsonl.gz: no such corpus, but Lhotse's manifests; write lhotse:x_cuts_dev"),
         ("below", "below: no such corpus; for a folder of tables write table:below"),
         ("an5", "did you mean 'an4'?"),
         ("tabel:own.csv", "did you mean 'table'?"),
@@ -82,6 +83,7 @@ def test_what_is_no_corpus_is_told_how_it_is_read(own, tmp_path, capsys, corpus,
     (tmp_path / "below").mkdir()
     (tmp_path / "kaldi").mkdir()
     (tmp_path / "kaldi" / "wav.scp").touch()
+    (tmp_path / "x_cuts_dev.jsonl.gz").touch()
     assert own(*GOOD, corpus=corpus) == 2
     assert said in capsys.readouterr().err
 

@@ -162,7 +162,9 @@ def test_languages_and_speakers_of_spk2utt(kaldi) -> None:
     folder = kaldi(
         wav_scp="u1 a.wav\nu2 b.wav\n", text="u1 x\nu2 y\n", spk2utt="anna u2 u9\nbob u1\n", utt2lang="u1 de\nu2 en\n"
     )
-    found = in_order(read_kaldi(folder, UNSPLIT))
+    prepared = read_kaldi(folder, UNSPLIT)
+    found = in_order(prepared)
+    assert f"note: {folder}/spk2utt: 1 utterance is not in wav.scp: u9" in prepared.messages
     assert [(one.speaker, one.language) for one in found] == [("bob", "de"), ("anna", "en")]
 
 
@@ -247,6 +249,7 @@ def test_bad_recordings_are_noted_once_and_left_out_with_their_segments(kaldi) -
     with pytest.raises(TableError, match="and 3 more, 8 in all") as caught:
         read_kaldi(folder)
     said = str(caught.value)
+    assert "8 in all: 4 with a recording that cannot be read, 2 with audio in a Kaldi archive, 1 with" in said
     assert said.count("with Kaldi: mkdir wav;") == 1 and "'x.ark:9' lies in a Kaldi archive, as 'r2' does" in said
     assert "segments:2: recording 'r2' cannot be read, see wav.scp:2" in said
     prepared = read_kaldi(folder, KEEP_GOING)
