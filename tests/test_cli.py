@@ -247,6 +247,29 @@ def test_scoring_files_is_scoring_a_decoding(run, tones, capsys):
     assert "gone" in refused(capsys, "score", tones / "gone", greedy)
 
 
+def test_score_reads_other_formats_and_tells_what_it_passes_over(tmp_path, capsys):
+    manifest, reference, words = tmp_path / "nemo.json", tmp_path / "ref.stm", tmp_path / "hyp.ctm"
+    manifest.write_text('{"audio_filepath": "a/r1.wav", "text": "Yes, I am", "pred_text": "yes i am"}\n')
+    reference.write_text(";; by hand\nr1 A ann 0 2 <o> Yes, { I am / I'm }\n")
+    words.write_text("r1 A 0.1 0.2 yes\nr1 A 0.5 0.2 i'm\n")
+    assert main(["score", str(manifest), str(manifest)]) == 0
+    told = capsys.readouterr()
+    assert (
+        "3 words: 2 substitutions" in told.out
+        and "2 of 2 word errors are of case or punctuation (1 of case" in told.out
+    )
+    assert f"note: {manifest}: passed over: pred_text (1)" in told.err
+    for hypotheses, options in ((words, ()), (manifest, ("--ids", "stem"))):
+        assert main(["score", str(reference), str(hypotheses), "--rules", "basic@1", "--format", "json", *options]) == 0
+        assert json.loads(capsys.readouterr().out)["wer"] == 0
+    assert main(["score", str(reference), str(words), "--markup", "none", "--metric", "cer"]) == 0
+    assert "{" in capsys.readouterr().out
+    assert main(["score", str(reference), str(manifest)]) == 2
+    assert "give --ids stem" in capsys.readouterr().err
+    assert "basic@1" in refused(capsys, "score", reference, words, "--rules", "none")
+    assert "hyp.ctm:1: is not JSON" in refused(capsys, "score", words, words, "--ref-format", "jsonl")
+
+
 def test_show_tells_of_everything(run, tones, capsys):
     assert main(["decode", str(run), "--decoders", "ctc_greedy"]) == 0
     capsys.readouterr()

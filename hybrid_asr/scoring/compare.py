@@ -112,6 +112,6 @@ def _p(pair: PairedDifference, units: str) -> str:
     if pair.is_bound:
         return f"p ≤ {pair.p:.1g} (the least that {RESAMPLES:,} resamples can tell)"
     if pair.test == "bootstrap":
-        return f"p = {pair.p:.2g} (bootstrap)"
+        return f"p = {pair.p:.3g} (bootstrap)"
     flips = f"exact sign flips of {units}, at most 2^{pair.units} choices"
-    return f"p = {pair.p:.2g} ({flips}: never below {pair.smallest_p:.2g})"
+    return f"p = {pair.p:.3g} ({flips}: never below {pair.smallest_p:.3g})"

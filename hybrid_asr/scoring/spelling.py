@@ -56,8 +56,9 @@ class SpellingErrors:
             )
         if self.case_or_punctuation:
             found.append(
-                f"{self.case_or_punctuation} of {errors} {unit} errors are of case or punctuation alone (case "
-                f"{self.case}, punctuation {self.punctuation}); score with --rules basic@1 to ignore them"
+                f"{self.case_or_punctuation} of {errors} {unit} errors are of case or punctuation "
+                f"({self.case} of case alone, {self.punctuation} of punctuation alone); "
+                "score with --rules basic@1 to ignore them"
             )
         if self.empty_cells:
             cells = ", ".join(f"{times} '{text}'" for text, times in self.empty_cells.items())
