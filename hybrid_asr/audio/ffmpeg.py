@@ -116,7 +116,8 @@ class FfmpegSource:
             raise AudioError(
                 f"{self.path}: is truncated: ffmpeg says '{said[0]}' after {self._position / self.rate:.2f} s; {AGAIN}"
             )
-        self.notes = (*self.notes, *(f"{self.path}: ffmpeg says '{text}'; what is there is read" for text in said[:1]))
+        notes = (f"{self.path}: ffmpeg says '{text}'; what is there is read" for text in said[:1])
+        self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
 
     def _fail(self) -> None:
         """Raise AudioError with the first error that ffmpeg wrote to its log, or the first warning."""

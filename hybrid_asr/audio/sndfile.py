@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +27,17 @@ _MPEG_SLACK = 4 * 1152  # samples: encoders disagree on whether the tag counts t
 @contextmanager
 def open_sound(path: Path, head: bytes, sizes: Verdict) -> Iterator[soundfile.SoundFile | None]:
     """Open a file that begins with `head` as its `sizes` say; None where libsndfile does not know it."""
-    with ExitStack() as opened:
-        # as bytes: a name need not be UTF-8
-        file = os.fsencode(path) if sizes.view is None else opened.enter_context(ViewedFile(path, sizes.view))
-        try:
-            with mpg123_errors() if is_mpeg(head, path) else nullcontext():
-                sound = opened.enter_context(soundfile.SoundFile(file))  # type: ignore[arg-type]
-        except soundfile.LibsndfileError:
-            sound = None
+    view = None if sizes.view is None else ViewedFile(path, sizes.view)
+    sound = None
+    try:
+        with mpg123_errors() if is_mpeg(head, path) else nullcontext(), suppress(soundfile.LibsndfileError):
+            # as bytes: a name need not be UTF-8
+            sound = soundfile.SoundFile(view or os.fsencode(path))  # type: ignore[arg-type]
         yield sound
+    finally:
+        for opened in (sound, view):
+            if opened is not None:
+                opened.close()
 
 
 class SndfileSource:
