@@ -189,3 +189,13 @@ def test_every_utterance_is_in_an_epoch_of_batches_once(make_manifest) -> None:
     loader = build_loader(dataset, sampler, workers=0, prefetch=1)
     names = Counter(name for batch in loader for ids in batch.ids for name in ids.split("+"))
     assert names == Counter(utterance.id for utterance in dataset.manifest)
+
+
+def test_what_is_doubtful_about_audio_travels_with_its_batch(make_manifest) -> None:
+    manifest = make_manifest([0.5, 0.3])
+    samples = soundfile.read(manifest.audio_path(1), dtype="int16")[0]
+    soundfile.write(manifest.audio_path(1), np.stack([samples, -samples], 1), RATE)
+    batch = dataset_of(manifest)[Part((row(0), row(1, speed=1.1), row(1, 0)), 77)]
+    (first, second) = batch.told
+    assert first == second and first.startswith(f"{manifest.audio_path(1)}: its channels cancel each other")
+    assert not batch.unread and batch.audio[1].any()
