@@ -1,5 +1,6 @@
 """A run's model that decodes sets: one pass for all decoders of a set; reports that are still valid stay."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from hybrid_asr.inference.device import pick_device
 from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.outcomes import Evaluation
 from hybrid_asr.inference.presets import choose_decoders, load_decoder
-from hybrid_asr.inference.report import DecodingReport, Signatures
+from hybrid_asr.inference.report import DecodingReport, DecodingSource, Signatures
 from hybrid_asr.inference.task import DecodingTask
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig, set_paths
@@ -56,6 +57,8 @@ class RunDecoder:
         self.checkpoint, self.overrides, self.chosen = checkpoint, overrides, chosen
         self.metric: Metric = cfg.metric
         self.device = pick_device("auto" if cfg.trainer.accelerator != "cpu" else "cpu")
+        if cfg.trainer.accelerator == "gpu" and self.device.type == "cpu":
+            print("note: trainer.accelerator is gpu, and no GPU is visible here: decoding on the CPU", file=sys.stderr)
         self.failures: dict[tuple[str, str, str], list[str]] = {}  # (set, utterance, reason) -> decoders
         if cfg.trainer.given_threads:
             torch.set_num_threads(cfg.trainer.given_threads)
@@ -115,7 +118,10 @@ class RunDecoder:
         for label, evaluation in self.evaluate(tasks, to_decode).items():
             (folder / label / "report.json").unlink(missing_ok=True)
             if evaluation.items:
-                reports[label] = write_decoding(folder / label, evaluation, settings[label], signs[label], self.metric)
+                source = DecodingSource(self.checkpoint, manifest.path.as_posix(), manifest.digest)
+                reports[label] = write_decoding(
+                    folder / label, evaluation, settings[label], signs[label], self.metric, source
+                )
         return {f"{to_decode.name}/{label}": reports[label] for label in settings if label in reports}
 
     def evaluate(self, tasks: Mapping[str, DecodingTask], to_decode: SetToDecode) -> dict[str, Evaluation]:

@@ -33,7 +33,11 @@ def build_bundle(cfg: RunConfig, train_set: Manifest, state: TrainingState | Non
     bundle = Bundle.build(plain(cfg), tokenizer, labels_per_frame=0.0)
     counts = label_counts(train_set, tokenizer, cfg.text.rules)
     frames = np.array([_encoder_frames(bundle, seconds) for seconds in train_set.durations])
-    bundle = dataclasses.replace(bundle, labels_per_frame=float((counts.labels / np.maximum(frames, 1)).max()))
+    bundle = dataclasses.replace(
+        bundle,
+        labels_per_frame=float((counts.labels / np.maximum(frames, 1)).max()),
+        labels_per_second=float(np.percentile(counts.labels / train_set.durations, 1)),
+    )
     if state is not None:
         bundle.load_weights(state.state_dict)
         return bundle, counts

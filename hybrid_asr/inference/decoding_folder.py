@@ -13,13 +13,14 @@ from hybrid_asr.config.compose import digest
 from hybrid_asr.config.schema import plain
 from hybrid_asr.inference.build_decoder import DecodeConfig
 from hybrid_asr.inference.outcomes import Decoded, Evaluation, FailedUtterance
-from hybrid_asr.inference.report import DecodingReport, DecodingStatistics, Signatures
+from hybrid_asr.inference.report import DecodingReport, DecodingSource, DecodingStatistics, Signatures
+from hybrid_asr.inference.short import SHARE
 from hybrid_asr.scoring.report import ErrorReport, Scored, report
 from hybrid_asr.scoring.scores import Metric
 
 _LARGEST = 1 << 30  # bytes of a report
 _FORM = 2  # of the report; another form is decoded again
-_NEWER_KEYS = {"failed", "nbest", "search_errors"}  # which reports of former versions lack
+_NEWER_KEYS = {"failed", "nbest", "search_errors", "source"}  # which reports of former versions lack
 
 
 def file_digest(path: Path) -> str:
@@ -73,7 +74,12 @@ def earlier_report(
 
 
 def write_decoding(
-    folder: Path, evaluation: Evaluation, settings: DecodeConfig, signatures: Signatures, metric: Metric
+    folder: Path,
+    evaluation: Evaluation,
+    settings: DecodeConfig,
+    signatures: Signatures,
+    metric: Metric,
+    source: DecodingSource,
 ) -> DecodingReport:
     """Write hypotheses, then the report that vouches for them. Returns the report; there must be an utterance."""
     scores = score_items(evaluation.items, metric)
@@ -87,8 +93,10 @@ def write_decoding(
         decoder=plain(settings),
         signatures=signatures,
         hypotheses_sha256=file_digest(folder / "hypotheses.jsonl"),
+        source=source,
     )
-    write_text(folder / "report.txt", f"{_failed_note(statistics.failed, scores.utterances)}{scores.text()}\n")
+    notes = f"{_failed_note(statistics.failed, scores.utterances)}{_short_note(statistics.short or ())}"
+    write_text(folder / "report.txt", f"{notes}{scores.text()}\n")
     write_text(folder / "report.json", json.dumps(written.to_json(), indent=1, ensure_ascii=False) + "\n")
     return written
 
@@ -101,6 +109,8 @@ def hypothesis_line(item: Decoded) -> str:
     row["ended"] = item.ended
     if item.missed is not None:
         row["search_error"] = item.missed
+    if item.short:
+        row["short"] = True
     if item.nbest:
         row["nbest"] = [alternative._asdict() for alternative in item.nbest]
     return json.dumps(row, ensure_ascii=False) + "\n"
@@ -113,3 +123,11 @@ def _failed_note(failed: Sequence[FailedUtterance], decoded: int) -> str:
     lines = [f"  {failure.id}: {failure.reason}" for failure in failed]
     head = f"{len(failed)} of {len(failed) + decoded} utterances could not be decoded; the rates are of the rest:"
     return "\n".join([head, *lines]) + "\n\n"
+
+
+def _short_note(short: Sequence[str]) -> str:
+    """Which texts end far too early."""
+    if not short:
+        return ""
+    head = f"{len(short)} texts have less than {SHARE:.0%} of the labels that the audio lets expect, as if cut short:"
+    return "\n".join([head, *(f"  {key}" for key in short)]) + "\n\n"

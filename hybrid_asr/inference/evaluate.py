@@ -18,6 +18,7 @@ from hybrid_asr.inference.encode import EncodedBatch, encode_batch
 from hybrid_asr.inference.out_of_memory import split_on_failure
 from hybrid_asr.inference.outcomes import Decoded, Evaluation, FailedUtterance, decoded_utterance
 from hybrid_asr.inference.search import shared_searches, timed, worth_measuring
+from hybrid_asr.inference.short import expected_labels, is_short
 from hybrid_asr.inference.source import AudioBatch, AudioSource, read_ahead
 from hybrid_asr.inference.task import DecodingFailure, DecodingTask, SearchResult, too_long
 from hybrid_asr.models.bundle import Bundle
@@ -169,8 +170,10 @@ def evaluate_set(
             failed = FailedUtterance(manifest[failure.index].id, failure.reason)
             for name in failure.tasks:
                 outcomes[name].failed.append((failure.index, failed))
+        expected = expected_labels(bundle, batch.encoded_batch, batch.seconds)
+        labels = {batch.indices[position]: count for position, count in expected.items()}
         for name, result in batch.results.items():
-            outcomes[name].add(bundle, manifest, result)
+            outcomes[name].add(bundle, manifest, result, labels)
         del batch  # its memory is free while the next one is encoded
     return {name: outcome.evaluation(encode_s) for name, outcome in outcomes.items()}
 
@@ -184,12 +187,19 @@ class _Outcomes:
         self.search_s = 0.0
         self.peak: int | None = None
 
-    def add(self, bundle: Bundle, manifest: Manifest, result: SearchResult) -> None:
-        """Add those of a batch."""
+    def add(self, bundle: Bundle, manifest: Manifest, result: SearchResult, expected: Mapping[int, float]) -> None:
+        """Add those of a batch; `expected` has the labels that an utterance should have at least."""
         self.search_s += result.seconds
         self.peak = result.peak
         self.items += [
-            decoded_utterance(bundle, index, manifest[index], nbest, result.missed.get(index))
+            decoded_utterance(
+                bundle,
+                index,
+                manifest[index],
+                nbest,
+                missed=result.missed.get(index),
+                short=is_short(nbest[0], expected.get(index)),
+            )
             for index, nbest in result.nbests.items()
         ]
 

@@ -33,6 +33,7 @@ class Decoded(NamedTuple):
     audio_s: float
     nbest: tuple[Alternative, ...] = ()  # best first, the best included
     missed: bool | None = None  # whether twice the beam finds a better score; None if not measured
+    short: bool | None = None  # whether the search ended far too early; None where that is not known
 
 
 class FailedUtterance(NamedTuple):
@@ -61,7 +62,9 @@ def text_of(hypothesis: Hypothesis, tokenizer: Tokenizer) -> str:
     return tokenizer.decode(hypothesis.labels) if hypothesis.text is None else hypothesis.text
 
 
-def decoded_utterance(bundle: Bundle, index: int, utterance: Utterance, nbest: Nbest, missed: bool | None) -> Decoded:
+def decoded_utterance(
+    bundle: Bundle, index: int, utterance: Utterance, nbest: Nbest, *, missed: bool | None, short: bool | None
+) -> Decoded:
     """The outcome of an utterance from its n-best list."""
     best, tokenizer = nbest[0], bundle.tokenizer
     alternatives = [
@@ -81,6 +84,7 @@ def decoded_utterance(bundle: Bundle, index: int, utterance: Utterance, nbest: N
         audio_s=utterance.duration_s,
         nbest=tuple(alternatives),
         missed=missed,
+        short=short,
     )
 
 

@@ -25,6 +25,14 @@ class Signatures(NamedTuple):
     weights: str
 
 
+class DecodingSource(NamedTuple):
+    """What was decoded: the manifest and its SHA-256; and by which weights: average, best, last or a file."""
+
+    checkpoint: str
+    manifest: str
+    manifest_sha256: str
+
+
 class ReportError(UserError):
     """A decoding without a report that can be read; `why` is the message without the folder."""
 
@@ -38,7 +46,8 @@ class DecodingStatistics:
     """What a decoding took, and what is odd about its hypotheses; None is what a report of former versions lacks.
 
     `decode_s` are the seconds of features, encoder and search, `encode_s` those without the search, which decoders of
-    one pass share. `looping` counts hypotheses that repeat themselves as their reference does not; `search_errors`
+    one pass share. `looping` counts hypotheses that repeat themselves as their reference does not; `short` has the ids
+    of those that end far too early (inference/short.py), None where that is not known; `search_errors` counts
     utterances of which twice the beam finds a better hypothesis, None where that was not tried. `oracle_wer` and
     `oracle_cer` are the error rates of the best text of each n-best; where one text was kept, its own.
     """
@@ -49,6 +58,7 @@ class DecodingStatistics:
     peak_bytes: int | None  # the most memory during the search, model included
     cut: int
     looping: int | None
+    short: tuple[str, ...] | None
     search_errors: int | None
     failed: tuple[FailedUtterance, ...]
     nbest: int
@@ -60,6 +70,7 @@ class DecodingStatistics:
         """Those of an evaluation with at least one utterance; loops are of words or characters as `metric` says."""
         items = evaluation.items
         missed = [item.missed for item in items if item.missed is not None]
+        judged = [item for item in items if item.short is not None]
         return cls(
             audio_s=sum(item.audio_s for item in items),
             decode_s=evaluation.decode_s,
@@ -67,6 +78,7 @@ class DecodingStatistics:
             peak_bytes=evaluation.peak,
             cut=sum(item.ended == "cut" for item in items),
             looping=sum(has_loop(item.reference, item.text, UNITS[metric]) for item in items),
+            short=tuple(item.id for item in judged if item.short) if judged else None,
             search_errors=sum(missed) if missed else None,
             failed=evaluation.failed,
             nbest=settings.texts,
@@ -111,6 +123,7 @@ class DecodingStatistics:
             "peak_bytes": self.peak_bytes,
             "cut": self.cut,
             "looping": self.looping,
+            **({} if self.short is None else {"short": list(self.short)}),
             "search_errors": self.search_errors,
             "failed": [failure._asdict() for failure in self.failed],
             "nbest": self.nbest,
@@ -131,6 +144,7 @@ class DecodingStatistics:
             peak_bytes=_optional(int, data.get("peak_bytes")),
             cut=int(data["cut"]),
             looping=_optional(int, data.get("looping")),
+            short=_optional(lambda ids: tuple(map(str, ids)), data.get("short")),
             search_errors=_optional(int, data.get("search_errors")),
             failed=tuple(FailedUtterance(str(entry["id"]), str(entry["reason"])) for entry in data.get("failed", [])),
             nbest=int(data.get("nbest", 1)),
@@ -141,19 +155,25 @@ class DecodingStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingReport:
-    """What report.json says: error rates, statistics, the decoder's settings, and what vouches for all of it."""
+    """What report.json says: error rates, statistics, the decoder's settings, and what vouches for all of it.
+
+    `source` is None in a report of former versions.
+    """
 
     scores: SetScore
     statistics: DecodingStatistics
     decoder: dict[str, Any]  # its settings in plain containers
     signatures: Signatures
     hypotheses_sha256: str  # of hypotheses.jsonl
+    source: DecodingSource | None
 
     def to_json(self) -> dict[str, Any]:
         """The content of report.json; its `digest` is that of all other keys."""
         content = self.scores.to_json() | self.statistics.to_json()
         content |= {"decoder": self.decoder, "signatures": self.signatures._asdict()}
         content["hypotheses_sha256"] = self.hypotheses_sha256
+        if self.source is not None:
+            content["source"] = self.source._asdict()
         return content | {"digest": digest(content)}
 
     @classmethod
@@ -168,6 +188,7 @@ class DecodingReport:
             decoder={str(name): value for name, value in data["decoder"].items()},
             signatures=Signatures(str(data["signatures"].get("decoding")), str(data["signatures"]["weights"])),
             hypotheses_sha256=str(data.get("hypotheses_sha256")),
+            source=_optional(_source, data.get("source")),
         )
 
     @classmethod
@@ -186,6 +207,10 @@ def _oracle_rate(items: Sequence[Decoded], metric: Metric) -> float:
     references = [item.reference for item in items]
     texts = [[alternative.text for alternative in item.nbest] or [item.text] for item in items]
     return oracle(references, texts, UNITS[metric]).rate
+
+
+def _source(data: Mapping[str, Any]) -> DecodingSource:
+    return DecodingSource(*(str(data[name]) for name in DecodingSource._fields))
 
 
 def _optional(convert: Callable[[Any], T], value: Any) -> T | None:

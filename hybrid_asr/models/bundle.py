@@ -32,6 +32,8 @@ class Bundle:
     """A trained recognizer. `config` is the run's whole configuration as plain containers.
 
     `labels_per_frame` is the training set's largest number of labels per encoder frame: it bounds decoding without CTC.
+    `labels_per_second` is what 99 % of the training utterances reach: below it a text without CTC is suspiciously
+    short. Models of former versions do not state it.
     """
 
     frontend: FrontEnd
@@ -40,9 +42,16 @@ class Bundle:
     text: TextConfig
     labels_per_frame: float
     config: dict[str, Any]
+    labels_per_second: float | None = None
 
     @classmethod
-    def build(cls, config: dict[str, Any], tokenizer: Tokenizer, labels_per_frame: float) -> "Bundle":
+    def build(
+        cls,
+        config: dict[str, Any],
+        tokenizer: Tokenizer,
+        labels_per_frame: float,
+        labels_per_second: float | None = None,
+    ) -> "Bundle":
         """Build front end and model with fresh weights from torch's default generator."""
         frontend = build_features(parse(FeaturesConfig, config["features"], where="config.features"))
         sizes = parse(ModelConfig, config["model"], where="config.model")
@@ -55,7 +64,7 @@ class Bundle:
             ctc_weight=config["loss"]["ctc_weight"],
         )
         text = parse(TextConfig, config["text"], where="config.text")
-        return cls(frontend, model, tokenizer, text, labels_per_frame, config)
+        return cls(frontend, model, tokenizer, text, labels_per_frame, config, labels_per_second)
 
     @classmethod
     def _sketch(cls, *parts: Any) -> "Bundle":
@@ -84,6 +93,7 @@ class Bundle:
             "config": self.config,
             "tokenizer": self.tokenizer.state(),
             "labels_per_frame": self.labels_per_frame,
+            "labels_per_second": self.labels_per_second,
         }
 
     def weights(self) -> dict[str, Tensor]:
@@ -135,7 +145,8 @@ class Bundle:
         try:
             check_description(description, weights)
             tokenizer = restore_tokenizer(description["tokenizer"])
-            parts = description["config"], tokenizer, description["labels_per_frame"]
+            rates = description["labels_per_frame"], description.get("labels_per_second")
+            parts = description["config"], tokenizer, *rates
             cls._sketch(*parts).refuse_misfits(weights)
             with torch.random.fork_rng(devices=[]):  # initial weights are discarded: leave the caller's generator alone
                 bundle = cls.build(*parts)

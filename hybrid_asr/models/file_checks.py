@@ -58,9 +58,9 @@ def check_description(description: Mapping[str, Any], weights: Any) -> None:
     """Raise ValueError that names the key of what cannot describe a model, or the name of what is no weight."""
     _check(description, "config", dict)
     _check(description, "tokenizer", dict)
-    bound = description.get("labels_per_frame")
-    if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < math.inf:
-        raise ValueError(f"'labels_per_frame': expected a positive number, got {_shown(bound)}")
+    _check_positive("labels_per_frame", description.get("labels_per_frame"))
+    if description.get("labels_per_second") is not None:  # models of former versions lack it
+        _check_positive("labels_per_second", description["labels_per_second"])
     for section in ("features", "model", "loss", "text"):
         _check(description["config"], section, dict, "config.")
     share = description["config"]["loss"].get("ctc_weight")
@@ -82,6 +82,11 @@ def check_finite(weights: Mapping[str, torch.Tensor]) -> None:
             raise ValueError(
                 f"weights: '{name}' holds numbers that are NaN or infinite; such a model recognizes nothing"
             )
+
+
+def _check_positive(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"'{key}': expected a positive number, got {_shown(value)}")
 
 
 def _check(tree: Mapping[str, Any], key: str, kind: type, above: str = "") -> None:

@@ -94,9 +94,11 @@ def find_threshold(
     if chosen.set_name == "valid":
         return _usual(chosen.metric, "on valid itself none is chosen")
     validated = [
-        row for row in table if isinstance(row, Decoding) and (row.set_name, row.decoder) == ("valid", chosen.decoder)
+        row
+        for row in table
+        if isinstance(row, Decoding) and (row.group, row.search, row.weights) == ("valid", chosen.search, weights)
     ]
-    if not validated or validated[0].weights != weights:
+    if not validated:
         return _usual(
             chosen.metric, f"there is no {label} of this model to choose by: hybrid-asr decode RUN --sets valid"
         )

@@ -63,6 +63,7 @@ class _DecodingParts:
     """The parts of the page that the run's decodings fill, by their names in the template."""
 
     table: Sequence[Decoding | Damaged] | Note
+    lowest: Sequence[Decoding]
     chosen: Decoding | Note
     worst: Sequence[decodings.Wrong] | Note
     sweeps: Sequence[DrawnSweep | Note] | Note
@@ -118,29 +119,30 @@ def _decoding_parts(run: Run, cfg: RunConfig, depth: Literal["quick", "full"]) -
     """The table, and of one decoding the utterances; with what needs model and audio unless the page is a quick one."""
     table = attempt(lambda: decodings.find_decodings(run, cfg))
     sweeps = attempt(lambda: find_sweeps(run))
+    lowest = [] if isinstance(table, Note) else decodings.lowest(table)
     chosen = table if isinstance(table, Note) else decodings.choose(table, cfg)
     scored = decodings.utterances_of(chosen)
     if isinstance(table, Note) or isinstance(chosen, Note) or isinstance(scored, Note):
         why = next(part for part in (table, chosen, scored) if isinstance(part, Note))
-        return _DecodingParts(table, chosen, why, sweeps, None, AudioParts.without(why))
+        return _DecodingParts(table, lowest, chosen, why, sweeps, None, AudioParts.without(why))
     worst = attempt(lambda: decodings.worst(scored, chosen.metric))
     lengths = attempt(lambda: _by_length(table, chosen))
     if depth == "quick":
         why = Note(
             "Attention, audio and low-confidence marks come when the training has ended, and by hybrid-asr decode."
         )
-        return _DecodingParts(table, chosen, worst, sweeps, lengths, AudioParts(why, why, why))
+        return _DecodingParts(table, lowest, chosen, worst, sweeps, lengths, AudioParts(why, why, why))
     listed = [] if isinstance(worst, Note) else [utterance.id for utterance in worst]
     shown = Shown(table, chosen, scored, listed)
-    return _DecodingParts(table, chosen, worst, sweeps, lengths, audio_parts(run, cfg, shown))
+    return _DecodingParts(table, lowest, chosen, worst, sweeps, lengths, audio_parts(run, cfg, shown))
 
 
 def _without_decodings(why: Note) -> _DecodingParts:
-    return _DecodingParts(why, why, why, [], None, AudioParts.without(why))
+    return _DecodingParts(why, [], why, why, [], None, AudioParts.without(why))
 
 
 def _by_length(table: Sequence[Decoding | Damaged], chosen: Decoding) -> Drawing | None:
-    """The decoders of the chosen set, as many as a chart can tell apart, the chosen one among them."""
-    rows = [row for row in table if isinstance(row, Decoding) and row.set_name == chosen.set_name]
+    """The decoders of the chosen set and weights, as many as a chart can tell apart, the chosen one among them."""
+    rows = [row for row in table if isinstance(row, Decoding) and row.comparable(chosen)]
     rows.sort(key=lambda row: row.decoder != chosen.decoder)
     return rates_by_length({row.decoder: decodings.read_utterances(row) for row in rows[:LINES]}, chosen.metric)

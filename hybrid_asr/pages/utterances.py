@@ -47,11 +47,11 @@ class AudioParts:
 
 
 def audio_parts(run: Run, cfg: RunConfig, shown: Shown) -> AudioParts:
-    """Encode the shown utterances by the run's model, mark words of low confidence, and embed the audio."""
-    audio = attempt(lambda: _open_set(cfg, shown.chosen.set_name))
+    """Encode the shown utterances by the model that decoded them, mark words of low confidence, and embed the audio."""
+    audio = attempt(lambda: _open_set(cfg, shown.chosen))
     if isinstance(audio, Note):
         return AudioParts(audio, audio, audio)
-    model = attempt(run.bundle)
+    model = attempt(lambda: _model_of(run, shown.chosen))
     if isinstance(model, Note):
         pictures, marked, drawn = model, model, []
     else:
@@ -64,8 +64,24 @@ def audio_parts(run: Run, cfg: RunConfig, shown: Shown) -> AudioParts:
     return AudioParts(pictures, {key: _clip(audio, key) for key in dict.fromkeys([*drawn, *shown.listed])}, marked)
 
 
-def _open_set(cfg: RunConfig, set_name: str) -> AudioClips:
-    return AudioClips(Manifest.read(set_paths(cfg, [set_name])[set_name], audio="unchecked"))
+def _open_set(cfg: RunConfig, chosen: Decoding) -> AudioClips:
+    path = set_paths(cfg, [chosen.set_name])[chosen.set_name] if chosen.other_set is None else chosen.other_set
+    return AudioClips(Manifest.read(path, audio="unchecked"))
+
+
+def _model_of(run: Run, chosen: Decoding) -> tuple[Bundle, str]:
+    """The model of a decoding's checkpoint, with the digest of its weights, which are others if it has changed since.
+
+    Where the report names no checkpoint it is that of the run which has these weights.
+    """
+    if chosen.checkpoint is not None:
+        return run.bundle(chosen.checkpoint)
+    model = run.bundle()
+    for name in ("best", "last"):
+        other = model if model[1] == chosen.weights else attempt(lambda name=name: run.bundle(name))
+        if not isinstance(other, Note) and other[1] == chosen.weights:
+            return other
+    return model
 
 
 def _clip(audio: AudioClips, key: str) -> Clip:

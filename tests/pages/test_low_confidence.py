@@ -98,6 +98,9 @@ def test_the_threshold_comes_from_the_validation_set_of_the_same_decoder_and_wei
     run = Run(copy)
     cfg, weights = run.read_config(), run.bundle()[1]
     manifest = Manifest.read(tones / "train.jsonl")
+    report = copy / "decode/valid/joint/report.json"
+    source = {"checkpoint": "average", "manifest": str(manifest.path), "manifest_sha256": manifest.digest}
+    report.write_text(json.dumps(json.loads(report.read_text()) | {"source": source}))
 
     def threshold(chosen: str = "test/joint", weights: str = weights):
         table = find_decodings(run, cfg)

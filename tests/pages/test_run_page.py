@@ -38,14 +38,15 @@ def test_every_rate_of_every_decoding_stands_in_the_table(decoded):
             [row] = [
                 row
                 for row in cells
-                if row[0].removesuffix(" lowest WER") == decoder and row[1].startswith(f"{100 * found['wer']:.2f}")
+                if row[0].removesuffix(" lowest WER") == f"{decoder} average"
+                and row[1].startswith(f"{100 * found['wer']:.2f}")
                 and row[5] == f"{found['substitutions']} / {found['deletions']} / {found['insertions']}"
             ][:1]  # fmt: skip
             for column, name in ((1, "wer"), (3, "cer"), (4, "ser")):
                 low, high = found[f"{name}_ci95"]
                 assert row[column] == f"{100 * found[name]:.2f} {100 * low:.1f}–{100 * high:.1f}"
-            assert row[6:8] == [str(found["cut"]), str(found["empty"])]
-            assert float(row[8]) == pytest.approx(found["rtf"], abs=0.0006)
+            assert row[6:9] == [str(found["cut"]), str(found["empty"]), str(len(found["short"]))]
+            assert float(row[9]) == pytest.approx(found["rtf"], abs=0.0006)
 
 
 def test_errors_speakers_and_curves_are_those_of_the_files(decoded):

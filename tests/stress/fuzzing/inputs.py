@@ -240,6 +240,7 @@ def _bundle(bundle: Bundle) -> Any:
         used,
         bundle.config["loss"]["ctc_weight"],
         bundle.labels_per_frame,
+        bundle.labels_per_second,
         bundle.text,
         bundle.tokenizer.state(),
         bundle.weights(),
