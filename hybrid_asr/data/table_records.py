@@ -99,10 +99,11 @@ def _unquoted(field: str, quoting: int) -> str:
 def _from_json(path: Path, lines: list[str], problems: BadLines) -> Table:
     """Rows are JSON objects: one a line, a list of them, or an object of objects, whose keys are then their ids."""
     text = "\n".join(lines)
-    if text.lstrip()[0] == "[" or not _is_row(next(line for line in lines if line.strip())):
-        rows = _from_whole_json(path, text)
-    else:
+    in_lines = path.suffix.lower() in (".jsonl", ".ndjson") or _is_row(next(line for line in lines if line.strip()))
+    if in_lines and text.lstrip()[0] != "[":
         rows = list(_from_json_lines(path, lines, problems))
+    else:
+        rows = _from_whole_json(path, text)
     flat = [(line, dict(_flattened(row))) for line, row in rows]
     header = list(dict.fromkeys(name for _, row in flat for name in row))
     nested = [name for name in header if any(isinstance(row.get(name), list) for _, row in flat)]
@@ -129,7 +130,8 @@ def _from_json_lines(path: Path, lines: list[str], problems: BadLines) -> Iterat
         except RepeatedKey as repeated:
             problems.add(path, number, f"the key '{repeated}' is given twice; keep one of them", row=line)
         except (ValueError, RecursionError) as error:
-            problems.add(path, number, f"the line is not JSON ({error}); it must be one object", row=line)
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "too many digits or brackets in a row"
+            problems.add(path, number, f"the line is not JSON ({reason}); it must be one object", row=line)
         else:
             if isinstance(row, dict):
                 yield number, row
@@ -147,7 +149,8 @@ def _from_whole_json(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
         what = f"not JSON ({error.msg}); it must be one object a line, or one list of objects"
         raise TableError(f"{path}:{error.lineno}: {what}") from None
     except (ValueError, RecursionError):
-        raise TableError(f"{path}: not JSON that can be read: there are too many digits or brackets") from None
+        what = "not JSON that can be read: there are too many digits or brackets in a row; correct it"
+        raise TableError(f"{path}:1: {what}") from None
     if isinstance(whole, dict) and len(whole) == 1 and isinstance(next(iter(whole.values())), list):
         whole = next(iter(whole.values()))  # {"data": [...]}
     if isinstance(whole, dict) and whole and all(isinstance(row, dict) for row in whole.values()):

@@ -98,6 +98,7 @@ class _TableReader:
             cells = {meaning: fields[column] for meaning, column in columns.index.items()}
             row = dict(zip(table.header, fields, strict=True))
             with collect_errors(self.problems, path, line, id=cells.get("id") or None, row=row):
+                _check_characters(fields)
                 times = _times(cells, columns, decimal_comma=table.separator not in ("", ","))
                 utterance = self._utterance(cells, times, paths, _channel(cells, first))
                 self.rows.append(Row(utterance, _subset(cells, subset), path, line, row))
@@ -175,6 +176,12 @@ def _check_header(table: Table, paths: AudioPaths) -> None:
             what = f"the first line is a row rather than a header: '{name}' names an audio file"
             remedy = f"put a line with the names of the columns above it, such as {names}, in their order"
             raise TableError(f"{table.path}:{table.header_line}: {what}; {remedy}")
+
+
+def _check_characters(fields: Sequence[str]) -> None:
+    """JSON can hold half of a character, which no file can."""
+    if any("\ud800" <= letter <= "\udfff" for field in fields if not field.isascii() for letter in field):
+        raise LineError("a text contains half of a surrogate pair; the program that wrote it broke a character")
 
 
 def _times(cells: Mapping[str, str], columns: Columns, *, decimal_comma: bool) -> tuple[float, float | None]:

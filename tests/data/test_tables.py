@@ -307,3 +307,14 @@ def test_a_folder_without_tables_of_sets(tmp_path) -> None:
         (tmp_path / f"{name}.csv").write_text("audio,text\n")
     with pytest.raises(TableError, match=r"only one.csv, two.csv; name one with table:FILE"):
         read_table(tmp_path)
+
+
+def test_half_a_character_is_refused_where_it_stands(tmp_path, make_wav) -> None:
+    make_wav("a.wav", 0.2)
+    lines = [
+        '{"audio": "a.wav", "text": "x", "split": "train"}',
+        '{"audio": "a.wav", "text": "\\ud83d", "split": "test"}',
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    with pytest.raises(TableError, match=r"t\.jsonl:2: a text contains half of a surrogate pair"):
+        read_table(tmp_path / "t.jsonl")

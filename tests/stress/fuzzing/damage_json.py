@@ -5,7 +5,7 @@ from typing import Any
 
 from .table import JSON, Case, damages
 
-KEYED = ("manifest", "lhotse", "hyp-json")  # one object a line
+KEYED = ("manifest", "table-json", "lhotse", "hyp-json")  # one object a line
 
 
 def record(case: Case) -> tuple[int, dict[str, Any]]:

@@ -5,7 +5,7 @@ import re
 from .table import HYP, LINES, TEXT, YAML, Case, damages
 
 NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.-])")
-NUMBERED = ("manifest", "table", "kaldi", "lhotse", "metrics", "report", *YAML)  # they hold numbers that mean something
+NUMBERED = ("manifest", "table", "table-json", "kaldi", "lhotse", "metrics", "report", *YAML)  # with meaning
 
 
 def replaced(case: Case, number: str) -> str:

@@ -21,6 +21,7 @@ from hybrid_asr.config.schema import plain
 from hybrid_asr.data.kaldi import read_kaldi
 from hybrid_asr.data.lhotse import read_lhotse
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.splits import SETS
 from hybrid_asr.data.tables import read_table
 from hybrid_asr.inference.decoding_folder import earlier_report, file_digest
 from hybrid_asr.inference.report import Signatures
@@ -166,7 +167,7 @@ def write_texts(folder: Path) -> None:
     for number, (name, text) in enumerate(zip(names, TEXTS, strict=True)):
         row = {"id": name, "audio": "a.wav", "start_s": 0.2 * number, "duration_s": 0.2}
         rows.append(json.dumps(row | {"text": text, "speaker": f"s{number % 3}"}, ensure_ascii=False))
-        subset = ("train", "valid", "test")[number % 3]
+        subset = SETS[number % 3]
         table.append(f'a.wav,"{text}",s{number % 3},{0.2 * number:.1f},0.2,{subset}')
         hyp.append(json.dumps({"id": name, "text": text[1:]}, ensure_ascii=False))
     pairs = list(zip(names, TEXTS, strict=True))
@@ -175,7 +176,12 @@ def write_texts(folder: Path) -> None:
         {"id": name, "recording_id": "rec", "start": round(0.2 * n, 1), "duration": 0.2, "channel": 0, "text": text}
         for n, (name, text) in enumerate(pairs)
     ]
+    nemo = [
+        {"audio_filepath": "a.wav", "offset": round(0.2 * n, 1), "duration": 0.2, "text": text, "split": SETS[n % 3]}
+        for n, text in enumerate(TEXTS)
+    ]
     contents = {
+        "nemo.jsonl": [json.dumps(one, ensure_ascii=False) for one in nemo],
         "lhotse/recordings.jsonl": [json.dumps({"id": "rec", "sources": [source], "sampling_rate": RATE})],
         "lhotse/supervisions.jsonl": [json.dumps(one, ensure_ascii=False) for one in supervisions],
         "manifest.jsonl": rows,
@@ -287,6 +293,9 @@ KINDS: dict[str, Kind] = {
     "manifest": Kind(("manifest.jsonl",), _manifest, ("show", "manifest", "{0}")),
     "table": Kind(
         ("table.csv",), lambda f: _sets(read_table(f / "table.csv").sets), ("prepare", "table:{0}", "--to", "to")
+    ),
+    "table-json": Kind(
+        ("nemo.jsonl",), lambda f: _sets(read_table(f / "nemo.jsonl").sets), ("prepare", "table:{0}", "--to", "to")
     ),
     "kaldi": Kind(
         ("kaldi/wav.scp", "kaldi/text", "kaldi/segments", "kaldi/utt2spk"),
