@@ -20,6 +20,7 @@ from hybrid_asr.scoring.formats.source import (
     recording_names,
 )
 from hybrid_asr.scoring.scores import Scored, ScoringError
+from hybrid_asr.scoring.text_report import counted
 
 Ids = Literal["exact", "stem"]
 Lines = Mapping[str, Line]
@@ -43,7 +44,9 @@ def pair(reference: Named, hypothesis: Named, ids: Ids, tell: Tell) -> list[Scor
     if isinstance(reference.content, Segments) and isinstance(hypothesis.content, TimedTexts):
         return _by_time(reference, reference.content.segments, hypothesis, hypothesis.content, tell)
     references = _transcripts(reference, hypothesis.content)
-    hypotheses = _transcripts(hypothesis, reference.content)
+    hypotheses = _without_unscored(
+        _transcripts(hypothesis, reference.content), reference.content, hypothesis.name, tell
+    )
     if ids == "stem":
         references, hypotheses = _by_stem(references, reference.name), _by_stem(hypotheses, hypothesis.name)
     where = f"{reference.name} without a hypothesis in {hypothesis.name}"
@@ -70,6 +73,18 @@ def _transcripts(named: Named, other: Content) -> Lines:
         case Segments(segments):
             grouped = _by_recording(segments)
             return {name: _whole(named.name, name, grouped[key]) for key, name in recording_names(grouped)}
+
+
+def _without_unscored(hypotheses: Lines, references: Content, name: str, tell: Tell) -> Lines:
+    """The hypotheses without those of segments that are not scored."""
+    segments = references.segments if isinstance(references, Segments) else []
+    unscored = {segment.id for segment in segments if not segment.scored}
+    kept = {key: line for key, line in hypotheses.items() if key not in unscored}
+    if len(kept) < len(hypotheses):
+        tell(
+            f"note: {len(hypotheses) - len(kept)} of {len(hypotheses)} hypotheses of {name} left out, of segments that are not scored"
+        )
+    return kept
 
 
 def _has_id_of(segments: list[Segment], other: Content) -> bool:
@@ -117,12 +132,12 @@ def _by_time(
     if odd:
         others = f"there are {examples(silent)}" if silent else "all others have words"
         raise ScoringError(
-            f"{len(odd)} of {len(spoken)} recordings of {hypothesis.name} without a reference in {reference.name}: "
+            f"{len(odd)} of {counted(len(spoken), 'recording')} of {hypothesis.name} without a reference in {reference.name}: "
             f"{examples(odd)}; file and channel must be written alike ({others})"
         )
     if silent:
         tell(
-            f"warning: {len(silent)} of {len(references)} recordings of {reference.name} have no word in "
+            f"warning: {len(silent)} of {counted(len(references), 'recording')} of {reference.name} without a word in "
             f"{hypothesis.name}: {examples(silent)}; all their words count as deletions"
         )
     lines: dict[str, Line] = {}
@@ -134,8 +149,8 @@ def _by_time(
     left_out = sum(not segment.scored for segment in segments)
     if left_out:
         tell(
-            f"note: {left_out} of {len(segments)} segments of {reference.name} are not scored; "
-            f"{unscored} words of {hypothesis.name} fall into them or just before and do not count"
+            f"note: {left_out} of {counted(len(segments), 'segment')} of {reference.name} not scored; "
+            f"{counted(unscored, 'word')} of {hypothesis.name} there or just before left out"
         )
     return [_scored(segment.id, segment.line, lines[segment.id]) for segment in segments if segment.scored]
 

@@ -137,6 +137,7 @@ def test_two_fields_that_could_be_it_are_refused_and_one_is_chosen(tmp_path: Pat
         ("x.ctm", "r A 0 1 a\nr A * * <ALT_BEGIN>\nr A 0 1 a\n", ":2: <ALT_BEGIN> has no <ALT_END>"),
         ("x", "u:\tref=['a']\nu:\thyp=['a', 1]\n", r":2: \['a', 1\] is not a list of words in quotes"),
         ("x", "u:\tref=['a']\nv hyp\n", r":2: is neither 'id: ref=\[...\]' nor"),
+        ("wer.txt", "%WER 5.40 [ 54 / 1000, 4 ins ]\n", ":1: is a report of errors, as Kaldi and SpeechBrain write it"),
         ("x", "u:\tref=['a']\n", "no line has 'hyp='"),
     ],
 )  # fmt: skip
@@ -204,10 +205,14 @@ def test_what_is_not_scored_is_counted_and_silent_recordings_are_told(tmp_path: 
     scores = scores_of(ref, written(tmp_path, "h.ctm", "r2 A 0.2 0.1 yes\nr2 A 1.2 0.1 noise\n"), told)
     assert (scores.words.deletions, scores.words.insertions, scores.utterances) == (4, 0, 3)
     assert "1 of 2 recordings of" in told[1] and "r1 A; all their words count as deletions" in told[1]
-    assert "1 of 4 segments" in told[2] and "1 words of" in told[2]
+    assert "1 of 4 segments" in told[2] and "; 1 word of" in told[2]
+    keyed = "hello dear (r1-A-0.0-2.0)\ngood (r1-A-2.0-4.0)\nyes (r2-A-0-1)\nnoise (r2-A-1-2)\n"
+    by_segment = scores_of(ref, written(tmp_path, "h.trn", keyed), told)
+    assert (by_segment.words.errors, by_segment.utterances) == (1, 3)
+    assert "1 of 4 hypotheses of" in told[-1] and "of segments that are not scored" in told[-1]
     with pytest.raises(ScoringError, match=r"'r2' has segments that are not to be scored, .* give a ctm file"):
         scores_of(ref, written(tmp_path, "h.txt", "r1 a\nr2 yes noise\n"), [])
-    with pytest.raises(ScoringError, match=r"1 of 1 recordings .*: r2 1; file and channel .* \(there are r1 A, r2 A\)"):
+    with pytest.raises(ScoringError, match=r"1 of 1 recording .*: r2 1; file and channel .* \(there are r1 A, r2 A\)"):
         scores_of(ref, written(tmp_path, "h.ctm", "r2 1 0.2 0.1 yes\n"), [])
 
 

@@ -82,5 +82,5 @@ def test_words_fall_into_the_same_segments(tmp_path: Path) -> None:
     theirs = sclite(tmp_path, "-r", "ref.stm", "stm", "-h", "hyp.ctm", "ctm")
     scores, told = ours(tmp_path, "ref.stm", "hyp.ctm")
     check(scores, theirs, names, differing=12)
-    assert len(scores.rows) > 80 and "are not scored" in told[-1]
+    assert len(scores.rows) > 80 and "not scored" in told[-1]
     assert re.search(r"passed over: confidence \(\d+\)", "\n".join(told))

@@ -60,6 +60,8 @@ def _by_name(source: Source) -> Format | None:
 
 def _by_content(source: Source) -> Format:
     first = source.lines[0][1]
+    if first.startswith("%WER"):
+        source.refuse(1, "is a report of errors, as Kaldi and SpeechBrain write it; give the transcripts themselves")
     if first.startswith(("{", "[")):
         return "jsonl"
     if may_be_recogs(first):
