@@ -82,7 +82,8 @@ def _without_unscored(hypotheses: Lines, references: Content, name: str, tell: T
     kept = {key: line for key, line in hypotheses.items() if key not in unscored}
     if len(kept) < len(hypotheses):
         tell(
-            f"note: {len(hypotheses) - len(kept)} of {len(hypotheses)} hypotheses of {name} left out, of segments that are not scored"
+            f"note: {len(hypotheses) - len(kept)} of {len(hypotheses)} hypotheses of {name} left out: "
+            "of segments that are not scored"
         )
     return kept
 
@@ -132,8 +133,8 @@ def _by_time(
     if odd:
         others = f"there are {examples(silent)}" if silent else "all others have words"
         raise ScoringError(
-            f"{len(odd)} of {counted(len(spoken), 'recording')} of {hypothesis.name} without a reference in {reference.name}: "
-            f"{examples(odd)}; file and channel must be written alike ({others})"
+            f"{len(odd)} of {counted(len(spoken), 'recording')} of {hypothesis.name} without a reference in "
+            f"{reference.name}: {examples(odd)}; file and channel must be written alike ({others})"
         )
     if silent:
         tell(
