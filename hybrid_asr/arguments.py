@@ -76,8 +76,8 @@ def _add_prepare(commands: Commands) -> None:
         commands,
         "prepare",
         "write the manifests of a corpus, or of your own table, Kaldi data folder or Lhotse manifest",
-        "Write train.jsonl, valid.jsonl, test.jsonl and one manifest for each further set: one JSON object a line, "
-        "with the audio file, its text, and where known the speaker. All of them are written, or none.",
+        "Write a manifest for each set that there is, such as train.jsonl, valid.jsonl and test.jsonl: one JSON object a "
+        "line, with the audio file, its text, and where known the speaker. All of them are written, or none.",
         "spoken                             # synthesizes a corpus with eSpeak NG",
         "an4 --source DIR                   # a corpus that is on this machine already",
         "table:my.csv --to data/mine        # columns audio, text; optional speaker, start, end, set, ...",
