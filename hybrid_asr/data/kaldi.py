@@ -9,7 +9,7 @@ from hybrid_asr.common.files import expand_home
 from hybrid_asr.data.kaldi_folder import KALDI_FILES, DataFolder
 from hybrid_asr.data.prepared import Prepared, ReadingOptions, into_sets, refuse_copies
 from hybrid_asr.data.splits import is_set_name, set_name
-from hybrid_asr.data.table_checks import AudioDurations, BadLines, TableError, first_few
+from hybrid_asr.data.table_checks import AudioDurations, BadLines, TableError, first_few, passed_over
 
 
 def read_kaldi(folder: Path | str, options: ReadingOptions | None = None) -> Prepared:
@@ -20,22 +20,23 @@ def read_kaldi(folder: Path | str, options: ReadingOptions | None = None) -> Pre
     Without subfolders sets are held out of train, see `splits.hold_out`. Raises TableError.
     """
     folder = expand_home(folder)
-    subsets, messages = _data_folders(folder)
+    subsets, messages, others = _data_folders(folder)
     problems, durations, rows = BadLines(), AudioDurations(), []
     for subfolder, subset in subsets.items():
         found = DataFolder(subfolder, problems, durations)
         rows += [row._replace(subset=subset) for row in found.rows()]
         messages += found.messages()
+    messages += passed_over(folder, others, rows)
     refuse_copies(rows, lambda row: row.file.parent)
     return into_sets(problems, rows, folder, options, [*messages, *durations.messages()])
 
 
-def _data_folders(folder: Path) -> tuple[dict[Path, str | None], list[str]]:
-    """The folders with data and the set of each (None: it names none), and what is told about others."""
+def _data_folders(folder: Path) -> tuple[dict[Path, str | None], list[str], list[Path]]:
+    """The folders with data and the set of each (None: it names none), what is told, and what else is there."""
     if not folder.is_dir():
         raise TableError(f"{folder}: there is no such folder; {KALDI_FILES}")
     if any((folder / name).is_file() for name in ("wav.scp", "text")):
-        return {folder: None}, []
+        return {folder: None}, [], []
     below = sorted(path for path in folder.iterdir())
     data = [path for path in below if any((path / name).is_file() for name in ("wav.scp", "text", "segments"))]
     sets: dict[Path, str | None] = {path: set_name(path.name) for path in data if is_set_name(path.name)}
@@ -52,6 +53,4 @@ def _data_folders(folder: Path) -> tuple[dict[Path, str | None], list[str]]:
         folders = "1 data folder is" if len(unknown) == 1 else f"{len(unknown)} data folders are"
         what = "passed over, for want of a set's name, such as train, dev or test-other"
         messages.append(f"warning: {folder}: {folders} {what}: {first_few(unknown)}")
-    if others := [path.name + "/" * path.is_dir() for path in below if path not in data]:
-        messages.append(f"note: {folder}: passed over: {first_few(others)}")
-    return sets, messages
+    return sets, messages, [path for path in below if path not in data]

@@ -25,6 +25,7 @@ from hybrid_asr.data.table_checks import (
     collect_errors,
     decoded_lines,
     first_few,
+    passed_over,
 )
 
 LHOTSE_FILES = "Lhotse's manifests are called such as corpus_cuts_train.jsonl.gz, or corpus_recordings_train.jsonl.gz"
@@ -49,7 +50,7 @@ def read_lhotse(location: Path | str, options: ReadingOptions | None = None) -> 
     Raises TableError.
     """
     location = expand_home(location)
-    sources, messages = _sources(location)
+    sources, messages, others = _sources(location)
     problems, durations, rows = BadLines(), AudioDurations(), []
     for source in sources:
         reader = LhotseReader(source.path.parent, durations)
@@ -57,6 +58,7 @@ def read_lhotse(location: Path | str, options: ReadingOptions | None = None) -> 
         if reader.passed_over:
             fields = [f"{what} ({count})" for what, count in sorted(reader.passed_over.items())]
             messages.append(f"note: {source.path}: passed over: {', '.join(fields)}")
+    messages += passed_over(location, others, rows)
     refuse_copies(rows, lambda row: row.file)
     return into_sets(problems, rows, location, options, [*messages, *durations.messages()])
 
@@ -66,32 +68,32 @@ def is_lhotse_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def _sources(location: Path) -> tuple[list[_Source], list[str]]:
-    """What is to be read, and what is told about other files."""
+def _sources(location: Path) -> tuple[list[_Source], list[str], list[Path]]:
+    """What is to be read, what is told, and what else is there."""
     if not location.is_dir():
-        return [_of_file(location)], []
+        return [_of_file(location)], [], []
     files = sorted(path for path in location.iterdir() if not path.is_dir())
     named = {path: match for path in files if (match := _NAME.fullmatch(path.name))}
     found: dict[str, dict[str, Path]] = {}
     for path, match in named.items():
         found.setdefault(f"{match[1] or ''}\n{match[3] or ''}", {})[match[2]] = path
-    sources, passed = [], [path.name for path in sorted(location.iterdir()) if path not in named]
+    sources, passed = [], [path for path in sorted(location.iterdir()) if path not in named]
     for kinds in found.values():
         if path := kinds.get("cuts") or kinds.get("supervisions"):
             sources.append(_of_file(path))
         used = ("cuts",) if "cuts" in kinds else ("supervisions", "recordings") if "supervisions" in kinds else ()
-        passed += [path.name for kind, path in kinds.items() if kind not in used]
+        passed += [path for kind, path in kinds.items() if kind not in used]
     if named and not sources:
-        return [_of_file(next(iter(named)))], []  # recordings alone: which says what is missing
+        return [_of_file(next(iter(named)))], [], []  # recordings alone: which says what is missing
     if not sources:
         raise TableError(f"{location}: there are no cuts and no supervisions; {LHOTSE_FILES}")
-    messages = [f"note: {location}: passed over: {first_few(passed)}"] if passed else []
+    messages = []
     unnamed = [source.path.name for source in sources if source.subset is None]
     if unnamed and len(unnamed) < len(sources):
         what = "passed over, for want of a set's name, such as train, dev or test-other"
         messages.append(f"warning: {location}: {len(unnamed)} of {len(sources)} manifests {what}: {first_few(unnamed)}")
         sources = [source for source in sources if source.subset is not None]
-    return sources, messages
+    return sources, messages, passed
 
 
 def _of_file(path: Path) -> _Source:

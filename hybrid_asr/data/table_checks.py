@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,6 +141,14 @@ def first_few(names: Sequence[str]) -> str:
     """The first few of `names`, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
+
+
+def passed_over(folder: Path, paths: Iterable[Path], rows: Sequence[Row]) -> list[str]:
+    """A note that names those of `paths`, which lie in `folder`, whose audio no row has; none where there are none."""
+    audio = {Path(name) for name in {row.utterance.audio for row in rows}}
+    used = audio | {parent for path in audio for parent in path.parents}
+    names = [path.name + "/" * path.is_dir() for path in paths if resolved(path) not in used]
+    return [f"note: {folder}: passed over: {first_few(names)}"] if names else []
 
 
 @contextlib.contextmanager

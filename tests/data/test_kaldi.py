@@ -204,7 +204,7 @@ def test_subfolders_that_are_called_as_sets_are(kaldi, tmp_path) -> None:
         "test-other": ["test-other"],
     }
     assert any(re.match("warning: .*: 1 data folder is passed over.*: an4$", one) for one in prepared.messages)
-    assert f"note: {folder}: passed over: a.wav, b.wav, c.wav, lang/" in prepared.messages
+    assert f"note: {folder}: passed over: lang/" in prepared.messages
 
 
 def test_copies_of_a_folder_are_named_at_once(kaldi) -> None:
