@@ -6,6 +6,7 @@ RIFF, RF64, BW64: EBU Tech 3306; AIFF: Apple 1989; W64: Sony; CAF: Apple 2006; A
 import struct
 from typing import BinaryIO, NamedTuple
 
+_LARGEST = 1 << 48  # bytes of a chunk before the samples
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 
 
@@ -79,11 +80,11 @@ def _in_chunks(file: BinaryIO, layout: Layout) -> Extent | None:
             field, extra = position + head_bytes - struct.calcsize(size_kind), layout.skipped
             if long_field is not None and size >= 0xFFFFFFFF:
                 file.seek(long_field)
-                field, size_kind, size = long_field, "<Q", struct.unpack("<Q", file.read(8))[0]
+                field, size_kind, size = long_field, "<Q", int.from_bytes(file.read(8), "little")
             extra += head_bytes if layout.counts_head else 0
             stated = None if size < 0 else max(0, size - extra)
             return Extent(position + head_bytes + layout.skipped, stated, field, size_kind, extra, layout)
-        if size < 0:
+        if not 0 <= size < _LARGEST:
             return None
         if name == b"ds64":
             long_field = position + head_bytes + 8
@@ -101,6 +102,8 @@ def _sphere(file: BinaryIO) -> Extent | None:
         begin = int(fields["header"])
         each = int(fields["channel_count"]) * int(fields["sample_n_bytes"])
         count = fields.get("sample_count")
+        if begin < 0 or each <= 0 or int(count or 0) < 0:
+            return None
         return Extent(begin, None if count is None else int(count) * each, 0, "")
     except (KeyError, ValueError):
         return None

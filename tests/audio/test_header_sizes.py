@@ -190,3 +190,25 @@ def test_a_wav_beyond_4_gib_has_counted_round(tail, speech, tmp_path):
     info, part = io.info(path), io.read(path, start_s=count / 32000 - 4, duration_s=4.0, tell=told.append)
     assert info.samples == count // 2 and np.array_equal(part, speech / np.float32(32768))
     assert told == list(info.notes) and "(it counts to 4 GiB)" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("container", "place", "value"),
+    [
+        ("W64", 64, b"\xff" * 8),  # sizes of chunks before the samples that no file has
+        ("CAF", 12, b"\x7f" + b"\xff" * 7),
+        ("CAF", 12, b"\xff" * 8),
+        ("RF64", 16, b"\xff" * 4),
+        ("NIST", 8, b"   -999"),
+    ],
+)
+def test_an_impossible_size_before_the_samples_is_a_verdict(container, place, value, speech, tmp_path):
+    path = make(tmp_path / "a.sound", container, speech[:32000])
+    data = bytearray(path.read_bytes())
+    data[place : place + len(value)] = value
+    path.write_bytes(data)
+    for door in (io.info, io.read):
+        try:
+            door(path)
+        except io.AudioError as error:
+            assert str(error).startswith(f"{path}: ")
