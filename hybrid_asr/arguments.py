@@ -1,6 +1,7 @@
 """The arguments of the command line: what each command takes, with its help."""
 
 import argparse
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,17 @@ from typing import TypeAlias
 
 from hybrid_asr import __version__
 from hybrid_asr.common.files import expand_home
+from hybrid_asr.config.words import flag_hint, suggest, targets
+
+OTHER_NAMES = {  # what other toolkits call their commands
+    "recognize recognise infer inference predict asr": "transcribe",
+    "eval evaluate test validate": "decode",
+    "wer cer compute_wer": "score",
+    "fit finetune fine_tune resume": "train",
+    "data preprocess download": "prepare",
+    "lm arpa": "ngram",
+    "info describe report": "show",
+}
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 TRANSCRIPT_FORMATS = ("trn", "stm", "ctm", "kaldi", "jsonl", "csv", "tsv", "recogs")
@@ -19,16 +31,37 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     Settings (key=value) may also follow options, where argparse itself takes no more positional arguments.
     """
     parser = build_parser()
-    options, rest = parser.parse_known_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and not words[0].startswith("-") and words[0] not in (known := commands_of(parser)):
+        meant = targets(words[0], OTHER_NAMES)
+        near = f"did you mean '{meant}'?" if meant else suggest(words[0], known)
+        parser.error(f"no such command: '{words[0]}'; {near}")
+    options, rest = parser.parse_known_args(words)
     for name, value in vars(options).items():
         if isinstance(value, Path):
             setattr(options, name, expand_home(value))
     foreign = [word for word in rest if word.startswith("-") or "overrides" not in options]
     if foreign:
-        parser.error(f"unrecognized arguments: {' '.join(foreign)}")
+        hint = f"; {_flag_hint(foreign[0], words)}" if "overrides" in options and foreign[0].startswith("--") else ""
+        parser.error(f"unrecognized arguments: {' '.join(foreign)}{hint}")
     if rest:
         options.overrides = [*options.overrides, *rest]
     return options
+
+
+def _flag_hint(flag: str, words: Sequence[str]) -> str:
+    """The setting that a flag stands for which is no option of ours; what follows it may be its value."""
+    from hybrid_asr.config.schema import all_paths
+    from hybrid_asr.run.config import RunConfig  # this loads torch, which only such a mistake needs
+
+    following = [*words, ""][words.index(flag) + 1] if flag in words else ""
+    return flag_hint(flag, "" if following.startswith("--") else following, dict.fromkeys(all_paths(RunConfig)))
+
+
+def commands_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The names of all commands."""
+    [commands] = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return [*commands.choices]
 
 
 def build_parser() -> argparse.ArgumentParser:

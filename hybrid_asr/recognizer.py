@@ -31,6 +31,7 @@ from hybrid_asr.inference.task import DecodingTask, reason_alone, too_long
 from hybrid_asr.inference.words import Word, spelled_words, words_of
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.folder import Run
+from hybrid_asr.run.nearby import hint_for_run
 
 Refuse = Callable[[Path, UserError], None]
 _TASK = "transcribe"
@@ -208,8 +209,7 @@ def load(
 def _refuse_other_files(path: Path) -> None:
     """Raise UserError for what is easily taken for a model: a recipe, a run's configuration, a folder within a run."""
     if not os.path.lexists(path):
-        hint = "or train one first: hybrid-asr train RECIPE"
-        raise UserError(f"{path}: there is no such run or model; {why_missing(path)}, {hint}")
+        raise UserError(f"{path}: there is no such run or model; {why_missing(path)}; {hint_for_run(path)}")
     if path.suffix in (".yaml", ".yml") and path.is_file():
         of_a_run = Run(path.parent).config_file == path
         what = f"a run's configuration; name the run: {path.parent}" if of_a_run else _RECIPE.format(path)

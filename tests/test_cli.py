@@ -42,6 +42,17 @@ TRAIN_MISTAKES = [
     (["loss.ctc_weight=1.5"], "loss.ctc_weight: Input should be less than or equal to 1"),
     (["trainer.epochs=many"], "trainer.epochs: "),
     (["faster"], "'faster' is no override; write key=value"),
+    (["trainer.epochs", "3"], "'trainer.epochs' is no override; write key=value, such as trainer.epochs=3"),
+    (["trainer.epochs", "=", "3"], "'trainer.epochs' is no override; write key=value"),
+    (
+        ["layers=4"],
+        "layers: unknown key; did you mean 'model.encoder.layers' or 'model.decoder.layers'? (command line)",
+    ),
+    (["batch_size=4"], "batch_size: unknown key; here that is data.batch_seconds: seconds of audio, not utterances"),
+    (["presets.encoder=conformer_s"], "presets.encoder: unknown section; did you mean 'presets.model'?"),
+    (["presets.model=conformer"], "did you mean 'conformer_m', 'conformer_s' or 'conformer_s_espnet'?"),
+    (["text.rules=basic"], "did you mean 'basic@"),
+    (["data={train: null}", "data.batch_seconds=null"], "data.train: "),
     (["data.train=trian.jsonl"], "trian.jsonl: there is no such manifest; write it with 'hybrid-asr prepare'"),
     (["data.batch_seconds=0.3"], "data.batch_seconds is 0.3"),
     (["data.max_seconds=0.01"], "train.jsonl: data.min_seconds and data.max_seconds leave out all utterances"),
@@ -103,8 +114,61 @@ def test_unknown_names_bring_the_nearest(tmp_path, capsys):
     assert not (tmp_path / "to").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["transcibe", "x"], "no such command: 'transcibe'; did you mean 'transcribe'?"),
+        (["evaluate", "x"], "no such command: 'evaluate'; did you mean 'decode'?"),
+        (["train", "x.yaml", "--lr", "1e-3"], "unrecognized arguments: --lr; settings are written key=value, without"),
+        (["decode", "x", "--beam-size=4"], "without dashes; here that is decode.beam"),
+    ],
+)
+def test_what_is_no_command_or_option_is_told_as_ours(command, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_required_key_comes_with_an_example(tones, tmp_path, capsys):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text((tones / "tiny.yaml").read_text().replace("train: train.jsonl, ", ""))
+    assert "data.train: required, but not given; for example data.train=mine/train.jsonl" in refused(
+        capsys, "train", recipe
+    )
+    recipe.write_text("data: {train: a.jsonl}\n")
+    said = refused(capsys, "train", recipe)
+    assert "model: required, but not given; for example presets.model=conformer_s" in said
+
+
+def test_recipes_and_runs_that_are_taken_for_each_other_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("spoken/conformer_s", "mine/las"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.yaml").write_text("seed: 1\n")
+    for command in ("decode", "transcribe"):
+        audio = ["x.wav"] * (command == "transcribe")
+        assert "did you mean 'runs/mine/las'?" in refused(capsys, command, "runs/las", *audio)
+        assert "did you mean 'runs/spoken/conformer_s'?" in refused(capsys, command, "runs/spoken/conformr_s", *audio)
+        said = refused(capsys, command, "spoken/conformer_s", *audio)
+        assert "'runs/spoken/conformer_s'?" in said
+    said = refused(capsys, "decode", "an4/transformer")
+    assert "that is a recipe; train it first: hybrid-asr train an4/transformer" in said
+    said = refused(capsys, "decode", "recipes/spoken/conformer_s.yaml")
+    assert "that is a recipe; its run is 'runs/spoken/conformer_s'" in said
+    assert "train first: hybrid-asr train RECIPE --run zzz; runs/ has mine/las, spoken/conformer_s" in (
+        refused(capsys, "decode", "zzz")
+    )
+    assert "runs/mine/las: is a run, and a recipe is trained" in refused(capsys, "train", "runs/mine/las")
+    assert "did you mean 'an4/conformer_s' or 'spoken/conformer_s'?" in refused(capsys, "train", "conformer_s")
+
+
 DECODE_MISTAKES = [
-    (["--sets", "tset"], "--sets tset: the run has no such set; it has test, train, valid"),
+    (["--sets", "tset"], "--sets tset: the run has no such set; it has test, train, valid; did you mean 'test'?"),
+    (["--sets", "dev"], "--sets dev: the run has no such set; it has test, train, valid; did you mean 'valid'?"),
+    (["--decoders", "greedy"], "--decoders greedy: there is no such decoder; did you mean 'ctc_greedy'?"),
+    (["beam=4"], "beam: unknown key; did you mean 'decode.beam'?"),
+    (["decode.beam", "40"], "'decode.beam' is no override; write key=value, such as decode.beam=40"),
     (["--decoders", "ctc_greedy,jiont"], "--decoders jiont: there is no such decoder; did you mean 'joint'?"),
     (["decode.bem=4"], "decode.bem: unknown key of kind 'search'; did you mean 'beam'?"),
     (["decode.beam=0"], "decode.beam: Input should be greater than"),

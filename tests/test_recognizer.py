@@ -248,7 +248,8 @@ def test_what_is_no_model_is_named_with_the_remedy(trained, tones, tmp_path):
     (tmp_path / "begun").mkdir()
     shutil.copy(trained / "config.yaml", tmp_path / "begun")
     for path, message in {
-        tmp_path / "nowhere": "nowhere: there is no such run or model; check the path, or train one",
+        tmp_path
+        / "nowhere": "nowhere: there is no such run or model; check the path; train first: hybrid-asr train RECIPE",
         "in/*.pt": "no file matches this pattern",
         tmp_path / "begun": "no checkpoint yet; train first",
         tones / "tiny.yaml": r"is no model, but a recipe .*; train it \(hybrid-asr train .*tiny.yaml --run RUN\)",

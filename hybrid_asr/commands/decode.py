@@ -9,9 +9,10 @@ from hybrid_asr.commands.run_decoder import RunDecoder
 from hybrid_asr.commands.sweep_decoders import sweep_decoders
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.memory import keep_freed_memory
-from hybrid_asr.config.compose import amend
+from hybrid_asr.config.compose import amend, check_overrides
 from hybrid_asr.config.locate import presets
-from hybrid_asr.config.schema import plain, suggest
+from hybrid_asr.config.schema import plain
+from hybrid_asr.config.words import suggest
 from hybrid_asr.inference.presets import (
     ALL,
     NBEST,
@@ -52,6 +53,7 @@ def decode_run(
     set, decoder or setting, a model that does not support one; and at the end, when all else is written, naming the
     utterances that could not be decoded.
     """
+    check_overrides(overrides)
     run = Run(folder)
     cfg = _amended(run.read_config(), [override for override in overrides if not override.startswith("decode.")])
     settings = [override for override in overrides if override.startswith("decode.")]

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.locate import corpora, find_corpus
-from hybrid_asr.config.schema import suggest
+from hybrid_asr.config.words import suggest
 from hybrid_asr.data.kaldi import read_kaldi
 from hybrid_asr.data.lhotse import is_lhotse_name, read_lhotse
 from hybrid_asr.data.manifest import ManifestError, Utterance, write_manifest

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -89,6 +90,11 @@ def amend(tree: Tree, overrides: Sequence[str], *, source: str, using: Mapping[s
     return Composed(tree=merged, sources=sources)
 
 
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for what is no `key=value`, before overrides are told apart by their keys."""
+    _parse_overrides(overrides)
+
+
 def digest(tree: Any) -> str:
     """SHA-256 of a plain tree as canonical JSON, in hexadecimal: the order of keys does not matter."""
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -120,8 +126,8 @@ def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], list[_La
     """The presets that overrides choose, and a layer for every override."""
     chosen: dict[str, Any] = {}
     layers = []
-    for override in overrides:
-        key, value = _parse_override(override)
+    for override, following in itertools.zip_longest(overrides, overrides[1:], fillvalue=""):
+        key, value = _parse_override(override, following)
         first, *rest = key.split(".")
         if first == "presets" and len(rest) != 1:
             raise ConfigError(f"{COMMAND_LINE}: '{override}': write presets.SECTION=PRESET")
@@ -133,11 +139,15 @@ def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], list[_La
     return _preset_names(chosen, COMMAND_LINE), layers
 
 
-def _parse_override(override: str) -> tuple[str, Any]:
-    """The key and the value of `a.b=value`."""
+def _parse_override(override: str, following: str = "") -> tuple[str, Any]:
+    """The key and the value of `a.b=value`; `following` is the next word, which may be what should stand behind `=`."""
     key, equals, text = override.partition("=")
     if not equals or not _KEY.fullmatch(key):
-        raise ConfigError(f"{COMMAND_LINE}: '{override}' is no override; write key=value, such as decode.beam=40")
+        value = following if following and "=" not in following.rstrip("=") else ""
+        example = (
+            f"{override}={value.lstrip('=') or 'VALUE'}" if _KEY.fullmatch(override) and value else "decode.beam=40"
+        )
+        raise ConfigError(f"{COMMAND_LINE}: '{override}' is no override; write key=value, such as {example}")
     try:
         value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
     except yaml.YAMLError as error:

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from hybrid_asr.config.schema import ConfigError, suggest
+from hybrid_asr.config.schema import ConfigError
+from hybrid_asr.config.words import SECTIONS, one_of, suggest, targets
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -50,7 +51,9 @@ def corpora() -> list[str]:
 def find_preset(section: str, name: str) -> Path:
     """The file of a preset.  Raises ConfigError with the nearest section or preset."""
     if section not in sections():
-        raise ConfigError(f"presets.{section}: unknown section; {suggest(section, sections())}")
+        meant = targets(section, SECTIONS)
+        near = f"did you mean 'presets.{meant}'?" if meant in sections() else suggest(section, sections())
+        raise ConfigError(f"presets.{section}: unknown section; {near}")
     if name not in presets(section):
         raise ConfigError(f"presets.{section}: unknown preset '{name}'; {suggest(name, presets(section))}")
     return _first("conf", f"{section}/{name}.yaml")
@@ -62,7 +65,14 @@ def find_recipe(recipe: Path | str) -> Path:
     if path.is_file() or (path.suffix == ".yaml" and os.path.lexists(path)):  # reading it reports what is wrong
         return path.absolute()
     name = path.as_posix().removeprefix("recipes/").removesuffix(".yaml")
+    if (path / "config.yaml").is_file():
+        raise ConfigError(
+            f"{recipe}: is a run, and a recipe is trained; the recipe's command goes on with it, 'init.from={recipe}' "
+            "begins with its weights"
+        )
     if name not in recipes():
+        if named := [known for known in recipes() if known.rpartition("/")[2] == path.stem]:
+            raise ConfigError(f"{recipe}: no such recipe; did you mean {one_of(named)}?")
         raise ConfigError(f"{recipe}: no such recipe; {suggest('/'.join(name.split('/')[-2:]), recipes())}")
     return _first("recipes", f"{name}.yaml")
 

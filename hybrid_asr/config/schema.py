@@ -1,18 +1,18 @@
 """`@config` dataclasses and `parse`, which checks a plain tree against one and names every bad key by its path."""
 
 import dataclasses
-import difflib
 import functools
 import json
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, dataclass_transform, overload
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from hybrid_asr.common.errors import UserError
+from hybrid_asr.config.words import example, hint, suggest
 
 T = TypeVar("T")
 SHOWN = 7  # bad keys that a message shows; the others are counted
@@ -58,7 +58,7 @@ def parse(cls: Any, tree: Any, *, where: str = "", sources: Mapping[str, str] | 
     except ValidationError as error:
         problems: dict[str, list[str]] = {}
         for problem in error.errors():
-            path, message = _describe_problem(cls, problem)
+            path, message = _describe_problem(cls, problem, where)
             dotted = ".".join(([where] if where else []) + path) or "configuration"
             problems.setdefault(dotted, []).append(message + _source_note(path, sources or {}))
         lines = [f"{dotted}: {' or '.join(dict.fromkeys(messages))}" for dotted, messages in problems.items()]
@@ -93,13 +93,11 @@ def _key(name: str, annotation: Any) -> str:
     return next((extra.alias for extra in extras if isinstance(extra, FieldInfo) and extra.alias), name)
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """A closing hint: the nearest known word where one is near, else all of them."""
-    names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean '{near[0]}'?"
-    return f"known: {', '.join(names)}" if names else "nothing is known here"
+def all_paths(annotation: Any, above: str = "") -> Iterator[str]:
+    """The dotted paths of all sections and settings below a `@config` class; of a union, those of all its members."""
+    for key, inner in field_types(annotation).items():
+        yield f"{above}{key}"
+        yield from all_paths(inner, f"{above}{key}.")
 
 
 def _members(annotation: Any) -> list[Any]:
@@ -147,7 +145,7 @@ def _resolve_location(cls: Any, location: Sequence[str | int]) -> tuple[list[str
     return path, expected, parent
 
 
-def _describe_problem(cls: Any, problem: Any) -> tuple[list[str], str]:
+def _describe_problem(cls: Any, problem: Any, where: str) -> tuple[list[str], str]:
     """The path of one problem without pydantic's own tags, and what is wrong there and what would be right."""
     path, expected, parent = _resolve_location(cls, problem["loc"])
     given, details = problem["input"], problem.get("ctx", {})
@@ -155,17 +153,19 @@ def _describe_problem(cls: Any, problem: Any) -> tuple[list[str], str]:
         case "unexpected_keyword_argument":
             kind = _kind(parent) if len(_members(parent)) == 1 else None
             of_kind = f" of kind '{kind}'" if kind else ""
-            return path, f"unknown key{of_kind}; {suggest(path[-1], field_types(parent))}"
+            dotted = ".".join([where, *path] if where else path)
+            everywhere = dict.fromkeys(all_paths(cls, f"{where}." if where else ""))
+            return path, f"unknown key{of_kind}; {hint(dotted, field_types(parent), everywhere)}"
         case "missing":
-            return path, "required, but not given"
+            return path, f"required, but not given{example('.'.join([where, *path] if where else path))}"
         case "union_tag_not_found":
             return [*path, "kind"], f"required, but not given; {suggest('', _kinds(expected))}"
         case "union_tag_invalid":
             return [*path, "kind"], f"unknown kind '{details['tag']}'; {suggest(details['tag'], _kinds(expected))}"
         case "literal_error":
             wanted = [str(value) for member in _members(expected) for value in typing.get_args(member)]
-            hint = f"; {suggest(str(given), wanted)}" if wanted else ""
-            return path, f"{problem['msg']}, got {json.dumps(given)}{hint}"
+            nearest = f"; {suggest(str(given), wanted)}" if wanted else ""
+            return path, f"{problem['msg']}, got {json.dumps(given)}{nearest}"
         case "dataclass_type" | "dict_type":
             fields = field_types(expected)
             return path, f"expected keys, got {json.dumps(given)}" + (f"; {suggest('', fields)}" if fields else "")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from hybrid_asr.config.schema import suggest
+from hybrid_asr.config.words import suggest
 from hybrid_asr.data.prepared import ReadingOptions
 from hybrid_asr.data.splits import is_set_name
 from hybrid_asr.data.table_checks import TableError

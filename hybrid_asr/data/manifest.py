@@ -23,7 +23,7 @@ from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import MISSING, RepeatedKey, atomic_path, read_problem, unique_keys
 from hybrid_asr.common.problems import Problems
-from hybrid_asr.config.schema import suggest
+from hybrid_asr.config.words import suggest
 from hybrid_asr.data.audio_headers import AudioHeaders
 
 _LONGEST = 1 << 24  # bytes of a line

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.config.schema import suggest
+from hybrid_asr.config.words import suggest
 from hybrid_asr.data.manifest import Utterance
 
 HeldOut = Literal["test", "valid"]

@@ -15,7 +15,8 @@ import torch
 from pydantic import Field
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.config.schema import config, is_config, parse, suggest
+from hybrid_asr.config.schema import config, is_config, parse
+from hybrid_asr.config.words import suggest
 from hybrid_asr.models.settings import AttentionSettings, EncoderSettings
 
 ENCODERS, DECODERS = "hybrid_asr.encoders", "hybrid_asr.decoders"

@@ -1,6 +1,7 @@
 """The configuration of a run: all sections, which of their settings decide the weights, and the sets it names."""
 
 import dataclasses
+import difflib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.compose import digest
 from hybrid_asr.config.files import flatten
 from hybrid_asr.config.schema import config, plain
+from hybrid_asr.config.words import targets
 from hybrid_asr.data.config import DataConfig
 from hybrid_asr.inference.build_decoder import DecodeConfig
 from hybrid_asr.losses import LossConfig
@@ -93,6 +95,9 @@ def signature(cfg: RunConfig) -> str:
     return digest(weight_settings(plain(cfg)))
 
 
+OTHER_SETS = {"dev val validation development": "valid", "eval evaluation": "test", "training": "train"}
+
+
 def set_paths(cfg: RunConfig, names: Sequence[str]) -> dict[str, Path]:
     """The manifests of sets: `train`, `valid`, each test set by its file's name, and `test` for all of these.
 
@@ -112,5 +117,8 @@ def set_paths(cfg: RunConfig, names: Sequence[str]) -> dict[str, Path]:
         elif name in known:
             chosen[name] = known[name]
         else:
-            raise UserError(f"--sets {name}: the run has no such set; it has {', '.join(sorted({*known, 'test'}))}")
+            has = sorted({*known, "test"})
+            meant = targets(name, OTHER_SETS) or next(iter(difflib.get_close_matches(name, has, n=1)), None)
+            near = f"; did you mean '{meant}'?" if meant else ""
+            raise UserError(f"--sets {name}: the run has no such set; it has {', '.join(has)}{near}")
     return chosen

@@ -16,6 +16,7 @@ from hybrid_asr.config.schema import parse, plain
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig, weight_settings
 from hybrid_asr.run.more_epochs import EPOCHS, refuse_other_epochs
+from hybrid_asr.run.nearby import hint_for_run
 from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints, remove_checkpoints
 from hybrid_asr.training.status import TrainingStatus, read_status
 
@@ -91,9 +92,7 @@ class Run:
     def read_config(self) -> RunConfig:
         """The configuration with which the run was trained. Raises RunError where there is none."""
         if not self.exists():
-            raise RunError(
-                f"{self.folder}: not a run, no config.yaml; train first: hybrid-asr train RECIPE --run {self.folder}"
-            )
+            raise RunError(f"{self.folder}: not a run, no config.yaml; {hint_for_run(self.folder)}")
         return parse(RunConfig, load_yaml(self.config_file), sources={"": self.config_file.as_posix()})
 
     def refuse_unless_run_or_empty(self) -> None:
@@ -118,15 +117,15 @@ class Run:
         """Keep the resolved configuration."""
         write_text(self.config_file, to_yaml(plain(cfg)))
 
-    def refuse_changed_config(self, cfg: RunConfig, begin_anew: str) -> None:
+    def refuse_changed_config(self, cfg: RunConfig, begin_anew: str | None = None) -> None:
         """Raise RunError if this folder belongs to a training with other weights.
 
-        More epochs are allowed where no step depends on their number; else the message has the command `begin_anew`.
+        Given the command `begin_anew`, more epochs are allowed where no step depends on their number; else it is named.
         """
         former = self.read_config()
         epochs = former.trainer.epochs
         ours, theirs = weight_settings(plain(cfg)), weight_settings(plain(former))
-        if cfg.trainer.epochs != epochs and ours == theirs | {EPOCHS: cfg.trainer.epochs}:
+        if begin_anew is not None and cfg.trainer.epochs != epochs and ours == theirs | {EPOCHS: cfg.trainer.epochs}:
             if refusal := refuse_other_epochs(cfg, epochs, str(self.folder), begin_anew):
                 raise RunError(refusal)
             return

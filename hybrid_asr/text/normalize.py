@@ -19,6 +19,7 @@ from typing import Literal, assert_never, get_args
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import config
+from hybrid_asr.config.words import suggest
 
 Rules = Literal["none@1", "basic@1", "english@1", "upper@1"]
 RULES: tuple[Rules, ...] = get_args(Rules)
@@ -61,7 +62,9 @@ def rules_named(name: str, where: str) -> Rules:
     for rules in RULES:
         if rules == name:
             return rules
-    raise UserError(f"{where} {name}: no such rules; there are {', '.join(RULES)}")
+    near = suggest(name, RULES)
+    meant = f"; {near}" if near.startswith("did") else ""
+    raise UserError(f"{where} {name}: no such rules; there are {', '.join(RULES)}{meant}")
 
 
 class _KeptCharacters(dict[int, str | None]):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from hybrid_asr.config.schema import ConfigError, config, field_types, parse, plain, suggest
+from hybrid_asr.config.schema import ConfigError, config, field_types, parse, plain
+from hybrid_asr.config.words import suggest
 
 
 @config
