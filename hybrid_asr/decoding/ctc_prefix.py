@@ -104,7 +104,7 @@ def start(
 def increments(state: PrefixState) -> Float[Tensor, "hyps vocab"]:
     """log ψ(g·c) - log ψ(g) of every hypothesis g and every label c; -inf for blank and for what cannot be."""
     hyps, (batch, time, vocab) = len(state.last), state.probs.shape
-    before = _at_real(state, state.total[:, :-1])
+    before, in_blank = _at_real(state, state.forward[..., :-1]).unbind(0)
     shift = before.amax(1, keepdim=True).clamp_(min=LEAST).sub_(RAISED)  # a dead hypothesis has no peak
     weights = (before - shift).exp_()
     weights = F.threshold(weights, math.exp(NEGLIGIBLE[state.probs.dtype] + RAISED), 0.0, inplace=True)
@@ -115,7 +115,7 @@ def increments(state: PrefixState) -> Float[Tensor, "hyps vocab"]:
         reached = torch.bmm((before > -torch.inf).to(state.possible.dtype).view(batch, -1, time), state.possible)
         scores.masked_fill_((scores == -torch.inf) & (reached.view_as(scores) > 0.0), FLOOR)
     if state.emission is not None:
-        repeated = (_at_real(state, state.in_blank[:, :-1]) + state.emission).logsumexp(1, keepdim=True)
+        repeated = (in_blank + state.emission).logsumexp(1, keepdim=True)
         scores.scatter_(1, state.last[:, None], _since(state, repeated).to(scores.dtype))
     scores[:, state.blank] = -torch.inf
     return scores
@@ -211,8 +211,8 @@ def _padding(padded: Bool[Tensor, "batch time"]) -> Float64[Tensor, "batch 1 tim
     return zeros.masked_fill_(padded, -torch.inf)[:, None]
 
 
-def _at_real(state: PrefixState, values: Float64[Tensor, "hyps time"]) -> Float64[Tensor, "hyps time"]:
+def _at_real(state: PrefixState, values: Float64[Tensor, "*any hyps time"]) -> Float64[Tensor, "*any hyps time"]:
     """-inf at padded frames."""
     if state.padding is None:
         return values
-    return (values.view(len(state.blanks), -1, values.shape[1]) + state.padding).view_as(values)
+    return (values.unflatten(-2, (len(state.blanks), -1)) + state.padding).flatten(-3, -2)

@@ -181,7 +181,8 @@ class JointSearch:
             gains = gains.add_(gain, alpha=part.weight)
         if self.cfg.length_bonus:  # of each label, and of the end
             gains.add_(labels != self.eos, alpha=self.cfg.length_bonus - self.bonus_of_end).add_(self.bonus_of_end)
-        gains = gains.masked_fill_(weighted.gather(1, labels) == -torch.inf, -torch.inf)
+        if cut is not None or self._preselects(weighted):
+            gains.masked_fill_(weighted.gather(1, labels) == -torch.inf, -torch.inf)
         totals = beam.scores[..., None] + gains.view(live, slots, -1)  # (U, K, some)
         totals = totals.flatten(1)
         chosen = best_indices(totals, slots)
@@ -194,21 +195,29 @@ class JointSearch:
     def _gains(
         self, increments: list[Float[Tensor, "hyps vocab"]], cut: Bool[Tensor, " live"] | None
     ) -> Float[Tensor, "hyps vocab"]:
-        """What each label adds to a hypothesis's score, up to a constant; -inf for forbidden labels."""
+        """What each label adds to a hypothesis's score, up to a constant; -inf for forbidden labels.
+
+        Those that are never allowed are made impossible in the increments, too.
+        """
+        for increment in increments:
+            for unit in self.excluded:
+                increment[:, unit] = -torch.inf
         weighted = increments[0] * self.parts[0].weight
         for part, increment in zip(self.parts[1:], increments[1:], strict=True):
             weighted.add_(increment, alpha=part.weight)
         if self.cfg.length_bonus:
             weighted[:, self.eos].sub_(self.cfg.length_bonus - self.bonus_of_end)
-        for unit in self.excluded:
-            weighted[:, unit] = -torch.inf
-        if 0 < self.candidates < weighted.shape[1]:
+        if self._preselects(weighted):
             self._preselect(weighted, increments[-1])
         if cut is not None:
             end = weighted[:, self.eos].clone()
             weighted.masked_fill_(cut.repeat_interleave(len(weighted) // len(cut))[:, None], -torch.inf)
             weighted[:, self.eos] = end
         return weighted
+
+    def _preselects(self, weighted: Float[Tensor, "hyps vocab"]) -> bool:
+        """Whether only some labels of each hypothesis go on."""
+        return 0 < self.candidates < weighted.shape[1]
 
     def _preselect(self, weighted: Float[Tensor, "hyps vocab"], full: Float[Tensor, "hyps vocab"]) -> None:
         """Leave each hypothesis its end and its best labels by the last scorer, attention where there is one."""

@@ -92,7 +92,7 @@ class CtcPrefixScorer:
     def score(self, state: PrefixState, last: Int[Tensor, " hyps"]) -> tuple[Increments, PrefixState]:
         """Increments of the CTC prefix score, and that of the end at `eos`."""
         increments = ctc_prefix.increments(state)
-        increments[:, self.eos] = ctc_prefix.ending(state).to(increments.dtype)
+        increments[:, self.eos] = ctc_prefix.ending(state)
         return increments, state
 
     def advance(self, state: PrefixState, parents: Int[Tensor, " hyps"], labels: Int[Tensor, " hyps"]) -> PrefixState:
