@@ -16,6 +16,7 @@ from hybrid_asr.config.compose import compose
 from hybrid_asr.config.files import load_yaml
 from hybrid_asr.config.show import show as show_config
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.inference.report import DecodingReport, ReportError
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig, signature
 from hybrid_asr.run.folder import Run
@@ -112,8 +113,17 @@ def describe_run(run: Run) -> str:
 
 
 def _decoded(run: Run) -> list[str]:
-    reports = sorted(run.folder.glob("decode/*/*/report.json"))
-    return [f"decoded: {report.parent.relative_to(run.folder)}" for report in reports]
+    """The decodings with their checkpoints, and those that cannot be read with the reason."""
+    lines = []
+    for folder in sorted({path.parent for path in run.folder.glob("decode/*/*/*") if path.name[:1] != "."}):
+        name = folder.relative_to(run.folder)
+        try:
+            source = DecodingReport.read(folder).source
+        except ReportError as error:
+            lines.append(f"passed over: {name}: {error.why}")
+            continue
+        lines.append(f"decoded: {name}" + ("" if source is None else f", checkpoint {source.checkpoint}"))
+    return lines
 
 
 def describe_origin(run: Run) -> list[str]:

@@ -80,6 +80,17 @@ def test_the_page_shows_them_and_is_of_the_averaged_weights_and_the_own_set(comp
     assert "The model has changed" not in page.sections["attention"]
 
 
+def test_show_run_names_checkpoints_and_what_cannot_be_read(copy, capsys):
+    (copy / "decode/test/joint/report.json").write_text("{")
+    (copy / "decode/test/attention/report.json").unlink()
+    capsys.readouterr()
+    assert main(["show", "run", str(copy)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert "decoded: decode/test/ctc_greedy, checkpoint average" in shown
+    assert any(line.startswith("passed over: decode/test/joint: report.json is damaged (line 1") for line in shown)
+    assert "passed over: decode/test/attention: no report.json, this decoding has not ended" in shown
+
+
 @pytest.mark.parametrize("checkpoint", ["last", "file"])
 def test_a_model_that_has_not_changed_is_not_said_to_have(trained, tmp_path, checkpoint):
     run = shutil.copytree(trained, tmp_path / "run")
