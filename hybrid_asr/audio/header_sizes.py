@@ -10,7 +10,7 @@ from hybrid_asr.audio.formats import AGAIN, AudioError
 
 _SLACK_BYTES = 64  # careless writers count the header among the samples: a millisecond or two, not a truncation
 _UNKNOWN = {4: 0x7F000000, 8: 1 << 62}  # what writers to a pipe put where a size should be, or more, by its bytes
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
 _WRAP = 1 << 32
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"<?xpacket")  # of players and editors, behind the samples
 _OTHER_FILE = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"NIST_1A", b"fLaC", b"OggS", b"caff")
@@ -62,10 +62,10 @@ def _with_rest(path: Path, file: BinaryIO, extent: Extent, stated: int, held: in
     if rest.is_named(extent.begin + stated):
         notes = (f"{path}: behind its samples stands {rest.other_sound}; it is not read, save it as a file of its own",)
         return _without_rest(file, extent, stated, notes if rest.other_sound else ())
-    if extent.kind.endswith("I") and wrapped > stated and rest.is_named(extent.begin + wrapped):
-        return _to_the_end(path, file, extent, wrapped, f"{promise} (it counts to 4 GiB): {wrapped} of them")
     if (stated and held - stated <= _SLACK_BYTES) or rest.is_zero(extent.begin + stated):
         return _without_rest(file, extent, stated)
+    if extent.kind.endswith("I") and wrapped > stated and rest.is_named(extent.begin + wrapped):
+        return _to_the_end(path, file, extent, wrapped, f"{promise} (it counts to 4 GiB): {wrapped} of them")
     return _to_the_end(path, file, extent, held, f"{promise}: all of them")
 
 
@@ -105,9 +105,16 @@ class _Rest:
         return any(self._has_chunks(start) for start in sorted(starts))
 
     def is_zero(self, begin: int) -> bool:
-        """Whether all bytes from `begin` on are zero."""
-        self._file.seek(begin)
-        return all(block.count(0) == len(block) for block in iter(lambda: self._file.read(_BLOCK), b""))
+        """Whether all bytes from `begin` on are zero; of a rest beyond 4 MiB, those at 64 places."""
+        rest = self._end - begin
+        for place in range(begin, self._end, max(_BLOCK, rest // 63)) if rest > _BLOCK else (begin,):
+            self._file.seek(place)
+            block = self._file.read(_BLOCK)
+            if block.count(0) < len(block):
+                return False
+        self._file.seek(self._end - min(rest, _BLOCK))
+        block = self._file.read(_BLOCK)
+        return block.count(0) == len(block)
 
     def _has_chunks(self, position: int) -> bool:
         while position < self._end:
