@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import MISSING, read_problem
+from hybrid_asr.common.files import CHECK_PATH, MISSING, read_problem, why_missing
 
 AGAIN = "copy or download it again"
 # Beginnings of audio: such a file is damaged or in need of ffmpeg, never "not audio" (a SPHERE header is plain text).
@@ -51,7 +51,9 @@ def check_present(path: Path) -> None:
     """Raise AudioError unless `path` is a file with something in it that this user may read."""
     problem = read_problem(path)
     if problem == MISSING:
-        raise AudioError(f"{path}: no such file; check its path, or the folder that the path is relative to")
+        hint = why_missing(path)
+        hint = "check its path, or the folder that the path is relative to" if hint == CHECK_PATH else hint
+        raise AudioError(f"{path}: no such file; {hint}")
     if problem:
         raise AudioError(f"{path}: {problem}; name a sound file, or check the path and its permissions")
     if not path.stat().st_size:

@@ -26,6 +26,7 @@ def refused(path: Path, why: str, remedy: str, *, by: tuple[str, ...] = ("info",
 
 def test_missing(tmp_path):
     refused(tmp_path / "none.wav", "no such file", "check its path")
+    refused(Path("C:\\recordings\\none.wav"), "no such file", "looks like a path of Windows")
     (tmp_path / "link.wav").symlink_to(tmp_path / "gone.wav")
     refused(tmp_path / "link.wav", "a symbolic link to a file that is not there", "check the path")
     (tmp_path / "file").write_bytes(b"x")
