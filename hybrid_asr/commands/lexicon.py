@@ -12,7 +12,7 @@ from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.scoring.align import count_all
 from hybrid_asr.text.labels import describe_missing
 from hybrid_asr.text.lexicon import Lexicon, read_lexicon
-from hybrid_asr.text.normalize import normalize, rules_named
+from hybrid_asr.text.normalize import TextConfig, rules_named
 from hybrid_asr.text.pronounce import Pronouncer, fit
 
 HELD_OUT = 1000  # words on which the guesses are scored
@@ -35,12 +35,12 @@ def lexicon(
     with `guess` they get a pronunciation from a model of letters and phonemes that was trained on `fit_on` words of
     the large lexicon, and its error rate on other words is printed.
     """
-    checked = rules_named(rules, "--rules")
+    spelling = TextConfig(rules=rules_named(rules, "--rules"))
     if fit_on < 1:
         raise UserError(f"--fit-on {fit_on}: must be at least 1")
-    large = large_lexicon(source).spelled_by(checked, where=str(source or "cmudict"))
-    texts = [normalize(row.text, checked) for path in manifests for row in Manifest.read(path, audio="unchecked")]
-    words = {word for text in texts for word in text.split()}
+    large = large_lexicon(source).spelled_by(spelling, where=str(source or "cmudict"))
+    rows = (row for path in manifests for row in Manifest.read(path, audio="unchecked"))
+    words = {word for row in rows for word in spelling.spell(row.text, row.language).split()}
     if not words:
         raise UserError(f"{', '.join(map(str, manifests))}: the transcripts hold no word")
     large = without_stress(large) if stress == "remove" else large

@@ -19,18 +19,19 @@ from hybrid_asr.text.estimate import arpa, unit_names, witten_bell
 from hybrid_asr.text.labels import Writes, describe_missing
 from hybrid_asr.text.lexicon import LexiconError, read_words
 from hybrid_asr.text.ngram import BEGIN, END
-from hybrid_asr.text.normalize import normalize, rules_named
+from hybrid_asr.text.normalize import DEFAULT_RULES, TextConfig, rules_named
 
 WORDS = "words"
 LOOKED_AT = 1000  # lines of a text file that show whether it has ids
-DEFAULT_RULES = "basic@1"
-Split = Callable[[str], Sequence[str]]
+Sentence = tuple[str, str | None]
+"""Its text, and the language that a manifest names."""
+Split = Callable[[Sentence], Sequence[str]]
 
 
 def ngram(texts: Sequence[Path], *, units: str, order: int, to: Path, rules: str | None, words: Path | None) -> None:
     """Estimate an n-gram of `order` from manifests (.jsonl) or text files (a sentence a line) and write it to `to`.
 
-    `units` is "words", spelled by `rules` (default basic@1), or a run, whose rules spell the sentences and whose
+    `units` is "words", spelled by `rules` (default basic@2), or a run, whose rules spell the sentences and whose
     tokenizer splits them: then every unit of the tokenizer has a probability. Words of the list or lexicon `words`
     that do not occur have the probability of <unk>, each for itself. Raises UserError.
     """
@@ -42,10 +43,10 @@ def ngram(texts: Sequence[Path], *, units: str, order: int, to: Path, rules: str
     split, vocabulary = _words(rules, words) if units == WORDS else _units(Path(units), rules, words, unused)
     sentences = 0
 
-    def count(lines: Iterable[str]) -> Iterator[Sequence[str]]:
+    def count(lines: Iterable[Sentence]) -> Iterator[Sequence[str]]:
         nonlocal sentences
         for line in lines:
-            if not line.strip():
+            if not line[0].strip():
                 unused.blank_lines += 1
                 continue
             sentence = split(line)
@@ -92,32 +93,32 @@ def _count(number: int, name: str) -> str:
     return f"1 {name}" if number == 1 else f"{number} {name}s"
 
 
-def read_lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path) -> Iterator[Sentence]:
     """The transcripts of a manifest, or the lines of a text file, gzipped or not."""
     if path.suffix == ".jsonl":
-        yield from (utterance.text for utterance in Manifest.read(path, audio="unchecked"))
+        yield from ((utterance.text, utterance.language) for utterance in Manifest.read(path, audio="unchecked"))
         return
     if reason := read_problem(path):
         raise UserError(f"{path}: {reason}; give a manifest (.jsonl) or a text file with a sentence a line")
     try:
         with open_text(path) as file:
-            yield from file
+            yield from ((line, None) for line in file)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: is compressed and damaged ({error}); copy it again") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 ({error.reason}); convert it, as by iconv") from None
 
 
-def read_sentences(path: Path, unused: _Unused) -> Iterator[str]:
+def read_sentences(path: Path, unused: _Unused) -> Iterator[Sentence]:
     """The lines of `read_lines` without <s> and </s>; warns of a file that seems to have an id in each line."""
     beginning: list[str] = []
-    for line in read_lines(path):
+    for line, language in read_lines(path):
         if len(beginning) < LOOKED_AT:
             beginning.append(line)
         words = line.split()
         inner = words[words[:1] == [BEGIN] : len(words) - (words[-1:] == [END])]
         unused.marked += len(inner) < len(words)
-        yield " ".join(inner)
+        yield " ".join(inner), language
     if path.suffix != ".jsonl" and (warning := _ids_in(beginning)):
         tell_user(f"warning: {path}: {warning}")
 
@@ -135,12 +136,12 @@ def _ids_in(lines: Sequence[str]) -> str | None:
 
 def _words(rules: str | None, words: Path | None) -> tuple[Split, Sequence[str]]:
     """How a sentence is split into words, and words that the model also gets."""
-    checked = rules_named(rules or DEFAULT_RULES, "--rules")
+    spelling = TextConfig(rules=rules_named(rules or DEFAULT_RULES, "--rules"))
     try:
-        extra = read_words(words, checked) if words else ()
+        extra = read_words(words, spelling) if words else ()
     except LexiconError as error:
         raise UserError(f"--words {error}") from error
-    return lambda sentence: normalize(sentence, checked).split(), extra
+    return lambda sentence: spelling.spell(*sentence).split(), extra
 
 
 def _units(run: Path, rules: str | None, words: Path | None, unused: _Unused) -> tuple[Split, Sequence[str]]:
@@ -150,11 +151,11 @@ def _units(run: Path, rules: str | None, words: Path | None, unused: _Unused) ->
     if not run.exists():
         raise UserError(f"--units {run}: no such run; give 'words', or the folder of a run or its model.pt")
     bundle = Run(run).bundle()[0] if run.is_dir() else Bundle.load(run)
-    tokenizer, run_rules = bundle.tokenizer, bundle.text.rules
+    tokenizer = bundle.tokenizer
     names, unused.writes = unit_names(tokenizer), tokenizer.writes
 
-    def split(sentence: str) -> list[str]:
-        text = normalize(sentence, run_rules)
+    def split(sentence: Sentence) -> list[str]:
+        text = bundle.text.spell(*sentence)
         missing = tokenizer.missing(text)
         unused.missing |= missing
         unused.unwritable += bool(missing)

@@ -25,7 +25,6 @@ from hybrid_asr.pages.attention_heat_map import FORMATS, TITLES, HeadIndex, draw
 from hybrid_asr.recognizer import Recognizer, load
 from hybrid_asr.run.config import set_paths
 from hybrid_asr.run.folder import Run
-from hybrid_asr.text.normalize import normalize
 
 LONGEST_S = 40.0  # in a picture of longer audio labels could not be told apart
 MOST_LABELS = 600
@@ -143,7 +142,8 @@ def find_audio(model: Path, item: str, bundle: Bundle, channel: int | None = Non
         for index, utterance in enumerate(manifest):
             if utterance.id == item:
                 _refuse_long(item, utterance.duration_s, str(manifest.audio_path(index)), utterance.start_s)
-                return NamedAudio(item, manifest.read_audio(index, rate), normalize(utterance.text, bundle.text.rules))
+                spelled = bundle.text.spell(utterance.text, utterance.language)
+                return NamedAudio(item, manifest.read_audio(index, rate), spelled)
             known.append(utterance.id)
     raise AttentionError("\n".join([f"{item}: {_not_found(item, known)}", *problems]))
 
@@ -190,7 +190,7 @@ def choose_text(recognizer: Recognizer, audio: NamedAudio, text: str | None, sou
         return ForcedText(labels, bundle.tokenizer.decode(labels), f"text by the run's decoder ({name})")
     if text is None and audio.reference is None:
         raise AttentionError(f"{audio.name}: an audio file has no reference; give --text, or leave --reference out")
-    given = audio.reference if text is None else normalize(text, bundle.text.rules)
+    given = audio.reference if text is None else bundle.text.spell(text)
     if not given:
         raise AttentionError(
             f"--text: empty, once it is spelled by '{bundle.text.rules}'; give a text, or leave it out for the one "

@@ -84,8 +84,8 @@ def replay(run: Run, step: int, checkpoint: str | None = None) -> Replayed:
     kept = next((part.weights for part in written if part.weights), "")
     weights = checkpoint or (str(run.checkpoint_folder / kept) if kept else "last")
     bundle = run.bundle(weights)[0]
-    manifest, _ = read_training_set(cfg)
-    planner = build_planner(cfg, bundle, manifest, label_counts(manifest, bundle.tokenizer, cfg.text.rules))
+    manifest = read_training_set(cfg).manifest
+    planner = build_planner(cfg, bundle, manifest, label_counts(manifest, bundle.tokenizer, cfg.text))
     total = planner.steps * cfg.trainer.epochs
     if not 1 <= step <= total:
         raise UserError(f"show batch: {run.folder} has the steps 1 to {total}, not {step}; choose one of these")

@@ -1,10 +1,11 @@
 """What a run learns from: its training set, how that is read, and the plan of its batches; the same when replayed."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_asr.data.check import LabelCounts, least_seconds
+from hybrid_asr.data.check import SHOWN, LabelCounts, describe_empty, least_seconds
 from hybrid_asr.data.dataset import SpeechDataset
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import Planner, within_limits
@@ -13,14 +14,33 @@ from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import RunError
 
 
-def read_training_set(cfg: RunConfig) -> tuple[Manifest, int]:
-    """The training utterances within the limits on their length, and how many are outside. Raises RunError for none."""
+class TrainingSet(NamedTuple):
+    """The utterances that are learned from, how many were outside the limits on length, and what else was left out."""
+
+    manifest: Manifest
+    outside: int
+    empty: str = ""
+
+
+def read_training_set(cfg: RunConfig) -> TrainingSet:
+    """The training utterances within the limits on length; if so set, with a word. Raises RunError for none."""
     audio = "unchecked" if cfg.data.unreadable == "skip" else cfg.data.audio  # then the loader finds it, and counts
     everything = Manifest.read(Path(cfg.data.root) / cfg.data.train, audio=audio)
     within = within_limits(everything, cfg.data)
     if len(within) == 0:
         raise RunError(f"{everything.path}: data.min_seconds and data.max_seconds leave out all utterances; widen them")
-    return within, len(everything) - len(within)
+    outside = len(everything) - len(within)
+    if cfg.data.empty == "refuse":
+        return TrainingSet(within, outside)
+    spelled = np.array([cfg.text.spell(utterance.text, utterance.language) != "" for utterance in within])
+    if spelled.all():
+        return TrainingSet(within, outside)
+    nothing = np.flatnonzero(~spelled).tolist()
+    if len(nothing) == len(within):
+        raise RunError(describe_empty(within, nothing, cfg.text))
+    where = ", ".join(within.where(index) for index in nothing[:SHOWN])
+    left_out = f"{len(nothing)} of {len(within)} training utterances without a word by text.rules left out: {where}"
+    return TrainingSet(within.select(spelled), outside, left_out + (", ..." if len(nothing) > SHOWN else ""))
 
 
 def build_dataset(cfg: RunConfig, bundle: Bundle, manifest: Manifest) -> SpeechDataset:
@@ -28,7 +48,7 @@ def build_dataset(cfg: RunConfig, bundle: Bundle, manifest: Manifest) -> SpeechD
     return SpeechDataset(
         manifest,
         tokenizer=bundle.tokenizer,
-        rules=cfg.text.rules,
+        text=cfg.text,
         rate=bundle.frontend.rate,
         separator=cfg.augment.join_separator,
         unreadable=cfg.data.unreadable,

@@ -18,7 +18,6 @@ from hybrid_asr.inference.source import read_ahead
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
-from hybrid_asr.text.normalize import normalize
 from hybrid_asr.text.tokenizer import Tokenizer, restore_tokenizer, train_tokenizer
 from hybrid_asr.training.checkpoint import TrainingState
 from hybrid_asr.training.initial_weights import freeze, take_weights
@@ -31,7 +30,7 @@ def build_bundle(cfg: RunConfig, train_set: Manifest, state: TrainingState | Non
     tokenizer = _tokenizer(cfg, train_set) if state is None else restore_tokenizer(state.bundle["tokenizer"])
     torch.manual_seed(derive_seed(cfg.seed, "weights"))
     bundle = Bundle.build(plain(cfg), tokenizer, labels_per_frame=0.0)
-    counts = label_counts(train_set, tokenizer, cfg.text.rules)
+    counts = label_counts(train_set, tokenizer, cfg.text)
     frames = np.array([_encoder_frames(bundle, seconds) for seconds in train_set.durations])
     bundle = dataclasses.replace(
         bundle,
@@ -64,9 +63,8 @@ def build_module(cfg: RunConfig, bundle: Bundle, steps_per_epoch: int, *, first_
 
 
 def _tokenizer(cfg: RunConfig, train_set: Manifest) -> Tokenizer:
-    rules = cfg.text.rules
-    texts = (normalize(utterance.text, rules) for utterance in train_set)
-    return train_tokenizer(cfg.tokenizer, texts, rules=rules, root=cfg.data.root)
+    texts = (cfg.text.spell(utterance.text, utterance.language) for utterance in train_set)
+    return train_tokenizer(cfg.tokenizer, texts, text=cfg.text, root=cfg.data.root)
 
 
 def _encoder_frames(bundle: Bundle, seconds: float) -> int:

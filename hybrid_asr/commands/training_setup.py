@@ -10,12 +10,13 @@ from typing import Literal
 
 import torch
 
-from hybrid_asr.commands.training_data import build_planner, ctc_least_seconds, read_training_set
+from hybrid_asr.commands.training_data import TrainingSet, build_planner, ctc_least_seconds, read_training_set
 from hybrid_asr.commands.training_model import build_bundle
 from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.config.compose import digest
 from hybrid_asr.data.check import LabelCounts, check_training, label_counts
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.oddities import oddities
 from hybrid_asr.data.sampler import Planner
 from hybrid_asr.inference.encode import shortest_audio
 from hybrid_asr.models.bundle import Bundle
@@ -70,7 +71,8 @@ def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: 
     if is_rank_zero():
         run.refuse_unless_run_or_empty()
     checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
-    train_set, left_out = read_training_set(cfg)
+    training = read_training_set(cfg)
+    train_set = training.manifest
     valid_set = Manifest.read(Path(cfg.data.root) / cfg.data.valid, audio=cfg.data.audio)
     data = (train_set.digest, valid_set.digest)
     state = None if fresh else _read_state(cfg, run, checkpoints, data, begin_anew)
@@ -80,7 +82,7 @@ def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: 
         torch.set_num_threads(cfg.trainer.given_threads)
     keep_freed_memory()
     bundle, counts = build_bundle(cfg, train_set, state)
-    _check_data(cfg, bundle, train_set, valid_set, counts, left_out=left_out)
+    _check_data(cfg, bundle, valid_set, counts, training)
     return TrainingSetup(
         cfg=cfg,
         run=run,
@@ -137,18 +139,27 @@ def _read_state(
 
 
 def _check_data(
-    cfg: RunConfig, bundle: Bundle, train_set: Manifest, valid_set: Manifest, counts: LabelCounts, *, left_out: int
+    cfg: RunConfig, bundle: Bundle, valid_set: Manifest, counts: LabelCounts, training: TrainingSet
 ) -> None:
+    train_set = training.manifest
+    odd = [
+        oddity
+        for name, manifest in (("train", train_set), ("valid", valid_set))
+        for oddity in oddities(
+            ((utterance.text, utterance.language) for utterance in manifest), manifest.where, of=name, spelling=cfg.text
+        )
+    ]
     report = check_training(
         train_set,
         {"valid": valid_set},
-        {"train": counts, "valid": label_counts(valid_set, bundle.tokenizer, cfg.text.rules)},
+        {"train": counts, "valid": label_counts(valid_set, bundle.tokenizer, cfg.text, empty="allow")},
         least=ctc_least_seconds(cfg, bundle, counts),
         shortest=shortest_audio(bundle),
         speeds=cfg.augment.speeds,
-        left_out=left_out,
+        left_out=training.outside,
+        oddities=odd,
         policy=cfg.data.check,
     )
     for note in (*train_set.notes, *valid_set.notes):
         rank_zero_print(f"warning: {note}")
-    rank_zero_print(report.text())
+    rank_zero_print("\n".join([report.text(), *([f"note: {training.empty}"] if training.empty else [])]))

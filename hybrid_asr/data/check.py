@@ -15,8 +15,9 @@ from pydantic import Field
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import config
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.oddities import Oddity
 from hybrid_asr.text.labels import Writes, describe_missing, text_units
-from hybrid_asr.text.normalize import Rules, normalize
+from hybrid_asr.text.normalize import TextConfig
 from hybrid_asr.text.tokenizer import Tokenizer
 
 Policy = Literal["warn", "refuse"]
@@ -73,32 +74,34 @@ class CheckReport(NamedTuple):
     sets: tuple[str, ...]
     warnings: tuple[str, ...]
     infeasible: tuple[Infeasible, ...]
+    notes: tuple[str, ...] = ()
 
     def text(self) -> str:
         """All of it, for the terminal."""
-        return "\n".join([*self.sets, *(f"warning: {warning}" for warning in self.warnings)])
+        warnings = [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join([*self.sets, *warnings, *(f"note: {note}" for note in self.notes)])
 
 
-def label_counts(manifest: Manifest, tokenizer: Tokenizer, rules: Rules) -> LabelCounts:
-    """Count the labels of every transcript after the normalization `rules`.
+def label_counts(
+    manifest: Manifest, tokenizer: Tokenizer, text: TextConfig, *, empty: Literal["refuse", "allow"] = "refuse"
+) -> LabelCounts:
+    """Count the labels of every transcript as `text` spells it.
 
-    Raises CheckError for a transcript of which the rules leave nothing.
+    Raises CheckError where nothing is left of transcripts, which sets that are only scored may have (`empty`: "allow").
     """
     labels, needs, unwritable = np.zeros(len(manifest), np.int64), np.zeros(len(manifest), np.int64), []
     known: set[str] = set()
     lacking: set[str] = set()
     speakers: set[str] = set()
     separator = " " if tokenizer.writes == "phonemes" else ""
+    nothing: list[int] = []
     for index, utterance in enumerate(manifest):
-        text = normalize(utterance.text, rules)
-        encoded = tokenizer.encode(text)
+        spelled = text.spell(utterance.text, utterance.language)
+        encoded = tokenizer.encode(spelled)
         if not encoded:
-            raise CheckError(
-                f"{manifest.where(index)}: the rules '{rules}' leave nothing of the transcript '{utterance.text}'; "
-                "remove the line, or choose other rules with text.rules"
-            )
+            nothing.append(index)
         labels[index], needs[index] = len(encoded), ctc_needs(encoded)
-        units = text_units(text, tokenizer.writes)
+        units = text_units(spelled, tokenizer.writes, tokenizer.tags)
         if new := units - known:
             lacking |= tokenizer.missing(separator.join(sorted(new)))
             known |= new
@@ -106,8 +109,20 @@ def label_counts(manifest: Manifest, tokenizer: Tokenizer, rules: Rules) -> Labe
             unwritable.append(index)
         if utterance.speaker is not None:
             speakers.add(utterance.speaker)
+    if nothing and empty == "refuse":
+        raise CheckError(describe_empty(manifest, nothing, text))
     return LabelCounts(
         labels, needs, np.array(unwritable, np.int64), frozenset(lacking), frozenset(speakers), tokenizer.writes
+    )
+
+
+def describe_empty(manifest: Manifest, indices: list[int], text: TextConfig) -> str:
+    """The message for transcripts of which the rules leave nothing: how many, the first few, the remedies."""
+    shown = [f"{manifest.where(index)}: '{manifest[index].text}'" for index in indices[:SHOWN]]
+    return (
+        f"{len(indices)} of {len(manifest)} transcripts: the rules '{text.rules}' leave nothing of them: "
+        f"{'; '.join(shown)}{'; ...' if len(indices) > SHOWN else ''}; leave them out with data.empty=leave_out, "
+        "choose other rules with text.rules, or correct or remove the lines"
     )
 
 
@@ -145,13 +160,15 @@ def check_training(
     shortest: float = 0.0,
     speeds: Iterable[float] = (1.0,),
     left_out: int = 0,
+    oddities: Iterable[Oddity] = (),
     policy: CheckConfig,
 ) -> CheckReport:
     """Look for what should stop a training with the set `train` and the `others`, such as "valid" and "test".
 
     `counts` has the label counts of all of them by name, training's as "train"; `least` is the table of
     `least_seconds`, None for a model without CTC; `shortest` is the shortest audio, in seconds, that fills an encoder
-    frame. Raises CheckError where the policy refuses, with everything that it refuses.
+    frame; `oddities` are those of the transcripts. Raises CheckError where the policy refuses, with everything that it
+    refuses.
     """
     sets = {"train": train, **others}
     empty = [name for name, manifest in sets.items() if len(manifest) == 0]
@@ -172,12 +189,17 @@ def check_training(
         _check_ids(problems, name, sets[name], other, sets[other])
         if name == "train":
             _check_speakers(problems, other, counts["train"].speakers & counts[other].speakers, policy.speakers)
+    oddities = tuple(oddities)
+    problems.refused += [oddity.text for oddity in oddities if oddity.refused]
+    problems.warnings += [oddity.text for oddity in oddities if oddity.doubtful and not oddity.refused]
     if problems.refused:
         raise CheckError("\n".join(problems.refused))
     lines = [_describe(name, manifest, counts[name]) for name, manifest in sets.items()]
     if left_out:
         lines[0] += f", {left_out} left out by data.min_seconds and data.max_seconds"
-    return CheckReport(tuple(lines), tuple(problems.warnings), infeasible)
+    notes = [oddity.text for oddity in oddities if not oddity.doubtful]
+    notes += [note for name, manifest in others.items() for note in _without_reference(name, manifest, counts[name])]
+    return CheckReport(tuple(lines), tuple(problems.warnings), infeasible, tuple(notes))
 
 
 class _Problems:
@@ -275,6 +297,18 @@ def _check_characters(problems: _Problems, name: str, manifest: Manifest, counts
         f"correct the transcripts, choose other rules with text.rules, or {remedy}"
         + (", or allow it with data.check.characters=warn" if policy == "refuse" else "; they can never be recognized"),
     )
+
+
+def _without_reference(name: str, manifest: Manifest, counts: LabelCounts) -> list[str]:
+    """Transcripts of a set that is only scored of which the rules leave nothing."""
+    indices = np.flatnonzero(counts.labels == 0)
+    if not len(indices):
+        return []
+    names = ", ".join(manifest.where(index) for index in indices[:SHOWN].tolist())
+    return [
+        f"{len(indices)} of {len(manifest)} transcripts of {name} hold no word by text.rules: {names}"
+        f"{', ...' if len(indices) > SHOWN else ''}; whatever is recognized there counts as inserted"
+    ]
 
 
 def _check_ids(problems: _Problems, name: str, first: Manifest, other: str, second: Manifest) -> None:

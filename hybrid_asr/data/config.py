@@ -24,6 +24,8 @@ class DataConfig:
     """Shorter training utterances are left out, counted."""
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     """Longer training utterances are left out, counted; None keeps all."""
+    empty: Literal["refuse", "leave_out"] = "refuse"
+    """Training transcripts of which text.rules leave nothing, such as [noise]: refused, or left out, counted."""
     batch_seconds: Annotated[float, Field(gt=0)]
     """Bounds a global batch, all that one update learns from."""
     device_seconds: Annotated[float, Field(gt=0)] | None = None

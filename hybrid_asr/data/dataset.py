@@ -14,7 +14,7 @@ from hybrid_asr.audio import io
 from hybrid_asr.data.check import LabelCounts
 from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.data.plan import Corpus, Part, PlannedUtterance
-from hybrid_asr.text.normalize import Rules, normalize
+from hybrid_asr.text.normalize import TextConfig
 from hybrid_asr.text.tokenizer import Tokenizer
 
 
@@ -66,18 +66,19 @@ class SpeechDataset(Dataset[Batch]):
         manifest: Manifest,
         *,
         tokenizer: Tokenizer,
-        rules: Rules,
+        text: TextConfig,
         rate: int,
         separator: str = " ",
         unreadable: Literal["stop", "skip"] = "stop",
     ):
         self.unreadable = unreadable
         self.manifest, self.tokenizer, self.rate, self.separator = manifest, tokenizer, rate, separator
-        self.rules: Rules = rules
+        self.text = text
 
     def labels(self, *indices: int) -> list[int]:
         """The labels of an utterance, or of several as one joined text."""
-        texts = (normalize(self.manifest[index].text, self.rules) for index in indices)
+        utterances = [self.manifest[index] for index in indices]
+        texts = (self.text.spell(utterance.text, utterance.language) for utterance in utterances)
         return self.tokenizer.encode(self.separator.join(texts))
 
     def corpus(self, counts: LabelCounts, least: Float[np.ndarray, " needs"] | None = None) -> Corpus:

@@ -17,7 +17,6 @@ from hybrid_asr.inference.words import Word, labels_of, words_of
 from hybrid_asr.losses import ctc_needs
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.text.labels import describe_missing
-from hybrid_asr.text.normalize import normalize
 
 Unit = Literal["words", "labels"]
 Format = Literal["json", "ctm", "textgrid"]
@@ -74,7 +73,7 @@ def align(
     """
     if bundle.model.ctc is None:
         raise DecodeError("this model has no CTC head (loss.ctc_weight: 0), which alone can align; take another model")
-    text = normalize(text, bundle.text.rules)
+    text = bundle.text.spell(text)
     labels = torch.tensor([spelled_labels(bundle, path, text)])
     samples = io.read(path, rate=bundle.frontend.rate, channel=channel)
     try:

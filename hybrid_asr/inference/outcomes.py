@@ -7,7 +7,6 @@ import torch
 from hybrid_asr.data.manifest import Utterance
 from hybrid_asr.decoding.hypothesis import Hypothesis, Nbest
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.text.normalize import normalize
 from hybrid_asr.text.tokenizer import Tokenizer
 
 
@@ -75,7 +74,7 @@ def decoded_utterance(
     return Decoded(
         index=index,
         id=utterance.id,
-        reference=normalize(utterance.text, bundle.text.rules),
+        reference=bundle.text.spell(utterance.text, utterance.language),
         speaker=utterance.speaker,
         text=alternatives[0].text if alternatives else text_of(best, tokenizer),
         score=best.score,

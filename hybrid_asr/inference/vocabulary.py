@@ -16,7 +16,6 @@ from hybrid_asr.text.arpa import read_arpa
 from hybrid_asr.text.labels import describe_missing
 from hybrid_asr.text.lexicon import Lexicon, read_lexicon, read_words
 from hybrid_asr.text.ngram import NO_WORD, Ngram
-from hybrid_asr.text.normalize import normalize
 from hybrid_asr.text.phonemes import PhonemeTokenizer
 from hybrid_asr.text.tokenizer import Tokenizer
 
@@ -35,7 +34,7 @@ def lexicon_search(bundle: Bundle, cfg: LexiconConfig) -> LexiconSearch:
         words = (
             _training_words(bundle)
             if cfg.lexicon == TRAIN
-            else read_words(_find_file(bundle, "lexicon", cfg.lexicon), bundle.text.rules)
+            else read_words(_find_file(bundle, "lexicon", cfg.lexicon), bundle.text)
         )
         spelled = _spell_words(tokenizer, words)
         border = border_label(tokenizer, [*spelled][:_TRIED])
@@ -86,7 +85,7 @@ def _pronunciations(bundle: Bundle, tokenizer: PhonemeTokenizer, cfg: LexiconCon
         return tokenizer.lexicon.only(_training_words(bundle))
     if cfg.lexicon:
         path = _find_file(bundle, "lexicon", cfg.lexicon)
-        return read_lexicon(path).spelled_by(bundle.text.rules, where=str(path))
+        return read_lexicon(path).spelled_by(bundle.text, where=str(path))
     return tokenizer.lexicon
 
 
@@ -100,7 +99,8 @@ def _training_words(bundle: Bundle) -> list[str]:
             "decode.lexicon=FILE"
         )
     manifest = Manifest.read(path, audio="unchecked")
-    return sorted({word for utterance in manifest for word in normalize(utterance.text, bundle.text.rules).split()})
+    texts = (bundle.text.spell(utterance.text, utterance.language) for utterance in manifest)
+    return sorted({word for text in texts for word in text.split()})
 
 
 def _spell_pronunciations(tokenizer: PhonemeTokenizer, lexicon: Lexicon) -> Spelled:

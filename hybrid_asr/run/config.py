@@ -79,6 +79,10 @@ WITHOUT_EFFECT_ON_WEIGHTS = {
 }
 
 
+# Settings that runs had not at first: with these values they are the runs that they were.
+_ADDED = {"text.language": None, "text.tags": "drop", "data.empty": "refuse"}
+
+
 def affects_weights(path: str) -> bool:
     """Whether the trained weights depend on the setting at a dotted path."""
     parts = path.split(".")
@@ -87,7 +91,8 @@ def affects_weights(path: str) -> bool:
 
 def weight_settings(tree: dict[str, Any]) -> dict[str, Any]:
     """The settings, by dotted path, that decide the weights."""
-    return {path: value for path, value in flatten(tree) if affects_weights(path)}
+    settings = {path: value for path, value in flatten(tree) if affects_weights(path)}
+    return {path: value for path, value in settings.items() if _ADDED.get(path, ...) != value}
 
 
 def signature(cfg: RunConfig) -> str:

@@ -13,6 +13,7 @@ from pydantic import Field
 from hybrid_asr.config.schema import config
 from hybrid_asr.text.labels import LabelIds, TokenizerError
 from hybrid_asr.text.normalize import normalize
+from hybrid_asr.text.tags import KEPT, Tags, kept_tags
 
 _SPACE = "\u2581"  # sentencepiece writes a space so
 _FOREIGN = "\u2585"  # and stands this for characters it does not know; it is never a unit
@@ -50,12 +51,15 @@ class BpeTokenizer(LabelIds):
         super().__init__(units)
         self._labels = {i: label for label, i in enumerate(ids, start=self.first_unit)}
         self._units = units
+        tags = frozenset(unit.strip() for unit in units if KEPT.fullmatch(unit.strip()))
+        self.tags = tags if "[" not in units else frozenset()  # else pieces of ordinary text
         self._characters = set().union(*units)
 
     @classmethod
-    def train(cls, texts: Iterable[str], *, size: int) -> "BpeTokenizer":
+    def train(cls, texts: Iterable[str], *, size: int, tags: Tags = "drop") -> "BpeTokenizer":
         """Learn a vocabulary of `size` labels from `texts` alone; equal texts give an equal model.
 
+        Where training keeps tags, each is one unit, with the space before it.
         Raises TokenizerError, with the nearest size that would do, where the text does not support `size`.
         """
         lines = [line for line in (normalize(text, "none@1") for text in texts) if line]
@@ -63,6 +67,7 @@ class BpeTokenizer(LabelIds):
             raise TokenizerError("the training text is empty: a tokenizer needs transcripts to learn from")
         _refuse_reserved(lines)
         has_spaces = any(" " in line for line in lines)
+        kept = kept_tags(lines) if tags == "keep" else []
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.Train(
@@ -72,6 +77,7 @@ class BpeTokenizer(LabelIds):
                 vocab_size=size - _OWN_IDS,
                 character_coverage=1.0,
                 normalization_rule_name="identity",
+                user_defined_symbols=[(_SPACE if has_spaces else "") + tag for tag in kept],
                 remove_extra_whitespaces=False,  # done already
                 add_dummy_prefix=has_spaces,  # so that a word is the same units at the start as within a sentence
                 max_sentence_length=_LONGEST_LINE,
@@ -88,7 +94,7 @@ class BpeTokenizer(LabelIds):
 
     def encode(self, text: str) -> list[int]:
         """The labels of `text`; `unk` for (runs of) characters that `missing` names."""
-        text = normalize(text, "none@1")
+        text = self._without(normalize(text, "none@1"), _FOREIGN)
         foreign = set(text) - self._characters
         if foreign:
             text = text.translate({ord(character): _FOREIGN for character in foreign})
@@ -96,7 +102,15 @@ class BpeTokenizer(LabelIds):
 
     def missing(self, text: str) -> set[str]:
         """The characters of `text` that no unit holds."""
-        return set(normalize(text, "none@1")) - self._characters
+        text = normalize(text, "none@1")
+        unknown = set(KEPT.findall(text)) - self.tags if self.tags else set[str]()
+        return unknown | (set(self._without(text, "")) - self._characters)
+
+    def _without(self, text: str, replacement: str) -> str:
+        """The text with other tags than those of the training text replaced."""
+        if not self.tags or "[" not in text:
+            return text
+        return KEPT.sub(lambda found: found[0] if found[0] in self.tags else replacement, text)
 
     def units(self) -> list[str]:
         """The pieces as sentencepiece writes them, in the order of their labels."""
@@ -115,7 +129,7 @@ def _refuse_reserved(lines: list[str]) -> None:
             names = ", ".join(f"U+{ord(character):04X}" for character in sorted(reserved))
             raise TokenizerError(
                 f"transcript '{line[:60]}' holds {names}, which sentencepiece keeps for itself; "
-                "remove it, with the rules 'basic@1' for example, or use the tokenizer kind 'char'"
+                "remove it, with the rules 'basic@2' for example, or use the tokenizer kind 'char'"
             )
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import read_problem
 from hybrid_asr.common.problems import Problems, Tell, examples, tell_user
-from hybrid_asr.text.normalize import Rules, normalize
+from hybrid_asr.text.normalize import Rules, TextConfig
 
 Pronunciation = tuple[str, ...]
 
@@ -53,7 +53,7 @@ class Lexicon:
             for phonemes in pronunciations
         )
 
-    def spelled_by(self, rules: Rules, *, where: str = "", tell: Tell = tell_user) -> "Lexicon":
+    def spelled_by(self, text: TextConfig, *, where: str = "", tell: Tell = tell_user) -> "Lexicon":
         """The same pronunciations under the normalized words.
 
         Entries that are not a single word then are left out, and told if `where` names the lexicon; so are tags such as
@@ -64,15 +64,15 @@ class Lexicon:
         changed: dict[str, dict[Pronunciation, None]] = {}
         left_out: list[str] = []
         for word, pronunciations in self.entries.items():
-            spelled = normalize(word, rules)
-            if not spelled or " " in spelled or (spelled != word and _TAG.fullmatch(word)):
+            spelled = text.spell(word)
+            if not spelled or " " in spelled or (spelled != word and text.tags != "keep" and _TAG.fullmatch(word)):
                 left_out.append(word)
             else:
                 target = kept if spelled.casefold() == word.casefold() else changed
                 target.setdefault(spelled, {}).update(dict.fromkeys(pronunciations))
         kept |= {word: pronunciations for word, pronunciations in changed.items() if word not in kept}
         if left_out and where:
-            tell(_no_single_word(where, left_out, len(self.entries), rules))
+            tell(_no_single_word(where, left_out, len(self.entries), text.rules))
         return Lexicon({word: tuple(pronunciations) for word, pronunciations in kept.items()})
 
     def only(self, words: Iterable[str]) -> "Lexicon":
@@ -130,8 +130,8 @@ def _problem(word: str, numbers: int, phonemes: Pronunciation) -> str | None:
     return None
 
 
-def read_words(path: Path | str, rules: Rules, *, tell: Tell = tell_user) -> tuple[str, ...]:
-    """The words of a list, or of a lexicon's first column, as `rules` spell them, each once.
+def read_words(path: Path | str, text: TextConfig, *, tell: Tell = tell_user) -> tuple[str, ...]:
+    """The words of a list, or of a lexicon's first column, as `text` spells them, each once.
 
     What is passed over is counted and told. Raises LexiconError: no such file, no text, no word, numbers in place of
     words in the first column.
@@ -143,14 +143,14 @@ def read_words(path: Path | str, rules: Rules, *, tell: Tell = tell_user) -> tup
             f"{path}: the first column holds only numbers, such as '{with_more[0][0]}' before '{with_more[0][1][0]}'; "
             "put the word first, or alone"
         )
-    normalized = {word: normalize(word, rules) for _, word, _ in lines.entries}
+    normalized = {word: text.spell(word) for _, word, _ in lines.entries}
     left_out = [word for word, spelled in normalized.items() if not spelled or " " in spelled]
     words = tuple(dict.fromkeys(spelled for word, spelled in normalized.items() if word not in set(left_out)))
     if not words:
-        raise LexiconError(f"{path}: holds no word that the rules '{rules}' leave as one; a line is a word")
+        raise LexiconError(f"{path}: holds no word that the rules '{text.rules}' leave as one; a line is a word")
     lines.tell_left_out(str(path), tell)
     if left_out:
-        tell(_no_single_word(str(path), left_out, len(normalized), rules))
+        tell(_no_single_word(str(path), left_out, len(normalized), text.rules))
     if with_more:
         shown = f"such as '{' '.join((with_more[0][0], *with_more[0][1]))}'"
         tell(f"note: {path}: the first column is read; {len(with_more)} lines have more, {shown}")

@@ -43,7 +43,7 @@ _TATWEEL = "ـߺ"  # stretch a word of Arabic or N'Ko
 _SHAPING = "\u0600-\u0dff\u1000-\u109f\u1780-\u18af\u1900-\u1cff\ua800-\uabff\U00010a00-\U00011fff\U0001e900-\U0001e95f"
 _IDLE_JOINERS = re.compile(rf"(?<![{_SHAPING}])[\u200c\u200d]+|[\u200c\u200d]+(?![{_SHAPING}])")
 _JOINER_RUNS = re.compile("([\u200c\u200d])[\u200c\u200d]+")
-_DOTS_OVER_I = re.compile(r"(?<=[ijіјɨ])[\u0300-\u036f]+")
+_MARKS_OVER_I = re.compile(r"([ijіјɨı])([\u0300-\u036f]*\u0307[\u0300-\u036f]*)")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -126,7 +126,9 @@ def drop_dots_over_i(text: str) -> str:
     if "\u0307" not in text:
         return text
     decomposed = unicodedata.normalize("NFD", text)
-    return unicodedata.normalize("NFC", _DOTS_OVER_I.sub(lambda marks: marks[0].replace("\u0307", ""), decomposed))
+    return unicodedata.normalize(
+        "NFC", _MARKS_OVER_I.sub(lambda found: found[1].replace("ı", "i") + found[2].replace("\u0307", ""), decomposed)
+    )
 
 
 def foreign_letters(text: str) -> list[str]:

@@ -11,17 +11,36 @@ A rule is frozen once released: a change of what it does is a new number, since 
 - `english@1`  `basic@1` for English: markers such as [noise], <unk> or (laughter) vanish, '&' is read 'and', '%'
                'percent', '@' 'at', and letters lose their accents ('café' is 'cafe').
 - `upper@1`    `basic@1` in upper case, the spelling of AN4's and LibriSpeech's transcripts.
+
+The second ones give a word one spelling, however it was typed (docs/text.md has an example of each). In addition
+
+- apostrophes of all kinds are `'`; invisible characters vanish, joiners that shape no letter, too; wide letters,
+  ligatures and presentation forms are plain letters; digits of all scripts are 0 to 9, while `²` and `½` are words of
+  their own; acronyms of Hebrew are one word, and so is `col·lega` in Catalan.
+- The `language` says how capitals are read: in Turkish and Azeri I is the capital of ı. Everywhere İ is that of i
+  (`lower()` leaves a combining dot behind), and a final sigma of Greek depends on its place alone.
+- `tags` says what becomes of [noise], <unk>, (laughter): nothing remains ("drop", "refuse": the latter stops a training
+  before it begins), or a word `[noise]` ("keep").
+
+- `basic@2`    As `basic@1`, with this.
+- `english@2`  `basic@2` for English: '&', '%', '@' and accents as in `english@1`.
+- `upper@2`    `basic@2` in upper case (tags stay in lower case).
 """
 
 import re
 import unicodedata
-from typing import Literal, assert_never, get_args
+from typing import Annotated, Literal, assert_never, get_args
+
+from pydantic import Field
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import config
 from hybrid_asr.config.words import suggest
+from hybrid_asr.text.one_spelling import lower_words, one_shape, upper_words
+from hybrid_asr.text.tags import Tags, parts_and_tags, without_tags
 
-Rules = Literal["none@1", "basic@1", "english@1", "upper@1"]
+Rules = Literal["none@1", "basic@1", "english@1", "upper@1", "basic@2", "english@2", "upper@2"]
+DEFAULT_RULES: Rules = "basic@2"
 RULES: tuple[Rules, ...] = get_args(Rules)
 
 _MARKER = re.compile(r"\[[^\[\]]*\]|<[^<>]*>|\([^()]*\)")
@@ -39,11 +58,24 @@ _LATIN_ACCENTS = re.compile(r"(?<=[a-z])[\u0300-\u036f]+")
 class TextConfig:
     """How transcripts are spelled; stored in the model, so that what it writes is scored against the same spelling."""
 
-    rules: Rules = "basic@1"
+    rules: Rules = DEFAULT_RULES
+    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*$")] | None = None
+    """For capitals: `tr` or `az`. The language that an utterance names for itself wins."""
+    tags: Tags = "drop"
+    """What becomes of [noise] or <unk>: nothing, a unit of its own, or a training refused. Of rules of number 2."""
+
+    def __post_init__(self) -> None:
+        if self.tags == "keep" and not self.rules.endswith("@2"):
+            others = ", ".join(name for name in RULES if name.endswith("@2"))
+            raise ValueError(f"text.tags=keep: the rules '{self.rules}' know no tags; choose text.rules from {others}")
+
+    def spell(self, text: str, language: str | None = None) -> str:
+        """A transcript, whose own `language` wins, as these rules spell it."""
+        return normalize(text, self.rules, language=language or self.language, tags=self.tags)
 
 
-def normalize(text: str, rules: Rules) -> str:
-    """Apply the named `rules` (see the module) to one transcript."""
+def normalize(text: str, rules: Rules, *, language: str | None = None, tags: Tags = "drop") -> str:
+    """Apply the named `rules` (see the module) to one transcript; those of number 1 know no language and no tags."""
     match rules:
         case "none@1":
             return _collapse(unicodedata.normalize("NFC", text))
@@ -53,6 +85,12 @@ def normalize(text: str, rules: Rules) -> str:
             return _english(text)
         case "upper@1":
             return _collapse(unicodedata.normalize("NFC", _basic(text).upper()))
+        case "basic@2" | "english@2" | "upper@2":
+            shaped = one_shape(text)
+            if tags != "keep":
+                return _words(without_tags(shaped), rules, language)
+            parts = (part for words, tag in parts_and_tags(shaped) for part in (_words(words, rules, language), tag))
+            return " ".join(filter(None, parts))
         case _:
             assert_never(rules)
 
@@ -102,3 +140,17 @@ def _english(text: str) -> str:
     spoken = _MARKER.sub(" ", unicodedata.normalize("NFC", text)).translate(_READ_ALOUD)
     decomposed = unicodedata.normalize("NFD", _basic(spoken).translate(_PLAIN_LETTERS))
     return _basic(_LATIN_ACCENTS.sub("", decomposed))
+
+
+def _words(text: str, rules: Literal["basic@2", "english@2", "upper@2"], language: str | None) -> str:
+    """A text of `one_shape` without tags."""
+    match rules:
+        case "basic@2":
+            return lower_words(text, language)
+        case "upper@2":
+            return upper_words(lower_words(text, language), language)
+        case "english@2":
+            lowered = lower_words(text.translate(_READ_ALOUD), language).translate(_PLAIN_LETTERS)
+            return lower_words(_LATIN_ACCENTS.sub("", unicodedata.normalize("NFD", lowered)), language)
+        case _:
+            assert_never(rules)

@@ -12,6 +12,7 @@ import torch
 from hybrid_asr.config.schema import config
 from hybrid_asr.text.labels import UNKNOWN_TEXT, LabelTexts, TokenizerError, Writes
 from hybrid_asr.text.normalize import normalize
+from hybrid_asr.text.tags import KEPT
 
 Joins = Literal["characters", "words", "pieces"]
 SPACE = "<space>"
@@ -47,6 +48,7 @@ class TokenListTokenizer(LabelTexts):
         special = {blank, unk, sos}
         self._texts = [self._text(label, token) for label, token in enumerate(self.tokens)]
         self._labels = {token: label for label, token in enumerate(self.tokens) if label not in special}
+        self.tags = frozenset(token for token in self._labels if "[" not in self._labels and KEPT.fullmatch(token))
         long = sorted((token for token in self._labels if len(token) > 1 and token != SPACE), key=len, reverse=True)
         self._split = re.compile("|".join([*map(re.escape, long), "."]), re.DOTALL)
         self._processor = sentencepiece.SentencePieceProcessor()
@@ -62,8 +64,12 @@ class TokenListTokenizer(LabelTexts):
 
     def missing(self, text: str) -> set[str]:
         """The characters of `text` that no token stands for; of words, those of the unknown ones."""
-        unknown = [token for token in self._tokens(normalize(text, "none@1")) if token not in self._labels]
-        return set("".join(unknown).replace(SPACE, " ").replace(_WORD_START, ""))
+        text = normalize(text, "none@1")
+        tags = set(KEPT.findall(text)) - self.tags if self.tags else set[str]()
+        for tag in tags:
+            text = text.replace(tag, "")
+        unknown = [token for token in self._tokens(text) if token not in self._labels]
+        return tags | set("".join(unknown).replace(SPACE, " ").replace(_WORD_START, ""))
 
     def state(self) -> dict[str, Any]:
         """All that `restore_tokenizer` needs, in plain containers."""

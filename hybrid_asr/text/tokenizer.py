@@ -12,13 +12,16 @@ from hybrid_asr.text.bpe import BpeTokenizer, BpeTokenizerConfig
 from hybrid_asr.text.characters import CharTokenizer, CharTokenizerConfig
 from hybrid_asr.text.labels import TokenizerError, Writes
 from hybrid_asr.text.lexicon import LexiconError, read_lexicon
-from hybrid_asr.text.normalize import Rules
+from hybrid_asr.text.normalize import TextConfig
 from hybrid_asr.text.phonemes import PhonemeTokenizer, PhonemeTokenizerConfig
+from hybrid_asr.text.tags import KEPT
 from hybrid_asr.text.token_list import TokenListConfig, TokenListTokenizer
 
 TokenizerConfig = Annotated[
     CharTokenizerConfig | BpeTokenizerConfig | PhonemeTokenizerConfig | TokenListConfig, Field(discriminator="kind")
 ]
+
+AS_IT_IS = TextConfig(rules="none@1")
 
 
 @runtime_checkable
@@ -31,6 +34,8 @@ class Tokenizer(Protocol):
     """
 
     writes: Writes
+    tags: frozenset[str]
+    """Tags such as [noise] that are one unit each."""
 
     blank: int
     unk: int
@@ -60,26 +65,26 @@ class Tokenizer(Protocol):
 
 
 def train_tokenizer(
-    cfg: TokenizerConfig, texts: Iterable[str], *, rules: Rules = "none@1", root: Path | str = "."
+    cfg: TokenizerConfig, texts: Iterable[str], *, text: TextConfig = AS_IT_IS, root: Path | str = "."
 ) -> Tokenizer:
-    """Learn the units from `texts` (already normalized by the recipe's rules) and from nothing else.
+    """Learn the units from `texts` (already spelled by `text`) and from nothing else.
 
     Equal texts give an equal tokenizer, in whatever order they come. A lexicon, looked for below `root`, is spelled
-    by `rules` as the texts are. Raises TokenizerError where the texts are empty or cannot support the size that is
+    by it as the texts are. Raises TokenizerError where the texts are empty or cannot support the size that is
     asked for, and LexiconError.
     """
     match cfg:
         case CharTokenizerConfig():
-            return CharTokenizer.train(texts)
+            return CharTokenizer.train(texts, tags=text.tags)
         case BpeTokenizerConfig():
-            return BpeTokenizer.train(texts, size=cfg.size)
+            return BpeTokenizer.train(texts, size=cfg.size, tags=text.tags)
         case PhonemeTokenizerConfig():
             path = find_below(root, cfg.lexicon)
             if not path.exists():
                 raise LexiconError(
                     f"tokenizer.lexicon={cfg.lexicon}: no such file here, nor below data.root ({root}); give its path"
                 )
-            return PhonemeTokenizer.train(texts, read_lexicon(path).spelled_by(rules, where=str(path)))
+            return PhonemeTokenizer.train(texts, read_lexicon(path).spelled_by(text, where=str(path)))
         case TokenListConfig():
             raise TokenizerError(
                 "tokenizer.kind=token_list is not learned from texts: choose presets.tokenizer=char or bpe500"
@@ -123,7 +128,7 @@ def restore_tokenizer(state: dict[str, Any]) -> Tokenizer:
 def _check_characters(characters: list[Any]) -> None:
     """Raise TokenizerError unless every unit is a single character and occurs once."""
     for index, character in enumerate(characters):
-        if not isinstance(character, str) or len(character) != 1:
+        if not isinstance(character, str) or not (len(character) == 1 or KEPT.fullmatch(character)):
             raise TokenizerError(f"tokenizer.characters: number {index} is {character!r}, not a character")
     if len(set(characters)) < len(characters) or not characters:
         raise TokenizerError(

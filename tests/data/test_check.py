@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from hybrid_asr.data.check import CheckConfig, CheckError, check_training, ctc_needs, label_counts, least_seconds
+from hybrid_asr.data.oddities import Oddity
 from hybrid_asr.text.characters import CharTokenizerConfig
 from hybrid_asr.text.lexicon import parse_lexicon
+from hybrid_asr.text.normalize import TextConfig
 from hybrid_asr.text.phonemes import PhonemeTokenizer
 from hybrid_asr.text.tokenizer import train_tokenizer
 
@@ -28,7 +30,10 @@ LEAST = least_seconds(200, frames=frames, output_length=output_length, rate=RATE
 
 def check(train, others=None, *, least=LEAST, shortest=0.0, speeds=(0.9, 1.0, 1.1), left_out=0, **policy):
     others = others or {}
-    counts = {name: label_counts(manifest, LETTERS, "basic@1") for name, manifest in {"train": train, **others}.items()}
+    counts = {
+        name: label_counts(manifest, LETTERS, TextConfig(rules="basic@1"))
+        for name, manifest in {"train": train, **others}.items()
+    }
     policy = CheckConfig(**policy)
     given = {"least": least, "shortest": shortest, "speeds": speeds, "left_out": left_out}
     return check_training(train, others, counts, **given, policy=policy)
@@ -123,10 +128,41 @@ def test_characters_that_the_tokenizer_lacks_are_refused_in_training_and_reporte
     assert "ß" in check(bad, characters="warn").text()
 
 
-def test_a_transcript_of_which_the_rules_leave_nothing_is_named(make_manifest) -> None:
-    train = make_manifest([1.0, 1.0], texts=["yes", "?!"])
-    with pytest.raises(CheckError, match=r"jsonl:2: utterance 'train-1': the rules 'basic@1' leave nothing of .*'\?!'"):
+def test_transcripts_of_which_the_rules_leave_nothing_are_counted_and_named(make_manifest) -> None:
+    train = make_manifest([1.0] * 8, texts=["yes", *(["?!"] * 7)])
+    with pytest.raises(CheckError, match=r"7 of 8 transcripts: the rules 'basic@1' leave nothing of them: ") as caught:
         check(train)
+    told = str(caught.value)
+    assert [f"jsonl:{line}: utterance 'train-{line - 1}': '?!'" in told for line in range(1, 9)] == [
+        *([False] + 5 * [True] + 2 * [False])
+    ]
+    assert "'?!'; ...; leave them out with data.empty=leave_out, choose other rules with text.rules" in told
+
+
+def test_a_set_that_is_only_scored_may_have_transcripts_without_a_word(make_manifest) -> None:
+    train, valid = make_manifest([1.0]), make_manifest([1.0, 1.0], name="valid", texts=["?!", "yes"])
+    spelling = TextConfig(rules="basic@1")
+    counts = {
+        "train": label_counts(train, LETTERS, spelling),
+        "valid": label_counts(valid, LETTERS, spelling, empty="allow"),
+    }
+    report = check_training(train, {"valid": valid}, counts, least=LEAST, policy=CheckConfig())
+    assert report.warnings == ()
+    assert report.notes == (
+        f"1 of 2 transcripts of valid hold no word by text.rules: {valid.path}:1: utterance 'valid-0'; whatever is "
+        "recognized there counts as inserted",
+    )
+    assert report.text().endswith(f"note: {report.notes[0]}")
+
+
+def test_oddities_of_transcripts_are_told_and_refused(make_manifest) -> None:
+    train = make_manifest([1.0])
+    counts = {"train": label_counts(train, LETTERS, TextConfig())}
+    odd = [Oddity("doubtful"), Oddity("known", doubtful=False)]
+    report = check_training(train, {}, counts, least=LEAST, oddities=odd, policy=CheckConfig())
+    assert (report.warnings, report.notes) == (("doubtful",), ("known",))
+    with pytest.raises(CheckError, match="tags"):
+        check_training(train, {}, counts, least=LEAST, oddities=[Oddity("tags", refused=True)], policy=CheckConfig())
 
 
 def test_an_id_in_two_sets_is_refused(make_manifest) -> None:
@@ -165,7 +201,7 @@ def test_all_that_is_refused_is_said_at_once(make_manifest) -> None:
 def test_words_that_a_lexicon_lacks_are_named_and_counted(make_manifest) -> None:
     tokenizer = PhonemeTokenizer(parse_lexicon("yes Y EH S\nno N OW\n", "it"))
     train = make_manifest([1.0, 1.0, 1.0], texts=["yes", "no nine", "go yes nine"])
-    counts = label_counts(train, tokenizer, "basic@1")
+    counts = label_counts(train, tokenizer, TextConfig(rules="basic@1"))
     assert counts.labels.tolist() == [3, 3, 5] and counts.unwritable.tolist() == [1, 2]
     message = (
         r"the tokenizer lacks 2 words: 'go', 'nine', in 2 transcripts of train: .*; .*add the words to the lexicon"

@@ -20,7 +20,7 @@ from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.data.plan import Part, PlannedUtterance
 from hybrid_asr.data.sampler import Planner, PlanSampler
 from hybrid_asr.text.characters import CharTokenizerConfig
-from hybrid_asr.text.normalize import normalize
+from hybrid_asr.text.normalize import TextConfig, normalize
 from hybrid_asr.text.tokenizer import train_tokenizer
 
 RATE = 16000
@@ -29,11 +29,13 @@ RATE = 16000
 def dataset_of(manifest: Manifest, *, separator: str = " ") -> SpeechDataset:
     texts = [normalize(utterance.text, "basic@1") for utterance in manifest]
     tokenizer = train_tokenizer(CharTokenizerConfig(), texts)
-    return SpeechDataset(manifest, tokenizer=tokenizer, rules="basic@1", rate=RATE, separator=separator)
+    return SpeechDataset(
+        manifest, tokenizer=tokenizer, text=TextConfig(rules="basic@1"), rate=RATE, separator=separator
+    )
 
 
 def planner_of(dataset: SpeechDataset, *, batch_seconds: float = 4.0) -> Planner:
-    counts = label_counts(dataset.manifest, dataset.tokenizer, dataset.rules)
+    counts = label_counts(dataset.manifest, dataset.tokenizer, dataset.text)
     augment = AugmentConfig(speeds=(0.9, 1.0, 1.1), join_share=0.6, join_max_s=2.0)
     data = DataConfig(train="a", valid="b", batch_seconds=batch_seconds)
     return Planner(dataset.corpus(counts), data=data, augment=augment, seed=1)
@@ -99,7 +101,7 @@ def test_the_plan_counts_what_ctc_cannot_align(make_manifest, separator) -> None
         return max(0, ((samples - 400) // 160 + 1) // 4)
 
     dataset = dataset_of(make_manifest(np.linspace(0.1, 0.6, 40).round(2)), separator=separator)
-    counts = label_counts(dataset.manifest, dataset.tokenizer, dataset.rules)
+    counts = label_counts(dataset.manifest, dataset.tokenizer, dataset.text)
     least = least_seconds(2 * int(counts.needs.max()) + 2, frames=output_length, output_length=int, rate=RATE)
     data = DataConfig(train="a", valid="b", batch_seconds=4.0)
     augment = AugmentConfig(speeds=(0.9, 1.0, 1.1), join_share=0.6, join_separator=separator)
@@ -115,7 +117,7 @@ def test_the_plan_counts_what_ctc_cannot_align(make_manifest, separator) -> None
 
 def test_label_counts_count_labels_and_what_ctc_needs(make_manifest) -> None:
     dataset = dataset_of(make_manifest([0.3, 0.3, 0.3], texts=["hello", "nine  NINE", "a"], speakers=["x", None, "y"]))
-    counts = label_counts(dataset.manifest, dataset.tokenizer, dataset.rules)
+    counts = label_counts(dataset.manifest, dataset.tokenizer, dataset.text)
     assert counts.labels.tolist() == [5, 9, 1] and counts.needs.tolist() == [6, 9, 1]
     assert counts.speakers == {"x", "y"} and not counts.lacking and len(counts.unwritable) == 0
 

@@ -24,7 +24,7 @@ from hybrid_asr.data.config import DataConfig
 from hybrid_asr.data.sampler import Planner, PlanSampler
 from hybrid_asr.inference.batching import SharedBatching
 from hybrid_asr.text.characters import CharTokenizerConfig
-from hybrid_asr.text.tokenizer import train_tokenizer
+from hybrid_asr.text.tokenizer import AS_IT_IS, train_tokenizer
 
 if __name__ == "__main__":
     store, manifest, outcome = sys.argv[1:4]
@@ -32,8 +32,8 @@ if __name__ == "__main__":
     dist.init_process_group("gloo", init_method=f"file://{os.path.abspath(store)}", rank=rank, world_size=ranks)
     manifest = Manifest.read(manifest)
     tokenizer = train_tokenizer(CharTokenizerConfig(), [utterance.text for utterance in manifest])
-    dataset = SpeechDataset(manifest, tokenizer=tokenizer, rules="none@1", rate=16000)
-    counts = label_counts(manifest, tokenizer, "none@1")
+    dataset = SpeechDataset(manifest, tokenizer=tokenizer, text=AS_IT_IS, rate=16000)
+    counts = label_counts(manifest, tokenizer, AS_IT_IS)
     data = DataConfig(train="a", valid="b", batch_seconds=4.0)
     augment = AugmentConfig(speeds=(0.9, 1.0, 1.1), join_share=0.5, join_max_s=2.0)
     planner = Planner(dataset.corpus(counts), data=data, augment=augment, seed=1)
@@ -106,7 +106,7 @@ from hybrid_asr.text.characters import CharTokenizer
 if __name__ == "__main__":
     manifest = Manifest.read(sys.argv[1])
     tokenizer = CharTokenizer.train([utterance.text for utterance in manifest])
-    dataset = SpeechDataset(manifest, tokenizer=tokenizer, rules="none@1", rate=16000)
+    dataset = SpeechDataset(manifest, tokenizer=tokenizer, text=AS_IT_IS, rate=16000)
     parts = [Part((PlannedUtterance((0,), 1.0, 1.0),), None)] * 50
     loader = build_loader(dataset, parts, workers=1, prefetch=1)
     loaded = iter(loader)

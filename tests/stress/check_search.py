@@ -28,7 +28,6 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.encoded import Encoded
 from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.report import Scored, report
-from hybrid_asr.text.normalize import normalize
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOSE = 1e-4  # nats: hypotheses that are closer may change places in float32
@@ -83,7 +82,7 @@ def compare(name: str, ours: list[Nbest], theirs: list[Nbest]) -> int:
 
 def error_rate(bundle: Bundle, manifest: Manifest, found: list[Nbest]) -> float:
     rows = [
-        Scored(one.id, normalize(one.text, bundle.text.rules), bundle.tokenizer.decode(nbest[0].labels), one.speaker)
+        Scored(one.id, bundle.text.spell(one.text, one.language), bundle.tokenizer.decode(nbest[0].labels), one.speaker)
         for one, nbest in zip(manifest, found, strict=True)
     ]
     return 100 * report(rows, metric="wer").wer.value

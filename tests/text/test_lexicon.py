@@ -5,6 +5,7 @@ import re
 import pytest
 
 from hybrid_asr.text.lexicon import LexiconError, parse_lexicon, read_lexicon, read_words
+from hybrid_asr.text.normalize import TextConfig
 
 CMU = """;;; a remark
 A                    AH
@@ -120,12 +121,12 @@ def test_no_such_file_and_a_folder_are_told(tmp_path) -> None:
 
 def test_words_are_spelled_by_the_rules_of_the_transcripts() -> None:
     lexicon = parse_lexicon("Polish P OW\npolish P AA\nPOLISH P OW\nHEADS-UP H\n'til T\n... D\n'm AH M\nm EH M\n", "it")
-    assert lexicon.spelled_by("upper@1").entries == {
+    assert lexicon.spelled_by(TextConfig(rules="upper@1")).entries == {
         "POLISH": (("P", "OW"), ("P", "AA")),
         "M": (("EH", "M"),),
         "TIL": (("T",),),
     }
-    assert "HEADS-UP" in lexicon.spelled_by("none@1").entries
+    assert "HEADS-UP" in lexicon.spelled_by(TextConfig(rules="none@1")).entries
 
 
 WORD_LISTS = {
@@ -145,14 +146,14 @@ WORD_LISTS = {
 @pytest.mark.parametrize("content, notes", WORD_LISTS.values(), ids=WORD_LISTS)
 def test_of_a_word_list_or_a_lexicon_the_first_column_counts_and_the_rest_is_told(written, content, notes) -> None:
     told: list[str] = []
-    assert read_words(written(content), "basic@1", tell=told.append) == ("a", "b")
+    assert read_words(written(content), TextConfig(rules="basic@1"), tell=told.append) == ("a", "b")
     assert len(told) == len(notes)
     assert all(re.search(note, line) for note, line in zip(notes, told, strict=True)), told
 
 
 def test_a_list_without_words_in_its_first_column_is_refused(written) -> None:
     with pytest.raises(LexiconError, match=r"holds no word that the rules 'basic@1' leave"):
-        read_words(written("- x\n"), "basic@1")
+        read_words(written("- x\n"), TextConfig(rules="basic@1"))
     with pytest.raises(LexiconError, match=r"the first column holds only numbers, such as '12' before 'the'; put the"):
-        read_words(written("  12 the\n   7 of\n"), "basic@1")
-    assert read_words(written("12\n7\n"), "basic@1") == ("12", "7")
+        read_words(written("  12 the\n   7 of\n"), TextConfig(rules="basic@1"))
+    assert read_words(written("12\n7\n"), TextConfig(rules="basic@1")) == ("12", "7")

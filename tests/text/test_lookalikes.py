@@ -67,6 +67,6 @@ def test_a_skeleton_is_its_own(text: str) -> None:
 
 
 def test_every_character_has_one_skeleton() -> None:
-    for start in range(0, 0x30000, 64):
+    for start in [*range(0, 0x3400, 64), *range(0xF900, 0x10000, 64), *range(0x1D400, 0x1D800, 64)]:
         text = "".join(f"a{chr(code)}b " for code in range(start, start + 64) if not 0xD800 <= code < 0xE000)
         assert skeleton(skeleton(text)) == skeleton(text)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from hybrid_asr.text.labels import TokenizerError
 from hybrid_asr.text.lexicon import Lexicon, LexiconError, parse_lexicon
+from hybrid_asr.text.normalize import TextConfig
 from hybrid_asr.text.phonemes import PhonemeTokenizer, PhonemeTokenizerConfig
 from hybrid_asr.text.tokenizer import Tokenizer, restore_tokenizer, train_tokenizer
 
@@ -48,10 +49,10 @@ def test_it_is_read_below_the_root_and_spelled_as_the_texts(tmp_path) -> None:
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "lexicon.txt").write_text("yes Y EH S\nno N OW\n")
     cfg = PhonemeTokenizerConfig(lexicon="corpus/lexicon.txt")
-    tokenizer = train_tokenizer(cfg, ["YES NO"], rules="upper@1", root=tmp_path)
+    tokenizer = train_tokenizer(cfg, ["YES NO"], text=TextConfig(rules="upper@1"), root=tmp_path)
     assert not tokenizer.missing("YES NO")
     with pytest.raises(TokenizerError, match=r"has none of the 2 words .*such as 'no', but others, such as 'YES'"):
-        train_tokenizer(cfg, ["yes no"], rules="upper@1", root=tmp_path)
+        train_tokenizer(cfg, ["yes no"], text=TextConfig(rules="upper@1"), root=tmp_path)
     with pytest.raises(TokenizerError, match="training text is empty"):
         train_tokenizer(cfg, [" "], root=tmp_path)
     with pytest.raises(LexiconError, match=r"tokenizer.lexicon=none.txt: no such file here, nor below data.root \("):

@@ -15,7 +15,7 @@ from hybrid_asr.data.loader import WorkerError, build_loader
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.plan import Part, PlannedUtterance
 from hybrid_asr.models.bundle import read_torch
-from hybrid_asr.text.tokenizer import CharTokenizerConfig, train_tokenizer
+from hybrid_asr.text.tokenizer import AS_IT_IS, CharTokenizerConfig, train_tokenizer
 from tests.tones import rows, train, write_corpus
 
 SETTINGS = ("trainer.epochs=3", "data.audio=unchecked", "trainer.log_every=3", "augment.speeds=[0.9,1.0,1.1]")
@@ -25,8 +25,8 @@ SETTINGS = ("trainer.epochs=3", "data.audio=unchecked", "trainer.log_every=3", "
 def dataset(tones) -> SpeechDataset:
     manifest = Manifest.read(tones / "train.jsonl")
     tokenizer = train_tokenizer(CharTokenizerConfig(), [utterance.text for utterance in manifest])
-    assert len(label_counts(manifest, tokenizer, "none@1").labels) == 48
-    return SpeechDataset(manifest, tokenizer=tokenizer, rules="none@1", rate=8000)
+    assert len(label_counts(manifest, tokenizer, AS_IT_IS).labels) == 48
+    return SpeechDataset(manifest, tokenizer=tokenizer, text=AS_IT_IS, rate=8000)
 
 
 PARTS = [Part((PlannedUtterance((place,), 1.0, 1.0),), None) for place in range(24)]
@@ -134,7 +134,7 @@ def test_channels_that_cancel_are_told_once_in_all_epochs_and_counted(corpus, tm
 def test_a_row_that_is_left_out_is_silence_that_does_not_count(corpus, dataset):
     manifest = Manifest.read(corpus / "train.jsonl")
     (corpus / "train/07.wav").write_bytes(b"RIFF damaged")
-    reader = SpeechDataset(manifest, tokenizer=dataset.tokenizer, rules="none@1", rate=8000, unreadable="skip")
+    reader = SpeechDataset(manifest, tokenizer=dataset.tokenizer, text=AS_IT_IS, rate=8000, unreadable="skip")
     part = Part((PlannedUtterance((3,), 1.0, 1.0), PlannedUtterance((7,), 1.1, 1.0)), 20)
     batch, good = reader[part], dataset[part]
     assert batch.weights.tolist() == [1.0, 0.0]

@@ -24,7 +24,6 @@ from hybrid_asr.models.bundle import read_torch
 from hybrid_asr.run.config import signature, weight_settings
 from hybrid_asr.run.folder import Run
 from hybrid_asr.scoring.report import Scored, report
-from hybrid_asr.text.normalize import normalize
 
 
 def main() -> int:
@@ -112,7 +111,7 @@ def unseen(place: Path, run: Run) -> dict[str, Any]:
     """The rates of the utterances whose sentence is not in training."""
     cfg = run.read_config()
     train = Manifest.read(Path(cfg.data.root) / cfg.data.train, audio="unchecked")
-    known = {normalize(utterance.text, cfg.text.rules) for utterance in train}
+    known = {cfg.text.spell(utterance.text, utterance.language) for utterance in train}
     rows = [json.loads(line) for line in (place / "hypotheses.jsonl").read_text(encoding="utf-8").splitlines()]
     items = [
         Scored(row["id"], row["reference"], row["text"], row.get("speaker"))
