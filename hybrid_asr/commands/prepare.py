@@ -16,6 +16,7 @@ from hybrid_asr.config.words import suggest
 from hybrid_asr.data.kaldi import read_kaldi
 from hybrid_asr.data.lhotse import is_lhotse_name, read_lhotse
 from hybrid_asr.data.manifest import ManifestError, Utterance, write_manifest
+from hybrid_asr.data.oddities import oddities
 from hybrid_asr.data.prepared import Prepared, ReadingOptions
 from hybrid_asr.data.splits import SETS
 from hybrid_asr.data.table_checks import Rejected
@@ -75,6 +76,14 @@ def _write(prepared: Prepared, to: Path) -> None:
             os.replace(Path(new) / file, to / file)
     for name, utterances in prepared.sets.items():
         print(_summary(to / f"{name}.jsonl", utterances))
+        _tell_oddities(name, utterances)
+
+
+def _tell_oddities(name: str, utterances: Sequence[Utterance]) -> None:
+    """What is odd in the transcripts of a set."""
+    texts = ((utterance.text, utterance.language) for utterance in utterances)
+    for oddity in oddities(texts, lambda index: f"utterance '{utterances[index].id}'", of=name):
+        print(f"{'warning' if oddity.doubtful else 'note'}: {oddity.text}", file=sys.stderr)
 
 
 def _write_rejected(rejected: Sequence[Rejected], path: Path) -> None:

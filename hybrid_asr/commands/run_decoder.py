@@ -91,7 +91,7 @@ class RunDecoder:
         """What the result of a decoding depends on."""
         files = files_read(self.bundle, settings)
         read = [file_digest(path) for path in files if path.is_file()]
-        return signatures(settings, self.weights, [manifest.digest, self.bundle.text.rules, self.metric, *read])
+        return signatures(settings, self.weights, [manifest.digest, self.bundle.text.name(), self.metric, *read])
 
     def decode_set(
         self, to_decode: SetToDecode, settings: Mapping[str, DecodeConfig], *, nbest: int, search_errors: bool

@@ -63,7 +63,7 @@ def describe_model(item: str) -> str:
     lines = [f"{name:32} {count:>12,}" for name, count in counts.items()]
     lines.append(f"{'all':32} {sum(counts.values()):>12,}")
     lines.append(
-        f"units: {tokenizer.vocab_size}, text: {bundle.text.rules}, "
+        f"units: {tokenizer.vocab_size}, text: {bundle.text.name()}, "
         f"at most {bundle.labels_per_frame:.3f} labels a frame"
     )
     lines.append(f"heads: {', '.join(name for name in ('ctc', 'decoder') if getattr(model, name) is not None)}")

@@ -100,7 +100,7 @@ class _Findings:
         if _DIGIT.search(spelled):
             self._add("digits", index, text, [])
         self.plain_apostrophe = self.plain_apostrophe or "'" in text
-        if self.rules in ("", "none@1"):
+        if self.rules == "none@1":
             self._look_at_case(index, text)
         if not (text.isascii() and spelled.isascii() and "`" not in text):
             self._look_at_characters(index, text, spelled, language)
@@ -162,9 +162,10 @@ class _Findings:
         kinds, result = self.kinds, list[Oddity]()
         if tags := kinds.get("tags"):
             result.append(self._tell_tags(tags, told))
+        doubtful = _WRONG if self.spelling is None else _DOUBTFUL
         for kind, (what, remedy) in _KINDS.items():
             if finding := kinds.get(kind):
-                result.append(told(finding, what, remedy, doubtful=kind != "digits"))
+                result.append(told(finding, what, remedy, doubtful=kind in doubtful))
         others = {shape: finding for shape, finding in self.apostrophes.items() if shape != "'"}
         if others and (self.plain_apostrophe or len(others) > 1 or self.rules not in ("", "none@1")):
             merged = _Finding()
@@ -172,9 +173,8 @@ class _Findings:
                 merged.count += finding.count
                 merged.first = sorted([*merged.first, *finding.first])[:SHOWN]
                 merged.values[character_name(shape)] = finding.count
-            result.append(
-                told(merged, "have another apostrophe than '", "rules of number 2, such as basic@2, make them one")
-            )
+            remedy = "rules of number 2, such as basic@2, make them one"
+            result.append(told(merged, "have another apostrophe than '", remedy, doubtful=self.spelling is not None))
         if self.caps.count and self.lower:
             result.append(told(self.caps, "are all capitals, others are not", "text.rules=basic@2 makes case one"))
         return [*result, *self._tell_repeats(name, of, total)]
@@ -223,6 +223,10 @@ _KINDS = {
         "how they are read aloud is learned from the audio alone; write them as words if you can",
     ),
 }
+
+
+_WRONG = ("placeholders", "wordless", "scripts")  # whatever the rules
+_DOUBTFUL = (*_WRONG, "invisible", "forms", "dotless")
 
 
 @cache

@@ -69,6 +69,10 @@ class TextConfig:
             others = ", ".join(name for name in RULES if name.endswith("@2"))
             raise ValueError(f"text.tags=keep: the rules '{self.rules}' know no tags; choose text.rules from {others}")
 
+    def name(self) -> str:
+        """The rules, and what differs from their defaults: "basic@2 tr keep"; equal names spell alike."""
+        return " ".join(filter(None, [self.rules, self.language, self.tags if self.tags == "keep" else None]))
+
     def spell(self, text: str, language: str | None = None) -> str:
         """A transcript, whose own `language` wins, as these rules spell it."""
         return normalize(text, self.rules, language=language or self.language, tags=self.tags)

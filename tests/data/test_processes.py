@@ -102,6 +102,7 @@ from hybrid_asr.data.loader import build_loader
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.plan import Part, PlannedUtterance
 from hybrid_asr.text.characters import CharTokenizer
+from hybrid_asr.text.tokenizer import AS_IT_IS
 
 if __name__ == "__main__":
     manifest = Manifest.read(sys.argv[1])

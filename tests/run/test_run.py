@@ -8,7 +8,7 @@ import yaml
 
 from hybrid_asr.cli import main
 from hybrid_asr.config.schema import parse, plain
-from hybrid_asr.run.config import RunConfig, affects_weights, signature
+from hybrid_asr.run.config import RunConfig, affects_weights, signature, weight_settings
 from hybrid_asr.run.folder import Run, RunError, default_folder
 from tests.tones import train
 
@@ -56,6 +56,21 @@ def test_a_signature_hashes_what_decides_the_weights_and_nothing_else(trained):
         *(changed("features", bins=24), changed("trainer", precision="bf16"), changed("init", parts=["encoder"])),
     ]
     assert len({signature(cfg), *decisive}) == len(decisive) + 1
+
+
+def test_settings_that_runs_had_not_at_first_change_no_signature_until_they_are_set(trained):
+    tree = plain(Run(trained).read_config())
+    assert {("text", "language"), ("text", "tags"), ("data", "empty")} <= {
+        (s, k) for s in ("text", "data") for k in tree[s]
+    }
+    former = {
+        **tree,
+        "text": {"rules": tree["text"]["rules"]},
+        "data": {k: v for k, v in tree["data"].items() if k != "empty"},
+    }
+    assert weight_settings(tree) == weight_settings(former)
+    for section, name, value in [("text", "language", "tr"), ("text", "tags", "keep"), ("data", "empty", "leave_out")]:
+        assert weight_settings({**tree, section: {**tree[section], name: value}}) != weight_settings(former)
 
 
 def test_what_affects_no_weight_does_so_to_its_leaves():

@@ -105,11 +105,11 @@ def test_lexica_of_other_tools_are_read_and_what_is_passed_over_is_told(written,
 def test_entries_that_the_rules_make_no_single_word_are_counted(written) -> None:
     told: list[str] = []
     lexicon = parse_lexicon("go G OW\nheads-up H\n10\u00a0000 D\n[noise] NSN\n... D\n", "it")
-    assert [*lexicon.spelled_by("basic@1", where="it", tell=told.append).entries] == ["go"]
+    assert [*lexicon.spelled_by(TextConfig(rules="basic@1"), where="it", tell=told.append).entries] == ["go"]
     assert told == [
         "note: it: 4 of 5 entries are left out, no single word by 'basic@1': 'heads-up', '10\\xa0000', '[noise]', '...'"
     ]
-    assert "[noise]" in lexicon.spelled_by("none@1").entries, "texts keep it, too"
+    assert "[noise]" in lexicon.spelled_by(TextConfig(rules="none@1")).entries, "texts keep it, too"
 
 
 def test_no_such_file_and_a_folder_are_told(tmp_path) -> None:

@@ -87,6 +87,11 @@ def test_where_i_is_the_capital_of_a_dotless_i(language: str) -> None:
 
 def test_the_language_of_an_utterance_wins() -> None:
     turkish = TextConfig(language="tr")
+    assert (turkish.name(), TextConfig(tags="keep").name(), TextConfig().name()) == (
+        "basic@2 tr",
+        "basic@2 keep",
+        "basic@2",
+    )
     assert (turkish.spell("ILIK"), turkish.spell("ILIK", "en"), TextConfig().spell("ILIK", "az")) == (
         "ılık",
         "ilik",
