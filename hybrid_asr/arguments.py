@@ -109,8 +109,8 @@ def _add_prepare(commands: Commands) -> None:
         commands,
         "prepare",
         "write the manifests of a corpus, or of your own table, Kaldi data folder or Lhotse manifest",
-        "Write a manifest for each set that there is, such as train.jsonl, valid.jsonl and test.jsonl: one JSON object a "
-        "line, with the audio file, its text, and where known the speaker. All of them are written, or none.",
+        "Write a manifest for each set that there is, such as train.jsonl, valid.jsonl and test.jsonl: one JSON object "
+        "a line, with the audio file, its text, and where known the speaker. All of them are written, or none.",
         "spoken                             # synthesizes a corpus with eSpeak NG",
         "an4 --source DIR                   # a corpus that is on this machine already",
         "table:my.csv --to data/mine        # columns audio, text; optional speaker, start, end, set, ...",
@@ -223,7 +223,7 @@ def _add_score(commands: Commands) -> None:
         "paired tests.",
         "data/spoken/test.jsonl runs/spoken/conformer_s/decode/test/joint/hypotheses.jsonl",
         "ref.trn mine.trn --against theirs.trn --metric cer",
-        "ref.stm mine.ctm --rules basic@1    # words by their times, case and punctuation ignored",
+        "ref.stm mine.ctm --rules basic@2    # words by their times, case and punctuation ignored",
     )
     command.add_argument("reference", type=Path, metavar="REF", help="a manifest, or a file in another format")
     command.add_argument("hypothesis", type=Path, metavar="HYP", help="a hypotheses.jsonl, or a file in another format")
@@ -234,7 +234,10 @@ def _add_score(commands: Commands) -> None:
         "--metric", choices=("wer", "cer"), default="wer", help="the rate that is compared (default wer)"
     )
     command.add_argument("--format", choices=("text", "json"), default="text", help="of the report (default text)")
-    command.add_argument("--rules", metavar="RULES", help="spell both sides by these rules, such as basic@1, first")
+    command.add_argument("--rules", metavar="RULES", help="spell both sides by these rules, such as basic@2, first")
+    command.add_argument(
+        "--language", metavar="CODE", help="for --rules: how capitals are read, such as tr for Turkish"
+    )
     _add_formats(command)
 
 

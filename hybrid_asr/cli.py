@@ -106,6 +106,7 @@ def _score(options: argparse.Namespace) -> None:
         ids=options.ids,
         marks=options.markup == "nist",
         rules=options.rules,
+        language=options.language,
     )
 
 

@@ -326,6 +326,12 @@ def test_score_reads_other_formats_and_tells_what_it_passes_over(tmp_path, capsy
     for hypotheses, options in ((words, ()), (manifest, ("--ids", "stem"))):
         assert main(["score", str(reference), str(hypotheses), "--rules", "basic@1", "--format", "json", *options]) == 0
         assert json.loads(capsys.readouterr().out)["wer"] == 0
+    turkish = [tmp_path / "r", tmp_path / "h"]
+    for path, word in zip(turkish, ("DIŞ", "dış"), strict=True):
+        path.write_text(f"u1 {word}\nu2 a\n")
+    for options, errors in (([], 1), (["--language", "tr"], 0)):
+        assert main(["score", *map(str, turkish), "--rules", "basic@2", "--format", "json", *options]) == 0
+        assert json.loads(capsys.readouterr().out)["substitutions"] == errors
     assert main(["score", str(reference), str(words), "--markup", "none", "--metric", "cer"]) == 0
     assert "{" in capsys.readouterr().out
     assert main(["score", str(reference), str(manifest)]) == 2

@@ -23,12 +23,13 @@ def score(
     ids: Ids,
     marks: bool,
     rules: str | None,
+    language: str | None,
 ) -> None:
     """Print the report of `hypothesis`; with `against`, whether that second system differs in `metric`.
 
     What files hold beside transcripts is told on standard error.
     """
     spelled = rules_named(rules, "--rules") if rules else "none@1"
-    reading = Reading(forms=formats, fields=fields, ids=ids, marks=marks, rules=spelled)
+    reading = Reading(forms=formats, fields=fields, ids=ids, marks=marks, rules=spelled, language=language)
     report = score_files(reference, hypothesis, against, metric=metric, reading=reading)
     print(json.dumps(report.to_json(), indent=2, ensure_ascii=False) if form == "json" else report.text())

@@ -13,10 +13,12 @@ from hybrid_asr.commands.training_setup import TrainingSetup, prepare_training
 from hybrid_asr.commands.training_threads import choose_threads
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.compose import COMMAND_LINE, compose
+from hybrid_asr.config.files import flatten, load_yaml
 from hybrid_asr.inference.presets import ALL
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run, RunError, default_folder
+from hybrid_asr.run.former_defaults import with_former_defaults
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.folder_lock import hold_folder_lock
 from hybrid_asr.training.launch_environment import detect_launch, is_rank_zero
@@ -30,11 +32,13 @@ from hybrid_asr.training.trainer import check_devices
 def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = None, fresh: bool = False) -> int:
     """Train `recipe` in `folder`; returns the exit status. Raises UserError on anything the user can fix."""
     composed = compose(recipe, overrides)
+    run = Run(folder or default_folder(composed.recipe or Path(recipe)))
+    if run.exists() and not fresh:
+        composed = with_former_defaults(composed, dict(flatten(load_yaml(run.config_file))))
     cfg = composed.parse(RunConfig)
     for path in composed.dropped:
         if composed.sources.get(path) != COMMAND_LINE:
             rank_zero_print(f"left out: {path}, which the recipe wrote for another preset of {path.partition('.')[0]}")
-    run = Run(folder or default_folder(composed.recipe or Path(recipe)))
     command = _command(recipe, overrides, folder)
     launch = detect_launch()
     cfg = dataclasses.replace(cfg, trainer=check_devices(cfg.trainer, launch))

@@ -20,7 +20,7 @@ from hybrid_asr.scoring.scores import Metric
 
 _LARGEST = 1 << 30  # bytes of a report
 _FORM = 2  # of the report; another form is decoded again
-_NEWER_KEYS = {"failed", "nbest", "search_errors", "source"}  # which reports of former versions lack
+_NEWER_KEYS = {"failed", "nbest", "search_errors"}  # which reports of former versions lack
 
 
 def file_digest(path: Path) -> str:

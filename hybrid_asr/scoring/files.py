@@ -31,6 +31,7 @@ class Reading:
     ids: Ids = "exact"
     marks: bool = True
     rules: Rules = "none@1"
+    language: str | None = None  # how the rules read capitals
     tell: Tell = tell_user
 
     def file(self, path: str | Path, role: Role) -> Named:
@@ -68,7 +69,7 @@ class Reading:
         return respell(text, self._normalize) if marked else self._normalize(text)
 
     def _normalize(self, text: str) -> str:
-        return normalize(text, self.rules)
+        return normalize(text, self.rules, language=self.language)
 
 
 def score_files(

@@ -58,7 +58,7 @@ class SpellingErrors:
             found.append(
                 f"{self.case_or_punctuation} of {errors} {unit} errors are of case or punctuation "
                 f"({self.case} of case alone, {self.punctuation} of punctuation alone); "
-                "score with --rules basic@1 to ignore them"
+                "score with --rules basic@2 to ignore them"
             )
         if self.empty_cells:
             cells = ", ".join(f"{times} '{text}'" for text, times in self.empty_cells.items())
@@ -85,7 +85,7 @@ def spelling_errors(rows: Sequence[UtteranceScore], metric: Metric) -> SpellingE
         unseen=max(0, sum(unseen)),
         case=max(0, sum(vanishing(str.lower))),
         punctuation=max(0, sum(vanishing(_without_punctuation))),
-        case_or_punctuation=max(0, sum(vanishing(lambda text: normalize(text, "basic@1"))) - max(0, sum(unseen))),
+        case_or_punctuation=max(0, sum(vanishing(lambda text: normalize(text, "basic@2"))) - max(0, sum(unseen))),
         characters=tuple(name for name, _ in named.most_common()),
         empty_cells={text: texts[text] for text in _EMPTY_CELLS if texts[text] >= _FEWEST_EMPTY},
     )
@@ -98,5 +98,5 @@ def _unlike_characters(row: UtteranceScore) -> set[str]:
 
 
 def _without_punctuation(text: str) -> str:
-    """Only apostrophes remain of punctuation and symbols, as in the rules `basic@1`."""
+    """Only apostrophes remain of punctuation and symbols, as in the rules `basic@2`."""
     return "".join(" " if unicodedata.category(one)[0] in "PS" and one not in "'’" else one for one in text)

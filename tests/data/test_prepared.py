@@ -93,7 +93,9 @@ def test_all_bad_rows_are_counted_or_left_out_and_named() -> None:
         return found
 
     bad = [*rows("train", "test"), *rows("test"), *rows("valid", text="")]
-    with pytest.raises(TableError, match=r"and 4 more, 9 in all\nto leave such lines out.*add --keep-going"):
+    with pytest.raises(
+        TableError, match=r"and 4 more, 9 in all: 7 with a riddle, 1 with .*\nto leave such lines out.*add --keep-going"
+    ):
         into_sets(problems(), bad, SOURCE)
     prepared = into_sets(problems(), bad, SOURCE, ReadingOptions(keep_going=True))
     assert members(prepared) == {"train": ["u2"], "test": ["u3"]}

@@ -48,7 +48,7 @@ def test_it_decodes_to_the_same_texts_and_scores(former):
     assert main(["decode", str(run), "--decoders", ",".join(DECODERS)]) == 0
     for name in DECODERS:
         now = lines(run / f"decode/test/{name}/hypotheses.jsonl")
-        assert [row.keys() for row in now] == [row.keys() for row in then[name]]
+        assert [row.keys() - {"short"} for row in now] == [row.keys() for row in then[name]]  # told since then
         assert [(row["id"], row["text"]) for row in now] == [(row["id"], row["text"]) for row in then[name]]
         assert [row["score"] for row in now] == pytest.approx([row["score"] for row in then[name]], abs=1e-4)
 
@@ -81,5 +81,5 @@ def test_it_goes_on_to_the_weights_of_the_training_that_was_never_stopped(former
         assert len(ours) > 100
         assert ours == pytest.approx(theirs, rel=0.02, abs=0.02), column
     ours, theirs = (torch.load(run / "model.pt", weights_only=True) for run in reversed(runs))
-    assert ours.keys() == theirs.keys()
+    assert ours.keys() - {"labels_per_second"} == theirs.keys()  # known since then
     assert json.loads((former / "stopped/status.json").read_text())["state"] == "finished"

@@ -145,7 +145,7 @@ def test_units_of_another_case_are_counted_and_the_cause_is_named(trained, tones
     ) in told
     assert (
         "warning: only 4 of 10 units are common; they differ in upper and lower case only: "
-        "text.rules=basic@1 spells as that run does (here upper@1)"
+        "text.rules=basic@2 spells as that run does (here upper@1)"
     ) in told
 
 

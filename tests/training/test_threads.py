@@ -1,4 +1,4 @@
-"""The number of threads of a training on a CPU: measured on its own steps, said, kept, and of no effect on the result."""
+"""The threads of a training on a CPU: measured on its own steps, said, kept, and of no effect on the result."""
 
 import re
 import time
