@@ -221,6 +221,7 @@ def test_what_the_system_refuses_is_no_traceback(tones, tmp_path, capsys):
     assert str(tmp_path / "file") in told
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_stops_at_once(tones, tmp_path):
     """The second one while the first one waits for the end of a step."""
     run = tmp_path / "run"

@@ -77,6 +77,7 @@ def outcomes(tmp_path: Path, make_manifest) -> list[dict]:
     return [json.loads((tmp_path / f"seen-{rank}.json").read_text()) for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_same_batches_and_evaluate_every_utterance_once(outcomes) -> None:
     first, second = outcomes
     assert first["batches"] == second["batches"], "the global batches do not depend on the rank"

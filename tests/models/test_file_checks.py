@@ -23,7 +23,13 @@ def refused(path, content, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "size"), [("dim", 12 * 10**9), ("layers", HUGE), ("feed_forward", HUGE), ("layers", 999)]
+    ("key", "size"),
+    [
+        ("dim", 12 * 10**9),
+        ("layers", HUGE),
+        ("feed_forward", HUGE),
+        pytest.param("layers", 999, marks=pytest.mark.slow),
+    ],
 )
 def test_a_model_of_any_size_is_measured_before_it_is_built(key, size, tmp_path):
     bundle = bundle_of(config())

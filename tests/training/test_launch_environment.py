@@ -183,6 +183,7 @@ threading.Thread(target=watch, daemon=True).start()
 """
 
 
+@pytest.mark.slow
 def test_usr1_of_slurm_saves_in_the_runs_folder_alone(tones, tmp_path):
     """Lightning would write hpc_ckpt_1.ckpt where the user stands, and load what lies there by that name."""
     alone = SRUN | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_STEP_TASKS_PER_NODE": "1"}

@@ -138,6 +138,7 @@ def test_more_epochs_give_what_a_training_that_was_longer_from_the_start_gives(w
     )
 
 
+@pytest.mark.slow
 def test_a_killed_training_of_more_epochs_goes_on_too(whole, tones, tmp_path):
     """The configuration has the new number then, and the last state the former one."""
     run = tmp_path / "run"

@@ -56,7 +56,9 @@ def test_the_choice_is_said_and_kept_and_measuring_leaves_no_trace(two_threads, 
 
 def test_a_training_goes_on_with_the_threads_that_it_had(two_threads, tones, tmp_path, capsys):
     run = tmp_path / "run"
-    assert train(tones, run, *AUTO, "trainer.threads=2") == 0
+    assert train(tones, run, *AUTO, "trainer.threads=1") == 0
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("threads: 1", "threads: 2"))
     assert train(tones, run, *AUTO) == 0
     assert _threads(run) == 2
     assert "by trying" not in _err(capsys)
