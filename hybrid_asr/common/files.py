@@ -1,11 +1,13 @@
 """Atomic writing of files (beside the target, flushed, then renamed), and checks before reading them."""
 
 import contextlib
+import difflib
 import errno
+import itertools
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,6 +122,30 @@ def why_missing(path: Path | str) -> str:
     if any(letter in text for letter in "*?["):
         return "no file matches this pattern; check the folder and the suffix in it"
     return CHECK_PATH
+
+
+_LOOKED_AT = 1000  # entries of a folder: enough for what people keep in one by hand
+
+
+def near_files(path: Path | str, suffixes: Collection[str] = ()) -> list[str]:
+    """The files and folders beside `path`, which is not there, that may be meant: its stem, else the nearest name.
+
+    With `suffixes` only those that have one of them.
+    """
+    path = Path(path)
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        names = [entry.name for entry in itertools.islice(entries, _LOOKED_AT)]
+        names = [name for name in names if not suffixes or Path(name).suffix in suffixes]
+        near = sorted(name for name in names if Path(name).stem == path.stem)
+        near = near or difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+        return [str(path.parent / name) for name in near[:3]]
+    return []
+
+
+def did_you_mean(path: Path | str, suffixes: Collection[str] = ()) -> str:
+    """`; did you mean 'X'?`, the end of a message about a path that is not there; empty where nothing is near."""
+    near = near_files(path, suffixes)
+    return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
 
 
 def find_below(root: Path | str, path: Path | str) -> Path:

@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from hybrid_asr.config.files import Tree, flatten, load_yaml, yaml_problem
-from hybrid_asr.config.locate import display_path, find_preset, find_recipe, presets
+from hybrid_asr.config.locate import display_path, find_preset, find_recipe, presets, sections
 from hybrid_asr.config.schema import ConfigError, parse
+from hybrid_asr.config.words import SECTIONS, suggest, targets
 
 T = TypeVar("T")
 
@@ -46,6 +47,11 @@ class Composed:
 
     def parse(self, cls: type[T]) -> T:
         """Check the tree against `cls`; a ConfigError names each bad key and where it was written."""
+        for key, value in self.tree.items():
+            section = key if key in sections() else targets(key, SECTIONS)
+            if isinstance(value, str) and section in sections():
+                remedy = f"choose it by presets.{section}=PRESET; {suggest(value, presets(section))}"
+                raise ConfigError(f"{key}: expected keys, got '{value}'; {remedy} ({self.sources[key]})")
         return parse(cls, self.tree, sources=self.sources | ({"": display_path(self.recipe)} if self.recipe else {}))
 
 

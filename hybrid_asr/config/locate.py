@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from hybrid_asr.common.files import near_files
 from hybrid_asr.config.schema import ConfigError
 from hybrid_asr.config.words import SECTIONS, one_of, suggest, targets
 
@@ -71,6 +72,8 @@ def find_recipe(recipe: Path | str) -> Path:
             "begins with its weights"
         )
     if name not in recipes():
+        if path.parts[:1] != ("recipes",) and (beside := near_files(path, (".yaml", ".yml"))):
+            raise ConfigError(f"{recipe}: no such recipe; did you mean {one_of(beside)}?")
         if named := [known for known in recipes() if known.rpartition("/")[2] == path.stem]:
             raise ConfigError(f"{recipe}: no such recipe; did you mean {one_of(named)}?")
         raise ConfigError(f"{recipe}: no such recipe; {suggest('/'.join(name.split('/')[-2:]), recipes())}")

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.config.words import example, hint, suggest
+from hybrid_asr.config.words import example, hint, hints_below, suggest
 
 T = TypeVar("T")
 SHOWN = 7  # bad keys that a message shows; the others are counted
@@ -155,7 +155,8 @@ def _describe_problem(cls: Any, problem: Any, where: str) -> tuple[list[str], st
             of_kind = f" of kind '{kind}'" if kind else ""
             dotted = ".".join([where, *path] if where else path)
             everywhere = dict.fromkeys(all_paths(cls, f"{where}." if where else ""))
-            return path, f"unknown key{of_kind}; {hint(dotted, field_types(parent), everywhere)}"
+            below = hints_below(given, everywhere) if isinstance(given, dict) else ""
+            return path, f"unknown key{of_kind}; {below or hint(dotted, field_types(parent), everywhere)}"
         case "missing":
             return path, f"required, but not given{example('.'.join([where, *path] if where else path))}"
         case "union_tag_not_found":

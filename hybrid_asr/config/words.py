@@ -28,7 +28,7 @@ WORDS: dict[str, str] = {
     "penalty length_penalty": "decode.length_bonus",
     "lm_weight ngram_weight": "decode.lm_weight",
     "lm ngram kenlm arpa_file": "decode.arpa",
-    "vocab_size nbpe n_tokens bpe_size": "tokenizer.size",
+    "vocab_size nbpe n_tokens bpe_size bpe_nbpe": "tokenizer.size",
     "token_type bpemode": "tokenizer.kind",
     "sample_rate sampling_rate fs sr samplerate": "features.rate",
     "n_mels num_mel_bins feat_dim n_feats num_bins": "features.bins",
@@ -44,13 +44,21 @@ WORDS: dict[str, str] = {
     "linear_units d_ffn eunits dim_feedforward": "model.encoder.feed_forward",
     "cnn_module_kernel kernel_size conv_kernel_size": "model.encoder.kernel",
     "dropout_rate dropout_p": "model.encoder.dropout and model.decoder.dropout",
-    "pretrained init_param finetune resume_from checkpoint": "init.from",
+    "pretrained init_param finetune resume_from checkpoint init_from_nemo_model": "init.from",
     "freeze_param": "init.freeze",
     "text_cleaner cleaner normalize": "text.rules",
     "train_manifest train_ds train_data train_csv": "data.train",
     "dev valid_data dev_data validation_ds valid_csv": "data.valid",
     "test_data test_ds test_csv": "data.test",
     "random_seed": "seed",
+}
+# Where a kind of encoder lacks a setting: the one that it has in its place.
+IN_PLACE: dict[str, str] = {"model.encoder.layers": "model.encoder.joins: one layer for each of its numbers"}
+KIND = ("type", "name", "class", "_target_", "arch")  # what others call our `kind`
+# What is no setting here.
+NO_SETTINGS = {
+    "resume resume_if_exists resume_from_checkpoint ckpt_path": "the same train command resumes by itself",
+    "exp_manager exp_dir expdir exp_name output_dir output_folder outdir save_dir": "--run DIR is the run's folder",
 }
 # Sections of presets, and what others call them.
 SECTIONS = {
@@ -100,21 +108,45 @@ def hint(path: str, here: Iterable[str], everywhere: Iterable[str]) -> str:
     """
     section, _, key = path.rpartition(".")
     paths = list(everywhere)
+    names = list(here)
+    if elsewhere := targets(key, NO_SETTINGS):
+        return elsewhere
+    if key in KIND and "kind" in names:
+        return f"here that is {section}.kind" if section else "here that is kind"
     if path in paths:  # a key of another kind
-        return suggest(key, here)
+        return _of_another_kind(path, names)
     same = [other for other in paths if other.rpartition(".")[2] == key]
     same = [other for other in same if section and other.startswith(f"{section}.")] or same
     target = targets(key)
     if same:
         return f"did you mean {one_of(same)}?"
     if target and set(settings_of(target)) <= set(paths):
+        above, _, own = (setting := settings_of(target)[0]).rpartition(".")
+        if above == section and own not in names:
+            return _of_another_kind(setting, names)
         return f"here that is {target}"
-    if not difflib.get_close_matches(key, list(here), n=1, cutoff=0.5):
+    if not difflib.get_close_matches(key, names, n=1, cutoff=0.5):
         leaves = {other.rpartition(".")[2] for other in paths}
         near = difflib.get_close_matches(key, sorted(leaves), n=1, cutoff=0.75)
         if near:
             return f"did you mean {one_of([other for other in paths if other.rpartition('.')[2] == near[0]])}?"
-    return suggest(key, here)
+    return suggest(key, names)
+
+
+def _of_another_kind(path: str, here: list[str]) -> str:
+    """A hint for a setting that the chosen kind, whose keys are `here`, does not have."""
+    instead = IN_PLACE.get(path, "")
+    if instead and settings_of(instead)[0].rpartition(".")[2] in here:
+        return f"here that is {instead}"
+    return suggest(path.rpartition(".")[2], here)
+
+
+def hints_below(keys: Iterable[str], everywhere: Iterable[str]) -> str:
+    """Hints for the keys of a section that does not exist, such as ESPnet's `encoder_conf`; empty where none is."""
+    paths = list(everywhere)
+    leaves = {path.rpartition(".")[2] for path in paths}
+    known = [key for key in keys if key in leaves or targets(key) or targets(key, NO_SETTINGS)]
+    return "; ".join(f"{key}: {hint(key, [], paths)}" for key in known)
 
 
 def flag_hint(flag: str, value: str, everywhere: Iterable[str]) -> str:

@@ -126,7 +126,9 @@ class Run:
         epochs = former.trainer.epochs
         ours, theirs = weight_settings(plain(cfg)), weight_settings(plain(former))
         if begin_anew is not None and cfg.trainer.epochs != epochs and ours == theirs | {EPOCHS: cfg.trainer.epochs}:
-            if refusal := refuse_other_epochs(cfg, epochs, str(self.folder), begin_anew):
+            status = self.status()
+            finished = status is not None and status.state == "finished"
+            if refusal := refuse_other_epochs(cfg, epochs, str(self.folder), begin_anew, finished=finished):
                 raise RunError(refusal)
             return
         differing = [

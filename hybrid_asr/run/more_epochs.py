@@ -24,10 +24,10 @@ def what_follows_epochs(cfg: RunConfig) -> str | None:
     return None
 
 
-def refuse_other_epochs(cfg: RunConfig, former: int, folder: str, command: str) -> str | None:
+def refuse_other_epochs(cfg: RunConfig, former: int, folder: str, command: str, *, finished: bool) -> str | None:
     """Why a training of `former` epochs cannot become one of `cfg`, with the remedy; None where it can.
 
-    `command` begins another run with the weights of this one.
+    `command` begins another run with the weights of this one; one that is not `finished` can also be finished.
     """
     wanted = cfg.trainer.epochs
     held = f"{folder}: holds a training of {former} epochs, and {wanted} are wanted"
@@ -37,8 +37,9 @@ def refuse_other_epochs(cfg: RunConfig, former: int, folder: str, command: str) 
             "epochs from the start"
         )
     if reason := what_follows_epochs(cfg):
+        resume = "" if finished else f"to go on with the training that was stopped, give trainer.epochs={former}; or\n"
         return (
             f"{held}: {reason}, so that a longer training is another one from its first step on\n"
-            f"begin a training with the weights of this one:\n  {command}"
+            f"{resume}begin a training with the weights of this one:\n  {command}"
         )
     return None

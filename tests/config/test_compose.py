@@ -227,6 +227,9 @@ def test_recipes_are_found_by_path_and_by_name(project):
         str(expected),
     ):
         assert find_recipe(name) == expected
+    (project / "mine.yaml").write_text("seed: 1")
+    assert "mine.yml: no such recipe; did you mean 'mine.yaml'?" in problem("mine.yml")
+    assert "mien.yaml: no such recipe; did you mean 'mine.yaml'?" in problem("mien.yaml")
     assert "recipes/toy/smal.yaml: no such recipe; did you mean 'toy/small'?" in problem("recipes/toy/smal.yaml")
 
 

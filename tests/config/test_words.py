@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from hybrid_asr.arguments import OTHER_NAMES, build_parser, commands_of
+from hybrid_asr.config.compose import compose
 from hybrid_asr.config.locate import presets, sections
-from hybrid_asr.config.schema import all_paths, field_types
+from hybrid_asr.config.schema import ConfigError, all_paths, field_types
 from hybrid_asr.config.words import EXAMPLES, SECTIONS, WORDS, example, flag_hint, hint, settings_of, suggest, targets
 from hybrid_asr.run.config import OTHER_SETS, RunConfig
 
@@ -63,6 +64,8 @@ HINTS = {
     "optim.lrr": "did you mean 'lr'?",
     "beeam": "did you mean 'decode.beam'?",
     "decode.beam": "known: kind, threshold",  # of another kind
+    "model.encoder.type": "here that is model.encoder.kind",
+    "resume": "the same train command resumes by itself",
 }
 
 
@@ -90,3 +93,37 @@ def test_what_begins_as_the_word_does_is_named_whole():
         suggest("conformer", presets("model")) == "did you mean 'conformer_m', 'conformer_s' or 'conformer_s_espnet'?"
     )
     assert targets("Optimizer", SECTIONS) == "optim" and targets("zzz") is None
+
+
+@pytest.mark.parametrize("key", ["layers", "num_layers"])
+def test_a_hint_never_names_a_key_that_the_kind_lacks(key):
+    """A listener has no `layers`; a user who followed such a hint met the next refusal."""
+    path = f"model.encoder.{key}"
+    assert hint(path, ["kind", "joins", "cells"], PATHS) == (
+        "here that is model.encoder.joins: one layer for each of its numbers"
+    )
+    assert hint(path, ["kind", "cells"], PATHS) == "known: cells, kind"
+
+
+def run_config(*overrides):
+    return compose("spoken/las_hybrid", overrides).parse(RunConfig)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "encoder=transformer",
+            "encoder: expected keys, got 'transformer'; choose it by presets.model=PRESET; did you mean",
+        ),
+        ("tokenizer=bpe", "choose it by presets.tokenizer=PRESET; did you mean 'bpe500'?"),
+        ("optim=adam", "choose it by presets.optim=PRESET"),
+        ("encoder_conf.num_blocks=4", "encoder_conf: unknown key; num_blocks: here that is model.encoder.layers"),
+        ("model_conf.ctc_weight=0.3", "ctc_weight: did you mean 'loss.ctc_weight' or 'decode.ctc_weight'?"),
+        ("exp_manager.exp_dir=x", "exp_dir: --run DIR is the run's folder"),
+    ],
+)
+def test_sections_of_other_toolkits_lead_to_ours(override, said):
+    with pytest.raises(ConfigError) as caught:
+        run_config(override)
+    assert said in str(caught.value)

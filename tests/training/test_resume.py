@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from hybrid_asr.cli import main
+from hybrid_asr.config.compose import compose
+from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
+from hybrid_asr.run.more_epochs import refuse_other_epochs
 from tests.tones import process, rows, train, words
 
 # Everything that draws random numbers; rows of three steps, so that a saved state falls within one.
@@ -150,6 +153,13 @@ def test_a_killed_training_of_more_epochs_goes_on_too(whole, tones, tmp_path):
     assert_equal_runs(run, whole)
 
 
+def test_a_stopped_training_says_how_it_goes_on_where_its_number_of_epochs_was_forgotten():
+    cosine = compose("spoken/conformer_s", ["presets.optim=cosine"]).parse(RunConfig)
+    stopped, finished = (refuse_other_epochs(cosine, 3, "run", "train", finished=done) for done in (False, True))
+    remedy = "to go on with the training that was stopped, give trainer.epochs=3; or\n"
+    assert stopped and finished and stopped.replace(remedy, "") == finished != stopped
+
+
 def test_where_the_schedule_ends_with_the_last_epoch_the_command_that_begins_anew_is_named(tones, tmp_path, capsys):
     run = tmp_path / "run"
     cosine = ("presets.optim=cosine", "optim.warmup=2", "trainer.threads=1")
@@ -161,6 +171,7 @@ def test_where_the_schedule_ends_with_the_last_epoch_the_command_that_begins_ane
         "holds a training of 1 epochs, and 2 are wanted: the learning rate of optim.schedule=cosine reaches its end "
         "with the last epoch, so that a longer training is another one from its first step on\n"
     ) in said
+    assert "give trainer.epochs=1" not in said, "it is finished"
     program, *command = shlex.split(said.split("\n")[-2])
     assert program == "hybrid-asr" and command[-3:] == [f"init.from={run}", "--run", f"{run}-2"]
     assert main(command) == 0
