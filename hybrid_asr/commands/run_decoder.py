@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import torch
 
+from hybrid_asr.common.problems import tell_user
 from hybrid_asr.config.compose import digest
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.oddities import oddities
 from hybrid_asr.inference.batching import MemoryBatching, expected_cost, refuse_wide_beams
 from hybrid_asr.inference.build_decoder import DecodeConfig, build_task, files_read
 from hybrid_asr.inference.decoding_folder import earlier_report, file_digest, signatures, write_decoding
@@ -59,6 +61,7 @@ class RunDecoder:
         self.device = pick_device("auto" if cfg.trainer.accelerator != "cpu" else "cpu")
         if cfg.trainer.accelerator == "gpu" and self.device.type == "cpu":
             print("note: trainer.accelerator is gpu, and no GPU is visible here: decoding on the CPU", file=sys.stderr)
+        self._looked_at: set[str] = set()  # manifests whose transcripts have been
         self.failures: dict[tuple[str, str, str], list[str]] = {}  # (set, utterance, reason) -> decoders
         if cfg.trainer.given_threads:
             torch.set_num_threads(cfg.trainer.given_threads)
@@ -128,11 +131,22 @@ class RunDecoder:
         """Decode a set by all tasks in one pass and remember what failed."""
         if not tasks:
             return {}
+        self._tell_oddities(to_decode)
         evaluations = evaluate_set(self.bundle, to_decode.manifest, tasks, batching=self.batching, device=self.device)
         for label, evaluation in evaluations.items():
             for failed in evaluation.failed:
                 self.failures.setdefault((to_decode.name, failed.id, failed.reason), []).append(label)
         return evaluations
+
+    def _tell_oddities(self, to_decode: SetToDecode) -> None:
+        """What is odd in the references of a set, once: it decides their rates."""
+        manifest = to_decode.manifest
+        if manifest.digest in self._looked_at:
+            return
+        self._looked_at.add(manifest.digest)
+        texts = ((utterance.text, utterance.language) for utterance in manifest)
+        for oddity in oddities(texts, manifest.where, of=to_decode.name, spelling=self.bundle.text):
+            tell_user(f"{'warning' if oddity.doubtful else 'note'}: {oddity.text}")
 
     def failure_text(self) -> str:
         """The utterances that failed, and of which decoders."""

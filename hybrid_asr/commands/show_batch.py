@@ -10,8 +10,8 @@ from torch import Tensor
 from hybrid_asr.commands.training_data import build_dataset, build_planner, read_training_set
 from hybrid_asr.commands.training_model import build_module
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.data.check import label_counts
 from hybrid_asr.data.dataset import Batch
+from hybrid_asr.data.label_counts import label_counts
 from hybrid_asr.losses import JointLoss
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_asr.data.check import SHOWN, LabelCounts, describe_empty, least_seconds
+from hybrid_asr.common.problems import SHOWN
 from hybrid_asr.data.dataset import SpeechDataset
+from hybrid_asr.data.label_counts import LabelCounts, describe_empty, least_seconds
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.sampler import Planner, within_limits
 from hybrid_asr.models.bundle import Bundle

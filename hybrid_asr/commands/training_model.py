@@ -10,7 +10,7 @@ from hybrid_asr.audio.augment import SpecAugment
 from hybrid_asr.audio.features import GlobalStatistics
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import plain
-from hybrid_asr.data.check import LabelCounts, label_counts
+from hybrid_asr.data.label_counts import LabelCounts, label_counts
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.inference.batching import STATISTICS_UTTERANCES, in_order
 from hybrid_asr.inference.padding import pad_audio

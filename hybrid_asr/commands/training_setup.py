@@ -14,7 +14,8 @@ from hybrid_asr.commands.training_data import TrainingSet, build_planner, ctc_le
 from hybrid_asr.commands.training_model import build_bundle
 from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.config.compose import digest
-from hybrid_asr.data.check import LabelCounts, check_training, label_counts
+from hybrid_asr.data.check import check_training
+from hybrid_asr.data.label_counts import LabelCounts, label_counts
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.oddities import oddities
 from hybrid_asr.data.sampler import Planner

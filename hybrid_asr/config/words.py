@@ -11,7 +11,9 @@ WORDS: dict[str, str] = {
     "scheduler lr_scheduler optimizer": "optim.schedule",
     "grad_clip gradient_clip_val max_grad_norm clip_grad": "optim.clip",
     "l2 decay": "optim.weight_decay",
-    "batch_size batch_bins batch_frames max_duration batch bs": "data.batch_seconds: seconds of audio, not utterances",
+    "batch_size batch_bins batch_frames batch bs": "data.batch_seconds: seconds of audio, not utterances",
+    "max_duration": "data.batch_seconds: of a batch; the longest utterance is data.max_seconds",
+    "min_duration": "data.min_seconds",
     "accum_grad grad_accum accumulate_grad_batches accumulation": "data.device_seconds: what is more is accumulated",
     "max_epochs max_epoch num_epochs number_of_epochs n_epochs epoch": "trainer.epochs",
     "gpus ngpu num_gpus n_gpus world_size": "trainer.devices",
@@ -38,7 +40,8 @@ WORDS: dict[str, str] = {
     "specaug spec_augment spec_aug": "augment.spec",
     "speed_perturb speed_perturbation": "augment.speeds",
     "d_model output_size hidden_size adim encoder_dim": "model.encoder.dim",
-    "num_blocks num_layers n_layers elayers num_encoder_layers": "model.encoder.layers",
+    "num_blocks num_layers n_layers": "model.encoder.layers and model.decoder.layers",
+    "elayers num_encoder_layers": "model.encoder.layers",
     "dlayers num_decoder_layers": "model.decoder.layers",
     "nhead attention_heads num_heads aheads": "model.encoder.heads",
     "linear_units d_ffn eunits dim_feedforward": "model.encoder.feed_forward",
@@ -46,29 +49,31 @@ WORDS: dict[str, str] = {
     "dropout_rate dropout_p": "model.encoder.dropout and model.decoder.dropout",
     "pretrained init_param finetune resume_from checkpoint init_from_nemo_model": "init.from",
     "freeze_param": "init.freeze",
-    "text_cleaner cleaner normalize": "text.rules",
+    "text_cleaner cleaner lowercase lower_case": "text.rules",
+    "normalize global_cmvn cmvn_file utterance_mvn": "features.cmvn",
     "train_manifest train_ds train_data train_csv": "data.train",
     "dev valid_data dev_data validation_ds valid_csv": "data.valid",
     "test_data test_ds test_csv": "data.test",
-    "random_seed": "seed",
+    "random_seed seed_everything": "seed",
 }
 # Where a kind of encoder lacks a setting: the one that it has in its place.
 IN_PLACE: dict[str, str] = {"model.encoder.layers": "model.encoder.joins: one layer for each of its numbers"}
 KIND = ("type", "name", "class", "_target_", "arch")  # what others call our `kind`
 # What is no setting here.
 NO_SETTINGS = {
-    "resume resume_if_exists resume_from_checkpoint ckpt_path": "the same train command resumes by itself",
-    "exp_manager exp_dir expdir exp_name output_dir output_folder outdir save_dir": "--run DIR is the run's folder",
+    "resume resume_training resume_if_exists resume_from_checkpoint ckpt_path": (
+        "the same train command resumes by itself",
+    "exp_manager exp_dir expdir exp_name output_dir output_folder outdir save_dir logdir": "--run DIR is the run's folder",
 }
 # Sections of presets, and what others call them.
 SECTIONS = {
-    "encoder decoder encoder_conf decoder_conf arch architecture network": "model",
+    "encoder decoder arch architecture network": "model",
     "optimizer scheduler lr_scheduler": "optim",
     "frontend feats fbank preprocessor": "features",
-    "token tokens bpe tokenization": "tokenizer",
+    "token tokens bpe tokenization token_list bpe_model": "tokenizer",
     "training train": "trainer",
     "decoding search inference": "decode",
-    "logging": "logger",
+    "logging use_wandb wandb tensorboard": "logger",
 }
 # What a required setting looks like; that of the nearest section stands for what it does not name.
 EXAMPLES = {
@@ -104,9 +109,11 @@ def settings_of(target: str) -> list[str]:
 def hint(path: str, here: Iterable[str], everywhere: Iterable[str]) -> str:
     """A closing hint for the unknown key at `path`; `here` are the keys of its section, `everywhere` all paths.
 
-    Keys of this name elsewhere, all of them; the word of another toolkit; the nearest name here; the nearest elsewhere.
+    Keys of this name elsewhere, all of them; the word of another toolkit; its section; the nearest name here; the
+    nearest elsewhere.
     """
     section, _, key = path.rpartition(".")
+    key = key.removesuffix("_conf")  # of ESPnet and WeNet
     paths = list(everywhere)
     names = list(here)
     if elsewhere := targets(key, NO_SETTINGS):
@@ -121,10 +128,15 @@ def hint(path: str, here: Iterable[str], everywhere: Iterable[str]) -> str:
     if same:
         return f"did you mean {one_of(same)}?"
     if target and set(settings_of(target)) <= set(paths):
+        several = settings_of(target) if " and " in target else []
+        within = [setting for setting in several if section and setting.startswith(f"{section}.")]
+        target = within[0] if len(within) == 1 else target
         above, _, own = (setting := settings_of(target)[0]).rpartition(".")
         if above == section and own not in names:
             return _of_another_kind(setting, names)
         return f"here that is {target}"
+    if not section and (meant := targets(key, SECTIONS)):
+        return f"here that is the section '{meant}'"
     if not difflib.get_close_matches(key, names, n=1, cutoff=0.5):
         leaves = {other.rpartition(".")[2] for other in paths}
         near = difflib.get_close_matches(key, sorted(leaves), n=1, cutoff=0.75)
@@ -158,6 +170,8 @@ def flag_hint(flag: str, value: str, everywhere: Iterable[str]) -> str:
     target = targets(key)
     if not named and target:
         return f"settings are written key=value, without dashes; here that is {target}"
+    if not named and (elsewhere := targets(key, NO_SETTINGS)):
+        return elsewhere
     written = " or ".join(f"{path}={value}" for path in named) or "optim.lr=1e-3"
     return f"settings are written key=value, without dashes: {written}"
 
@@ -166,7 +180,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """A closing hint: the known words that begin with this one, else the nearest where one is near, else all."""
     names = sorted(known)
     longer = [name for name in names if word and name.lower().startswith(word.lower())]
-    near = longer or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    near = longer or difflib.get_close_matches(word, names, n=1, cutoff=0.55)
     if near:
         return f"did you mean {one_of(near)}?"
     return f"known: {', '.join(names)}" if names else "nothing is known here"

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hybrid_asr.audio import io
-from hybrid_asr.data.check import LabelCounts
+from hybrid_asr.data.label_counts import LabelCounts
 from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.data.plan import Corpus, Part, PlannedUtterance
 from hybrid_asr.text.normalize import TextConfig

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hybrid_asr.common.problems import SHOWN
 from hybrid_asr.text.lookalikes import (
     character_name,
     drop_dots_over_i,
@@ -21,10 +22,9 @@ from hybrid_asr.text.lookalikes import (
     plain_form,
 )
 from hybrid_asr.text.normalize import TextConfig
-from hybrid_asr.text.one_spelling import has_dotless_i
+from hybrid_asr.text.one_spelling import has_dotless_i, is_language
 from hybrid_asr.text.tags import find_tags
 
-SHOWN = 5
 _EXCERPT = 40  # characters of an example
 _REPEATS = 20  # fewer of one text are nothing to tell
 _REPEATED_SHARE = 0.01
@@ -96,7 +96,9 @@ class _Findings:
         if text.strip() in _PLACEHOLDERS:
             self._add("placeholders", index, text, [text.strip()])
         elif not any(map(str.isalnum, text)) and not tags:
-            self._add("wordless", index, text, [text.strip()])
+            self._add("wordless", index, text, [text.strip() or "nothing"])
+        if language and self.rules.endswith("@2") and not is_language(language):
+            self._add("languages", index, text, [language])
         if _DIGIT.search(spelled):
             self._add("digits", index, text, [])
         self.plain_apostrophe = self.plain_apostrophe or "'" in text
@@ -190,6 +192,12 @@ class _Findings:
         if self.rules in ("none@1", "basic@1", "upper@1"):
             remedy = f"the rules '{self.rules}' make words of them; choose rules of number 2 and text.tags=drop or keep"
             return told(tags, "have tags", remedy)
+        if self.rules == "english@1":
+            remedy = (
+                "the rules 'english@1' leave out those in brackets and make words of others; with english@2 text.tags "
+                "says what becomes of all"
+            )
+            return told(tags, "have tags", remedy, doubtful=any(tag[0] not in "[<(" for tag in tags.values))
         return told(tags, "have tags", "they are left out (text.tags=keep makes units of them)", doubtful=False)
 
     def _tell_repeats(self, name: Callable[[int], str], of: str, total: int) -> list[Oddity]:
@@ -217,6 +225,10 @@ _KINDS = {
     "dotless": (
         "hold letters of Turkish or Azeri, and no language is set",
         "with text.language=tr (or az) the capital of ı is I, that of i is İ",
+    ),
+    "languages": (
+        "name a language that is not known",
+        "their capitals are read as in English; write its tag, such as tr, az or en-US",
     ),
     "digits": (
         "hold digits",

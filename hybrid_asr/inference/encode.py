@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.data.check import least_seconds
+from hybrid_asr.data.label_counts import least_seconds
 from hybrid_asr.decoding.settings import LONGEST_S
 from hybrid_asr.inference.long_form import states_in_pieces
 from hybrid_asr.inference.padding import pad_audio

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 RESAMPLES = 10_000
-FEW_SPEAKERS = 20  # below, the interval over speakers is too narrow: over 10 it covers the truth 85 % of the time
+FEW_SPEAKERS = 20  # below, the interval over speakers is too narrow: over 10 it covers the truth 87 % of the time
 SEED = 2004
 _DRAWS_AT_ONCE = 2**21  # bounds the memory to some 50 MB
 

@@ -14,6 +14,7 @@ from hybrid_asr.scoring.align import Unit, count_all
 from hybrid_asr.scoring.scores import UNITS, Metric, UtteranceScore
 from hybrid_asr.text.lookalikes import describe_invisible, skeleton
 from hybrid_asr.text.normalize import normalize
+from hybrid_asr.text.tags import without_tags
 
 _EMPTY_CELLS = ("nan", "null", "none", "n/a", "<na>", "nil", "undefined")  # what programs write for no text
 _FEWEST_EMPTY = 2  # a single text may be the word
@@ -24,6 +25,7 @@ _NAMED = 5  # characters
 class SpellingErrors:
     """Numbers of errors that vanish with a difference of spelling; `characters` are those that made `unseen` ones.
 
+    `tags` counts those that vanish without tags such as [noise].
     `empty_cells` counts references and hypotheses that are such a text as "nan" as a whole.
     """
 
@@ -31,6 +33,7 @@ class SpellingErrors:
     case: int
     punctuation: int
     case_or_punctuation: int
+    tags: int
     characters: tuple[str, ...]
     empty_cells: dict[str, int]
 
@@ -43,6 +46,7 @@ class SpellingErrors:
         """What `to_json` wrote. Raises LookupError, TypeError or ValueError where that is damaged."""
         numbers = {name: int(data[name]) for name in ("unseen", "case", "punctuation", "case_or_punctuation")}
         cells = {str(text): int(times) for text, times in data["empty_cells"].items()}
+        numbers["tags"] = int(data.get("tags", 0))  # reports of former versions lack it
         return cls(**numbers, characters=tuple(map(str, data["characters"])), empty_cells=cells)
 
     def notes(self, errors: int, unit: Unit) -> list[str]:
@@ -59,6 +63,11 @@ class SpellingErrors:
                 f"{self.case_or_punctuation} of {errors} {unit} errors are of case or punctuation "
                 f"({self.case} of case alone, {self.punctuation} of punctuation alone); "
                 "score with --rules basic@2 to ignore them"
+            )
+        if self.tags:
+            found.append(
+                f"{self.tags} of {errors} {unit} errors are of tags such as [noise]; score with --rules basic@2 to "
+                "leave tags out"
             )
         if self.empty_cells:
             cells = ", ".join(f"{times} '{text}'" for text, times in self.empty_cells.items())
@@ -85,7 +94,8 @@ def spelling_errors(rows: Sequence[UtteranceScore], metric: Metric) -> SpellingE
         unseen=max(0, sum(unseen)),
         case=max(0, sum(vanishing(str.lower))),
         punctuation=max(0, sum(vanishing(_without_punctuation))),
-        case_or_punctuation=max(0, sum(vanishing(lambda text: normalize(text, "basic@2"))) - max(0, sum(unseen))),
+        case_or_punctuation=max(0, sum(vanishing(_basic)) - max(0, sum(unseen))),
+        tags=max(0, sum(vanishing(without_tags))),
         characters=tuple(name for name, _ in named.most_common()),
         empty_cells={text: texts[text] for text in _EMPTY_CELLS if texts[text] >= _FEWEST_EMPTY},
     )
@@ -95,6 +105,10 @@ def _unlike_characters(row: UtteranceScore) -> set[str]:
     """Names of the characters that are hard to see, and in one of the two texts only, if there are such."""
     sides = [set(describe_invisible(text)) for text in (row.reference, row.hypothesis)]
     return sides[0] ^ sides[1] or sides[0] | sides[1]
+
+
+def _basic(text: str) -> str:
+    return normalize(text, "basic@2", tags="keep")
 
 
 def _without_punctuation(text: str) -> str:

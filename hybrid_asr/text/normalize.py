@@ -36,7 +36,7 @@ from pydantic import Field
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.schema import config
 from hybrid_asr.config.words import suggest
-from hybrid_asr.text.one_spelling import lower_words, one_shape, upper_words
+from hybrid_asr.text.one_spelling import LANGUAGE_TAG, lower_words, one_shape, upper_words
 from hybrid_asr.text.tags import Tags, parts_and_tags, without_tags
 
 Rules = Literal["none@1", "basic@1", "english@1", "upper@1", "basic@2", "english@2", "upper@2"]
@@ -59,15 +59,19 @@ class TextConfig:
     """How transcripts are spelled; stored in the model, so that what it writes is scored against the same spelling."""
 
     rules: Rules = DEFAULT_RULES
-    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*$")] | None = None
+    language: Annotated[str, Field(pattern=rf"^{LANGUAGE_TAG.pattern}$")] | None = None
     """For capitals: `tr` or `az`. The language that an utterance names for itself wins."""
     tags: Tags = "drop"
     """What becomes of [noise] or <unk>: nothing, a unit of its own, or a training refused. Of rules of number 2."""
 
     def __post_init__(self) -> None:
-        if self.tags == "keep" and not self.rules.endswith("@2"):
-            others = ", ".join(name for name in RULES if name.endswith("@2"))
-            raise ValueError(f"text.tags=keep: the rules '{self.rules}' know no tags; choose text.rules from {others}")
+        if self.rules.endswith("@2"):
+            return
+        others = f"choose text.rules from {', '.join(name for name in RULES if name.endswith('@2'))}"
+        if self.tags == "keep":
+            raise ValueError(f"text.tags=keep: the rules '{self.rules}' know no tags; {others}")
+        if self.language:
+            raise ValueError(f"text.language={self.language}: the rules '{self.rules}' know no language; {others}")
 
     def name(self) -> str:
         """The rules, and what differs from their defaults: "basic@2 tr keep"; equal names spell alike."""

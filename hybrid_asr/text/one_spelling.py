@@ -13,6 +13,8 @@ from hybrid_asr.text.lookalikes import (
 
 _DOTLESS = {"tr", "tur", "az", "aze", "azj", "crh", "gag"}
 """Languages with two letters i: Turkish, Azeri, Crimean Tatar, Gagauz (Unicode's SpecialCasing, CLDR)."""
+_NAMED_DOTLESS = ("turkish", "azerbaijani", "azeri")
+LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*")
 _JOINERS = "\u200c\u200d"
 _INSIDE = f"'·{_JOINERS}"
 _APART = ("<super>", "<fraction>")  # m², 1½: signs of their own, as `m2` or `11⁄2` they would be other numbers
@@ -30,8 +32,13 @@ def has_dotless_i(language: str | None) -> bool:
     """Whether I is the capital of ı in this language: a tag such as `tr`, `tr-TR` or `az_Latn`, or its English name."""
     if not language:
         return False
-    primary = re.split("[-_]", language.lower(), maxsplit=1)[0]
-    return primary in _DOTLESS or primary in ("turkish", "azerbaijani", "azeri")
+    primary = re.split("[-_]", language.strip().lower(), maxsplit=1)[0]
+    return primary in _DOTLESS or primary in _NAMED_DOTLESS
+
+
+def is_language(name: str) -> bool:
+    """Whether this is a tag of a language (BCP 47), or the English name of one that `has_dotless_i` knows."""
+    return LANGUAGE_TAG.fullmatch(name.strip()) is not None or has_dotless_i(name)
 
 
 def one_shape(text: str) -> str:

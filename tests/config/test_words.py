@@ -8,7 +8,18 @@ from hybrid_asr.arguments import OTHER_NAMES, build_parser, commands_of
 from hybrid_asr.config.compose import compose
 from hybrid_asr.config.locate import presets, sections
 from hybrid_asr.config.schema import ConfigError, all_paths, field_types
-from hybrid_asr.config.words import EXAMPLES, SECTIONS, WORDS, example, flag_hint, hint, settings_of, suggest, targets
+from hybrid_asr.config.words import (
+    EXAMPLES,
+    NO_SETTINGS,
+    SECTIONS,
+    WORDS,
+    example,
+    flag_hint,
+    hint,
+    settings_of,
+    suggest,
+    targets,
+)
 from hybrid_asr.run.config import OTHER_SETS, RunConfig
 
 PATHS = list(dict.fromkeys(all_paths(RunConfig)))
@@ -25,7 +36,7 @@ def test_every_section_set_and_command_of_others_leads_to_one_of_ours():
     assert set(SECTIONS.values()) <= set(sections())
     assert set(OTHER_SETS.values()) <= {"train", "valid", "test"}
     assert set(OTHER_NAMES.values()) <= set(commands_of(build_parser()))
-    for table in (WORDS, SECTIONS, OTHER_SETS, OTHER_NAMES):
+    for table in (WORDS, SECTIONS, NO_SETTINGS, OTHER_SETS, OTHER_NAMES):
         words = " ".join(table).split()
         assert len(set(words)) == len(words) and all(word == word.lower() for word in words)
 
@@ -59,6 +70,19 @@ HINTS = {
     "learning_rate": "here that is optim.lr",
     "optim.warmup_steps": "here that is optim.warmup, in updates",
     "data.batch_size": "here that is data.batch_seconds: seconds of audio, not utterances",
+    "model.decoder.n_layers": "here that is model.decoder.layers",
+    "n_layers": "here that is model.encoder.layers and model.decoder.layers",
+    "encoder_conf": "did you mean 'model.encoder'?",
+    "optim_conf": "did you mean 'optim'?",
+    "scheduler_conf": "here that is optim.schedule",
+    "specaug_conf": "here that is augment.spec",
+    "frontend_conf": "here that is the section 'features'",
+    "bpe_model": "here that is the section 'tokenizer'",
+    "use_wandb": "here that is the section 'logger'",
+    "exp_manager": "--run DIR is the run's folder",
+    "trainer.resume": "the same train command resumes by itself",
+    "normalize": "here that is features.cmvn",
+    "data.max_duration": "here that is data.batch_seconds: of a batch; the longest utterance is data.max_seconds",
     "MTLalpha": "here that is loss.ctc_weight",
     "num-workers": "here that is data.workers",
     "optim.lrr": "did you mean 'lr'?",
@@ -85,6 +109,7 @@ def test_a_flag_is_told_as_the_setting_that_it_means():
     assert flag_hint("--batch-size", "8", PATHS).endswith(
         "here that is data.batch_seconds: seconds of audio, not utterances"
     )
+    assert flag_hint("--output-dir", "x", PATHS) == "--run DIR is the run's folder"
     assert flag_hint("--zzz", "8", PATHS).endswith("without dashes: optim.lr=1e-3")
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hybrid_asr.data.check import CheckConfig, CheckError, check_training, ctc_needs, label_counts, least_seconds
+from hybrid_asr.data.check import CheckConfig, check_training
+from hybrid_asr.data.label_counts import CheckError, ctc_needs, label_counts, least_seconds
 from hybrid_asr.data.oddities import Oddity
 from hybrid_asr.text.characters import CharTokenizerConfig
 from hybrid_asr.text.lexicon import parse_lexicon

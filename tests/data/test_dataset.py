@@ -12,9 +12,9 @@ import torch
 
 from hybrid_asr.audio import io
 from hybrid_asr.audio.augment import AugmentConfig
-from hybrid_asr.data.check import ctc_needs, label_counts, least_seconds
 from hybrid_asr.data.config import DataConfig
 from hybrid_asr.data.dataset import Batch, SpeechDataset
+from hybrid_asr.data.label_counts import ctc_needs, label_counts, least_seconds
 from hybrid_asr.data.loader import build_loader
 from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.data.plan import Part, PlannedUtterance

@@ -43,8 +43,21 @@ def test_what_becomes_of_tags() -> None:
     assert dropped.text.startswith(count) and "left out" in dropped.text and not dropped.doubtful
     [kept] = look(TAGS, TextConfig(tags="keep"))
     assert "a unit of its own" in kept.text and not kept.doubtful
+    english = told(TAGS, TextConfig(rules="english@1"))
+    assert "the rules 'english@1' leave out those in brackets" in english and "text.tags=keep makes" not in english
+    braced = look(["so {breath} it is"], TextConfig(rules="english@1"))
+    assert [oddity.doubtful for oddity in braced] == [True], "there it becomes a word"
     [refused] = look(TAGS, TextConfig(tags="refuse"))
     assert refused.refused and refused.text.startswith(count)
+
+
+def test_a_language_that_is_not_known_is_told_since_its_capitals_are_read_as_in_english() -> None:
+    [oddity] = look(["ILIK"], BASIC2, "Türkçe")
+    assert oddity.text.startswith("1 of 1 transcripts of train name a language that is not known, Türkçe (1)")
+    assert not oddity.doubtful
+    for language in ("tr", "tr-TR", "az_Latn", "Turkish", "en", "cmn-Hans-CN", None, ""):
+        assert look(["ILIK"], BASIC2, language) == [], language
+    assert look(["ILIK"], BASIC1, "Türkçe") == [], "these rules know no language at all"
 
 
 @pytest.mark.parametrize(
@@ -70,6 +83,7 @@ def test_what_becomes_of_tags() -> None:
         (["room 12"], BASIC2, "1 of 1 transcripts of train hold digits"),
         (["...", "fine"], BASIC2, "1 of 2 transcripts of train hold no word, ... (1)"),
         (["-"], None, "hold no word, - (1)"),
+        ([""], BASIC2, "hold no word, nothing (1)"),
         (["IN CAPITALS", "and not"], NONE, "1 of 2 transcripts of train are all capitals, others are not"),
         (["this is a text"] * 20, BASIC2, "20 of 20 transcripts of train have the same text, that of t:1"),
     ],

@@ -16,7 +16,7 @@ PROCESS = """
 import json, os, sys
 import torch, torch.distributed as dist
 from hybrid_asr.audio.augment import AugmentConfig
-from hybrid_asr.data.check import label_counts
+from hybrid_asr.data.label_counts import label_counts
 from hybrid_asr.data.dataset import SpeechDataset
 from hybrid_asr.data.loader import build_loader
 from hybrid_asr.data.manifest import Manifest

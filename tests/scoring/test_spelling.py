@@ -55,3 +55,14 @@ def test_empty_cells_are_told() -> None:
     scores = scores_of(("one", "nan"), ("two", "NaN"), ("null", "three"), ("four", "nan five"))
     assert scores.spelling is not None and scores.spelling.empty_cells == {"nan": 2}
     assert "write for an empty cell count as words: 2 'nan'; check both files" in scores.text()
+
+
+def test_errors_of_tags_are_counted_by_themselves_and_are_none_of_punctuation() -> None:
+    scores = scores_of(("so [noise] it is", "so it is"), ("one", "two"))
+    assert scores.spelling is not None
+    assert (scores.spelling.tags, scores.spelling.case_or_punctuation) == (1, 0)
+    assert "Note: 1 of 2 word errors are of tags such as [noise]; score with --rules basic@2" in scores.text()
+    former = scores.to_json()
+    del former["spelling"]["tags"]
+    read = SetScore.from_json(former).spelling
+    assert read is not None and read.tags == 0

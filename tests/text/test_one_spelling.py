@@ -131,5 +131,7 @@ def test_rules_that_know_no_tags_cannot_keep_them() -> None:
         ConfigError, match=r"text.tags=keep: the rules 'basic@1' know no tags; choose text.rules from basic@2"
     ):
         parse(TextConfig, {"rules": "basic@1", "tags": "keep"}, where="text")
+    with pytest.raises(ConfigError, match=r"text.language=tr: the rules 'english@1' know no language"):
+        parse(TextConfig, {"rules": "english@1", "language": "tr"}, where="text")
     with pytest.raises(ConfigError, match=r"text.language"):
         parse(TextConfig, {"language": "a language"}, where="text")

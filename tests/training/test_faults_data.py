@@ -9,8 +9,8 @@ import soundfile
 import torch
 
 import hybrid_asr.commands.validation
-from hybrid_asr.data.check import label_counts
 from hybrid_asr.data.dataset import SpeechDataset
+from hybrid_asr.data.label_counts import label_counts
 from hybrid_asr.data.loader import WorkerError, build_loader
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.plan import Part, PlannedUtterance

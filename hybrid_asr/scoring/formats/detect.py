@@ -1,5 +1,6 @@
 """Which format a file has: as an option says, else as it is called, else the only one that its content allows."""
 
+import re
 from collections.abc import Iterable
 from typing import assert_never
 
@@ -7,7 +8,7 @@ from hybrid_asr.scoring.formats.ctm import is_timed_word, read_ctm
 from hybrid_asr.scoring.formats.json_lines import read_json_lines
 from hybrid_asr.scoring.formats.kaldi import read_kaldi
 from hybrid_asr.scoring.formats.recogs import may_be_recogs, read_recogs
-from hybrid_asr.scoring.formats.source import NAMES, Content, Format, Source
+from hybrid_asr.scoring.formats.source import NAMES, SOME, Content, Format, Source
 from hybrid_asr.scoring.formats.stm import has_labels, is_segment, read_stm
 from hybrid_asr.scoring.formats.tables import may_be_table, read_table
 from hybrid_asr.scoring.formats.trn import ends_in_id, read_trn
@@ -23,10 +24,20 @@ _BY_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "tsv",
 }
+_NOT_READ = {  # how files begin that are easily given, what they are
+    r"WEBVTT": "subtitles (WebVTT)",
+    r"\d+\s*\n\d\d:\d\d:\d\d[,.]\d+ -->": "subtitles (SubRip)",
+    r'File type = "ooTextFile"': "one of Praat, such as a TextGrid",
+    r"(SPEAKER|SPKR-INFO) \S+ \S+ .*<NA>": "a list of who speaks when (RTTM), without words",
+    r"(?i)<(!doctype|html|\?xml)": "a page of the web or XML",
+    r"version https://git-lfs": "a pointer of Git LFS, for which 'git lfs pull' gets the file",
+}
 
 
 def read(source: Source) -> Content:
     """What is in a file. Raises ScoringError where its format cannot be told, and for what is damaged."""
+    if source.form is None:
+        _refuse_others(source)
     source.form = source.form or _by_name(source) or _by_content(source)
     if source.form in ("trn", "stm", "ctm") and not source.uncommented:
         raise ScoringError(f"{source.path}: has comments only; check the file")
@@ -49,6 +60,15 @@ def read(source: Source) -> Content:
             return read_recogs(source)
         case _:
             assert_never(source.form)
+
+
+def _refuse_others(source: Source) -> None:
+    """Raise ScoringError for a file that is known to be something else."""
+    for start, what in _NOT_READ.items():
+        if re.match(start, source.text.lstrip()):
+            raise ScoringError(
+                f"{source.path}: this file is {what}; {SOME}, or say how to read it by {source.option('format')}"
+            )
 
 
 def _by_name(source: Source) -> Format | None:

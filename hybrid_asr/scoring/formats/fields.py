@@ -46,6 +46,11 @@ def find_fields(source: Source, names: Iterable[str]) -> Fields:
     return Fields(key, _text_field(source, rest), speaker)
 
 
+def is_field(name: str) -> bool:
+    """Whether a name is known to be that of an id, a text or a speaker."""
+    return _plain(name) in {*IDS, *REFERENCES, *HYPOTHESES, *TEXTS, *SPEAKERS}
+
+
 def is_header(names: Iterable[str]) -> bool:
     """Whether these are the names of fields, among them one of ids and one of texts."""
     there = {_plain(name) for name in names}

@@ -25,6 +25,13 @@ NAMES: dict[Format, str] = {
 }
 SOME = "give JSON lines, Kaldi text, trn, stm, ctm, CSV or TSV"
 _LARGEST = 1 << 30  # bytes
+_NO_TEXT = {  # the first bytes of what is no text in UTF-8, what it is, and the remedy
+    b"\x1f\x8b": "is compressed by gzip; unpack it",
+    b"PK\x03\x04": "is a spreadsheet or another zip archive; save it as CSV",
+    b"PAR1": "is a Parquet file; write it as CSV or as JSON lines",
+    b"\xff\xfe": "is not text in UTF-8 but in UTF-16; save it as UTF-8",
+    b"\xfe\xff": "is not text in UTF-8 but in UTF-16; save it as UTF-8",
+}
 Raw = TypeVar("Raw")
 Parsed = TypeVar("Parsed")
 
@@ -161,7 +168,8 @@ class Source:
         for number, key, line in found:
             if key in lines:
                 name = NAMES[self.form] if self.form else "text"
-                problems.add(self.path, number, f"utterance '{key}' occurs a second time (read as {name})")
+                own = "; each line must begin with an id of its own" if self.form == "kaldi" else ""
+                problems.add(self.path, number, f"utterance '{key}' occurs a second time (read as {name}){own}")
             lines[key] = line
         problems.raise_any(ScoringError)
         return Transcripts(lines)
@@ -185,12 +193,20 @@ def _decoded(path: Path) -> str:
     if problem:
         raise ScoringError(f"{path}: {problem}; {SOME}")
     content = path.read_bytes()
+    if what := next((what for magic, what in _NO_TEXT.items() if content.startswith(magic)), None):
+        raise ScoringError(f"{path}: {what}")
     try:
         text = content.decode("utf-8-sig")
         odd = text.find("\0")
         line = text.count("\n", 0, odd) + 1 if odd >= 0 else 0
     except UnicodeDecodeError as error:
-        text, line = "", content.count(b"\n", 0, error.start) + 1
+        line = content.count(b"\n", 0, error.start) + 1
+        if b"\0" not in content:
+            raise ScoringError(
+                f"{path}:{line}: is not text in UTF-8: byte 0x{content[error.start]:02X} is none; convert it, as by "
+                "iconv -f CP1252 -t UTF-8 if it is Western"
+            ) from None
+        text = ""
     if line:
         raise ScoringError(f"{path}:{line}: is not text in UTF-8; {SOME}")
     if not text.strip():

@@ -9,7 +9,7 @@ from hybrid_asr.scoring.formats.source import Line, Source, Transcripts
 
 def read_table(source: Source, delimiter: str) -> Transcripts:
     """The texts in a table; see `fields` for the names of its columns. Raises ScoringError for a damaged row."""
-    rows = _rows(source, delimiter)
+    rows = _rows(source, _delimiter(source, delimiter))
     _, header = rows[0]
     if len(set(header)) < len(header):
         source.refuse(1, "two columns have the same name; rename one of them")
@@ -31,13 +31,20 @@ def read_table(source: Source, delimiter: str) -> Transcripts:
     return source.by_id(source.each(rows[1:], one))
 
 
+def _delimiter(source: Source, expected: str) -> str:
+    """What stands between the cells: `expected`, or another where only that gives names that are known."""
+    if source.chosen_field is not None or may_be_table(source, expected):
+        return expected
+    return next((other for other in (";", "\t", ",") if may_be_table(source, other)), expected)
+
+
 def may_be_table(source: Source, delimiter: str) -> bool:
     """Whether the first line names columns that are known."""
     return is_header(source.lines[0][1].split(delimiter)) and delimiter in source.lines[0][1]
 
 
 def _rows(source: Source, delimiter: str) -> list[tuple[int, list[str]]]:
-    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    quoting = csv.QUOTE_MINIMAL if delimiter != "\t" else csv.QUOTE_NONE
     reader = csv.reader(io.StringIO(source.text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     rows = []
     try:
