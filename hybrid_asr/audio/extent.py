@@ -78,7 +78,7 @@ def _in_chunks(file: BinaryIO, layout: Layout) -> Extent | None:
         name, size = struct.unpack(layout.head, chunk)
         if name == layout.samples:
             field, extra = position + head_bytes - struct.calcsize(size_kind), layout.skipped
-            if long_field is not None and size >= 0xFFFFFFFF:
+            if long_field is not None:  # which libsndfile takes even where the chunk has a size of its own
                 file.seek(long_field)
                 field, size_kind, size = long_field, "<Q", int.from_bytes(file.read(8), "little")
             extra += head_bytes if layout.counts_head else 0
@@ -101,10 +101,10 @@ def _sphere(file: BinaryIO) -> Extent | None:
     try:
         begin = int(fields["header"])
         each = int(fields["channel_count"]) * int(fields["sample_n_bytes"])
-        count = fields.get("sample_count")
-        if begin < 0 or each <= 0 or int(count or 0) < 0:
+        count = int(fields.get("sample_count", -1))  # below 0 where none is stated
+        if begin < 0 or each <= 0:
             return None
-        return Extent(begin, None if count is None else int(count) * each, 0, "")
+        return Extent(begin, None if count < 0 else count * each, 0, "")
     except (KeyError, ValueError):
         return None
 

@@ -160,6 +160,10 @@ def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
     notes, remedy = (*sizes.notes, *streams.notes), AGAIN
     if streams.chained > 1:
         why = f"it is a chain of {streams.chained} streams, of which libsndfile reads the first alone"
+        notes = (
+            *notes,
+            f"{path}: is a chain of {streams.chained} Ogg streams; all of them are read, one after another",
+        )
     elif blocks > 1:
         why = f"its samples are in {blocks} blocks, of which libsndfile knows the first alone"
     elif foreign:
@@ -172,6 +176,7 @@ def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
                 if not source.unreadable:
                     yield source
                     return
+                notes = source.notes
             why = "its format is not known to libsndfile, or it is damaged" if sound is None else source.unreadable
     with FfmpegSource(path, why, remedy=remedy, notes=notes) as source:
         check_rate(path, source.rate)

@@ -1,11 +1,13 @@
-"""The length of an mp3 file that does not state it: its frames are counted header by header (ISO 11172-3, 13818-3).
+"""The length of an mp3 file: its frames are counted header by header (ISO 11172-3, 13818-3).
 
-libsndfile guesses the length of such a file from its size and its first bit rate, and reads no further than the guess:
-with a variable bit rate it may miss three quarters of the file.
+libsndfile reads no further than the tag in the first frame says, though two files may have been put together. Of a
+file without a tag it guesses the length from the size and the first bit rate: with a variable one it may miss three
+quarters.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by the version bits, Hz
 _KILOBITS = {
@@ -13,7 +15,6 @@ _KILOBITS = {
     2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _TAGS = (b"Xing", b"Info", b"VBRI")  # in the first frame: the length is stated
-_LONGEST_FRAME = 2881  # bytes
 
 
 def is_mpeg(head: bytes, path: Path) -> bool:
@@ -21,16 +22,21 @@ def is_mpeg(head: bytes, path: Path) -> bool:
     return head.startswith(b"ID3") or bool(_frame(head[:4].ljust(4))[0]) or path.suffix.lower() in (".mp3", ".m1a")
 
 
-def untagged_samples(path: Path) -> int | None:
-    """Samples per channel of a layer III file, counted frame by frame; None if a tag in its first frame states them."""
+class CountedFrames(NamedTuple):
+    """The samples per channel of a layer III file, by its frames, and whether a tag in the first states them, too."""
+
+    samples: int
+    tagged: bool
+
+
+def count_frames(path: Path) -> CountedFrames:
+    """Count the frames of a layer III file behind its ID3 tag."""
     with path.open("rb") as file:
-        start = _id3_bytes(file.read(10))
-        file.seek(start)
-        head = file.read(8 * _LONGEST_FRAME)
-        position, size, _ = next(_frames(head), (0, 0, 0))
-        if any(tag in head[position : position + size] for tag in _TAGS):
-            return None
-        return sum(samples for _, _, samples in _frames(head + file.read()))
+        file.seek(_id3_bytes(file.read(10)))
+        data = file.read()
+    position, size, _ = next(_frames(data), (0, 0, 0))
+    tagged = any(tag in data[position : position + size] for tag in _TAGS)
+    return CountedFrames(sum(samples for _, _, samples in _frames(data)), tagged)
 
 
 def _id3_bytes(head: bytes) -> int:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -13,13 +14,14 @@ from jaxtyping import Float32
 from hybrid_asr.audio.formats import AGAIN, AudioError, beginning, flac_md5
 from hybrid_asr.audio.frame_counts import check_frames
 from hybrid_asr.audio.header_sizes import Verdict, ViewedFile
-from hybrid_asr.audio.mpeg import is_mpeg, untagged_samples
+from hybrid_asr.audio.mpeg import count_frames, is_mpeg
 from hybrid_asr.audio.mpg123_errors import mpg123_errors
 
 _NO_LENGTH = 1 << 48  # libsndfile gives 2^63 - 1 for a flac stream without a length
+_NO_END = "it does not state its length, so that libsndfile cannot read it to its end"
 _FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # of a sample, by libsndfile's name
 _BLOCK = 1024  # samples
-_SKIPPED = 1 << 20  # samples that are read at once to get over them
+_AT_ONCE = 1 << 20  # samples
 _CHECKED_AT_THEIR_END = ("FLAC", "MP3", "SDS")  # formats of which libsndfile knows only by reading that they are cut
 _MPEG_SLACK = 4 * 1152  # samples: encoders disagree on whether the tag counts the padding of the first and last frames
 
@@ -58,16 +60,32 @@ class SndfileSource:
             raise AudioError(f"{path}: has no header: no sound file begins with the bytes {head}; {AGAIN}")
         self.notes = (*notes, *check_frames(path, sound))
         self._position = 0  # of a file in which libsndfile cannot seek
-        counted = untagged_samples(path) if self._mpeg else None
-        self.unreadable = ""
-        if self._frames >= _NO_LENGTH or (counted is not None and counted > self._frames + _MPEG_SLACK):
-            self.unreadable = "it does not state its length, so that libsndfile cannot read it to its end"
+        self.unreadable = self._check_mpeg() if self._mpeg else ""
+        if self._frames >= _NO_LENGTH:
+            self.unreadable = _NO_END
         elif sound.format == "RAW":
             self.unreadable = "it is GSM 6.10 without a header"
         elif sound.subtype.startswith("DWVW"):
             self.unreadable = "libsndfile opens its coding DWVW, but cannot read it"
-        if counted is not None:
-            self._frames = min(self._frames, counted)
+
+    def _check_mpeg(self) -> str:
+        """Why libsndfile cannot read an mp3 to its end: fewer samples than its frames hold are stated, or none.
+
+        Raises AudioError where more are stated.
+        """
+        counted = count_frames(self.path)
+        stated = f"{self._frames / self.rate:.2f} s"
+        held = f"{counted.samples / self.rate:.2f} s"
+        if counted.samples > self._frames + _MPEG_SLACK:
+            if counted.tagged:
+                self.notes = (*self.notes, f"{self.path}: its header states {stated}, {held} follow: all are read")
+                return f"its header states {stated} of {held}, so that libsndfile reads no more"
+            return _NO_END
+        if counted.tagged and self._frames > counted.samples + _MPEG_SLACK:
+            raise AudioError(f"{self.path}: is truncated: its header promises {stated}, the file holds {held}; {AGAIN}")
+        if not counted.tagged:
+            self._frames = min(self._frames, counted.samples)
+        return ""
 
     def length(self) -> int:
         """Samples per channel, taken from the header once its last sample has been read."""
@@ -116,11 +134,18 @@ class SndfileSource:
             return
         assert begin >= self._position, "such a file is read forwards"
         while self._position < begin:
-            self._floats(min(_SKIPPED, begin - self._position))
+            self._floats(min(_AT_ONCE, begin - self._position))
 
     def _floats(self, count: int) -> Float32[np.ndarray, "samples channels"]:
         self._position += count
-        return self._sound.read(count, dtype="float32", always_2d=True)
+        return self._blocks(count, "float32")
+
+    def _blocks(self, count: int, dtype: Literal["float32", "int16", "int32"]) -> np.ndarray:
+        """The next `count` samples, fewer at the end: a header may promise more than the memory holds."""
+        blocks = [self._sound.read(min(count, _AT_ONCE), dtype=dtype, always_2d=True)]
+        while len(blocks[-1]) == _AT_ONCE and (rest := count - _AT_ONCE * len(blocks)) > 0:
+            blocks.append(self._sound.read(min(rest, _AT_ONCE), dtype=dtype, always_2d=True))
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def _verified(self) -> Float32[np.ndarray, "samples channels"]:
         """All samples; those of a flac must give the MD5 in its header, since nothing else reveals lost frames."""
@@ -128,7 +153,7 @@ class SndfileSource:
         if self._sound.format != "FLAC" or not wanted or size is None:
             return self._floats(self._frames)
         width = 2 if size == 2 else 4  # bytes that a sample is read into, its own in the upper ones
-        samples = self._sound.read(self._frames, dtype="int16" if width == 2 else "int32", always_2d=True)
+        samples = self._blocks(self._frames, "int16" if width == 2 else "int32")
         parts = samples.astype(f"<i{width}", copy=False).view(np.uint8).reshape(-1, width)[:, width - size :]
         if hashlib.md5(parts.tobytes(), usedforsecurity=False).digest() != wanted:
             raise AudioError(

@@ -83,8 +83,10 @@ def test_a_chain_of_ogg_streams_is_read_to_its_end(ffmpeg, subtype, speech, tmp_
         soundfile.write(tmp_path / f"{name}.ogg", speech[: seconds * 16000], 16000, format="OGG", subtype=subtype)
     path = tmp_path / "chain.ogg"
     path.write_bytes((tmp_path / "one.ogg").read_bytes() + (tmp_path / "two.ogg").read_bytes())
-    assert io.info(path).duration_s == pytest.approx(6.0, abs=0.05)
-    samples = io.read(path)
+    told: list[str] = []
+    header, samples = io.info(path), io.read(path, tell=told.append)
+    assert header.duration_s == pytest.approx(6.0, abs=0.05)
+    assert told == [*header.notes] == [f"{path}: is a chain of 2 Ogg streams; all of them are read, one after another"]
     assert len(samples) == pytest.approx(6 * 16000, abs=800)
     assert np.corrcoef(samples[:64000], io.read(tmp_path / "one.ogg")[: len(samples)])[0, 1] > 0.99
 

@@ -107,6 +107,61 @@ def test_a_sphere_without_a_count_is_read_to_the_end(speech, write_sphere, tmp_p
     told_by_both(path, speech[:32000], "its header states no length")
 
 
+@pytest.mark.parametrize("count", ["-1", "0"])
+def test_a_sphere_with_an_impossible_count_is_read_to_the_end(count, speech, write_sphere, tmp_path):
+    path = write_sphere(tmp_path / "a.sph", speech[:32000])
+    data = path.read_bytes().replace(b"sample_count -i 32000", f"sample_count -i {count:>5}".encode())
+    path.write_bytes(data)
+    told_by_both(path, speech[:32000], "all of them are read" if count == "0" else "its header states no length")
+
+
+def test_the_size_in_ds64_counts_even_where_the_chunk_has_one(speech, tmp_path):
+    """As for libsndfile, which would read no more."""
+    path = make(tmp_path / "a.wav", "RF64", speech[:32000])
+    state(path, "RF64", 1000)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"data") + 4
+    data[place : place + 4] = struct.pack("<I", 64000)
+    path.write_bytes(data)
+    told_by_both(path, speech[:32000], "its header states 1000 bytes of samples, 64000 follow")
+
+
+def mp3_with_tag(path: Path, samples: np.ndarray, frames: int) -> Path:
+    """An mp3 whose tag counts `frames` frames."""
+    soundfile.write(path, samples, 16000, bitrate_mode="VARIABLE", compression_level=0.5)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"Xing") + 8
+    data[place : place + 4] = struct.pack(">I", frames)
+    path.write_bytes(data)
+    return path
+
+
+def test_an_mp3_whose_tag_counts_too_few_frames_is_read_to_its_end(ffmpeg, speech, tmp_path):
+    path = mp3_with_tag(tmp_path / "a.mp3", speech, 20)
+    told: list[str] = []
+    info, samples = io.info(path), io.read(path, tell=told.append)
+    assert info.samples == len(samples) == pytest.approx(len(speech), abs=2304)
+    assert told == list(info.notes)
+    assert len(told) == 1 and "a.mp3: its header states 0." in told[0] and "follow: all are read" in told[0]
+
+
+def test_an_mp3_behind_an_mp3_is_not_passed_over(no_ffmpeg, speech, tmp_path):
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, speech, 16000)
+    path.write_bytes(path.read_bytes() * 2)
+    for door in (io.info, io.read):
+        with pytest.raises(io.AudioError, match=r"a\.mp3: its header states 4\.\d+ s of 8\.\d+ s, so that libsndfile"):
+            door(path)
+
+
+def test_an_mp3_whose_tag_counts_too_many_frames_is_cut(speech, tmp_path):
+    """Two thousand million: neither all memory nor a look at each."""
+    path = mp3_with_tag(tmp_path / "a.mp3", speech, 1 << 31)
+    for door in (io.info, io.read):
+        with pytest.raises(io.AudioError, match=r"is truncated: its header promises \d+\.\d+ s, the file holds 4\."):
+            door(path)
+
+
 CHUNKS = {
     "LIST": b"LIST\x0a\x00\x00\x00INFOISFT\x02\x00",
     "id3": b"id3 \x05\x00\x00\x00ID3\x04\x00\x00",

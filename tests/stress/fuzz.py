@@ -6,10 +6,10 @@
     python -m tests.stress.fuzz --list                           # the operators
 
 A case is a kind of file and an operator that damages it. It is good if the file is refused with a message that names
-file, place and cause, or if what is read is right all the same: equal to what the undamaged file gives, or, where
-nothing could tell the damage from other contents, valid. A failure is anything else: another exception, a generic
-message, a hang, much memory, something executed or written, words of a library on standard error. Between the cases
-undamaged files are read, which must give what they gave before.
+file, place and cause, or if what is read is right all the same: equal to what the undamaged file gives, or told to be
+in doubt, or, where nothing could tell the damage from other contents, valid. A failure is anything else: another
+exception, a generic message, a hang, much memory, something executed or written, words of a library on standard error.
+Between the cases undamaged files are read, which must give what they gave before.
 """
 
 import argparse

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ class Kind:
     read: Callable[[Path], Any]
     command: tuple[str, ...]  # the same through the command line; {0} is the damaged file
     alone: bool = True  # False: a mistake may be told at another of its files
+    notes: Callable[[Path], Sequence[str]] = lambda folder: ()  # what the reader tells of what it reads
 
 
 def digest(value: Any) -> str:
@@ -227,9 +228,9 @@ def _audio(name: str) -> Kind:
         header, samples = io.info(folder / name), io.read(folder / name)
         assert np.isfinite(samples).all() and 0 < len(samples) < 60 * RATE, "samples that nobody can have meant"
         part = io.read(folder / name, duration_s=min(0.1, len(samples) / RATE))
-        return [tuple(header), samples, part]
+        return [header.rate, header.samples, header.channels, samples, part]
 
-    return Kind((name,), read, ("transcribe", "run/model.pt", "{0}"))
+    return Kind((name,), read, ("transcribe", "run/model.pt", "{0}"), notes=lambda folder: io.info(folder / name).notes)
 
 
 def _manifest(folder: Path) -> Any:

@@ -71,9 +71,13 @@ def file_of(kind: str, rng: random.Random) -> str:
 
 
 def outcome_of(kind: str, folder: Path) -> tuple[str, str]:
-    """Read; `read` and a digest, `refused` and the message, or `failed` and what was raised."""
+    """Read; `read` or `told` and a digest, `refused` and the message, or `failed` and what was raised.
+
+    `told`: the reader says itself what is doubtful about what it reads.
+    """
     try:
-        return "read", digest(KINDS[kind].read(folder))
+        found = digest(KINDS[kind].read(folder))
+        return "told" if KINDS[kind].notes(folder) else "read", found
     except UserError as error:
         return "refused", str(error)
     except MemoryError:
@@ -128,7 +132,7 @@ def run_case(
     return {
         "outcome": outcome,
         "problems": problems,
-        "detail": detail if verdict != "read" else "",
+        "detail": detail if verdict not in ("read", "told") else "",
         "file": str(case.path),
     }
 
@@ -153,6 +157,8 @@ def judged(
     if kind == "report" and detail in (same, digest(AGAIN)):
         return []  # of what can be made again, a message is not needed
     if kind == "last" and detail == digest(AGAIN) and not regular:
+        return []
+    if verdict == "told":
         return []
     if detail != same and (kind == "report" or kind not in OPERATORS[operator].unseen):
         return ["damage that is not noticed: another result is read"]
