@@ -24,6 +24,7 @@ _ERROR = 1_000_000  # above any sum of the costs below, so that the number of er
 _SUBSTITUTED, _DELETED, _INSERTED, _LEFT_OUT = _ERROR + 4, _ERROR + 3, _ERROR + 3, 2
 _MOST_PATHS = 256  # of a hypothesis
 _MOST_CELLS = 50_000_000  # nodes times units of the hypothesis, 8 bytes each
+_ROW_CELLS = 400  # a node takes as long as so many of its cells, however short the hypothesis
 _STARTS_SPACELESS = re.compile(f"[{SPACELESS}]")
 
 
@@ -59,7 +60,7 @@ def resolve(
         texts = list(dict.fromkeys(itertools.islice(plain_texts(hypothesis), _MOST_PATHS + 1)))
         if len(texts) > _MOST_PATHS:
             raise MarkupError(f"a hypothesis has more than {_MOST_PATHS} alternative texts; leave the best of them")
-    if len(reference) * max(map(len, texts)) > _MOST_CELLS:
+    if len(reference) * max(_ROW_CELLS, *map(len, texts)) > _MOST_CELLS:
         unit = "word"
     sequence = parse(reference) if marked_reference else tuple(Word(word) for word in reference.split())
     nodes = _graph(sequence, unit)
