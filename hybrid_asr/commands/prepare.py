@@ -18,7 +18,6 @@ from hybrid_asr.data.lhotse import is_lhotse_name, read_lhotse
 from hybrid_asr.data.manifest import ManifestError, Utterance, write_manifest
 from hybrid_asr.data.oddities import oddities
 from hybrid_asr.data.prepared import Prepared, ReadingOptions
-from hybrid_asr.data.splits import SETS
 from hybrid_asr.data.table_checks import Rejected
 from hybrid_asr.data.tables import read_table
 
@@ -51,12 +50,14 @@ def prepare(
         raise UserError(f"{corpus}: only tables have columns; leave --columns and --ignore-columns out")
     own = Path(location).expanduser()
     to = to or Path("data") / (own.resolve().stem if colon else corpus)
+    if to.exists() and not to.is_dir():
+        raise UserError(f"--to {to}: is a file; name a folder, which is made where there is none")
     prepared = READERS[kind](own, options or ReadingOptions()) if colon else Prepared(_recipe(corpus)(source, to))
     _write(prepared, to)
     for message in prepared.messages:
         print(message, file=sys.stderr)
-    for name in [name for name in SETS if name not in prepared.sets and (to / f"{name}.jsonl").exists()]:
-        print(f"warning: {to / f'{name}.jsonl'} is of an earlier preparation; remove it", file=sys.stderr)
+    for path in sorted(path for path in to.glob("*.jsonl") if path.stem not in (*prepared.sets, Path(REJECTED).stem)):
+        print(f"warning: {path} is not of this preparation, perhaps of an earlier one; remove it", file=sys.stderr)
     return to
 
 
@@ -87,7 +88,8 @@ def _tell_oddities(name: str, utterances: Sequence[Utterance]) -> None:
 
 
 def _write_rejected(rejected: Sequence[Rejected], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    # half a character, which UTF-8 cannot hold, becomes an escape of JSON
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         for one in rejected:
             file.write(json.dumps(dataclasses.asdict(one), ensure_ascii=False, default=str) + "\n")
 

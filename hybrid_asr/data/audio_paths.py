@@ -3,9 +3,11 @@
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from hybrid_asr.data.file_names import how_otherwise, spelled_otherwise
 from hybrid_asr.data.table_checks import NO_AUDIO, LineError, first_few, resolved
 
 FOLDERS = ("clips", "wav", "wavs", "audio", "audios")  # beside the tables of Common Voice, LJSpeech and others
@@ -27,15 +29,17 @@ class AudioPaths:
     def find(self, written: str) -> Path:
         """The file, absolute and without links; relative ones lie beside the table. Raises LineError.
 
-        One that is not there is looked for in the usual folders beside the table, and with the usual endings; if more
-        than one is found, none is chosen. A path that leads nowhere is given as it is, and reading it tells.
+        One that is not there is looked for in the usual folders beside the table, and with the usual endings, then with
+        other capitals, and with accents in Unicode's other form; if more than one is found, none is chosen. A path that
+        leads nowhere is given as it is, and reading it tells.
         """
         _refuse_foreign(written)
         given = [folder / path for path in _as_written(written) for folder in self._folders]
         for path in given:
             if _exists(path):
                 return resolved(path)
-        found = self._look_around(_as_written(written)[-1])
+        likeliest = _as_written(written)[-1]
+        found = self._look_around(likeliest) or self._unquoted(likeliest) or self._otherwise(likeliest)
         if len(found) > 1:
             what = f"audio '{written}' may be any of {first_few(list(map(str, found)))}"
             raise LineError(f"{what}; write the path from the table's folder", NO_AUDIO)
@@ -60,16 +64,31 @@ class AudioPaths:
 
     def _look_around(self, written: str) -> dict[Path, str]:
         """The files that may be meant, each with where it was found."""
-        endings = ("",) if Path(written).suffix.lower() in SUFFIXES else ("", *SUFFIXES)
+        return {resolved(path): place for path, place in self._places(written) if _exists(path)}
+
+    def _unquoted(self, written: str) -> dict[Path, str]:
+        """The same where `%20` and the like stand for characters, as in an address."""
+        if not re.search("%[0-9A-Fa-f]{2}", written):
+            return {}
+        return {path: f"{place}, with %20 for a space" for path, place in self._look_around(unquote(written)).items()}
+
+    def _otherwise(self, written: str) -> dict[Path, str]:
+        """The same for files whose names differ from what is written in capitals or in the form of Unicode."""
         found = {}
+        for path, place in self._places(written):
+            near = spelled_otherwise(path)
+            if near is not None and _exists(near):
+                found[resolved(near)] = f"{place}, by a name {how_otherwise(path, near)}"
+        return found
+
+    def _places(self, written: str) -> Iterator[tuple[Path, str]]:
+        """Where a file may lie, and that place in words."""
+        endings = ("",) if Path(written).suffix.lower() in SUFFIXES else ("", *SUFFIXES)
         for folder in self._folders:
             for beside in ("", *FOLDERS):
                 for ending in endings:
-                    path = folder / beside / f"{written}{ending}"
-                    if _exists(path):
-                        place = f"in {beside}/ beside the table" if beside else "beside the table"
-                        found[resolved(path)] = place + (f", with the ending {ending}" if ending else "")
-        return found
+                    place = f"in {beside}/ beside the table" if beside else "beside the table"
+                    yield folder / beside / f"{written}{ending}", place + (f", with the ending {ending}" * bool(ending))
 
 
 def _joined(path: Path) -> str:
@@ -81,8 +100,9 @@ def _joined(path: Path) -> str:
 
 def _as_written(written: str) -> list[str]:
     """The paths that this may mean here, the likeliest first: addresses of files, `~`, and backslashes are resolved."""
-    if written.startswith("file:"):
-        return [unquote(urlsplit(written).path)]
+    address = re.match(r"file:(//(localhost(?=/))?)?(?=.)", written)
+    if address:
+        return [unquote(written[address.end() :])]
     if written.startswith("~"):
         return [os.path.expanduser(written)]
     drive = _DRIVE.match(written)

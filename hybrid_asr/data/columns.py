@@ -47,11 +47,15 @@ OF_A_FILE = """length audio_length audio_duration clip_duration clip_durations f
 # words of a name that is not known, and what it then looks like
 DOUBTFUL = {
     "a time": """start end begin stop finish offset onset time times timestamp timestamps duration durations seconds
-        secs sec ms msec""",
-    "a set": "split set subset partition fold",
-    "a speaker": "speaker speakers spk spkr talker narrator client user worker person",
-    "a channel": "channel chan",
+        secs sec ms msec anfang beginn ende zeit dauer début debut fin durée duree temps inicio início comienzo final
+        duración duracion duração inizio fine durata tempo einde eind duur początek koniec начало конец длительность
+        开始 结束 时长 開始 終了""",
+    "a set": "split set subset partition fold teilmenge ensemble conjunto",
+    "a speaker": """speaker speakers spk spkr talker narrator client user worker person sprecher sprecherin locuteur
+        locutrice hablante locutor falante parlante spreker диктор спикер 说话人 話者""",
+    "a channel": "channel chan kanal canal canale",
 }
+OF_A_SET = "test train heldout holdout is in"  # a column of nothing but such words, as `is_test`, tells a set
 # such words describe a speaker or count something: `speaker_gender`, `num_speakers`, `created_time`
 HARMLESS = """gender sex age accent accents dialect region country native nationality ethnicity education votes count
     size n num number is has created updated uploaded modified agent type sentence device per"""
@@ -192,6 +196,8 @@ def _look(name: str, table: Table, column: int, index: Mapping[str, int]) -> str
         return "a time" if open_end and bare(name) != "channels" else None
     words = re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()
     words = [word for word in re.split(r"[\W_]+", words) if word]
+    if set(words) - {"is", "in"} and set(words) <= set(OF_A_SET.split()) and values:
+        return "a set"
     if not set(HARMLESS.split()).intersection(words):
         for looks_like, doubtful in DOUBTFUL.items():
             possible = any(_NUMBER.fullmatch(value) for value in values) if looks_like == "a time" else values

@@ -58,6 +58,9 @@ def read_lhotse(location: Path | str, options: ReadingOptions | None = None) -> 
         if reader.passed_over:
             fields = [f"{what} ({count})" for what, count in sorted(reader.passed_over.items())]
             messages.append(f"note: {source.path}: passed over: {', '.join(fields)}")
+        if reader.lengths:
+            what = f"the lengths of {len(reader.lengths)} recordings are not those of their files"
+            messages.append(f"warning: {source.path}: {what}: {first_few(list(reader.lengths.values()))}")
     messages += passed_over(location, others, rows)
     refuse_copies(rows, lambda row: row.file)
     return into_sets(problems, rows, location, options, [*messages, *durations.messages()])

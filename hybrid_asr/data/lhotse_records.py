@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 from hybrid_asr.data.manifest import Utterance
 from hybrid_asr.data.pipe_programs import Source
 from hybrid_asr.data.pipes import parse_entry
-from hybrid_asr.data.table_checks import BAD_TIMES, NO_AUDIO, NO_TEXT, AudioDurations, LineError, find_audio
+from hybrid_asr.data.table_checks import (
+    BAD_TIMES,
+    CUT_S,
+    NO_AUDIO,
+    NO_TEXT,
+    AudioDurations,
+    LineError,
+    check_characters,
+    find_audio,
+)
 
 Record = dict[str, Any]
 FEATURES_ONLY, AUGMENTED = "features without audio", "audio that is changed on reading"
@@ -42,10 +51,14 @@ def supervision_part(supervision: Record, recording: Record) -> Part:
 
 
 class LhotseReader:
-    """Makes utterances of the records of one folder; `passed_over` counts the fields that are not used."""
+    """Makes utterances of the records of one folder.
+
+    `passed_over` counts the fields that are not used; `lengths` are recordings whose files last otherwise than stated.
+    """
 
     def __init__(self, folder: Path, durations: AudioDurations) -> None:
         self.passed_over: Counter[str] = Counter()
+        self.lengths: dict[str, str] = {}
         self._folder, self._durations = folder, durations
 
     def cut_parts(self, cut: Record) -> list[Part]:
@@ -73,6 +86,7 @@ class LhotseReader:
         self._pass_over("supervision", supervision)
         self._pass_over("recording", recording)
         name = field(supervision, "id", "text")
+        check_characters(value for value in supervision.values() if isinstance(value, str))
         if supervision.get("text") is None:
             raise LineError(f"supervision '{name}' has no text; add what is said, or leave it out", NO_TEXT)
         self.passed_over.update(_transforms(recording))
@@ -103,6 +117,7 @@ class LhotseReader:
         inside = _channels(sources[0])
         source = _source(sources[0])
         path = find_audio(self._folder, source.path)
+        self._compare_lengths(recording, self._durations.of_file(path).duration_s)
         if source.rate:
             self.passed_over[f"resampling to {source.rate:g} Hz by a command"] += 1
         if isinstance(source.channel, int):
@@ -115,6 +130,11 @@ class LhotseReader:
             return path, None
         channel = inside.index(wanted[0]) + 1
         return path, channel
+
+    def _compare_lengths(self, recording: Record, seconds: float) -> None:
+        stated = recording.get("duration")
+        if isinstance(stated, int | float) and abs(stated - seconds) > CUT_S:
+            self.lengths[str(recording.get("id"))] = f"'{recording.get('id')}' {stated:g} s, in truth {seconds:.2f} s"
 
     def _pass_over(self, kind: str, record: Record) -> None:
         used = KNOWN[kind]

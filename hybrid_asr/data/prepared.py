@@ -1,5 +1,6 @@
 """What the user's own data becomes: sets of utterances, the lines that were left out, and what is told about both."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from hybrid_asr.data.splits import (
     hold_out,
     holds_out_speakers,
     parse_split,
-    shared_speakers,
+    shared,
 )
 from hybrid_asr.data.table_checks import NO_TEXT, SAME_ID, BadLines, Rejected, Row, TableError, first_few
 
@@ -88,7 +89,7 @@ def into_sets(
         sets, more = _split_by_hash(rows, source, options)
     else:
         sets, more = _named_sets(rows, source, options)
-    return Prepared(sets, rejected, (*told, *more, *_about_speakers(sets)))
+    return Prepared(sets, rejected, (*told, *more, *_about_files(sets), *_about_speakers(sets)))
 
 
 def refuse_copies(rows: Sequence[Row], origin: Callable[[Row], Path]) -> None:
@@ -196,10 +197,38 @@ def _about_rejected(rejected: Sequence[Rejected], kept: int) -> list[str]:
     return lines
 
 
+def _about_files(sets: Sets) -> list[str]:
+    """Warnings of files that are read twice from one start or to one end, as if the times of segments were not
+    understood, and of those that are both in train and in another set."""
+    spans = [(one, one.start_s + one.duration_s) for utterances in sets.values() for one in utterances]
+    places = [(one.audio, one.channel, edge) for one, end in spans for edge in {f"from {one.start_s}", f"to {end:.3f}"}]
+    repeated = list(dict.fromkeys(audio for (audio, *_), count in Counter(places).items() if count > 1))
+    told = []
+    if repeated:
+        what = f"{len(repeated)} audio {'file is' if len(repeated) == 1 else 'files are'} read by more than one row"
+        what += f" from one start or to one end: {first_few(repeated)}"
+        told = [f"warning: {what}; are there times that should be read?"]
+    return told + _about_shared("audio file", shared(sets, "audio"))
+
+
 def _about_speakers(sets: Sets) -> list[str]:
-    """A warning for each set that shares speakers with train."""
+    """Warnings of speakers who are both in train and in another set, and of names that may be one speaker's."""
+    told = _about_shared("speaker", shared(sets, "speaker"))
+    names: dict[str, dict[str, None]] = {}
+    for name in (one.speaker for utterances in sets.values() for one in utterances if one.speaker):
+        names.setdefault("".join(unicodedata.normalize("NFKC", name).casefold().split()), {})[name] = None
+    if several := [" and ".join(map(repr, spelled)) for spelled in names.values() if len(spelled) > 1]:
+        what = (
+            f"{len(several)} {'speaker seems' if len(several) == 1 else 'speakers seem'} to be spelled in several ways"
+        )
+        told.append(f"warning: {what}: {first_few(several)}; spell them in one, or they count as different speakers")
+    return told
+
+
+def _about_shared(noun: str, in_both: Mapping[str, Sequence[str]]) -> list[str]:
+    """A warning for each set that shares something with train."""
     return [
-        f"warning: {len(both)} {'speaker is' if len(both) == 1 else 'speakers are'} both in train and in {name}: "
+        f"warning: {len(both)} {f'{noun} is' if len(both) == 1 else f'{noun}s are'} both in train and in {name}: "
         f"{first_few(both)}; the error rate of {name} will be too good"
-        for name, both in shared_speakers(sets).items()
+        for name, both in in_both.items()
     ]

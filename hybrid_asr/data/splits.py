@@ -104,11 +104,14 @@ def hash_fraction(name: str) -> float:
     return int(hashlib.sha256(name.encode()).hexdigest()[:13], 16) / 16**13
 
 
-def shared_speakers(sets: Sets) -> dict[str, list[str]]:
-    """For each set, the speakers that are in train, too, in the order of their names; sets without any are left out."""
-    speakers = {name: {one.speaker for one in utterances if one.speaker} for name, utterances in sets.items()}
-    trained = speakers.pop("train", set())
-    return {name: sorted(found & trained) for name, found in speakers.items() if found & trained}
+def shared(sets: Sets, field: Literal["speaker", "audio"]) -> dict[str, list[str]]:
+    """For each set, the speakers or files that are in train, too, in the order of their names; sets without are left
+    out."""
+    held: dict[str, set[str]] = {
+        name: {getattr(one, field) for one in utterances} - {None} for name, utterances in sets.items()
+    }
+    trained = held.pop("train", set())
+    return {name: sorted(found & trained) for name, found in held.items() if found & trained}
 
 
 def _assign(names: set[str], shares: Mapping[HeldOut, float]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import MISSING, expand_home, read_problem, why_missing
 from hybrid_asr.common.problems import SHOWN, Problems
+from hybrid_asr.data.file_names import how_otherwise, spelled_otherwise
 from hybrid_asr.data.manifest import Utterance
 
 LARGEST = 1 << 30  # bytes of a table
@@ -99,19 +100,17 @@ class AudioDurations:
         seconds = info.duration_s
         if channel is not None and channel > info.channels:
             raise LineError(f"audio {path} has no channel {channel}, only {info.channels}; correct it", NO_AUDIO)
-        if end is not None and end > seconds + io.END_TOLERANCE_S:
-            if end > seconds + CUT_S + 1e-6:
-                what = f"audio {path} lasts {seconds:.2f} s, the entry ends at {end:.2f} s; correct its times"
-                raise LineError(what, BAD_TIMES)
-            if start < seconds:
-                self._cut.append(f"{path} by {end - seconds:.3f} s")
-                end = seconds
-        duration = (seconds if end is None else end) - start
-        if not (start >= 0 and duration > 0):
-            last = f"{seconds:.2f}" if end is None else f"{end:.2f}"
-            what = f"nothing of audio {path} lies between {start:.2f} and {last} s; correct its times"
+        if end is not None and end > seconds + CUT_S + 1e-6:
+            what = f"audio {path} lasts {seconds:.2f} s, the entry ends at {end:.2f} s; correct its times"
             raise LineError(what, BAD_TIMES)
-        return duration
+        last = seconds if end is None else end
+        if not (0 <= start < min(last, seconds)):
+            what = f"nothing of audio {path} lies between {start:.2f} and {last:.2f} s; correct its times"
+            raise LineError(what, BAD_TIMES)
+        if last > seconds + io.END_TOLERANCE_S:
+            self._cut.append(f"{path} by {last - seconds:.3f} s")
+            last = seconds
+        return last - start
 
     def messages(self) -> list[str]:
         """What was cut, and what is doubtful about the files, as warnings for the terminal."""
@@ -135,6 +134,12 @@ class AudioDurations:
         if isinstance(info, str):
             raise LineError(info, NO_AUDIO)
         return info
+
+
+def check_characters(texts: Iterable[str]) -> None:
+    """JSON can hold half of a character, which no file can. Raises LineError."""
+    if any("\ud800" <= letter <= "\udfff" for text in texts if not text.isascii() for letter in text):
+        raise LineError("a text contains half of a surrogate pair; the program that wrote it broke a character")
 
 
 def first_few(names: Sequence[str]) -> str:
@@ -205,7 +210,11 @@ def find_audio(folder: Path, written: str) -> Path:
     if read_problem(beside) != MISSING:
         return resolved(beside)
     if read_problem(elsewhere) == MISSING:
-        raise LineError(f"audio {beside}: {MISSING}; {why_missing(written)}", NO_AUDIO)
+        near = spelled_otherwise(beside)
+        hint = (
+            f"there is {near.name}, {how_otherwise(beside, near)}; correct the line" if near else why_missing(written)
+        )
+        raise LineError(f"audio {beside}: {MISSING}; {hint}", NO_AUDIO)
     return resolved(elsewhere)
 
 

@@ -6,7 +6,7 @@ Audio paths become absolute. All bad rows of a source are collected and named by
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from hybrid_asr.data.audio_paths import SUFFIXES, AudioPaths
@@ -23,13 +23,24 @@ from hybrid_asr.data.table_checks import (
     LineError,
     Row,
     TableError,
+    check_characters,
     collect_errors,
     first_few,
 )
 from hybrid_asr.data.table_records import JSON, SEPARATED, Table, read_records
 
 AGREE_S = 0.01  # how far a duration may be from the end less the start
-NOBODY = ("nan", "none", "null", "n/a", "na", "-", "unknown")  # what programs write for a speaker that is not known
+NOBODY = (
+    "nan",
+    "none",
+    "null",
+    "n/a",
+    "na",
+    "-",
+    "?",
+    "unk",
+    "unknown",
+)  # what programs write for a speaker that is not known
 LEFT = ("left", "l", "a")
 RIGHT = ("right", "r", "b")
 
@@ -98,20 +109,22 @@ class _TableReader:
             cells = {meaning: fields[column] for meaning, column in columns.index.items()}
             row = dict(zip(table.header, fields, strict=True))
             with collect_errors(self.problems, path, line, id=cells.get("id") or None, row=row):
-                _check_characters(fields)
+                check_characters(fields)
                 times = _times(cells, columns, decimal_comma=table.separator not in ("", ","))
                 utterance = self._utterance(cells, times, paths, _channel(cells, first))
                 self.rows.append(Row(utterance, _subset(cells, subset), path, line, row))
         self._elsewhere += paths.elsewhere
 
     def messages(self) -> list[str]:
-        """What was passed over, found elsewhere, cut, or repeated."""
-        found = [f"note: {count} audio files were found {place}" for place, count in self._elsewhere.items()]
+        """What was passed over, found elsewhere, or cut."""
+        found = [
+            f"note: {count} audio {'file was' if count == 1 else 'files were'} found {place}"
+            for place, count in self._elsewhere.items()
+        ]
         return [
             *dict.fromkeys(self._notes),
             *found,
             *self.durations.messages(),
-            *_files_shared(self.rows),
             *self._nameless(),
         ]
 
@@ -178,12 +191,6 @@ def _check_header(table: Table, paths: AudioPaths) -> None:
             raise TableError(f"{table.path}:{table.header_line}: {what}; {remedy}")
 
 
-def _check_characters(fields: Sequence[str]) -> None:
-    """JSON can hold half of a character, which no file can."""
-    if any("\ud800" <= letter <= "\udfff" for field in fields if not field.isascii() for letter in field):
-        raise LineError("a text contains half of a surrogate pair; the program that wrote it broke a character")
-
-
 def _times(cells: Mapping[str, str], columns: Columns, *, decimal_comma: bool) -> tuple[float, float | None]:
     """Start and end of a row in seconds; no end for the whole file."""
     given = {name: _seconds(cells[name], name, columns.scale[name], decimal_comma) for name in TIMES if name in cells}
@@ -239,14 +246,3 @@ def _channel(cells: Mapping[str, str], first: int) -> int | None:
     if not text.isdecimal():
         raise LineError(f"the channel is '{text}', it must be a number, left or right, A or B; correct it", NO_AUDIO)
     return int(text) + 1 - first
-
-
-def _files_shared(rows: Sequence[Row]) -> list[str]:
-    """A warning where rows share the start or the end of a file, as if the times of segments were not understood."""
-    spans = [(row.utterance, row.utterance.start_s + row.utterance.duration_s) for row in rows]
-    places = [(one.audio, one.channel, edge) for one, end in spans for edge in {f"from {one.start_s}", f"to {end:.3f}"}]
-    shared = list(dict.fromkeys(audio for (audio, *_), count in Counter(places).items() if count > 1))
-    if not shared:
-        return []
-    what = f"{len(shared)} {'audio file is' if len(shared) == 1 else 'audio files are'} read by more than one row"
-    return [f"warning: {what} from one start or to one end: {first_few(shared)}; are there times that should be read?"]

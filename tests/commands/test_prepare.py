@@ -49,7 +49,7 @@ def test_a_missing_set_is_told_with_a_command_that_works_and_an_old_manifest_is_
     assert own(*rows) == 0
     told = capsys.readouterr().err
     assert "there is no valid, and no valid.jsonl is written; to take it out of train, add --split valid=0.1" in told
-    assert "warning: to/valid.jsonl is of an earlier preparation; remove it" in told
+    assert "warning: to/valid.jsonl is not of this preparation, perhaps of an earlier one; remove it" in told
     assert own(*rows, options=("--split", "valid=0.1")) == 0
     assert "valid" not in capsys.readouterr().err
     assert [len(Manifest.read(tmp_path / "to" / f"{name}.jsonl")) for name in ("train", "valid", "test")] == [1, 1, 1]
@@ -101,3 +101,25 @@ def test_a_column_is_chosen_or_passed_over(own, tmp_path, capsys) -> None:
     assert "passed over: columns sentence" in capsys.readouterr().err
     assert own("a.wav,x,odd", "b.wav,y,odd", "c.wav,z,odd", options=("--ignore-columns", "split")) == 0
     assert "own.csv names no sets; 10 % of the utterances are test" in capsys.readouterr().err
+
+
+def test_a_manifest_of_another_set_is_named(own, tmp_path, capsys) -> None:
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "test-clean.jsonl").write_text("{}\n")
+    assert own(*GOOD) == 0
+    assert "warning: to/test-clean.jsonl is not of this preparation" in capsys.readouterr().err
+
+
+def test_a_file_where_the_folder_should_be_is_named(own, tmp_path, capsys) -> None:
+    (tmp_path / "to").write_text("x")
+    assert own(*GOOD) == 2
+    assert "--to to: is a file; name a folder" in capsys.readouterr().err
+
+
+def test_what_no_file_can_hold_is_left_out_by_an_escape(own, tmp_path, capsys) -> None:
+    rows = [{"audio": "a.wav", "text": "x"}, {"audio": "b.wav", "text": "y\ud83d"}]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["--to", "to", "--split", "none", "--keep-going"]
+    assert main(["prepare", "table:own.jsonl", *options]) == 0
+    (rejected,) = (tmp_path / "to" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(rejected)["row"] == rows[1]

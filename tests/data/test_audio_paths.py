@@ -46,6 +46,36 @@ def test_a_file_is_found_where_that_is_certain(files, tmp_path, written, file) -
     assert dict(paths.elsewhere) == ({told: 1} if told else {})
 
 
+E_ACUTE, E_AND_ACUTE = "\u00e9", "e\u0301"
+
+
+@pytest.mark.parametrize(
+    ("written", "file", "place"),
+    [
+        (f"{E_ACUTE}.wav", f"{E_AND_ACUTE}.wav", "beside the table, by a name whose accents are other characters"),
+        (f"x/{E_AND_ACUTE}.wav", f"X/{E_ACUTE}.wav", "beside the table, by a name in other capitals"),
+        ("clip.wav", "Clip.WAV", "beside the table, by a name in other capitals"),
+        ("WAV/sub/a.wav", "wav/Sub/a.wav", "beside the table, by a name in other capitals"),
+        ("a", "clips/a.MP3", "in clips/ beside the table, with the ending .mp3, by a name in other capitals"),
+        ("a%20b%23.wav", "a b#.wav", "beside the table, with %20 for a space"),
+        ("file:a.wav", "a.wav", None),
+        ("file://./a.wav", "a.wav", None),
+        ("file://localhost{folder}/a#1?.wav", "a#1?.wav", None),
+    ],
+)
+def test_a_file_is_found_by_a_name_that_is_spelled_otherwise(files, tmp_path, written, file, place) -> None:
+    """As other systems would find it; which names these are is told."""
+    paths = AudioPaths(files(file, "other.wav"))
+    assert paths.find(written.format(folder=tmp_path / "data")) == tmp_path / "data" / file
+    assert bool(paths.elsewhere) == bool(place)
+    assert not place or next(iter(paths.elsewhere)).startswith(place)
+
+
+def test_two_files_that_differ_in_capitals_are_not_guessed_at(files) -> None:
+    table = files("Clip.wav", "CLIP.wav")
+    assert AudioPaths(table).find("clip.wav") == table.parent / "clip.wav"
+
+
 @pytest.mark.parametrize(
     ("written", "message"),
     [

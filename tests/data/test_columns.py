@@ -68,6 +68,10 @@ def test_every_spelling_has_one_meaning() -> None:
         ("spk_code", "a speaker"),
         ("worker_id", "a speaker"),
         ("channel_name", "a channel"),
+        ("is_test", "a set"),
+        ("anfang", "a time"),
+        ("début", "a time"),
+        ("locuteur", "a speaker"),
     ],
 )
 def test_a_column_that_looks_like_something_is_refused_until_it_is_passed_over(names, looks_like) -> None:

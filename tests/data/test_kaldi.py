@@ -277,3 +277,18 @@ def test_a_segment_that_ends_a_little_late_is_cut(kaldi) -> None:
     assert any(
         one.startswith("warning: 1 segment ends up to 0.1 s past the recording, cut:") for one in prepared.messages
     )
+
+
+def test_a_segment_that_begins_where_its_recording_ends_is_none(kaldi) -> None:
+    """Though it ends within what is cut, or within what reading allows."""
+    folder = kaldi(wav_scp="r a.wav\n", text="u one\nv two\n", segments="u r 1.0 1.05\nv r 1.0 1.005\n")
+    with pytest.raises(
+        TableError, match=r"segments:1: nothing of audio \S+a.wav lies between 1.00 and 1.05 s"
+    ) as error:
+        read_kaldi(folder, UNSPLIT)
+    assert "segments:2: nothing of audio" in str(error.value)
+
+
+def test_a_file_in_other_capitals_is_named(kaldi) -> None:
+    with pytest.raises(TableError, match=r"A\.wav: there is no such file; there is a\.wav, in other capitals; correct"):
+        read_kaldi(kaldi(wav_scp="r A.wav\n", text="r one\n"), UNSPLIT)

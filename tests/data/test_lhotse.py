@@ -231,3 +231,18 @@ def test_a_supervision_without_its_recording(tmp_path, stereo) -> None:
         read_lhotse(path, UNSPLIT)
     told = read_lhotse(path, KEEP_GOING).messages
     assert f"note: {path}: passed over: recordings without a supervision: p (1)" in told
+
+
+def test_half_a_character_is_named_with_its_line_and_can_be_left_out(tmp_path, stereo) -> None:
+    path = write(tmp_path / "cuts.jsonl", cut(supervision("a")), cut(supervision("b", text="hi\ud83d")))
+    with pytest.raises(TableError, match=r"cuts\.jsonl:2: a text contains half of a surrogate pair"):
+        read_lhotse(path, UNSPLIT)
+    assert [one.id for one in utterances(read_lhotse(path, KEEP_GOING))] == ["a"]
+
+
+def test_a_recording_whose_file_lasts_otherwise_is_told(tmp_path, stereo) -> None:
+    path = write(tmp_path / "cuts.jsonl", cut(supervision("a"), recording=recording(duration=20.0)))
+    told = read_lhotse(path, UNSPLIT).messages
+    assert any("of 1 recordings are not those of their files: 'r' 20 s, in truth 2.00 s" in message for message in told)
+    path = write(tmp_path / "cuts.jsonl", cut(supervision("a"), recording=recording(duration=2.05)))
+    assert not any("in truth" in message for message in read_lhotse(path, UNSPLIT).messages)

@@ -17,7 +17,7 @@ def rows(*sets: str | None, text: str = "x", speaker: str | None = None) -> list
     """A row of each set in turn, at lines from 2 on."""
     return [
         Row(
-            Utterance(id=f"u{line}", audio="a.wav", duration_s=1.0, text=text, speaker=speaker),
+            Utterance(id=f"u{line}", audio=f"{line}.wav", duration_s=1.0, text=text, speaker=speaker),
             subset,
             SOURCE,
             line,
@@ -145,3 +145,36 @@ def test_options_as_they_are_written() -> None:
     assert options == ReadingOptions(True, None, ("a", "b"), {"text": "my words", "id": "n"})
     with pytest.raises(UserError, match="'text' is not MEANING=NAME"):
         reading_options(keep_going=False, split=None, ignore_columns=None, columns="text")
+
+
+def row(name: str, subset: str | None = "train", **fields) -> Row:
+    return Row(
+        Utterance(**{"id": name, "audio": f"{name}.wav", "duration_s": 1.0, "text": "x"} | fields), subset, SOURCE, 2
+    )
+
+
+def test_a_recording_in_train_and_in_another_set_is_told() -> None:
+    """Whole or in other parts: the same voice, and the same room."""
+    found = [row("a"), row("b", "test", audio="a.wav", start_s=2.0), row("c", "test"), row("d", "dev-x", audio="a.wav")]
+    told = into_sets(BadLines(), found, SOURCE).messages
+    for name in ("test", "dev-x"):
+        told_of = f"warning: 1 audio file is both in train and in {name}: a.wav; the error rate of {name} will be"
+        assert any(message.startswith(told_of) for message in told)
+    assert any("read by more than one row from one start or to one end: a.wav;" in message for message in told)
+    assert not any(
+        "both in train" in message for message in into_sets(BadLines(), [found[0], found[2]], SOURCE).messages
+    )
+
+
+def test_a_row_that_is_left_out_shares_no_file() -> None:
+    found = [row("a"), row("b", audio="a.wav", text=""), row("c")]
+    told = into_sets(BadLines(), found, SOURCE, ReadingOptions(keep_going=True)).messages
+    assert not any("more than one row" in message for message in told)
+
+
+def test_speakers_who_may_be_one_are_told() -> None:
+    names = ("Anna", "anna", "Jose\u0301", "Jos\u00e9", "M 01", "M01", "Bob")
+    told = into_sets(BadLines(), [row(f"u{n}", speaker=name) for n, name in enumerate(names)], SOURCE).messages
+    (found,) = [message for message in told if "spelled" in message]
+    assert found.startswith("warning: 3 speakers seem to be spelled in several ways: 'Anna' and 'anna', 'Jose")
+    assert "'M 01' and 'M01'; spell them in one" in found and "Bob" not in found
