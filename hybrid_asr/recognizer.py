@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hybrid_asr.audio import io
-from hybrid_asr.audio.folders import find_recordings
+from hybrid_asr.audio.folders import AUDIO_SUFFIXES, find_recordings
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import expand_home, why_missing
 from hybrid_asr.common.problems import SHOWN
@@ -197,7 +197,7 @@ def load(
     `overrides` are settings such as `decode.beam=40`. Raises UserError that says what is missing.
     """
     path = expand_home(run)
-    _refuse_other_files(path)
+    refuse_other_files(path)
     bundle = Run(path).bundle(checkpoint)[0] if path.is_dir() else Bundle.load(path)
     for section in ("decode", "presets"):
         if not isinstance(bundle.config.get(section), dict):
@@ -206,14 +206,16 @@ def load(
     return Recognizer(bundle, decode_config(bundle, decoder, overrides), pick_device(device))
 
 
-def _refuse_other_files(path: Path) -> None:
-    """Raise UserError for what is easily taken for a model: a recipe, a run's configuration, a folder within a run."""
+def refuse_other_files(path: Path) -> None:
+    """Raise UserError for what is no model: a recipe, a run's configuration, a recording, a folder within a run."""
     if not os.path.lexists(path):
         raise UserError(f"{path}: there is no such run or model; {why_missing(path)}; {hint_for_run(path)}")
     if path.suffix in (".yaml", ".yml") and path.is_file():
         of_a_run = Run(path.parent).config_file == path
         what = f"a run's configuration; name the run: {path.parent}" if of_a_run else _RECIPE.format(path)
         raise UserError(f"{path}: is no model, but {what}")
+    if path.suffix.lower() in AUDIO_SUFFIXES:
+        raise UserError(f"{path}: is no model, but audio by its name; the run comes first, then what is transcribed")
     if path.is_dir() and not Run(path).exists() and Run(path.parent).exists():
         raise UserError(f"{path}: a folder within a run; name the run itself: {path.parent}")
 

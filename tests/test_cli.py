@@ -197,6 +197,8 @@ def test_sound_files_that_are_none_are_named(trained, tones, tmp_path, capsys):
         assert name in refused(capsys, "transcribe", trained, tmp_path / name)
     assert "no such file or folder" in refused(capsys, "transcribe", trained, tones / "nowhere")
     assert "no such run or model" in refused(capsys, "transcribe", tmp_path / "no-run", good)
+    assert "is no model, but audio by its name; the run comes first" in refused(capsys, "transcribe", good, trained)
+    assert "is no model, but a recipe" in refused(capsys, "show", "model", tones / "tiny.yaml")
 
 
 def test_settings_may_stand_before_or_behind_options(run, capsys):

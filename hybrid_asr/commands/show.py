@@ -18,6 +18,7 @@ from hybrid_asr.config.show import show as show_config
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.inference.report import DecodingReport, ReportError
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.recognizer import refuse_other_files
 from hybrid_asr.run.config import RunConfig, signature
 from hybrid_asr.run.folder import Run
 from hybrid_asr.training.checkpoint import Checkpoints
@@ -55,6 +56,7 @@ def _step(words: Sequence[str]) -> int:
 
 def describe_model(item: str) -> str:
     """The parts of a model with their numbers of parameters; `item` is a run, a model.pt or a checkpoint."""
+    refuse_other_files(Path(item))
     bundle = Run(Path(item)).bundle()[0] if Path(item).is_dir() else Bundle.load(item)
     model, tokenizer = bundle.model, bundle.tokenizer
     counts: Counter[str] = Counter()

@@ -9,6 +9,7 @@ import torch
 from hybrid_asr.audio.augment import SpecAugment
 from hybrid_asr.audio.features import GlobalStatistics
 from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.files import did_you_mean
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.label_counts import LabelCounts, label_counts
 from hybrid_asr.data.manifest import Manifest
@@ -79,6 +80,7 @@ def _initialize(cfg: RunConfig, bundle: Bundle) -> None:
             raise UserError(
                 f"init.from: {path}: no such file; this training begins with its weights, so train that run first "
                 "(runs/CORPUS/NAME: hybrid-asr train CORPUS/NAME), or give another: init.from=RUN"
+                f"{did_you_mean(path)}"
             )
         other = Run(path).bundle()[0] if path.is_dir() else Bundle.load(path)
         rank_zero_print(f"starting from {path}\n{take_weights(bundle, other, cfg.init).text()}")

@@ -155,8 +155,9 @@ def _describe_problem(cls: Any, problem: Any, where: str) -> tuple[list[str], st
             of_kind = f" of kind '{kind}'" if kind else ""
             dotted = ".".join([where, *path] if where else path)
             everywhere = dict.fromkeys(all_paths(cls, f"{where}." if where else ""))
-            below = hints_below(given, everywhere) if isinstance(given, dict) else ""
-            return path, f"unknown key{of_kind}; {below or hint(dotted, field_types(parent), everywhere)}"
+            here = field_types(parent)
+            below = hints_below(path[-1], given, here, everywhere) if isinstance(given, dict) else ""
+            return path, f"unknown key{of_kind}; {below or hint(dotted, here, everywhere)}"
         case "missing":
             return path, f"required, but not given{example('.'.join([where, *path] if where else path))}"
         case "union_tag_not_found":

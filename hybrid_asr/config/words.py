@@ -154,8 +154,13 @@ def _of_another_kind(path: str, here: list[str]) -> str:
     return suggest(path.rpartition(".")[2], here)
 
 
-def hints_below(keys: Iterable[str], everywhere: Iterable[str]) -> str:
-    """Hints for the keys of a section that does not exist, such as ESPnet's `encoder_conf`; empty where none is."""
+def hints_below(section: str, keys: Iterable[str], here: Iterable[str], everywhere: Iterable[str]) -> str:
+    """Hints for the `keys` of a section that is not `here`, such as ESPnet's `encoder_conf`.
+
+    Empty where none of them is known, and where the section is one of ours, mistyped.
+    """
+    if difflib.get_close_matches(section, list(here), n=1, cutoff=0.75):
+        return ""
     paths = list(everywhere)
     leaves = {path.rpartition(".")[2] for path in paths}
     known = [key for key in keys if key in leaves or targets(key) or targets(key, NO_SETTINGS)]

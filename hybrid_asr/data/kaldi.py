@@ -5,7 +5,7 @@ Audio paths become absolute. All errors of a folder are collected and named by f
 
 from pathlib import Path
 
-from hybrid_asr.common.files import expand_home
+from hybrid_asr.common.files import did_you_mean, expand_home
 from hybrid_asr.data.kaldi_folder import KALDI_FILES, DataFolder
 from hybrid_asr.data.prepared import Prepared, ReadingOptions, into_sets, refuse_copies
 from hybrid_asr.data.splits import is_set_name, set_name
@@ -34,7 +34,8 @@ def read_kaldi(folder: Path | str, options: ReadingOptions | None = None) -> Pre
 def _data_folders(folder: Path) -> tuple[dict[Path, str | None], list[str], list[Path]]:
     """The folders with data and the set of each (None: it names none), what is told, and what else is there."""
     if not folder.is_dir():
-        raise TableError(f"{folder}: there is no such folder; {KALDI_FILES}")
+        near = "" if folder.exists() else did_you_mean(folder)
+        raise TableError(f"{folder}: there is no such folder; {KALDI_FILES}{near}")
     if any((folder / name).is_file() for name in ("wav.scp", "text")):
         return {folder: None}, [], []
     below = sorted(path for path in folder.iterdir())

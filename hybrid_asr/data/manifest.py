@@ -21,8 +21,8 @@ from jaxtyping import Float32, Float64, UInt64
 
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import MISSING, RepeatedKey, atomic_path, read_problem, unique_keys
-from hybrid_asr.common.problems import Problems
+from hybrid_asr.common.files import A_FOLDER, MISSING, RepeatedKey, atomic_path, did_you_mean, read_problem, unique_keys
+from hybrid_asr.common.problems import Problems, examples
 from hybrid_asr.config.words import suggest
 from hybrid_asr.data.audio_headers import AudioHeaders
 
@@ -105,8 +105,12 @@ class Manifest:
         path = Path(path)
         problem = read_problem(path)
         if problem:
-            problem = "there is no such manifest" if problem == MISSING else problem
-            raise ManifestError(f"{path}: {problem}; write it with 'hybrid-asr prepare'")
+            remedy = "write it with 'hybrid-asr prepare'"
+            if problem == A_FOLDER and (there := sorted(path.glob("*.jsonl"))):
+                remedy = f"name one of its manifests: {examples([str(file) for file in there])}"
+            if problem == MISSING:
+                problem, remedy = "there is no such manifest", remedy + did_you_mean(path, (".jsonl",))
+            raise ManifestError(f"{path}: {problem}; {remedy}")
         offsets, lines, durations, keys = array("q"), array("q"), array("d"), array("Q")
         problems, headers, digest, offset = Problems(), AudioHeaders(path.parent), hashlib.sha256(), 0
         with path.open("rb") as file:

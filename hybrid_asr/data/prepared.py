@@ -126,7 +126,13 @@ def _without_repeats(problems: BadLines, rows: Sequence[Row]) -> list[Row]:
         name = row.utterance.id
         earlier = seen.setdefault(name, row)
         if earlier is not row:
-            what = f"the id '{name}' is also at {earlier.file}:{earlier.line}; give every utterance its own id"
+            where = f"{earlier.file}:{earlier.line}"
+            same = row.source == earlier.source
+            what = (
+                f"the same row is at {where}; remove one of both"
+                if same
+                else f"the id '{name}' is also at {where}; give every utterance its own id"
+            )
             problems.add(row.file, row.line, what, kind=SAME_ID, id=name, row=row.source)
     return list(seen.values())
 

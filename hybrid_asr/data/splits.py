@@ -61,9 +61,10 @@ def parse_split(text: str) -> dict[HeldOut, float]:
         return {}
     shares: dict[HeldOut, float] = {}
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(valid|test)\s*=\s*(0?\.\d+)\s*", part)
-        name: HeldOut = "valid" if match and match[1] == "valid" else "test"
-        if not match or name in shares or float(match[2]) == 0:
+        match = re.fullmatch(r"\s*(\w+)\s*=\s*(0?\.\d+)\s*", part)
+        spelled = match[1].lower() if match else ""
+        name: HeldOut = "valid" if spelled in SPELLINGS["valid"] else "test"
+        if not match or spelled not in SPELLINGS[name] or name in shares or float(match[2]) == 0:
             raise SplitError(f"--split {text}: '{part}' is not SET=SHARE; write valid=0.1, valid=0.1,test=0.1, or none")
         shares[name] = float(match[2])
     if sum(shares.values()) >= 1:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from hybrid_asr.audio import io
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import MISSING, expand_home, read_problem, why_missing
+from hybrid_asr.common.files import MISSING, did_you_mean, expand_home, read_problem, why_missing
 from hybrid_asr.common.problems import SHOWN, Problems
 from hybrid_asr.data.file_names import how_otherwise, spelled_otherwise
 from hybrid_asr.data.manifest import Utterance
@@ -171,7 +171,8 @@ def read_lines(path: Path, *, needed_for: str) -> list[str]:
     """The lines of a UTF-8 file, without a byte order mark. Raises TableError."""
     problem = read_problem(path, largest=LARGEST)
     if problem:
-        raise TableError(f"{path}: {problem}; {needed_for}")
+        near = did_you_mean(path) if problem == MISSING else ""
+        raise TableError(f"{path}: {problem}; {needed_for}{near}")
     return decoded_lines(path, path.read_bytes())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from hybrid_asr.common.problems import Tell, tell_user
 from hybrid_asr.scoring.compare import Comparison, compare
 from hybrid_asr.scoring.formats.detect import read
+from hybrid_asr.scoring.formats.fields import look_swapped
 from hybrid_asr.scoring.formats.source import Format, Role, Source, Transcripts
 from hybrid_asr.scoring.markup import respell
 from hybrid_asr.scoring.pairing import Ids, Named, pair
@@ -42,7 +43,7 @@ class Reading:
             self.tell(f"note: {path}: passed over: {_counted(source.passed_over)}")
         if isinstance(content, Transcripts) and source.form != "trn":
             self._tell_braces(path, content)
-        return Named(str(path), content)
+        return Named(str(path), content, source.fields)
 
     def _tell_braces(self, path: str | Path, content: Transcripts) -> None:
         """Tell of alternatives in a format that has none."""
@@ -88,7 +89,13 @@ def score_files(
     references = reading.file(ref, "ref")
 
     def scored(path: str | Path, role: Role) -> ErrorReport:
-        items = pair(references, reading.file(path, role), reading.ids, reading.tell)
+        hypotheses = reading.file(path, role)
+        if not reading.fields and look_swapped(references.fields, hypotheses.fields):
+            reading.tell(
+                f"warning: {ref} holds hypotheses, and {path} looks like a manifest of references: what is compared "
+                "may be references with references; the references come first: hybrid-asr score REF HYP"
+            )
+        items = pair(references, hypotheses, reading.ids, reading.tell)
         return report(reading.spelled(items), metric=metric)
 
     first = scored(hyp, "hyp")

@@ -28,10 +28,11 @@ Part = TypeVar("Part", Segment, TimedText)
 
 
 class Named(NamedTuple):
-    """What a file holds, and what it is called in messages."""
+    """What a file holds, what it is called in messages, and the fields of its lines or rows."""
 
     name: str
     content: Content
+    fields: frozenset[str]
 
 
 def pair(reference: Named, hypothesis: Named, ids: Ids, tell: Tell) -> list[Scored]:

@@ -133,7 +133,8 @@ def test_what_is_no_set(written) -> None:
 
 def test_a_split_as_it_is_written() -> None:
     assert parse_split("valid=0.1,test=.05") == {"valid": 0.1, "test": 0.05} and parse_split("none") == {}
-    for text in ("valid", "valid=2", "valid=0.0", "dev=0.1", "valid=0.1,valid=0.2", "valid=10%", ""):
+    assert parse_split("dev=0.1") == parse_split("val=0.1") == {"valid": 0.1}, "a set has all its names here, too"
+    for text in ("valid", "valid=2", "valid=0.0", "train=0.1", "valid=0.1,dev=0.2", "valid=10%", ""):
         with pytest.raises(UserError, match=r"is not SET=SHARE; write valid=0.1, valid=0.1,test=0.1, or none"):
             parse_split(text)
     with pytest.raises(UserError, match="nothing would be left for train"):

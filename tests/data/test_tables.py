@@ -117,6 +117,7 @@ def test_tiny_tables_still_give_three_sets(table, make_wav) -> None:
         ("a.wav,x,,,trian", "unknown set 'trian'; did you mean 'train'?"),
         ("a.wav,x", "2 fields, the header has 5; put quotes around"),
         ("a.wav,x,,,train,more", "6 fields, the header has 5"),
+        ("b.wav,x,,,train", "the same row is at {path}:2; remove one of both"),
         ("b.wav,y,,,train", "the id 'b' is also at {path}:2; give every utterance its own id"),
     ],
 )

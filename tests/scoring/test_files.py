@@ -158,3 +158,28 @@ def test_a_published_transcription_against_itself(shared: Path) -> None:
     scores = score_files(path, path)
     assert isinstance(scores, ErrorReport)
     assert (scores.utterances, scores.words) == (130, type(scores.words)(0, 0, 0, 773))
+
+
+@pytest.mark.parametrize("written", [{"reference": "one two", "text": "one"}, {"text": "one two", "pred_text": "one"}])
+def test_references_and_hypotheses_that_are_swapped_are_told(written: dict, tmp_path: Path) -> None:
+    """Else references are scored against references, and the rate is a good one."""
+    own = jsonl(tmp_path / "hypotheses.jsonl", [{"id": "a", **written}])
+    manifest = jsonl(tmp_path / "ref.jsonl", [{"id": "a", "audio": "a.wav", "duration_s": 1.0, "text": "one two"}])
+    told: list[str] = []
+    score_files(own, manifest, reading=Reading(tell=told.append))
+    assert [line for line in told if "the references come first: hybrid-asr score REF HYP" in line]
+    told.clear()
+    score_files(manifest, own, reading=Reading(tell=told.append))
+    score_files(own, own, reading=Reading(tell=told.append))
+    assert not [line for line in told if line.startswith("warning")]
+
+
+def test_a_folder_or_a_mistyped_file_leads_to_the_hypotheses(tmp_path: Path) -> None:
+    ref = jsonl(tmp_path / "ref.jsonl", [{"id": "a", "text": "one"}])
+    (tmp_path / "run/decode/test/joint").mkdir(parents=True)
+    own = jsonl(tmp_path / "run/decode/test/joint/hypotheses.jsonl", [{"id": "a", "text": "one"}])
+    for folder in (own.parent, tmp_path / "run"):
+        with pytest.raises(ScoringError, match=f"is a folder, not a file; name the file: {own}"):
+            score_files(ref, folder)
+    with pytest.raises(ScoringError, match=f"there is no such file; .*; did you mean '{ref}'"):
+        score_files(tmp_path / "reff.jsonl", own)

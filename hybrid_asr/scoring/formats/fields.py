@@ -38,6 +38,7 @@ def find_fields(source: Source, names: Iterable[str]) -> Fields:
     Raises ScoringError where a file has none, or two that may be the text that is wanted.
     """
     there = list(dict.fromkeys(names))
+    source.fields = frozenset(map(_plain, there))
     key = next((name for known in IDS for name in there if _plain(name) == known), None)
     if key is None:
         raise ScoringError(f"{source.path}:1: has no 'id', and no other field that names utterances: {_listed(there)}")
@@ -55,6 +56,17 @@ def is_header(names: Iterable[str]) -> bool:
     """Whether these are the names of fields, among them one of ids and one of texts."""
     there = {_plain(name) for name in names}
     return bool(there & {*IDS}) and bool(there & {*REFERENCES, *HYPOTHESES, *TEXTS})
+
+
+def look_swapped(first: frozenset[str], second: frozenset[str]) -> bool:
+    """Whether `first`, the fields of the references, are those of hypotheses, and `second` those of a manifest.
+
+    Both then hold the same transcripts, and what is scored is none of recognition.
+    """
+    both = bool(first & {*REFERENCES, *TEXTS}) and bool(first & {*HYPOTHESES})
+    both = both or (bool(first & {*REFERENCES}) and bool(first & {*TEXTS}))
+    manifest = bool(second & {"audio", "audio_filepath", "wav"}) and bool(second & {"duration", "duration_s"})
+    return both and manifest and not second & {*HYPOTHESES, *REFERENCES}
 
 
 def _text_field(source: Source, there: list[str]) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn, TypeVar
 
-from hybrid_asr.common.files import read_problem
-from hybrid_asr.common.problems import Problems
+from hybrid_asr.common.files import A_FOLDER, MISSING, did_you_mean, read_problem
+from hybrid_asr.common.problems import Problems, examples
 from hybrid_asr.scoring.markup import MarkupError, is_marked, parse
 from hybrid_asr.scoring.scores import ScoringError
 
@@ -23,6 +23,7 @@ NAMES: dict[Format, str] = {
     "tsv": "TSV",
     "recogs": "icefall's recogs",
 }
+HYPOTHESES = "hypotheses.jsonl"  # what `decode` writes
 SOME = "give JSON lines, Kaldi text, trn, stm, ctm, CSV or TSV"
 _LARGEST = 1 << 30  # bytes
 _NO_TEXT = {  # the first bytes of what is no text in UTF-8, what it is, and the remedy
@@ -117,6 +118,7 @@ class Source:
     marks: bool = True  # whether '{ a / b }' and '(word)' are more than words, in formats that have them
     text: str = ""
     passed_over: Counter[str] = field(default_factory=Counter)
+    fields: frozenset[str] = frozenset()  # of JSON lines and tables, plainly spelled
 
     def __post_init__(self) -> None:
         self.text = _decoded(self.path)
@@ -191,7 +193,11 @@ def recording_names(recordings: Iterable[Recording]) -> Iterator[tuple[Recording
 def _decoded(path: Path) -> str:
     problem = read_problem(path, pipes=True, largest=_LARGEST)
     if problem:
-        raise ScoringError(f"{path}: {problem}; {SOME}")
+        inside = sorted(path.glob(HYPOTHESES)) or sorted(path.glob(f"decode/*/*/{HYPOTHESES}"))
+        if problem == A_FOLDER and inside:
+            raise ScoringError(f"{path}: {problem}; name the file: {examples([str(file) for file in inside])}")
+        near = did_you_mean(path) if problem == MISSING else ""
+        raise ScoringError(f"{path}: {problem}; {SOME}{near}")
     content = path.read_bytes()
     if what := next((what for magic, what in _NO_TEXT.items() if content.startswith(magic)), None):
         raise ScoringError(f"{path}: {what}")
