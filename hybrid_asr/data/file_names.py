@@ -13,8 +13,11 @@ from pathlib import Path
 
 def spelled_otherwise(path: Path) -> Path | None:
     """The only file or folder that `path` may mean, where its parts are compared without case and form; else None."""
-    found = Path(path.anchor)
-    for part in path.parts[bool(path.anchor) :]:
+    there = next((folder for folder in path.parents if os.path.isdir(folder)), None)
+    if there is None:
+        return None
+    found = there
+    for part in path.relative_to(there).parts:
         if part == ".." or os.path.lexists(found / part):
             found = found / part
             continue

@@ -78,14 +78,24 @@ def _from_separated(path: Path, lines: list[str], problems: BadLines) -> Table:
         raise TableError(f"{path}:{reader.line_num + skipped}: {what}") from None
     header, *rest = records
     names = [name.lstrip("#").strip() for name in header.fields]
-    whole = []
+    whole: list[Record] = []
     for line, fields in rest:
         if len(fields) == len(names):
             whole.append(Record(line, fields))
-        else:
-            what = f"{len(fields)} fields, the header has {len(names)}; put quotes around what holds a separator"
-            problems.add(path, line, what, row=list(fields))
+            continue
+        counted = f"{len(fields)} field{'s' * (len(fields) != 1)}, the header has {len(names)}"
+        what = f"{counted}; put quotes around what holds a separator"
+        before = whole[-1] if whole and whole[-1].line == line - 1 else None
+        if quoting == csv.QUOTE_NONE and len(fields) < len(names) and before and _opens_a_quote(before):
+            what = f"{counted}, and the row before ends within a quote; write each row on one line"
+            whole.pop()
+            problems.add(path, before.line, "the text ends within a quote; write it on one line", row=[*before.fields])
+        problems.add(path, line, what, row=list(fields))
     return Table(path, names, header.line, whole, separator)
+
+
+def _opens_a_quote(record: Record) -> bool:
+    return record.fields[-1].startswith('"') and record.fields[-1].count('"') % 2 == 1
 
 
 def _unquoted(field: str, quoting: int) -> str:
@@ -106,9 +116,17 @@ def _from_json(path: Path, lines: list[str], problems: BadLines) -> Table:
         rows = _from_whole_json(path, text)
     flat = [(line, dict(_flattened(row))) for line, row in rows]
     header = list(dict.fromkeys(name for _, row in flat for name in row))
-    nested = [name for name in header if any(isinstance(row.get(name), list) for _, row in flat)]
+    plain = {name for _, row in flat for name, value in row.items() if not isinstance(value, list | None)}
+    nested = [name for name in header if any(isinstance(row.get(name), list) for _, row in flat) and name not in plain]
     header = [name for name in header if name not in nested]
-    records = [Record(line, [_text(row.get(name)) for name in header]) for line, row in flat]
+    records = []
+    for line, row in flat:
+        if listed := [name for name in header if isinstance(row.get(name), list)]:
+            problems.add(
+                path, line, f"the key '{listed[0]}' is a list here; write one value, as in other rows", row=row
+            )
+        else:
+            records.append(Record(line, [_text(row.get(name)) for name in header]))
     return Table(path, header, flat[0][0] if flat else 1, records, nested=nested)
 
 

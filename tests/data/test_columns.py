@@ -192,3 +192,28 @@ def test_excels_separator_line_and_other_encodings(tmp_path) -> None:
         table = read_records(tmp_path / "t.csv", BadLines())
         assert (table.header, table.header_line, table.separator) == (["audio", "text"], 2, ";")
         assert [(line, list(fields)) for line, fields in table.records] == [(3, ["a.wav", "x; grün"])]
+
+
+def test_a_list_in_a_column_of_values_is_a_bad_line(tmp_path) -> None:
+    path, problems = tmp_path / "t.jsonl", BadLines()
+    path.write_text('{"audio": "a.wav", "tags": [1]}\n{"audio": ["b.wav"], "tags": null}\n')
+    table = read_records(path, problems)
+    assert (table.header, table.nested, [record.fields for record in table.records]) == (
+        ["audio"],
+        ["tags"],
+        [["a.wav"]],
+    )
+    assert [(one.line, one.reason) for one in problems.rejected] == [
+        (2, "the key 'audio' is a list here; write one value, as in other rows")
+    ]
+
+
+def test_a_text_on_two_lines_is_left_out_as_a_whole(tmp_path) -> None:
+    """Where quotes are characters of texts, so that one may begin a text and not end it."""
+    path, problems = tmp_path / "t.tsv", BadLines()
+    path.write_text('audio\ttext\na.wav\t"one\ntwo"\nb.wav\t"so\n')
+    assert [record.fields for record in read_records(path, problems).records] == [["b.wav", '"so']]
+    assert [(one.line, one.reason.split(";")[0].split(":")[0]) for one in problems.rejected] == [
+        (2, "the text ends within a quote"),
+        (3, "1 field, the header has 2, and the row before ends within a quote"),
+    ]

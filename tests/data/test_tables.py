@@ -319,3 +319,13 @@ def test_half_a_character_is_refused_where_it_stands(tmp_path, make_wav) -> None
     (tmp_path / "t.jsonl").write_text("\n".join(lines))
     with pytest.raises(TableError, match=r"t\.jsonl:2: a text contains half of a surrogate pair"):
         read_table(tmp_path / "t.jsonl")
+
+
+def test_a_table_of_a_folder_without_rows_is_told(release) -> None:
+    """Small languages of Common Voice have such ones."""
+    (release / "dev.tsv").write_text((release / "dev.tsv").read_text().splitlines()[0] + "\n")
+    prepared = read_table(release)
+    assert list(prepared.sets) == ["train", "test"]
+    assert any(
+        one.startswith(f"warning: {release / 'dev.tsv'} has no rows, so nothing is") for one in prepared.messages
+    )
