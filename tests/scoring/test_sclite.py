@@ -57,6 +57,37 @@ def test_alternatives_and_optional_words(tmp_path: Path) -> None:
     check(scores, theirs, {key: key for key in theirs}, differing=10)
 
 
+ODD = [
+    ("{ a { b / c } / d } e", "a c e"),
+    ("{ { a / b } { c / @ } / { d } } e", "b e"),
+    ("{ @ } b", "b"),
+    ("(a) b (c)", "b"),
+    ("(a) b (c)", "x b y"),
+    ("(a)", ""),
+    ("(a)", "b"),
+    ("(wor-) b", "b"),
+    ("{ (a) b / c } d", "b d"),
+    ("(a b) c", "c"),
+    ("well-known wor- -ds", "well known word -ds"),
+    ("@ a @", "a"),
+    ("{ a/b / c } d", "a/b d"),
+    ("a b", "{ a / x } { c / b }"),
+    ("a b", ""),
+    ("", "a b"),
+    ("a ;; b", "a"),
+]
+
+
+def test_what_stands_at_the_ends_is_empty_or_has_marks_in_words(tmp_path: Path) -> None:
+    """Cases that a reviewer thought of: alike to the count."""
+    for name, side in (("ref.trn", 0), ("hyp.trn", 1)):
+        lines = [f"{pair[side]} (spk-u{number})\n" for number, pair in enumerate(ODD)]
+        (tmp_path / name).write_text("".join(lines))
+    theirs = sclite(tmp_path, "-r", "ref.trn", "trn", "-h", "hyp.trn", "trn", "-i", "rm")
+    scores, _ = ours(tmp_path, "ref.trn", "hyp.trn")
+    check(scores, theirs, {key: key for key in theirs}, differing=0)
+
+
 def test_words_fall_into_the_same_segments(tmp_path: Path) -> None:
     draw = random.Random(3)
     segments, words, names, times = [], [], {}, dict.fromkeys(("s1", "s2"), 0)
