@@ -1,6 +1,7 @@
 """The arguments of the command line: what each command takes, with its help."""
 
 import argparse
+import difflib
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ OTHER_NAMES = {  # what other toolkits call their commands
     "info describe report": "show",
 }
 
+OUTPUTS = ("output", "out", "output-dir", "outfile", "output-file", "o")  # what others call the file of results
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 TRANSCRIPT_FORMATS = ("trn", "stm", "ctm", "kaldi", "jsonl", "csv", "tsv", "recogs")
 
@@ -32,7 +35,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """
     parser = build_parser()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words and not words[0].startswith("-") and words[0] not in (known := commands_of(parser)):
+    if not words:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
+    if not words[0].startswith("-") and words[0] not in (known := commands_of(parser)):
         meant = targets(words[0], OTHER_NAMES)
         near = f"did you mean '{meant}'?" if meant else suggest(words[0], known)
         parser.error(f"no such command: '{words[0]}'; {near}")
@@ -42,11 +48,25 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             setattr(options, name, expand_home(value))
     foreign = [word for word in rest if word.startswith("-") or "overrides" not in options]
     if foreign:
-        hint = f"; {_flag_hint(foreign[0], words)}" if "overrides" in options and foreign[0].startswith("--") else ""
-        parser.error(f"unrecognized arguments: {' '.join(foreign)}{hint}")
+        command = commands_of(parser)[options.command]
+        hint = _foreign_hint(foreign[0], words, command, settings="overrides" in options)
+        command.error(f"unrecognized arguments: {' '.join(foreign)}{hint}")
     if rest:
         options.overrides = [*options.overrides, *rest]
     return options
+
+
+def _foreign_hint(flag: str, words: Sequence[str], command: argparse.ArgumentParser, *, settings: bool) -> str:
+    """What was meant by a flag that the command does not have: an option of a near name, another way, a setting."""
+    if not flag.startswith("--"):
+        return ""
+    name = flag.partition("=")[0]
+    own = [option for action in command._actions for option in action.option_strings if option.startswith("--")]
+    if near := difflib.get_close_matches(name, own, n=1, cutoff=0.75):
+        return f"; did you mean {near[0]}?"
+    if name.lstrip("-") in OUTPUTS and "--to" not in own and "--run" not in own:
+        return "; what is printed goes into a file with > FILE"
+    return f"; {_flag_hint(flag, words)}" if settings else ""
 
 
 def _flag_hint(flag: str, words: Sequence[str]) -> str:
@@ -58,10 +78,10 @@ def _flag_hint(flag: str, words: Sequence[str]) -> str:
     return flag_hint(flag, "" if following.startswith("--") else following, dict.fromkeys(all_paths(RunConfig)))
 
 
-def commands_of(parser: argparse.ArgumentParser) -> list[str]:
-    """The names of all commands."""
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of all commands, by their names."""
     [commands] = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return [*commands.choices]
+    return dict(commands.choices)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -159,7 +179,11 @@ def _add_train(commands: Commands) -> None:
     )
     command.add_argument("recipe", metavar="RECIPE.yaml", help="a recipe's file, or CORPUS/RECIPE")
     command.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings, such as optim.lr=1e-3 or presets.optim=noam"
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="settings, such as optim.lr=1e-3 or presets.optim=noam",
     )
     command.add_argument(
         "--run", type=Path, dest="folder", metavar="DIR", help="the run's folder (default runs/CORPUS/RECIPE)"
@@ -210,7 +234,9 @@ def _add_decode(commands: Commands) -> None:
         default="auto",
         help="count search errors against twice the beam, which about triples the time; auto: with --decoders all",
     )
-    command.add_argument("overrides", nargs="*", metavar="key=value", help="settings, such as decode.beam=40")
+    command.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="settings, such as decode.beam=40"
+    )
 
 
 def _add_score(commands: Commands) -> None:
@@ -271,7 +297,12 @@ def _add_transcribe(commands: Commands) -> None:
         "runs/spoken/conformer_s recordings/ --format json    # words with times and confidence",
     )
     command.add_argument("folder", type=Path, metavar="RUN", help="a run's folder, a model.pt or a checkpoint")
-    command.add_argument("paths", nargs="+", metavar="PATH", help="audio files, or folders of them")
+    command.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH|decode.KEY=VALUE",
+        help="audio files, or folders of them; settings of the decoder, such as decode.beam=20",
+    )
     command.add_argument("--decoder", metavar="NAME", help="a preset of conf/decode (default: the recipe's own)")
     _add_channel(command)
     command.add_argument("--format", choices=("text", "json"), default="text", help="of the output (default text)")
@@ -388,7 +419,11 @@ def _add_import(commands: Commands) -> None:
         "--bpemodel", type=Path, metavar="FILE", help="the SentencePiece model, if it has moved since the training"
     )
     command.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings, such as data.root=data data.test=[an4/test.jsonl]"
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="settings, such as data.root=data data.test=[an4/test.jsonl]",
     )
 
 
@@ -429,6 +464,7 @@ def _add_show(commands: Commands) -> None:
     command.add_argument(
         "overrides",
         nargs="*",
+        default=[],
         metavar="key=value|STEP|UTTERANCE|FILE",
         help="settings (config), a step (batch), an utterance of the run's sets or an audio file (attention)",
     )

@@ -120,6 +120,11 @@ def test_unknown_names_bring_the_nearest(tmp_path, capsys):
         (["transcibe", "x"], "no such command: 'transcibe'; did you mean 'transcribe'?"),
         (["evaluate", "x"], "no such command: 'evaluate'; did you mean 'decode'?"),
         (["train", "x.yaml", "--lr", "1e-3"], "unrecognized arguments: --lr; settings are written key=value, without"),
+        (["score", "x", "y", "--agianst", "z"], "unrecognized arguments: --agianst z; did you mean --against?"),
+        (["decode", "x", "--decodres", "all"], "unrecognized arguments: --decodres; did you mean --decoders?"),
+        (["transcribe", "x", "y", "--output", "z"], "--output z; what is printed goes into a file with > FILE"),
+        (["train"], "the following arguments are required: RECIPE.yaml\n"),
+        ([], "Start with: hybrid-asr prepare spoken"),
         (["decode", "x", "--beam-size=4"], "without dashes; here that is decode.beam"),
     ],
 )
@@ -210,6 +215,17 @@ def test_settings_may_stand_before_or_behind_options(run, capsys):
         main(["decode", str(run), "--set", "valid", "--beam", "2"])
     assert end.value.code == 2
     assert "unrecognized arguments: --beam" in capsys.readouterr().err
+
+
+def test_transcribe_takes_settings_of_the_decoder_among_its_paths(trained, tones, capsys):
+    good = tones / "test/00.wav"
+    texts = []
+    for settings in ([], ["decode.beam=1"], ["presets.decode=ctc_greedy"]):
+        assert main(["transcribe", str(trained), str(good), *settings, "--format", "json"]) == 0
+        texts.append(json.loads(capsys.readouterr().out))
+    assert texts[0]["score"] != texts[2]["score"]
+    assert "decode.baem: unknown key" in refused(capsys, "transcribe", trained, good, "decode.baem=2")
+    assert "these are settings; name audio files" in refused(capsys, "transcribe", trained, "decode.beam=2")
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -23,6 +23,7 @@ from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.folder_lock import hold_folder_lock
 from hybrid_asr.training.launch_environment import detect_launch, is_rank_zero
 from hybrid_asr.training.messages import rank_zero_print
+from hybrid_asr.training.optim import warmup_doubt
 from hybrid_asr.training.save_and_validate import Halted
 from hybrid_asr.training.signals import exit_on_signal
 from hybrid_asr.training.status import State, StatusFile
@@ -143,6 +144,8 @@ def _announce(setup: TrainingSetup) -> None:
     size, units = sum(weight.numel() for weight in weights), setup.bundle.tokenizer.vocab_size
     rank_zero_print(f"model: {size:,} parameters, {units} units; augmentation: {describe(setup.cfg.augment)}")
     rank_zero_print(f"first epoch: {setup.planner.plan(0).statistics.text()}")
+    if doubt := warmup_doubt(setup.cfg.optim, setup.total_steps):
+        rank_zero_print(f"warning: {doubt}")
     if setup.first_step:
         rank_zero_print(f"continuing {setup.run.folder} at step {setup.first_step} of {setup.total_steps}")
 

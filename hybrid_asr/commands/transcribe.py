@@ -1,6 +1,8 @@
 """`hybrid-asr transcribe`: audio files to text, one line a file as soon as it is there."""
 
 import json
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Literal
 from hybrid_asr.audio.folders import find_recordings
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.recognizer import load
+
+_SETTING = re.compile(r"(decode|presets)\.[\w.]+=")
 
 
 def transcribe(
@@ -23,9 +27,14 @@ def transcribe(
     """Print the transcripts of files, and of all recordings in folders; returns the exit status.
 
     A bad file does not keep the others from being transcribed: it is named on standard error, and the status is 2.
-    With `stop_at_error` the first one raises UserError. Of several files each transcript has its path before it.
+    Words such as `decode.beam=4` in `paths` are settings, unless files are called so. With `stop_at_error` the first
+    bad file raises UserError. Of several files each transcript has its path before it.
     """
-    recognizer = load(run, decoder=decoder)
+    settings = [path for path in paths if _SETTING.match(path) and not os.path.lexists(path)]
+    recognizer = load(run, decoder=decoder, overrides=settings)
+    paths = [path for path in paths if path not in settings]
+    if not paths:
+        raise UserError(f"{' '.join(settings)}: these are settings; name audio files or folders, too")
     bad_files: list[Path] = []
 
     def report(path: Path, error: UserError) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybrid_asr.training.optim import OptimConfig, build_optimizer, lr_share, set_lr
+from hybrid_asr.training.optim import OptimConfig, build_optimizer, lr_share, set_lr, warmup_doubt
 
 
 def share(schedule, step, *, warmup=10, total=110, **more) -> float:
@@ -17,6 +17,13 @@ def share(schedule, step, *, warmup=10, total=110, **more) -> float:
 def test_all_rise_linearly_to_the_peak(schedule):
     assert [share(schedule, step) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
     assert all(share(schedule, step) <= 1 for step in range(110))
+
+
+def test_a_training_that_ends_while_the_rate_still_rises_is_doubtful():
+    cfg = OptimConfig(schedule="cosine", lr=1.0, warmup=100)
+    told = warmup_doubt(cfg, 90)
+    assert told and "ends at 90% of optim.lr; give more trainer.epochs, or optim.warmup=9" in told
+    assert warmup_doubt(cfg, 100) is None
 
 
 def test_noam_falls_with_the_root_of_the_step():
