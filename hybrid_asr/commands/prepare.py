@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.lock import process_started
 from hybrid_asr.config.locate import corpora, find_corpus
 from hybrid_asr.config.words import suggest
 from hybrid_asr.data.kaldi import read_kaldi
@@ -22,6 +24,7 @@ from hybrid_asr.data.table_checks import Rejected
 from hybrid_asr.data.tables import read_table
 
 REJECTED = "rejected.jsonl"
+_UNFINISHED = ".prepare-"  # then the process that writes
 READERS: Mapping[str, Callable[[Path, ReadingOptions], Prepared]] = {
     "table": read_table,
     "kaldi": read_kaldi,
@@ -65,19 +68,31 @@ def _write(prepared: Prepared, to: Path) -> None:
     """Write the manifests, and what was left out, as files that are all new."""
     if not any(prepared.sets.values()):
         raise ManifestError(f"{to}: there are no utterances to write; check what the corpus was prepared from")
-    to.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=to) as new:
-        for name, utterances in prepared.sets.items():
-            write_manifest(Path(new) / f"{name}.jsonl", [_relative(utterance, to) for utterance in utterances])
-        if prepared.rejected:
-            _write_rejected(prepared.rejected, Path(new) / REJECTED)
-        else:
-            (to / REJECTED).unlink(missing_ok=True)
-        for file in sorted(os.listdir(new)):
-            os.replace(Path(new) / file, to / file)
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(to)
+        with tempfile.TemporaryDirectory(prefix=f"{_UNFINISHED}{os.getpid()}-", dir=to) as new:
+            for name, utterances in prepared.sets.items():
+                write_manifest(Path(new) / f"{name}.jsonl", [_relative(utterance, to) for utterance in utterances])
+            if prepared.rejected:
+                _write_rejected(prepared.rejected, Path(new) / REJECTED)
+            else:
+                (to / REJECTED).unlink(missing_ok=True)
+            for file in sorted(os.listdir(new)):
+                os.replace(Path(new) / file, to / file)
+    except OSError as error:
+        raise UserError(f"{to}: cannot be written: {error.strerror}; name another folder with --to") from error
     for name, utterances in prepared.sets.items():
         print(_summary(to / f"{name}.jsonl", utterances))
         _tell_oddities(name, utterances)
+
+
+def _remove_unfinished(to: Path) -> None:
+    """Remove what a preparation left that was killed while it wrote."""
+    for folder in to.glob(f"{_UNFINISHED}*-*"):
+        process = folder.name.removeprefix(_UNFINISHED).partition("-")[0]
+        if not (process.isdecimal() and process_started(int(process))):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _tell_oddities(name: str, utterances: Sequence[Utterance]) -> None:

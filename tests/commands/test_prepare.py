@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -123,3 +124,21 @@ def test_what_no_file_can_hold_is_left_out_by_an_escape(own, tmp_path, capsys) -
     assert main(["prepare", "table:own.jsonl", *options]) == 0
     (rejected,) = (tmp_path / "to" / "rejected.jsonl").read_text().splitlines()
     assert json.loads(rejected)["row"] == rows[1]
+
+
+def test_a_full_disk_is_named_by_the_folder_and_leaves_nothing(own, tmp_path, capsys) -> None:
+    """A limit on the size of files stands for the disk."""
+    rows = [f"{tmp_path}/a.wav,words {'of many letters ' * 50},train", *GOOD[1:]]
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "to" / ".prepare-4194305-x").mkdir(parents=True)  # of a process that cannot be
+    assert own(*GOOD) == 0 and sorted(os.listdir(tmp_path / "to")) == ["test.jsonl", "train.jsonl", "valid.jsonl"]
+    before = (tmp_path / "to" / "train.jsonl").read_bytes()
+    capsys.readouterr()
+    (tmp_path / "long.csv").write_text("\n".join(["path,sentence,split", *rows]) + "\n")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (900, former[1]))
+    try:
+        assert main(["prepare", "table:long.csv", "--to", "to"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert "hybrid-asr prepare: to: cannot be written: File too large; name another folder" in capsys.readouterr().err
+    assert (tmp_path / "to" / "train.jsonl").read_bytes() == before and len(os.listdir(tmp_path / "to")) == 3
