@@ -359,6 +359,19 @@ def test_score_reads_other_formats_and_tells_what_it_passes_over(tmp_path, capsy
     assert "hyp.ctm:1: is not JSON" in refused(capsys, "score", words, words, "--ref-format", "jsonl")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--language", "tr"], "--language tr: the rules 'none@1' know no language; give --rules basic@2"),
+        (["--rules", "basic@1", "--language", "tr"], "the rules 'basic@1' know no language"),
+        (["--rules", "basic@2", "--language", "Türkçe"], "--language Türkçe: is no tag of a language, such as tr"),
+    ],
+)
+def test_a_language_that_would_not_be_used_is_refused(options, message, tmp_path, capsys):
+    (tmp_path / "text").write_text("u1 ılık\n")
+    assert message in refused(capsys, "score", tmp_path / "text", tmp_path / "text", *options)
+
+
 def test_show_tells_of_everything(run, tones, capsys):
     assert main(["decode", str(run), "--decoders", "ctc_greedy"]) == 0
     capsys.readouterr()

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from hybrid_asr.common.errors import UserError
 from hybrid_asr.scoring.files import Reading, score_files
 from hybrid_asr.scoring.formats.source import Format, Role
 from hybrid_asr.scoring.pairing import Ids
 from hybrid_asr.scoring.scores import Metric
-from hybrid_asr.text.normalize import rules_named
+from hybrid_asr.text.normalize import Rules, rules_named
+from hybrid_asr.text.one_spelling import is_language
 
 
 def score(
@@ -30,6 +32,16 @@ def score(
     What files hold beside transcripts is told on standard error.
     """
     spelled = rules_named(rules, "--rules") if rules else "none@1"
+    if language:
+        _check_language(language, spelled)
     reading = Reading(forms=formats, fields=fields, ids=ids, marks=marks, rules=spelled, language=language)
     report = score_files(reference, hypothesis, against, metric=metric, reading=reading)
     print(json.dumps(report.to_json(), indent=2, ensure_ascii=False) if form == "json" else report.text())
+
+
+def _check_language(language: str, rules: Rules) -> None:
+    """Raise UserError for a language that these rules would not use, or that is none."""
+    if not rules.endswith("@2"):
+        raise UserError(f"--language {language}: the rules '{rules}' know no language; give --rules basic@2")
+    if not is_language(language):
+        raise UserError(f"--language {language}: is no tag of a language, such as tr, az or en-US; give one")

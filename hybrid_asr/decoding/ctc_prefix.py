@@ -8,7 +8,8 @@ label, or in blank. Then, p_t being the probabilities of the labels in frame t,
     P(g)   = rⁿ_T + rᵇ_T                   the probability of exactly g; so ψ(g) = P(g) + Σ_c ψ(g·c).
 
 The first sum is one product of (hypotheses × T) with (T × V), in the precision of the CTC head: relative to each
-row's maximum nothing is lost by that (2e-7 of log ψ in float32). The recursions for rⁿ and rᵇ are first-order linear,
+row's maximum nothing is lost by that (2e-7 of log ψ in float32), but a labeling that lives on frames e^-120 below it
+counts as e^-300 there (`NEGLIGIBLE`): no search would take it. The recursions for rⁿ and rᵇ are first-order linear,
 so cumulative sums run them over all frames at once, in float64, since float32 would be off by 1e-2 at 3,000 frames;
 only hypotheses that survive the pruning need them, and their ψ is computed anew from them.
 
