@@ -136,7 +136,11 @@ class _Findings:
         if foreign := foreign_letters(spelled):
             self._add("scripts", index, text, map(character_name, foreign))
         known = language or (self.spelling and self.spelling.language)
-        if not has_dotless_i(known) and not self.rules.startswith("english") and ("ı" in text or "İ" in text):
+        if (
+            not has_dotless_i(known)
+            and self.rules not in ("none@1", "english@1", "english@2")
+            and ("ı" in text or "İ" in text)
+        ):
             self._add("dotless", index, text, [letter for letter in "ıİ" if letter in text])
         if not self.rules.endswith("@2"):
             self._look_at_apostrophes(index, text)
@@ -167,6 +171,8 @@ class _Findings:
         doubtful = _WRONG if self.spelling is None else _DOUBTFUL
         for kind, (what, remedy) in _KINDS.items():
             if finding := kinds.get(kind):
+                if kind == "dotless" and self.rules.endswith("@1"):
+                    remedy = f"rules of number 2, such as basic@2, know languages: {remedy}"
                 result.append(told(finding, what, remedy, doubtful=kind in doubtful))
         others = {shape: finding for shape, finding in self.apostrophes.items() if shape != "'"}
         if others and (self.plain_apostrophe or len(others) > 1 or self.rules not in ("", "none@1")):

@@ -60,6 +60,13 @@ def test_a_language_that_is_not_known_is_told_since_its_capitals_are_read_as_in_
     assert look(["ILIK"], BASIC1, "Türkçe") == [], "these rules know no language at all"
 
 
+def test_what_is_told_of_turkish_letters_can_be_done() -> None:
+    """Rules of number 1 refuse a language; none@1 changes no case."""
+    assert "; rules of number 2, such as basic@2, know languages: with text.language=tr" in told(["ılık"], BASIC1)
+    assert "; with text.language=tr" in told(["ılık"], BASIC2)
+    assert look(["ılık"], NONE) == []
+
+
 @pytest.mark.parametrize(
     ("texts", "spelling", "message"),
     [
