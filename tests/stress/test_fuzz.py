@@ -91,11 +91,11 @@ def inputs(tmp_path_factory) -> Path:
     return folder
 
 
-def planted(monkeypatch, tmp_path, read, damage) -> list[str]:
+def planted(monkeypatch, tmp_path, read, damage, notes=lambda folder: ()) -> list[str]:
     """What the fuzzer says of a reader and an operator of our own."""
     (tmp_path / "controls").mkdir()
     (tmp_path / "controls" / "file").write_bytes(b"content")
-    monkeypatch.setitem(KINDS, "planted", Kind(("file",), read, ()))
+    monkeypatch.setitem(KINDS, "planted", Kind(("file",), read, (), notes=notes))
     monkeypatch.setitem(OPERATORS, "own", Operator("own", damage, frozenset({"planted"}), frozenset()))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", tempfile.tempdir)
@@ -144,6 +144,16 @@ def test_planted_faults_of_readers_are_noticed(monkeypatch, tmp_path):
         assert any(problem in one for one in found), (problem, found)
     (tmp_path / "good").mkdir()
     assert planted(monkeypatch, tmp_path / "good", refuse("PATH:3: the field 'text' is missing; add it"), change) == []
+
+
+def test_another_result_is_a_failure_unless_the_reader_tells_of_it(monkeypatch, tmp_path):
+    def read(folder: Path) -> bytes:
+        return (folder / "file").read_bytes()
+
+    for number, (told, problems) in enumerate({(): 1, ("file: is doubtful",): 0}.items()):
+        (tmp_path / str(number)).mkdir()
+        found = planted(monkeypatch, tmp_path / str(number), read, change, notes=lambda folder, told=told: told)
+        assert len(found) == problems
 
 
 def test_a_short_run(checkout, tmp_path):

@@ -21,6 +21,7 @@ WHOLE = re.compile(
             *("a named pipe", "a device", "is not audio", "begins with", "format is not known", "no samples"),
             *("no utterance", "there are no", r"\d+ utterances are too few", "raw samples", "without a hypothesis"),
             *("without a reference", r"none of the \d+ references", "expected keys and values", "another preset"),
+            *("is compressed by", r"not text in UTF-8 but in UTF-16", "a page of the web"),
             *("not a model", r"\d+ bytes", "header promises", "does not state its length", "truncated"),
         )
     )
