@@ -78,8 +78,8 @@ def into_sets(
     """
     options = options or ReadingOptions()
     rows = _without_repeats(problems, [row for row in rows if _has_words(problems, row)])
-    if not options.keep_going:
-        problems.raise_all()
+    if not options.keep_going or not rows:  # where none is left, the reasons are the error
+        problems.raise_all(kept=options.keep_going)
     if not rows:
         raise TableError(f"{source}: there are no utterances; add some")
     files = list(dict.fromkeys(one.file for one in problems.rejected))

@@ -70,15 +70,23 @@ class BadLines(Problems):
         super().add(file, line, what)
         self.rejected.append(Rejected(file=str(file), line=line, id=id, reason=what, kind=kind, row=row))
 
-    def raise_all(self) -> None:
-        """Raise TableError if anything was noted, counted by kind; it names the option that leaves such lines out."""
+    def raise_all(self, *, kept: bool = False) -> None:
+        """Raise TableError if anything was noted, counted by kind.
+
+        It names the option that leaves such lines out or, where that was `kept` to, says that no other line is left.
+        """
         try:
             self.raise_any(TableError)
         except TableError as error:
             kinds = Counter(one.kind for one in self.rejected).most_common()
             counted = ", ".join(f"{count} with {kind}" for kind, count in kinds)
             error = f"{error}: {counted}" if len(self.rejected) > SHOWN and len(kinds) > 1 else error
-            raise TableError(f"{error}\nto leave such lines out, named in rejected.jsonl, add --keep-going") from None
+            end = (
+                "no other lines are left"
+                if kept
+                else "to leave such lines out, named in rejected.jsonl, add --keep-going"
+            )
+            raise TableError(f"{error}\n{end}") from None
 
 
 class AudioDurations:

@@ -179,3 +179,8 @@ def test_speakers_who_may_be_one_are_told() -> None:
     (found,) = [message for message in told if "spelled" in message]
     assert found.startswith("warning: 3 speakers seem to be spelled in several ways: 'Anna' and 'anna', 'Jose")
     assert "'M 01' and 'M01'; spell them in one" in found and "Bob" not in found
+
+
+def test_where_every_row_is_bad_the_reasons_are_the_error() -> None:
+    with pytest.raises(TableError, match=r"t\.csv:2: there is no transcript, in a row of train.*\nno other lines"):
+        into_sets(BadLines(), [row("a", text="")], SOURCE, ReadingOptions(keep_going=True))
