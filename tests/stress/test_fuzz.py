@@ -158,11 +158,11 @@ def test_another_result_is_a_failure_unless_the_reader_tells_of_it(monkeypatch, 
 
 def test_a_short_run(checkout, tmp_path):
     """The whole of it with processes of its own: no failure, no hang, exit status 0."""
-    command = [sys.executable, "-m", "tests.stress.fuzz", "--seed", "4", "--cases", "30"]
+    command = [sys.executable, "-m", "tests.stress.fuzz", "--seed", "4", "--cases", "20"]
     done = subprocess.run(
         [*command, "--json", str(tmp_path / "f.json")], cwd=checkout, capture_output=True, text=True, timeout=240
     )
-    assert done.stdout.splitlines()[-1:] == ["cases 30, failures 0, hangs 0"], done.stdout[-3000:] + done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1:] == ["cases 20, failures 0, hangs 0"], done.stdout[-3000:] + done.stderr[-2000:]
     assert done.returncode == 0
     cases = json.loads((tmp_path / "f.json").read_text())["cases"]
-    assert len(cases) == 30 and len({case["operator"] for case in cases}) > 15
+    assert len(cases) == 20 and len({case["operator"] for case in cases}) > 12

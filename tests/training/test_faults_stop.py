@@ -48,6 +48,7 @@ def signalled(monkeypatch, name: str, times: int = 1) -> None:
     monkeypatch.setattr(module, name, with_signal)
 
 
+@pytest.mark.slow
 def test_sigterm_while_validating_saves_and_goes_on(whole, tones, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
