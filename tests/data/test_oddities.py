@@ -58,6 +58,7 @@ def test_a_language_that_is_not_known_is_told_since_its_capitals_are_read_as_in_
     for language in ("tr", "tr-TR", "az_Latn", "Turkish", "en", "cmn-Hans-CN", None, ""):
         assert look(["ILIK"], BASIC2, language) == [], language
     assert look(["ILIK"], BASIC1, "Türkçe") == [], "these rules know no language at all"
+    assert look(["ILIK"], BASIC2, "English") == [], "as Lhotse names it"
 
 
 def test_what_is_told_of_turkish_letters_can_be_done() -> None:
