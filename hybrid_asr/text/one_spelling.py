@@ -14,13 +14,12 @@ from hybrid_asr.text.lookalikes import (
 _DOTLESS = {"tr", "tur", "az", "aze", "azj", "crh", "gag"}
 """Languages with two letters i: Turkish, Azeri, Crimean Tatar, Gagauz (Unicode's SpecialCasing, CLDR)."""
 _NAMED_DOTLESS = ("turkish", "azerbaijani", "azeri")
-_NAMED = frozenset(  # as Lhotse's recipes name languages; their capitals are those of English
-    """arabic armenian basque bengali bulgarian cantonese catalan chinese croatian czech danish dutch english estonian
+_NAMED = """arabic armenian basque bengali bulgarian cantonese catalan chinese croatian czech danish dutch english estonian
     finnish french georgian german greek gujarati hebrew hindi hungarian icelandic indonesian italian japanese kannada
     kazakh korean latvian lithuanian malay malayalam mandarin marathi norwegian persian polish portuguese romanian
     russian serbian slovak slovenian spanish swahili swedish tamil telugu thai tibetan ukrainian urdu uyghur vietnamese
-    welsh""".split()
-)
+    welsh"""
+"""Other languages as Lhotse's recipes name them."""
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*")
 _JOINERS = "\u200c\u200d"
 _INSIDE = f"'·{_JOINERS}"
@@ -46,7 +45,7 @@ def has_dotless_i(language: str | None) -> bool:
 def is_language(name: str) -> bool:
     """Whether this is a tag of a language (BCP 47), or the English name of one."""
     name = name.strip()
-    return LANGUAGE_TAG.fullmatch(name) is not None or name.lower() in _NAMED or has_dotless_i(name)
+    return LANGUAGE_TAG.fullmatch(name) is not None or name.lower() in _NAMED.split() or has_dotless_i(name)
 
 
 def one_shape(text: str) -> str:
