@@ -14,8 +14,8 @@ from hybrid_asr.text.lookalikes import (
 _DOTLESS = {"tr", "tur", "az", "aze", "azj", "crh", "gag"}
 """Languages with two letters i: Turkish, Azeri, Crimean Tatar, Gagauz (Unicode's SpecialCasing, CLDR)."""
 _NAMED_DOTLESS = ("turkish", "azerbaijani", "azeri")
-_NAMED = """arabic armenian basque bengali bulgarian cantonese catalan chinese croatian czech danish dutch english estonian
-    finnish french georgian german greek gujarati hebrew hindi hungarian icelandic indonesian italian japanese kannada
+_NAMED = """arabic armenian basque bengali bulgarian cantonese catalan chinese croatian czech danish dutch english
+    estonian finnish french georgian german greek gujarati hebrew hindi hungarian icelandic indonesian italian japanese kannada
     kazakh korean latvian lithuanian malay malayalam mandarin marathi norwegian persian polish portuguese romanian
     russian serbian slovak slovenian spanish swahili swedish tamil telugu thai tibetan ukrainian urdu uyghur vietnamese
     welsh"""
