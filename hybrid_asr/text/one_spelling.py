@@ -15,10 +15,10 @@ _DOTLESS = {"tr", "tur", "az", "aze", "azj", "crh", "gag"}
 """Languages with two letters i: Turkish, Azeri, Crimean Tatar, Gagauz (Unicode's SpecialCasing, CLDR)."""
 _NAMED_DOTLESS = ("turkish", "azerbaijani", "azeri")
 _NAMED = """arabic armenian basque bengali bulgarian cantonese catalan chinese croatian czech danish dutch english
-    estonian finnish french georgian german greek gujarati hebrew hindi hungarian icelandic indonesian italian japanese kannada
-    kazakh korean latvian lithuanian malay malayalam mandarin marathi norwegian persian polish portuguese romanian
-    russian serbian slovak slovenian spanish swahili swedish tamil telugu thai tibetan ukrainian urdu uyghur vietnamese
-    welsh"""
+    estonian finnish french georgian german greek gujarati hebrew hindi hungarian icelandic indonesian italian
+    japanese kannada kazakh korean latvian lithuanian malay malayalam mandarin marathi norwegian persian polish
+    portuguese romanian russian serbian slovak slovenian spanish swahili swedish tamil telugu thai tibetan
+    ukrainian urdu uyghur vietnamese welsh"""
 """Other languages as Lhotse's recipes name them."""
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*")
 _JOINERS = "\u200c\u200d"
