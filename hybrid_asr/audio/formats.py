@@ -115,10 +115,3 @@ def _as_text(head: bytes) -> str | None:
     if not all(letter.isprintable() or letter in "\r\n\t\f" for letter in text):
         return None
     return f"the text '{' '.join(text.split())[:40]}'"
-
-
-def flac_md5(path: Path) -> bytes:
-    """The MD5 of all samples that the header of a flac file states; nothing where it states none."""
-    head = beginning(path)[:42]
-    known = head.startswith(b"fLaC\0") or head.startswith(b"fLaC\x80")  # STREAMINFO is the first block
-    return head[26:] if known and len(head) == 42 and any(head[26:]) else b""

@@ -15,6 +15,7 @@ from jaxtyping import Float32
 
 from hybrid_asr.audio.extent import sphere_coding
 from hybrid_asr.audio.ffmpeg import FfmpegSource
+from hybrid_asr.audio.flac_frames import find_flac, judge_flac
 from hybrid_asr.audio.formats import AGAIN, AudioError, check_present, check_rate, refuse_non_audio
 from hybrid_asr.audio.frame_counts import voc_blocks
 from hybrid_asr.audio.header_sizes import judge
@@ -153,7 +154,8 @@ def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
         head = file.read(512)
         refuse_non_audio(path, head)
         size = path.stat().st_size
-        sizes = judge(path, file, head, size)
+        flac = find_flac(file, head)
+        sizes = judge(path, file, head, size) if flac is None else judge_flac(path, file, flac, size)
         foreign = sphere_coding(file, head)
         blocks = voc_blocks(path, file, size) if head.startswith(b"Creative Voice File") else 1
     streams = check_ogg(path) if head.startswith(b"OggS") else OggStreams(1, ())

@@ -1,5 +1,6 @@
 """Sizes in headers that are too small, missing or too large, container by container, and what may follow samples."""
 
+import hashlib
 import struct
 from pathlib import Path
 
@@ -245,6 +246,72 @@ def test_a_wav_beyond_4_gib_has_counted_round(tail, speech, tmp_path):
     info, part = io.info(path), io.read(path, start_s=count / 32000 - 4, duration_s=4.0, tell=told.append)
     assert info.samples == count // 2 and np.array_equal(part, speech / np.float32(32768))
     assert told == list(info.notes) and "(it counts to 4 GiB)" in told[0]
+
+
+def state_count(path: Path, count: int, *, whole_md5: bool = True, samples: np.ndarray | None = None) -> None:
+    """Make a flac state `count` samples, and no MD5, or that of `samples`."""
+    data = bytearray(path.read_bytes())
+    data[21:26] = ((data[21] >> 4 << 36) + count).to_bytes(5, "big")
+    if not whole_md5:
+        data[26:42] = bytes(16) if samples is None else hashlib.md5(samples.tobytes()).digest()
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("stated", [1, 16000, 31999])
+@pytest.mark.parametrize("md5", ["none", "of what is stated", "of all"])
+def test_a_flac_that_states_too_few_samples_is_read_to_the_end(stated, md5, speech, tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, speech[:32000], 16000)
+    state_count(path, stated, whole_md5=md5 == "of all", samples=None if md5 == "none" else speech[:stated])
+    told_by_both(path, speech[:32000], f"its header states {stated} samples, its frames hold 32000: all of them are")
+
+
+@pytest.mark.parametrize("before", [b"", b"ID3\x04\x00\x00\x00\x00\x02\x01" + bytes(257)])
+@pytest.mark.parametrize("behind", ["", "id3v1", "odd", "zeros"])
+@pytest.mark.parametrize("stated", [20000, 32000])
+def test_tags_around_a_flac_change_nothing(before, behind, stated, speech, tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, speech[:32000], 16000)
+    state_count(path, stated)
+    path.write_bytes(before + path.read_bytes() + CHUNKS[behind])
+    told_by_both(path, speech[:32000], "its header states 20000 samples" if stated == 20000 else "")
+
+
+def test_a_flac_with_a_wrong_md5_and_count_is_damaged(speech, tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, speech, 16000)
+    state_count(path, 32000, whole_md5=False, samples=speech[1:])
+    with pytest.raises(io.AudioError, match="is damaged: its 64000 samples do not give the MD5"):
+        io.read(path)
+
+
+@pytest.mark.parametrize(("kept", "stated"), [(-20, 64000), (None, 80000)])
+def test_a_flac_that_promises_too_much_is_truncated(kept, stated, speech, tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, speech, 16000)
+    state_count(path, stated)
+    path.write_bytes(path.read_bytes()[:kept])
+    for door in (io.info, io.read):
+        with pytest.raises(
+            io.AudioError, match=rf"promises {stated / 16000:.2f} s, of which 3\.\d+ s or a little more"
+        ):
+            door(path)
+
+
+def test_bits_that_look_like_a_header_of_a_flac_are_none(speech, tmp_path):
+    """Behind the last frame, with a right CRC and the number 9999."""
+    path = tmp_path / "a.flac"
+    soundfile.write(path, speech[:32000], 16000)
+    path.write_bytes(path.read_bytes() + bytes.fromhex("fff8c508e29c8f97") + bytes(9))
+    told_by_both(path, speech[:32000], "")
+
+
+def test_a_flac_behind_a_flac_is_told(speech, tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(tmp_path / "b.flac", speech, 16000)
+    soundfile.write(path, speech[:32000], 16000)
+    path.write_bytes(path.read_bytes() + (tmp_path / "b.flac").read_bytes())
+    told_by_both(path, speech[:32000], "behind its samples stands another sound file, at byte")
 
 
 @pytest.mark.parametrize(
