@@ -7,13 +7,15 @@ quarters.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by the version bits, Hz
 _KILOBITS = {
     3: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
+_BLOCK = 1 << 18  # bytes that are read at a time
+_WIDEST_GAP = 1 << 20  # bytes without a frame, behind which no more are looked for
 _TAGS = (b"Xing", b"Info", b"VBRI")  # in the first frame: the length is stated
 
 
@@ -32,11 +34,12 @@ class CountedFrames(NamedTuple):
 def count_frames(path: Path) -> CountedFrames:
     """Count the frames of a layer III file behind its ID3 tag."""
     with path.open("rb") as file:
-        file.seek(_id3_bytes(file.read(10)))
-        data = file.read()
-    position, size, _ = next(_frames(data), (0, 0, 0))
-    tagged = any(tag in data[position : position + size] for tag in _TAGS)
-    return CountedFrames(sum(samples for _, _, samples in _frames(data)), tagged)
+        frames = list(_frames(file, _id3_bytes(file.read(10))))
+        position, size, _ = frames[0] if frames else (0, 0, 0)
+        file.seek(position)
+        first = file.read(size)
+    tagged = any(tag in first for tag in _TAGS)
+    return CountedFrames(sum(samples for _, _, samples in frames), tagged)
 
 
 def _id3_bytes(head: bytes) -> int:
@@ -47,16 +50,23 @@ def _id3_bytes(head: bytes) -> int:
     return 10 + (a << 21 | b << 14 | c << 7 | d)
 
 
-def _frames(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Position, bytes and samples per channel of each frame; what lies between frames is skipped."""
-    position = 0
-    while 0 <= position <= len(data) - 4:
-        size, samples = _frame(data[position : position + 4])
+def _frames(file: BinaryIO, position: int) -> Iterator[tuple[int, int, int]]:
+    """Position, bytes and samples per channel of each frame from `position` on; what lies between them is skipped."""
+    block, begin, end = b"", position, position
+    while position <= end + _WIDEST_GAP:
+        if position - begin + 4 > len(block):
+            file.seek(position)
+            block, begin = file.read(_BLOCK), position
+            if len(block) < 4:
+                return
+        at = position - begin
+        size, samples = _frame(block[at : at + 4])
         if size:
             yield position, size, samples
-            position += size
+            position = end = position + size
         else:
-            position = data.find(b"\xff", position + 1)
+            found = block.find(b"\xff", at + 1)
+            position = begin + (found if found >= 0 else len(block))
 
 
 def _frame(header: bytes) -> tuple[int, int]:
