@@ -1,6 +1,7 @@
 """Sizes in headers that are too small, missing or too large, container by container, and what may follow samples."""
 
 import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -334,3 +335,11 @@ def test_an_impossible_size_before_the_samples_is_a_verdict(container, place, va
             door(path)
         except io.AudioError as error:
             assert str(error).startswith(f"{path}: ")
+
+
+def test_gigabytes_without_a_frame_behind_an_mp3_are_not_read(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.1, 32000).astype(np.float32)
+    soundfile.write(tmp_path / "a.mp3", noise, 16000, format="MP3")
+    before = io.info(tmp_path / "a.mp3")
+    os.truncate(tmp_path / "a.mp3", 64 << 30)  # a sparse file, which takes no space
+    assert io.info(tmp_path / "a.mp3") == before
