@@ -211,13 +211,13 @@ def test_what_stands_behind_the_samples_of_others(container, chunk, speech, tmp_
 
 
 @pytest.mark.parametrize(("container", "name"), [("WAV", "another sound file"), ("AU", "another sound file")])
-def test_a_second_recording_behind_the_samples_is_told(container, name, speech, tmp_path):
+def test_a_second_recording_behind_the_samples_is_told(ffmpeg, container, name, speech, tmp_path):
     path = make(tmp_path / "a.sound", container, speech[:32000])
     path.write_bytes(2 * path.read_bytes())
     told_by_both(path, speech[:32000], f"behind its samples stands {name}, at byte")
 
 
-def test_a_second_chunk_of_samples_is_told(speech, tmp_path):
+def test_a_second_chunk_of_samples_is_told(ffmpeg, speech, tmp_path):
     path = make(tmp_path / "a.wav", "WAV", speech[:32000])
     path.write_bytes(path.read_bytes() + path.read_bytes()[36:])
     told_by_both(path, speech[:32000], "behind its samples stands a second chunk of samples, at byte 64044")
