@@ -9,6 +9,7 @@ from hybrid_asr.common.errors import UserError, printable
 
 SHOWN = 5  # bad lines that a message shows; the others are counted
 Tell = Callable[[str], None]
+_RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # as torchrun, srun and Lightning number processes
 
 
 class Problems:
@@ -33,7 +34,7 @@ class Problems:
 
 def tell_user(text: str) -> None:
     """Print a line, which begins with `note: ` or `warning: `; of processes that train together, one does."""
-    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
+    if all(os.environ.get(name, "0") == "0" for name in _RANKS):
         print(printable(text), file=sys.stderr)
 
 

@@ -2,26 +2,20 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from hybrid_asr.training.unreadable_audio import NAMED
+from hybrid_asr.training.messages import FirstFew
 
 
 class Doubtful:
     """Notes what the loader tells of the audio that it reads; `known` was printed before the training."""
 
     def __init__(self, warn: Callable[[str], None], known: Iterable[str] = ()):
-        self.warn = warn
-        self.messages: set[str] = set(known)
+        self._told = FirstFew(warn, "warning: ", known)
 
     def note(self, messages: Sequence[str]) -> None:
         """Take a batch's messages, and print the first few that are new."""
-        for message in messages:
-            if message in self.messages:
-                continue
-            self.messages.add(message)
-            if len(self.messages) <= NAMED:
-                more = "; further ones are only counted" if len(self.messages) == NAMED else ""
-                self.warn(f"warning: {message}{more}")
+        self._told.note(messages)
 
     def text(self) -> str:
         """For the end of a training; empty where nothing was told."""
-        return f"{len(self.messages)} warnings about audio that was read all the same" if self.messages else ""
+        count = len(self._told.messages)
+        return f"{count} warnings about audio that was read all the same" if count else ""

@@ -2,8 +2,11 @@
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterable
 
 from hybrid_asr.training.launch_environment import is_rank_zero
+
+NAMED = 5  # messages of one kind that are printed
 
 
 def print_stderr(text: str, end: str = "\n") -> None:
@@ -17,3 +20,22 @@ def rank_zero_print(text: str) -> None:
     if is_rank_zero():
         erase = "\r\033[K" if sys.stderr.isatty() else ""
         print_stderr(f"{erase}{text}")
+
+
+class FirstFew:
+    """Messages that come again and again: each is counted once, and the first few are printed."""
+
+    def __init__(self, tell: Callable[[str], None], beginning: str, known: Iterable[str] = ()):
+        """Print by `tell`, behind `beginning`; what is `known` was printed before, and counts."""
+        self._tell, self._beginning = tell, beginning
+        self.messages: set[str] = set(known)
+
+    def note(self, messages: Iterable[str]) -> None:
+        """Take further messages, and print those that are new, up to NAMED."""
+        for message in messages:
+            if message in self.messages:
+                continue
+            self.messages.add(message)
+            if len(self.messages) <= NAMED:
+                more = "; further ones are only counted" if len(self.messages) == NAMED else ""
+                self._tell(f"{self._beginning}{message}{more}")

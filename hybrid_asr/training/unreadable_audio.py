@@ -2,26 +2,25 @@
 
 from collections.abc import Callable, Sequence
 
-NAMED = 5  # that are reported one by one
+from hybrid_asr.training.messages import FirstFew
 
 
 class Unreadable:
     """Notes what the loader left out; `halt` becomes a message when more than `most` utterances are concerned."""
 
     def __init__(self, most: int, warn: Callable[[str], None]):
-        self.most, self.warn = most, warn
-        self.names: set[str] = set()
+        self.most = most
+        self._told = FirstFew(warn, "left out: ")
         self.halt = ""
+
+    @property
+    def names(self) -> set[str]:
+        """What was left out, and why."""
+        return self._told.messages
 
     def note(self, messages: Sequence[str]) -> int:
         """Take a batch's messages about the utterances it lacks; returns their number."""
-        for message in messages:
-            if message in self.names:
-                continue
-            self.names.add(message)
-            if len(self.names) <= NAMED:
-                more = "; further ones are only counted" if len(self.names) == NAMED else ""
-                self.warn(f"left out: {message}{more}")
+        self._told.note(messages)
         if len(self.names) > self.most and not self.halt:
             self.halt = (
                 f"{len(self.names)} training utterances could not be read, data.unreadable_share allows {self.most}; "
