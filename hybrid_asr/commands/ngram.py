@@ -5,12 +5,13 @@ import gzip
 import re
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import atomic_path, read_problem
-from hybrid_asr.common.problems import tell_user
+from hybrid_asr.common.problems import examples, tell_user
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.folder import Run
@@ -20,6 +21,7 @@ from hybrid_asr.text.labels import Writes, describe_missing
 from hybrid_asr.text.lexicon import LexiconError, read_words
 from hybrid_asr.text.ngram import BEGIN, END
 from hybrid_asr.text.normalize import DEFAULT_RULES, TextConfig, rules_named
+from hybrid_asr.text.tags import find_tags
 
 WORDS = "words"
 LOOKED_AT = 1000  # lines of a text file that show whether it has ids
@@ -61,6 +63,7 @@ def ngram(texts: Sequence[Path], *, units: str, order: int, to: Path, rules: str
     _write(to, arpa(probabilities, backoffs, order))
     shorter = " and shorter" if order > 1 else ""
     print(f"{to}: {_count(sentences, 'sentence')}, {len(probabilities)} {order}-grams{shorter}")
+    unused.tags = Counter({tag: times for tag, times in unused.tags.items() if not split((tag, None))})
     for note in unused.notes(units):
         print(f"hybrid-asr ngram: {note}", file=sys.stderr)
 
@@ -74,6 +77,7 @@ class _Unused:
     empty: int = 0  # sentences of which the rules leave nothing
     unwritable: int = 0  # sentences with what a run's units cannot write
     missing: set[str] = dataclasses.field(default_factory=set)
+    tags: Counter[str] = dataclasses.field(default_factory=Counter)  # such as [noise], of which the rules leave nothing
     writes: Writes = "text"
 
     def notes(self, units: str) -> Iterator[str]:
@@ -84,6 +88,9 @@ class _Unused:
             yield f"{_count(self.marked, 'sentence')} with {BEGIN} and {END} around it, which are no words of it"
         if self.empty:
             yield f"{_count(self.empty, 'sentence')} empty by the rules of the text, counted as such"
+        if self.tags:
+            named = examples([f"{tag} ({times})" for tag, times in self.tags.most_common()])
+            yield f"{_count(self.tags.total(), 'tag')} left out: {named}"
         if self.unwritable:
             missing = describe_missing(self.missing, self.writes)
             yield f"{_count(self.unwritable, 'sentence')} with {missing}, which {units} cannot write: counted as <unk>"
@@ -118,7 +125,9 @@ def read_sentences(path: Path, unused: _Unused) -> Iterator[Sentence]:
         words = line.split()
         inner = words[words[:1] == [BEGIN] : len(words) - (words[-1:] == [END])]
         unused.marked += len(inner) < len(words)
-        yield " ".join(inner), language
+        sentence = " ".join(inner)
+        unused.tags.update(find_tags(sentence))
+        yield sentence, language
     if path.suffix != ".jsonl" and (warning := _ids_in(beginning)):
         tell_user(f"warning: {path}: {warning}")
 

@@ -130,3 +130,11 @@ def test_what_cannot_be_used_is_named(words, message, tmp_path, monkeypatch, cap
     said = capsys.readouterr().err
     assert any(part in said for part in message.split("|")), said
     assert not Path("it.arpa").exists()
+
+
+@pytest.mark.parametrize(("rules", "told"), [("basic@2", "3 tags left out: [noise] (2), <unk> (1)"), ("basic@1", None)])
+def test_tags_that_the_rules_leave_out_are_counted(rules, told, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("on [noise] we go\n[noise] on <unk>\n")
+    assert main(["ngram", str(tmp_path / "a.txt"), "--rules", rules, "--to", str(tmp_path / "a.arpa")]) == 0
+    err = capsys.readouterr().err
+    assert f"hybrid-asr ngram: {told}\n" in err if told else "left out" not in err
