@@ -99,11 +99,11 @@ class _TableReader:
     def read(self, path: Path, subset: str | None) -> None:
         """Add the rows of a table, all of the set `subset` where that is given."""
         table, paths = read_records(path, self.problems), AudioPaths(path, root=self.root)
+        _check_header(table, AudioPaths(path))
         if not table.records and not self.problems.rejected:
             if subset is None:
                 raise TableError(f"{path}: there are no utterances; add some")
             self._notes.append(f"warning: {path} has no rows, so nothing is of {subset}")
-        _check_header(table, AudioPaths(path))
         columns = find_columns(table, self.options)
         self._tell(table, columns)
         first = _first_channel(table, columns)

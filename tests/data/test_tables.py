@@ -242,11 +242,12 @@ def test_what_is_read_and_what_is_passed_over_is_told_once(table) -> None:
     assert "note: read: columns path as audio, sentence as text, client_id as speaker, split as set" in messages
 
 
-def test_a_first_line_that_is_a_row(table) -> None:
+@pytest.mark.parametrize("more", ["b.wav,y\n", ""])
+def test_a_first_line_that_is_a_row(table, more) -> None:
     with pytest.raises(
         TableError, match=r"csv:1: the first line is a row rather than a header: 'a.wav' names an audio file"
     ):
-        read_table(table("a.wav,x\nb.wav,y\n"))
+        read_table(table(f"a.wav,x\n{more}"))
 
 
 @pytest.fixture
