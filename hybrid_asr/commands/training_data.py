@@ -26,7 +26,10 @@ class TrainingSet(NamedTuple):
 def read_training_set(cfg: RunConfig) -> TrainingSet:
     """The training utterances within the limits on length; if so set, with a word. Raises RunError for none."""
     audio = "unchecked" if cfg.data.unreadable == "skip" else cfg.data.audio  # then the loader finds it, and counts
-    everything = Manifest.read(Path(cfg.data.root) / cfg.data.train, audio=audio)
+    train, *others = cfg.data.train_manifests
+    if others:
+        raise RunError("data.train: several manifests cannot be read yet; name one")
+    everything = Manifest.read(Path(cfg.data.root) / train.manifest, audio=audio)
     within = within_limits(everything, cfg.data)
     if len(within) == 0:
         raise RunError(f"{everything.path}: data.min_seconds and data.max_seconds leave out all utterances; widen them")

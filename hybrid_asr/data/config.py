@@ -9,11 +9,20 @@ from hybrid_asr.data.check import CheckConfig
 
 
 @config
+class WeightedManifest:
+    """One of several training manifests: each of its utterances is in an epoch `weight` times on average."""
+
+    manifest: str
+    """Relative to `root`."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+@config
 class DataConfig:
     """The sets, how batches are made of them, and what happens to audio that cannot be read."""
 
-    train: str
-    """A manifest, relative to `root`."""
+    train: str | tuple[WeightedManifest, ...]
+    """A manifest, relative to `root`; or several: [{manifest: a.jsonl, weight: 2}, {manifest: b.jsonl}]."""
     valid: str
     test: tuple[str, ...] = ()
     root: str = "data"
@@ -48,3 +57,10 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.max_seconds is not None and self.max_seconds <= self.min_seconds:
             raise ValueError("max_seconds must be more than min_seconds")
+        if not self.train:
+            raise ValueError("train: name at least one manifest")
+
+    @property
+    def train_manifests(self) -> tuple[WeightedManifest, ...]:
+        """The training manifests with their weights, also where there is only one."""
+        return (WeightedManifest(manifest=self.train),) if isinstance(self.train, str) else self.train

@@ -71,9 +71,22 @@ class PlanStatistics(NamedTuple):
         return {"plan.joined_share": self.joined_share, "plan.padding_share": self.padding_share} | speeds
 
 
+class Source(NamedTuple):
+    """A contiguous stretch of a training set: the utterances that are left of one manifest.
+
+    Each is in an epoch `weight` times on average: floor(weight) times, and once more with the probability of the rest.
+    """
+
+    name: str
+    utterances: int
+    weight: float = 1.0
+
+
 @dataclass(frozen=True)
 class Corpus:
     """What the plan needs of the training set, one entry an utterance.
+
+    `sources` are the manifests, in order, that the utterances come from; none: each utterance is in an epoch once.
 
     `labels` are counts without the end's; `joined_labels` counts those of two utterances joined. `least_seconds` gives
     the shortest audio that CTC can align with utterances (first, second; -1 = none), None without CTC. `where` names an
@@ -86,6 +99,7 @@ class Corpus:
     joined_labels: Callable[[int, int], int]
     where: Callable[[int], str]
     least_seconds: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    sources: tuple[Source, ...] = ()
 
 
 class View(Sequence[T]):

@@ -114,16 +114,25 @@ def set_paths(cfg: RunConfig, names: Sequence[str]) -> dict[str, Path]:
         Path(path).stem if stems[Path(path).stem] == 1 else "-".join(Path(path).with_suffix("").parts): root / path
         for path in cfg.data.test
     }
-    known = {"train": root / cfg.data.train, "valid": root / cfg.data.valid, **tests}
+    train = _train_paths(cfg)
+    known = {**train, "valid": root / cfg.data.valid, **tests}
     chosen: dict[str, Path] = {}
     for name in names:
         if name == "test":
             chosen |= tests
+        elif name == "train":
+            chosen |= train
         elif name in known:
             chosen[name] = known[name]
         else:
-            has = sorted({*known, "test"})
+            has = sorted({*known, "train", "test"})
             meant = targets(name, OTHER_SETS) or next(iter(difflib.get_close_matches(name, has, n=1)), None)
             near = f"; did you mean '{meant}'?" if meant else ""
             raise UserError(f"--sets {name}: the run has no such set; it has {', '.join(has)}{near}")
     return chosen
+
+
+def _train_paths(cfg: RunConfig) -> dict[str, Path]:
+    """The training manifest, `train`; of several `train-1`, `train-2`, ... in the order of the configuration."""
+    paths = [Path(cfg.data.root) / entry.manifest for entry in cfg.data.train_manifests]
+    return {"train" if len(paths) == 1 else f"train-{number}": path for number, path in enumerate(paths, 1)}
