@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,17 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the folder {folder}, which is not part of the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """The environment in which srun, sbatch and scontrol talk to a real SLURM with the nodes n1 and n2."""
+    script, folder = CHECKOUT / "tools/local_slurm.sh", tmp_path_factory.mktemp("slurm")
+    started = subprocess.run([script, "start", folder], stderr=subprocess.PIPE, text=True, timeout=120)
+    if started.returncode:
+        pytest.skip(f"needs a SLURM on this machine: {started.stderr.strip().splitlines()[-1]}")
+    yield os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+    subprocess.run([script, "stop", folder], check=True, timeout=60)
 
 
 @pytest.fixture(scope="session")
