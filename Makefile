@@ -22,7 +22,7 @@ help: ## List the targets
 
 demo: $(INSTALLED) ## Synthesize a corpus with eSpeak NG, train, decode: a table of error rates (10 minutes)
 	$(BIN)/hybrid-asr prepare spoken --to data/spoken
-	$(BIN)/hybrid-asr train recipes/spoken/conformer_s.yaml --run $(RUN)
+	$(BIN)/hybrid-asr train recipes/spoken/conformer_s.yaml --folder $(RUN)
 	$(BIN)/hybrid-asr decode $(RUN) --sets test --decoders ctc_greedy,attention,joint
 
 test: $(INSTALLED) ## The tests (some minutes on 2 cores)

@@ -174,7 +174,7 @@ def _add_train(commands: Commands) -> None:
         "Train the model of a recipe. The same command again resumes from the last checkpoint, with the same result "
         "bit for bit as a training that was never interrupted.",
         "recipes/spoken/conformer_s.yaml",
-        "recipes/spoken/conformer_s.yaml trainer.epochs=1 --run runs/try",
+        "recipes/spoken/conformer_s.yaml trainer.epochs=1 --folder runs/try",
         "mine.yaml presets.optim=noam optim.lr=1e-3",
     )
     command.add_argument("recipe", metavar="RECIPE.yaml", help="a recipe's file, or CORPUS/RECIPE")
@@ -186,7 +186,11 @@ def _add_train(commands: Commands) -> None:
         help="settings, such as optim.lr=1e-3 or presets.optim=noam",
     )
     command.add_argument(
-        "--run", type=Path, dest="folder", metavar="DIR", help="the run's folder (default runs/CORPUS/RECIPE)"
+        "--folder",
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help="the run's folder (default runs/CORPUS/RECIPE)",
     )
     command.add_argument("--fresh", action="store_true", help="discard what the folder holds and train from scratch")
 

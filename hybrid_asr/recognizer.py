@@ -35,7 +35,7 @@ from hybrid_asr.run.nearby import hint_for_run
 
 Refuse = Callable[[Path, UserError], None]
 _TASK = "transcribe"
-_RECIPE = "a recipe or another configuration; train it (hybrid-asr train {} --run RUN), then name the run's folder"
+_RECIPE = "a recipe or another configuration; train it (hybrid-asr train {} --folder RUN), then name the run's folder"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from hybrid_asr.arguments import build_parser, commands_of
 from hybrid_asr.cli import main
 from hybrid_asr.common.errors import UserError
 from tests.tones import process, train, words
@@ -161,7 +162,7 @@ def test_recipes_and_runs_that_are_taken_for_each_other_are_told(tmp_path, monke
     assert "that is a recipe; train it first: hybrid-asr train an4/transformer" in said
     said = refused(capsys, "decode", "recipes/spoken/conformer_s.yaml")
     assert "that is a recipe; its run is 'runs/spoken/conformer_s'" in said
-    assert "train first: hybrid-asr train RECIPE --run zzz; runs/ has mine/las, spoken/conformer_s" in (
+    assert "train first: hybrid-asr train RECIPE --folder zzz; runs/ has mine/las, spoken/conformer_s" in (
         refused(capsys, "decode", "zzz")
     )
     assert "runs/mine/las: is a run, and a recipe is trained" in refused(capsys, "train", "runs/mine/las")
@@ -421,7 +422,7 @@ def test_preparing_writes_all_sets_or_none(tones, tmp_path, capsys):
     table.write_text("\n".join([*lines, f"{tones / 'gone.wav'},a b,test"]) + "\n")
     assert "gone.wav" in refused(capsys, "prepare", f"table:{table}", "--to", tmp_path / "to")
     assert snapshot(tmp_path / "to") == before
-    settings = [f"data.root={tmp_path / 'to'}", "trainer.epochs=1", "--run", str(tmp_path / "run")]
+    settings = [f"data.root={tmp_path / 'to'}", "trainer.epochs=1", "--folder", str(tmp_path / "run")]
     assert main(["train", str(tones / "tiny.yaml"), *settings]) == 0, "what was prepared can be trained on"
 
 
@@ -480,3 +481,18 @@ def test_one_bad_file_does_not_keep_the_others_from_being_transcribed(trained, t
         str(tmp_path / "c.wav"),
     ]
     assert re.fullmatch(rf"hybrid-asr transcribe: {tmp_path}/b\.wav: is not audio.*\n", told.err), told.err
+
+
+def test_no_option_of_train_is_one_that_torchrun_takes_for_its_own():
+    """torchrun looks at every word of its command line, and takes a beginning for the whole; `--run` is old."""
+    from torch.distributed.run import get_args_parser
+
+    theirs = {option for action in get_args_parser()._actions for option in action.option_strings}
+    ours = {
+        option
+        for action in commands_of(build_parser())["train"]._actions
+        for option in action.option_strings
+        if option.startswith("--") and option not in ("--help", "--run")
+    }
+    assert "--folder" in ours
+    assert not {(mine, its) for mine in ours for its in theirs if its.startswith(mine)}

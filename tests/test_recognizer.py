@@ -252,7 +252,7 @@ def test_what_is_no_model_is_named_with_the_remedy(trained, tones, tmp_path):
         / "nowhere": "nowhere: there is no such run or model; check the path; train first: hybrid-asr train RECIPE",
         "in/*.pt": "no file matches this pattern",
         tmp_path / "begun": "no checkpoint yet; train first",
-        tones / "tiny.yaml": r"is no model, but a recipe .*; train it \(hybrid-asr train .*tiny.yaml --run RUN\)",
+        tones / "tiny.yaml": r"is no model, but a recipe .*; train it \(hybrid-asr train .*tiny.yaml --folder RUN\)",
         trained / "config.yaml": rf"a run's configuration; name the run: {trained}$",
         trained / "checkpoints": rf"a folder within a run; name the run itself: {trained}$",
         tones: "not a run, no config.yaml; train first",

@@ -70,7 +70,7 @@ def lexicon_of(tones: Path, *sets: str) -> str:
 
 def words(tones: Path, run: Path, *settings: str) -> list[str]:
     """The command line that trains `tiny.yaml` in the folder `run`."""
-    return ["train", str(tones / "tiny.yaml"), f"data.root={tones}", *settings, "--run", str(run)]
+    return ["train", str(tones / "tiny.yaml"), f"data.root={tones}", *settings, "--folder", str(run)]
 
 
 def train(tones: Path, run: Path, *settings: str) -> int:

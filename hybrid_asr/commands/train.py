@@ -57,7 +57,7 @@ def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = N
 
 def _command(recipe: str, overrides: Sequence[str], folder: Path | None) -> str:
     """What the user typed, so that it can be typed again; without --fresh."""
-    words = ["hybrid-asr", "train", recipe, *overrides, *(["--run", str(folder)] if folder else [])]
+    words = ["hybrid-asr", "train", recipe, *overrides, *(["--folder", str(folder)] if folder else [])]
     return shlex.join(words)
 
 

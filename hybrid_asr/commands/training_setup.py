@@ -135,7 +135,7 @@ def _read_state(
         return state
     raise RunError(
         f"{run.folder}: the training data or the configuration have changed since step {state.step}; "
-        "give --run DIR for a folder of its own, or --fresh to start this one anew"
+        "give --folder DIR for a folder of its own, or --fresh to start this one anew"
     )
 
 

@@ -125,8 +125,8 @@ class FolderLock:
     def _taken(self, former: Holder | None) -> LockError:
         who = former.text() if former is not None else "another process"
         return LockError(
-            f"{self.path.parent}: a training runs here, {who}; wait for it or stop it, or give --run DIR for a folder "
-            "of its own"
+            f"{self.path.parent}: a training runs here, {who}; wait for it or stop it, or give --folder DIR for a "
+            "folder of its own"
         )
 
     def _refuse_other_machine(self, former: Holder | None) -> None:
@@ -134,7 +134,7 @@ class FolderLock:
             raise LockError(
                 f"{self.path.parent}: locked by a training on another machine, {former.text()}, of which cannot be "
                 f"seen from here whether it still runs; if it does not (ssh {former.host} ps -p {former.pid}), remove "
-                f"{self.path} and repeat, else give --run DIR for a folder of its own"
+                f"{self.path} and repeat, else give --folder DIR for a folder of its own"
             )
 
     def _removed(self, file: int) -> bool:

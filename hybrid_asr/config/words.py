@@ -64,7 +64,7 @@ NO_SETTINGS = {
     "resume resume_training resume_if_exists resume_from_checkpoint ckpt_path": (
         "the same train command resumes by itself"
     ),
-    "exp_manager exp_dir expdir exp_name output_dir output_folder outdir save_dir": "--run DIR is the run's folder",
+    "exp_manager exp_dir expdir exp_name output_dir output_folder outdir save_dir": "--folder DIR is the run's folder",
 }
 # Sections of presets, and what others call them.
 SECTIONS = {

@@ -98,9 +98,9 @@ class Run:
     def refuse_unless_run_or_empty(self) -> None:
         """Raise RunError if something else than a run lies here."""
         if self.folder.exists() and not self.folder.is_dir():
-            raise RunError(f"{self.folder}: a file, not a folder; give another --run")
+            raise RunError(f"{self.folder}: a file, not a folder; give another --folder")
         if not self.exists() and self.folder.is_dir() and any(path.name != LOCK for path in self.folder.iterdir()):
-            raise RunError(f"{self.folder}: not empty and not a run; give another --run")
+            raise RunError(f"{self.folder}: not empty and not a run; give another --folder")
 
     def clear(self) -> None:
         """Forget the training that lies here, its checkpoints first, its configuration last."""
@@ -140,7 +140,7 @@ class Run:
             shown = "\n  ".join(differing[:8] + ["…"] * (len(differing) > 8))
             raise RunError(
                 f"{self.folder}: holds a training with another configuration:\n  {shown}\n"
-                "give --run DIR for a folder of its own, or --fresh to start this one anew"
+                "give --folder DIR for a folder of its own, or --fresh to start this one anew"
             )
 
     def bundle(self, checkpoint: str = "average") -> tuple[Bundle, str]:

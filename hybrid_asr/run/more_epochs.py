@@ -33,7 +33,7 @@ def refuse_other_epochs(cfg: RunConfig, former: int, folder: str, command: str, 
     held = f"{folder}: holds a training of {former} epochs, and {wanted} are wanted"
     if wanted < former:
         return (
-            f"{held}: a training only goes on; leave trainer.epochs={former}, or give --run DIR for one of {wanted} "
+            f"{held}: a training only goes on; leave trainer.epochs={former}, or give --folder DIR for one of {wanted} "
             "epochs from the start"
         )
     if reason := what_follows_epochs(cfg):

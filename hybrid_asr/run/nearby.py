@@ -32,4 +32,4 @@ def hint_for_run(path: Path) -> str:
     if near:
         return f"did you mean {one_of([str(run) for run in near])}?"
     there = f"; {RUNS}/ has {examples([str(run.relative_to(RUNS)) for run in runs])}" if runs else ""
-    return f"train first: hybrid-asr train RECIPE --run {path}{there}"
+    return f"train first: hybrid-asr train RECIPE --folder {path}{there}"

@@ -165,7 +165,7 @@ class Nonfinite:
             f"the loss or the gradient of {many} was not finite; nothing of it was applied. See what is in the batch "
             f"with: hybrid-asr show batch {self.file.parent} {step}\n"
             "then correct the data, or train in a run of its own with a lower optim.lr, a longer optim.warmup or "
-            f"trainer.precision=float32: hybrid-asr train RECIPE --run NEW{self._earlier(step)} optim.lr=LOWER"
+            f"trainer.precision=float32: hybrid-asr train RECIPE --folder NEW{self._earlier(step)} optim.lr=LOWER"
             + (", or leave such updates out with trainer.nonfinite=skip" if self.policy == "stop" else "")
         )
 

@@ -36,7 +36,7 @@ def test_the_second_is_refused_and_told_who_holds_it(other, tmp_path):
     since = json.loads((tmp_path / "run" / LOCK).read_text())["since"]
     with pytest.raises(LockError) as raised:
         FolderLock(tmp_path / "run").take()
-    for word in (str(tmp_path / "run"), f"process {other.pid} on {socket.gethostname()} since {since}", "--run DIR"):
+    for word in (str(tmp_path / "run"), f"process {other.pid} on {socket.gethostname()} since {since}", "--folder DIR"):
         assert word in str(raised.value)
     found = read_holder(tmp_path / "run")
     assert found is not None and not found.has_ended()

@@ -79,7 +79,7 @@ HINTS = {
     "frontend_conf": "here that is the section 'features'",
     "bpe_model": "here that is the section 'tokenizer'",
     "use_wandb": "here that is the section 'logger'",
-    "exp_manager": "--run DIR is the run's folder",
+    "exp_manager": "--folder DIR is the run's folder",
     "trainer.resume": "the same train command resumes by itself",
     "normalize": "here that is features.cmvn",
     "data.max_duration": "here that is data.batch_seconds: of a batch; the longest utterance is data.max_seconds",
@@ -109,7 +109,7 @@ def test_a_flag_is_told_as_the_setting_that_it_means():
     assert flag_hint("--batch-size", "8", PATHS).endswith(
         "here that is data.batch_seconds: seconds of audio, not utterances"
     )
-    assert flag_hint("--output-dir", "x", PATHS) == "--run DIR is the run's folder"
+    assert flag_hint("--output-dir", "x", PATHS) == "--folder DIR is the run's folder"
     assert flag_hint("--zzz", "8", PATHS).endswith("without dashes: optim.lr=1e-3")
 
 
@@ -145,7 +145,7 @@ def run_config(*overrides):
         ("optim=adam", "choose it by presets.optim=PRESET"),
         ("encoder_conf.num_blocks=4", "encoder_conf: unknown key; num_blocks: here that is model.encoder.layers"),
         ("model_conf.ctc_weight=0.3", "ctc_weight: did you mean 'loss.ctc_weight' or 'decode.ctc_weight'?"),
-        ("exp_manager.exp_dir=x", "exp_dir: --run DIR is the run's folder"),
+        ("exp_manager.exp_dir=x", "exp_dir: --folder DIR is the run's folder"),
     ],
 )
 def test_sections_of_other_toolkits_lead_to_ours(override, said):

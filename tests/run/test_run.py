@@ -100,7 +100,7 @@ def test_a_training_with_other_weights_is_refused(run, tones, capsys, settings, 
     assert train(tones, run, *SAME, *settings) == 2
     told = capsys.readouterr().err
     assert all(text in told for text in named), told
-    assert "give --run DIR for a folder of its own, or --fresh" in told
+    assert "give --folder DIR for a folder of its own, or --fresh" in told
     assert "Traceback" not in told
     assert snapshot(run) == before
 
@@ -108,7 +108,7 @@ def test_a_training_with_other_weights_is_refused(run, tones, capsys, settings, 
 def test_a_run_of_another_recipe_is_refused(run, tones, tmp_path, capsys):
     other = tmp_path / "other.yaml"
     other.write_text((tones / "tiny.yaml").read_text().replace("dim: 32", "dim: 16"))
-    assert main(["train", str(other), f"data.root={tones}", *SAME, "--run", str(run)]) == 2
+    assert main(["train", str(other), f"data.root={tones}", *SAME, "--folder", str(run)]) == 2
     assert "model.encoder.dim: 32 there, 16 now" in capsys.readouterr().err
 
 
@@ -183,7 +183,7 @@ def test_damaged_and_foreign_files_are_named(run, tones, name, spoil, capsys):
     if name == "model.pt":
         commands = [["decode", str(run)], ["transcribe", str(run), audio], ["show", "model", str(path)]]
     else:
-        again = ["train", str(tones / "tiny.yaml"), f"data.root={tones}", *SAME, "--run", str(run)]
+        again = ["train", str(tones / "tiny.yaml"), f"data.root={tones}", *SAME, "--folder", str(run)]
         commands = [again, ["decode", str(run), "--checkpoint", "last"], ["transcribe", str(path), audio]]
     for command in commands:
         assert main(command) == 2
@@ -194,5 +194,5 @@ def test_damaged_and_foreign_files_are_named(run, tones, name, spoil, capsys):
 
 
 def test_a_folder_without_a_run_says_how_to_get_one(tmp_path):
-    with pytest.raises(RunError, match=r"no config.yaml; train first: hybrid-asr train RECIPE --run"):
+    with pytest.raises(RunError, match=r"no config.yaml; train first: hybrid-asr train RECIPE --folder"):
         Run(tmp_path).read_config()

@@ -116,7 +116,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def start(options: argparse.Namespace, run: Path) -> subprocess.Popen[bytes]:
     """Train in a process of its own; what it says goes to a file beside the run."""
-    command = [sys.executable, "-m", "hybrid_asr.cli", "train", options.recipe, *options.overrides, "--run", str(run)]
+    command = [
+        sys.executable,
+        "-m",
+        "hybrid_asr.cli",
+        "train",
+        options.recipe,
+        *options.overrides,
+        "--folder",
+        str(run),
+    ]
     settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with run.with_suffix(".log").open("wb") as told:
         return subprocess.Popen(command, env=os.environ | settings, stderr=told, stdout=told, start_new_session=True)

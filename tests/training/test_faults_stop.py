@@ -121,7 +121,7 @@ def test_a_second_training_is_refused_also_a_fresh_one(whole, tones, capsys):
             assert main([*words(tones, whole, *SETTINGS), *more]) == 2
             told = capsys.readouterr().err
             assert f"{whole}: a training runs here, process {other.pid} on " in told
-            assert "--run DIR" in told
+            assert "--folder DIR" in told
         assert main(["decode", str(whole), "--decoders", "ctc_greedy"]) == 0, "decoding while training is allowed"
         assert {path: path.stat().st_mtime_ns for path in before if path != whole} == {
             path: time for path, time in before.items() if path != whole

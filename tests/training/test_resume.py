@@ -173,7 +173,7 @@ def test_where_the_schedule_ends_with_the_last_epoch_the_command_that_begins_ane
     ) in said
     assert "give trainer.epochs=1" not in said, "it is finished"
     program, *command = shlex.split(said.split("\n")[-2])
-    assert program == "hybrid-asr" and command[-3:] == [f"init.from={run}", "--run", f"{run}-2"]
+    assert program == "hybrid-asr" and command[-3:] == [f"init.from={run}", "--folder", f"{run}-2"]
     assert main(command) == 0
     assert "starting from" in capsys.readouterr().err and (tmp_path / "run-2/model.pt").is_file()
     assert (run / "model.pt").is_file()

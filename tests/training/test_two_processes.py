@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line in two processes that torchrun starts."""
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "--", "hybrid_asr.cli", *arguments]  # else torchrun takes our --run for its --run-path
+    command += [str(Path(sys.executable).parent / "hybrid-asr"), *arguments]
     return subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, timeout=240)
 
 

@@ -235,7 +235,7 @@ def _losses(preset: str, folder: Path) -> np.ndarray:
         *("trainer.epochs=2", "trainer.log_every=1", "trainer.threads=1", "optim.warmup=5"),
     ]
     run = folder / preset
-    _command("train", str(ROOT / "recipes/spoken/conformer_s.yaml"), "--run", str(run), *changed)
+    _command("train", str(ROOT / "recipes/spoken/conformer_s.yaml"), "--folder", str(run), *changed)
     with (run / "metrics.csv").open() as file:
         return np.array([float(row["train.loss"]) for row in csv.DictReader(file) if row["train.loss"]])
 

@@ -188,7 +188,7 @@ def make(corpus: str, name: str, control: bool) -> Iterator[list[str]]:
     if control:
         shuffle(place)
     more = overrides(corpus, name, control)  # a training that has ended only takes what decides no weight
-    yield ["train", str(recipe_file(corpus, name)), *more, "trainer.threads=1", "--run", str(run)]
+    yield ["train", str(recipe_file(corpus, name)), *more, "trainer.threads=1", "--folder", str(run)]
     yield ["decode", str(run), "--sets", "valid,test", "--decoders", "all"]
     for words in lexica(corpus, name).values():
         yield ["decode", str(run), "--sets", "valid,test", "--decoders", "lexicon", f"decode.lexicon={words}"]
