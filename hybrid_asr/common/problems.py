@@ -18,18 +18,24 @@ class Problems:
     def __init__(self) -> None:
         self._files: dict[str, int] = {}
         self._problems: list[tuple[int, int, str]] = []
+        self._unseen = 0
 
     def add(self, file: Path, line: int, what: str) -> None:
         """Note that line `line` of `file` has the problem `what`, which ends with the remedy."""
         order = self._files.setdefault(str(file), len(self._files))
         self._problems.append((order, line, f"{file}:{line}: {what}"))
 
+    def add_unseen(self, count: int) -> None:
+        """Note `count` further problems, of lines behind SHOWN others that were added."""
+        self._unseen += count
+
     def raise_any(self, error: type[UserError]) -> None:
         """Raise `error` if anything was noted."""
         if self._problems:
             shown = [text for *_, text in sorted(self._problems)[:SHOWN]]
-            more = len(self._problems) - len(shown)
-            raise error("\n".join(shown) + (f"\n... and {more} more, {len(self._problems)} in all" if more else ""))
+            everything = len(self._problems) + self._unseen
+            more = everything - len(shown)
+            raise error("\n".join(shown) + (f"\n... and {more} more, {everything} in all" if more else ""))
 
 
 def tell_user(text: str) -> None:

@@ -4,23 +4,25 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_asr.audio import io
-from hybrid_asr.common.problems import SHOWN
+
+REMEMBERED = 100_000  # headers: the entries of one file are mostly neighbors
 
 
 class AudioHeaders:
-    """Compares entries with the headers of their audio files; every file is opened once."""
+    """Compares entries with the headers of their audio files; a file is opened once, as long as they are not many."""
 
     def __init__(self, folder: Path):
         self._folder = folder
         self._heads: dict[str, tuple[float, int] | str] = {}  # seconds and channels, or why there are none
-        self._notes: list[str] = []
-        self._noted = 0
+        self._doubts: dict[str, tuple[str, ...]] = {}
 
     def problem(self, record: dict[str, Any]) -> str | None:
         """What keeps an entry from being read, with the remedy."""
         audio, channel = record["audio"], record.get("channel")
         if audio not in self._heads:
-            self._heads[audio] = self._read(self._folder / audio)
+            if len(self._heads) >= REMEMBERED:
+                self._heads.clear()
+            self._heads[audio] = self._read(audio)
         head, end = self._heads[audio], record.get("start_s", 0.0) + record["duration_s"]
         if isinstance(head, str):
             return head
@@ -31,18 +33,18 @@ class AudioHeaders:
             return f"audio {audio} has {_count(channels)}, the entry names channel {channel}; correct it"
         return None
 
-    def notes(self) -> tuple[str, ...]:
-        """What is doubtful about the files: the first few notes, and the number of all."""
-        more = f"... and {self._noted - SHOWN} more, {self._noted} in all"
-        return (*self._notes, more) if self._noted > SHOWN else tuple(self._notes)
+    def take_doubts(self) -> dict[str, tuple[str, ...]]:
+        """What is doubtful about the files that were opened since the last call, by their names."""
+        doubts, self._doubts = self._doubts, {}
+        return doubts
 
-    def _read(self, path: Path) -> tuple[float, int] | str:
+    def _read(self, audio: str) -> tuple[float, int] | str:
         try:
-            info = io.info(path)
+            info = io.info(self._folder / audio)
         except io.AudioError as error:
             return str(error)
-        self._noted += len(info.notes)
-        self._notes = [*self._notes, *info.notes][:SHOWN]
+        if info.notes:
+            self._doubts[audio] = tuple(info.notes)
         return info.duration_s, info.channels
 
 
