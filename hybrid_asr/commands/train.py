@@ -21,9 +21,11 @@ from hybrid_asr.run.folder import Run, RunError, default_folder
 from hybrid_asr.run.former_defaults import with_former_defaults
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.folder_lock import hold_folder_lock
-from hybrid_asr.training.launch_environment import detect_launch, is_rank_zero
+from hybrid_asr.training.launch_environment import Launch, detect_launch, is_rank_zero
+from hybrid_asr.training.local_processes import end_with_agent, run_processes
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.optim import warmup_doubt
+from hybrid_asr.training.process_group import connected, together
 from hybrid_asr.training.save_and_validate import Halted
 from hybrid_asr.training.signals import exit_on_signal
 from hybrid_asr.training.status import State, StatusFile
@@ -32,6 +34,28 @@ from hybrid_asr.training.trainer import check_devices
 
 def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = None, fresh: bool = False) -> int:
     """Train `recipe` in `folder`; returns the exit status. Raises UserError on anything the user can fix."""
+    launch = detect_launch()
+    end_with_agent()
+    with connected(launch):
+        cfg, run = together(lambda: _configure(recipe, overrides, folder, launch, fresh=fresh))
+        if launch is None and cfg.trainer.processes() > 1:
+            where, anew = ["--run", str(folder)] if folder else [], ["--fresh"] if fresh else []
+            return run_processes(cfg.trainer.processes(), ["train", recipe, *overrides, *where, *anew])
+        command = _command(recipe, overrides, folder)
+        with hold_folder_lock(run.folder), exit_on_signal(command):
+            begin_anew = _from_weights(recipe, overrides, run.folder)
+            setup = together(lambda: prepare_training(cfg, run, launch, fresh=fresh, begin_anew=begin_anew))
+            try:
+                return run_to_end(setup, command)
+            finally:  # of a training that failed or was stopped, too
+                if is_rank_zero() and run.exists():
+                    refresh(run)
+
+
+def _configure(
+    recipe: str, overrides: Sequence[str], folder: Path | None, launch: Launch | None, *, fresh: bool
+) -> tuple[RunConfig, Run]:
+    """The settings, with the number of processes, and the run's folder, which may be one to train in."""
     composed = compose(recipe, overrides)
     run = Run(folder or default_folder(composed.recipe or Path(recipe)))
     if run.exists() and not fresh:
@@ -40,19 +64,10 @@ def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = N
     for path in composed.dropped:
         if composed.sources.get(path) != COMMAND_LINE:
             rank_zero_print(f"left out: {path}, which the recipe wrote for another preset of {path.partition('.')[0]}")
-    command = _command(recipe, overrides, folder)
-    launch = detect_launch()
     cfg = dataclasses.replace(cfg, trainer=check_devices(cfg.trainer, launch))
     if is_rank_zero():
         run.refuse_unless_run_or_empty()
-    with hold_folder_lock(run.folder), exit_on_signal(command):
-        begin_anew = _from_weights(recipe, overrides, run.folder)
-        setup = prepare_training(cfg, run, launch, fresh=fresh, begin_anew=begin_anew)
-        try:
-            return run_to_end(setup, command)
-        finally:  # of a training that failed or was stopped, too
-            if is_rank_zero() and run.exists():
-                refresh(run)
+    return cfg, run
 
 
 def _command(recipe: str, overrides: Sequence[str], folder: Path | None) -> str:
@@ -128,8 +143,8 @@ def _train(setup: TrainingSetup, status: StatusFile, command: str) -> int:
             message = f"stopped after step {stopped.step}, everything is saved; go on with:\n  {command}"
             rank_zero_print(message)
             _record(status, "stopped", message)
-            # of others an exit status that is not 0 would have the first process killed
-            return 128 + stopped.signal_number if is_rank_zero() else 0
+            # a launcher takes another exit status than 0 for a failure, ends the others and may start all anew
+            return 128 + stopped.signal_number if setup.launch is None or setup.launch.processes == 1 else 0
     if is_rank_zero():
         _write_model(setup)
         status.write("finished")

@@ -22,13 +22,14 @@ from hybrid_asr.training.csv_metrics import CsvMetrics
 from hybrid_asr.training.datamodule import SpeechData
 from hybrid_asr.training.doubtful_audio import Doubtful
 from hybrid_asr.training.launch_environment import is_rank_zero
+from hybrid_asr.training.loggers import build_loggers, show_picture
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.page_refresh import PageRefresh
 from hybrid_asr.training.progress import build_progress
 from hybrid_asr.training.save_and_validate import Interrupted, SaveAndValidate
 from hybrid_asr.training.status import StatusFile
-from hybrid_asr.training.trainer import build_loggers, build_trainer, run_trainer, show_picture
+from hybrid_asr.training.trainer import build_trainer, run_trainer
 from hybrid_asr.training.unreadable_audio import Unreadable
 
 

@@ -7,16 +7,14 @@ from pathlib import Path
 from hybrid_asr.common.lock import FolderLock
 from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import rank_zero_print
+from hybrid_asr.training.process_group import together
 
 
 @contextlib.contextmanager
 def hold_folder_lock(folder: Path) -> Iterator[None]:
     """Keep other trainings out of `folder`, which is made if need be. Raises LockError where one runs there."""
-    if not is_rank_zero():
-        yield
-        return
     lock = FolderLock(folder)
-    former = lock.take()
+    former = together(lambda: lock.take() if is_rank_zero() else None)
     try:
         if former is not None:
             rank_zero_print(f"the lock in {folder} was left by {former.text()}, which has ended without saving")

@@ -1,81 +1,22 @@
-"""From configuration to a Lightning trainer: devices, precision, loggers."""
+"""From configuration to a Lightning trainer: devices and precision."""
 
-import importlib
 import logging
 import os
-import threading
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import assert_never
 
 import lightning as L
-import numpy as np
 import torch
-from jaxtyping import UInt8
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import Logger
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.training.config import CsvLoggerConfig, LoggerConfig, TensorBoardConfig, TrainerConfig, WandbConfig
+from hybrid_asr.training.config import TrainerConfig
 from hybrid_asr.training.launch_environment import Launch, resolve_devices, unused_tasks, unused_world
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.save_and_validate import Interrupted
-
-
-def build_loggers(cfg: LoggerConfig, folder: Path, *, first_step: int = 0, run_id: str | None = None) -> list[Logger]:
-    """The loggers beside `metrics.csv`, which go on behind `first_step`; nothing is written yet.
-
-    `run_id` is the same for all processes that train a run, and by it Weights & Biases knows what it continues.
-    Raises UserError where a package is missing.
-    """
-    match cfg:
-        case CsvLoggerConfig():
-            return []
-        case TensorBoardConfig():
-            _require("tensorboard")
-            _quiet_writer()
-            purge = first_step + 1 if first_step else None  # hides what an earlier process wrote of later steps
-            return [TensorBoardLogger(folder, name="tensorboard", version="", purge_step=purge)]
-        case WandbConfig():
-            _require("wandb")
-            offline = cfg.mode == "offline"
-            known = {"project": cfg.project, "name": folder.name, "save_dir": folder, "id": run_id}
-            return [WandbLogger(**known, resume="allow", offline=offline)]
-        case _:
-            assert_never(cfg)
-
-
-def show_picture(loggers: Sequence[Logger], name: str, pixels: UInt8[np.ndarray, "height width 3"], step: int) -> None:
-    """Give a picture to the loggers that show pictures."""
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
-        elif isinstance(logger, WandbLogger):
-            logger.log_image(name, [pixels], step=step)
-
-
-def _quiet_writer() -> None:
-    """Spare the user the traceback of TensorBoard's thread on a full disk: the next row raises the same error."""
-    former = threading.excepthook
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        if not (isinstance(args.exc_value, OSError) and type(args.thread).__name__ == "_AsyncWriterThread"):
-            former(args)
-
-    threading.excepthook = hook
-
-
-def _require(package: str) -> None:
-    """Refuse a logger whose package, an extra of the same name, cannot be imported."""
-    try:
-        importlib.import_module(package)
-    except ImportError as error:
-        remedy = f"run pip install 'hybrid-asr[{package}]', or use presets.logger=csv"
-        raise UserError(f"logger.kind: {package} is not installed; {remedy}") from error
 
 
 def check_devices(cfg: TrainerConfig, launch: Launch | None) -> TrainerConfig:
@@ -84,6 +25,11 @@ def check_devices(cfg: TrainerConfig, launch: Launch | None) -> TrainerConfig:
     Prints which GPUs, or processes of a launcher, stay idle since one process trains where no number is given.
     """
     resolved = resolve_devices(cfg, launch)
+    if launch is None and resolved.nodes != 1:
+        raise UserError(
+            f"trainer.nodes={resolved.nodes}: no launcher has started the processes of the other nodes; start with "
+            "srun or torchrun --nnodes, which say how many nodes there are, and leave trainer.nodes out"
+        )
     devices, visible = resolved.devices, torch.cuda.device_count() if torch.cuda.is_available() else 0
     if cfg.accelerator == "gpu" and not visible:
         raise UserError(
@@ -114,7 +60,7 @@ def cluster_environment(cfg: TrainerConfig, launch: Launch | None) -> ClusterEnv
         return SLURMEnvironment(auto_requeue=False)
     if launch is not None and launch.launcher == "torchrun":
         return None
-    return LightningEnvironment() if SLURMEnvironment.detect() else None
+    return LightningEnvironment() if launch is not None or SLURMEnvironment.detect() else None
 
 
 def build_trainer(

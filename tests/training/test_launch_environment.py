@@ -138,10 +138,18 @@ def test_a_number_that_contradicts_the_launcher_is_refused(environment, given):
 
 
 def test_a_contradiction_is_refused_before_anything_is_written(tones, tmp_path, monkeypatch, capsys):
-    for name, value in (TORCHRUN | {"RANK": "0"}).items():
+    alone = {"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}
+    for name, value in (TORCHRUN | alone).items():
         monkeypatch.setenv(name, value)
-    assert train(tones, tmp_path / "run", "trainer.devices=1") == 2
-    assert "trainer.devices=1: torchrun has started 4 processes, on 2 nodes; leave" in capsys.readouterr().err
+    assert train(tones, tmp_path / "run", "trainer.devices=2") == 2
+    assert "trainer.devices=2: torchrun has started 1 processes, on 1 node; leave" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_nodes_that_nobody_has_started_are_refused(tones, tmp_path, capsys):
+    """Lightning would wait for them for ever."""
+    assert train(tones, tmp_path / "run", "trainer.nodes=2") == 2
+    assert "trainer.nodes=2: no launcher has started the processes of the other nodes" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

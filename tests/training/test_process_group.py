@@ -1,0 +1,84 @@
+"""Processes find each other, or say who is missing; what one of them cannot do is told once, and ends all."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from hybrid_asr.training import process_group
+from hybrid_asr.training.launch_environment import Launch
+from tests.tones import CHECKOUT
+
+PROGRAM = """
+import sys
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.training import process_group
+from hybrid_asr.training.launch_environment import Launch
+process_group.RENDEZVOUS_S = {seconds}
+rank = int(sys.argv[1])
+def act():
+    if rank in {bad}:
+        raise UserError(f"no file on process {{rank}}")
+    return rank
+try:
+    with process_group.connected(Launch("the environment", 2, 2, rank)):
+        met = process_group.gather(rank), process_group.broadcast(f"of {{rank}}")
+        print(*met, process_group.together(act), flush=True)
+except UserError as error:
+    print(f"error: {{error}}")
+    sys.exit(2)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(ranks: list[int], *, bad: tuple[int, ...] = (), seconds: float = 60.0, address: str = "127.0.0.1"):
+    """The output and exit status of each of these of two processes."""
+    found = os.environ | {"MASTER_ADDR": address, "MASTER_PORT": str(free_port()), "PYTHONPATH": str(CHECKOUT)}
+    code = PROGRAM.format(seconds=seconds, bad=bad)
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(rank)], env=found, stdout=subprocess.PIPE, text=True)
+        for rank in ranks
+    ]
+    return [(process.communicate(timeout=120)[0].strip(), process.returncode) for process in started]
+
+
+def test_two_processes_meet_and_exchange():
+    assert run([0, 1]) == [("[0, 1] of 0 0", 0), ("[0, 1] of 0 1", 0)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bad", "message"), [((1,), "process 1 of 2: no file on process 1"), ((0, 1), "no file on process 0")]
+)
+def test_an_error_in_any_ends_all_and_is_told_once(bad, message):
+    assert run([0, 1], bad=bad) == [(f"error: {message}", 2), ("", 2)]
+
+
+@pytest.mark.slow
+def test_who_has_not_come_is_named():
+    [(told, status)] = run([0], seconds=1.0)
+    assert status == 2
+    assert "1 of 2 processes have not come within 1 s, those of rank 1" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["127.0.0.1", "no-such-host.invalid"])
+def test_a_first_process_that_cannot_be_reached_is_named(address):
+    [(told, status)] = run([1], seconds=1.0, address=address)
+    assert status == 2
+    assert f"the first process of this training, at {address}:" in told
+    assert "cannot be reached" in told
+
+
+def test_a_process_alone_exchanges_with_itself():
+    with process_group.connected(None), process_group.connected(Launch("torchrun", 1, 1, 0)):
+        assert process_group.gather(7) == [7]
+        assert process_group.broadcast("word") == "word"
+        assert process_group.together(lambda: 3) == 3
