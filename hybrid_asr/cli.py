@@ -76,6 +76,12 @@ def _train(options: argparse.Namespace) -> int:
     return train(options.recipe, options.overrides, folder=options.folder, fresh=options.fresh)
 
 
+def _check(options: argparse.Namespace) -> None:
+    from hybrid_asr.commands.check import check
+
+    check(options.recipe, options.overrides, jobs=options.jobs, to=options.to)
+
+
 def _decode(options: argparse.Namespace) -> None:
     from hybrid_asr.commands.decode import decode_run
 
@@ -211,6 +217,7 @@ def _show_attention(options: argparse.Namespace) -> None:
 
 RUN: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "prepare": _prepare,
+    "check": _check,
     "train": _train,
     "decode": _decode,
     "score": _score,

@@ -28,9 +28,8 @@ from hybrid_asr.training.module import SpeechModule, derive_seed
 
 def build_bundle(cfg: RunConfig, train_set: Manifest, state: TrainingState | None) -> tuple[Bundle, LabelCounts]:
     """The model with its tokenizer, fresh or with the weights of `state`, and the label counts of the training set."""
-    tokenizer = _tokenizer(cfg, train_set) if state is None else restore_tokenizer(state.bundle["tokenizer"])
-    torch.manual_seed(derive_seed(cfg.seed, "weights"))
-    bundle = Bundle.build(plain(cfg), tokenizer, labels_per_frame=0.0)
+    tokenizer = learn_tokenizer(cfg, train_set) if state is None else restore_tokenizer(state.bundle["tokenizer"])
+    bundle = untrained_bundle(cfg, tokenizer)
     counts = label_counts(train_set, tokenizer, cfg.text)
     frames = np.array([_encoder_frames(bundle, seconds) for seconds in train_set.durations])
     bundle = dataclasses.replace(
@@ -63,7 +62,14 @@ def build_module(cfg: RunConfig, bundle: Bundle, steps_per_epoch: int, *, first_
     return module.train()
 
 
-def _tokenizer(cfg: RunConfig, train_set: Manifest) -> Tokenizer:
+def untrained_bundle(cfg: RunConfig, tokenizer: Tokenizer) -> Bundle:
+    """The model with fresh weights, without the statistics of a training set."""
+    torch.manual_seed(derive_seed(cfg.seed, "weights"))
+    return Bundle.build(plain(cfg), tokenizer, labels_per_frame=0.0)
+
+
+def learn_tokenizer(cfg: RunConfig, train_set: Manifest) -> Tokenizer:
+    """The tokenizer that the recipe asks for, learned from the training transcripts where it learns."""
     texts = (cfg.text.spell(utterance.text, utterance.language) for utterance in train_set)
     return train_tokenizer(cfg.tokenizer, texts, text=cfg.text, root=cfg.data.root)
 

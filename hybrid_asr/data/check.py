@@ -6,7 +6,7 @@ Three kinds can be refused or only reported, see CheckConfig; an id that is in t
 
 from collections.abc import Iterable, Mapping
 from itertools import combinations
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -37,6 +37,11 @@ class CheckConfig:
     characters: Policy = "refuse"
     """Of training transcripts, that the tokenizer lacks (a lexicon: words); in other sets they are only reported."""
     speakers: Policy = "warn"
+    same_audio: Policy = "refuse"
+    """Training utterances whose audio, sample by sample, is also in another set; looked for by `hybrid-asr check`."""
+    useless_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """The most training utterances without a sound, or of more text than can be said in their time, that `check`
+    passes."""
 
 
 class Infeasible(NamedTuple):
@@ -47,12 +52,16 @@ class Infeasible(NamedTuple):
 
 
 class CheckReport(NamedTuple):
-    """The result of the checks: a line for each set, then warnings. `infeasible` has an entry for each speed."""
+    """The result of the checks: a line for each set, then warnings. `infeasible` has an entry for each speed.
+
+    `refused` is what a training is not begun with.
+    """
 
     sets: tuple[str, ...]
     warnings: tuple[str, ...]
     infeasible: tuple[Infeasible, ...]
     notes: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     def text(self) -> str:
         """All of it, for the terminal."""
@@ -60,7 +69,15 @@ class CheckReport(NamedTuple):
         return "\n".join([*self.sets, *warnings, *(f"note: {note}" for note in self.notes)])
 
 
-def check_training(
+def check_training(train: Manifest, others: Mapping[str, Manifest], *args: Any, **options: Any) -> CheckReport:
+    """What `inspect_training` finds; raises CheckError where the policy refuses, with everything that it refuses."""
+    report = inspect_training(train, others, *args, **options)
+    if report.refused:
+        raise CheckError("\n".join(report.refused))
+    return report
+
+
+def inspect_training(
     train: Manifest,
     others: Mapping[str, Manifest],
     counts: Mapping[str, LabelCounts],
@@ -76,8 +93,7 @@ def check_training(
 
     `counts` has the label counts of all of them by name, training's as "train"; `least` is the table of
     `least_seconds`, None for a model without CTC; `shortest` is the shortest audio, in seconds, that fills an encoder
-    frame; `oddities` are those of the transcripts. Raises CheckError where the policy refuses, with everything that it
-    refuses.
+    frame; `oddities` are those of the transcripts. Raises CheckError for a set without utterances.
     """
     sets = {"train": train, **others}
     empty = [name for name, manifest in sets.items() if len(manifest) == 0]
@@ -101,14 +117,12 @@ def check_training(
     oddities = tuple(oddities)
     problems.refused += [oddity.text for oddity in oddities if oddity.refused]
     problems.warnings += [oddity.text for oddity in oddities if oddity.doubtful and not oddity.refused]
-    if problems.refused:
-        raise CheckError("\n".join(problems.refused))
     lines = [_describe(name, manifest, counts[name]) for name, manifest in sets.items()]
     if left_out:
         lines[0] += f", {left_out} left out by data.min_seconds and data.max_seconds"
     notes = [oddity.text for oddity in oddities if not oddity.doubtful]
     notes += [note for name, manifest in others.items() for note in _without_reference(name, manifest, counts[name])]
-    return CheckReport(tuple(lines), tuple(problems.warnings), infeasible, tuple(notes))
+    return CheckReport(tuple(lines), tuple(problems.warnings), infeasible, tuple(notes), tuple(problems.refused))
 
 
 class _Problems:

