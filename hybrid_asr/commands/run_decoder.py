@@ -11,7 +11,7 @@ from hybrid_asr.common.problems import tell_user
 from hybrid_asr.config.compose import digest
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.data.oddities import oddities
+from hybrid_asr.data.oddities import manifest_oddities
 from hybrid_asr.inference.batching import MemoryBatching, expected_cost, refuse_wide_beams
 from hybrid_asr.inference.build_decoder import DecodeConfig, build_task, files_read
 from hybrid_asr.inference.decoding_folder import earlier_report, file_digest, signatures, write_decoding
@@ -144,8 +144,7 @@ class RunDecoder:
         if manifest.digest in self._looked_at:
             return
         self._looked_at.add(manifest.digest)
-        texts = ((utterance.text, utterance.language) for utterance in manifest)
-        for oddity in oddities(texts, manifest.where, of=to_decode.name, spelling=self.bundle.text):
+        for oddity in manifest_oddities(manifest, of=to_decode.name, spelling=self.bundle.text):
             tell_user(f"{'warning' if oddity.doubtful else 'note'}: {oddity.text}")
 
     def failure_text(self) -> str:

@@ -17,7 +17,7 @@ from hybrid_asr.config.compose import digest
 from hybrid_asr.data.check import check_training
 from hybrid_asr.data.label_counts import LabelCounts, label_counts
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.data.oddities import oddities
+from hybrid_asr.data.oddities import manifest_oddities
 from hybrid_asr.data.sampler import Planner
 from hybrid_asr.inference.encode import shortest_audio
 from hybrid_asr.models.bundle import Bundle
@@ -146,9 +146,7 @@ def _check_data(
     odd = [
         oddity
         for name, manifest in (("train", train_set), ("valid", valid_set))
-        for oddity in oddities(
-            ((utterance.text, utterance.language) for utterance in manifest), manifest.where, of=name, spelling=cfg.text
-        )
+        for oddity in manifest_oddities(manifest, of=name, spelling=cfg.text)
     ]
     report = check_training(
         train_set,

@@ -1,15 +1,19 @@
 """The labels of transcripts, counted in one pass over a set; how many frames CTC needs for them, and how much audio."""
 
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
+from operator import eq
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int, Int64
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.problems import SHOWN
-from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.kept_arrays import Columns
+from hybrid_asr.data.manifest import Manifest, Utterance
+from hybrid_asr.data.text_digest import text_digest, tokenizer_digest
 from hybrid_asr.text.labels import Writes, text_units
 from hybrid_asr.text.normalize import TextConfig
 from hybrid_asr.text.tokenizer import Tokenizer
@@ -24,36 +28,75 @@ class LabelCounts(NamedTuple):
 
     `labels` counts labels, `needs` the frames that CTC needs for them: one each and a blank between equal neighbors.
     `unwritable` are the utterances with characters that the tokenizer lacks, `lacking` these characters; of a tokenizer
-    that `writes` phonemes they are the words that its lexicon lacks.
+    that `writes` phonemes they are the words that its lexicon lacks. `rate` is the first percentile of labels a second.
     """
 
-    labels: Int64[np.ndarray, " utterances"]
-    needs: Int64[np.ndarray, " utterances"]
+    labels: Int[np.ndarray, " utterances"]
+    needs: Int[np.ndarray, " utterances"]
     unwritable: Int64[np.ndarray, " some"]
     lacking: frozenset[str]
     speakers: frozenset[str]
     writes: Writes = "text"
+    rate: float = 0.0
 
 
 def label_counts(
     manifest: Manifest, tokenizer: Tokenizer, text: TextConfig, *, empty: Literal["refuse", "allow"] = "refuse"
 ) -> LabelCounts:
-    """Count the labels of every transcript as `text` spells it.
+    """Count the labels of every transcript as `text` spells it; those of a large manifest are kept beside it.
 
     Raises CheckError where nothing is left of transcripts, which sets that are only scored may have (`empty`: "allow").
     """
-    labels, needs, unwritable = np.zeros(len(manifest), np.int64), np.zeros(len(manifest), np.int64), []
-    known: set[str] = set()
-    lacking: set[str] = set()
-    speakers: set[str] = set()
+
+    def make() -> Columns:
+        pieces = list(manifest.map(partial(_count, tokenizer=tokenizer, text=text), what="counting labels"))
+        lacking = frozenset[str]().union(*(piece.lacking for piece in pieces))
+        arrays = {
+            "labels": np.concatenate([piece.labels for piece in pieces]),
+            "needs": np.concatenate([piece.needs for piece in pieces]),
+            "unwritable": np.array([index for piece in pieces for index in piece.unwritable], np.int64),
+        }
+        rate = float(np.percentile(arrays["labels"] / manifest.durations, 1))
+        speakers = frozenset[str]().union(*(piece.speakers for piece in pieces))
+        facts = {"lacking": sorted(lacking), "speakers": sorted(speakers), "rate": rate}
+        return Columns(arrays, facts)
+
+    if len(manifest) == 0:
+        none = np.zeros(0, np.int32)
+        return LabelCounts(none, none, np.zeros(0, np.int64), frozenset(), frozenset(), tokenizer.writes)
+    kept = manifest.kept("labels", text_digest(text, tokenizer_digest(tokenizer)), make)
+    if empty == "refuse" and not kept["labels"].all():
+        raise CheckError(describe_empty(manifest, np.flatnonzero(kept["labels"] == 0).tolist(), text))
+    return LabelCounts(
+        kept["labels"],
+        kept["needs"],
+        kept["unwritable"],
+        frozenset(kept.facts["lacking"]),
+        frozenset(kept.facts["speakers"]),
+        tokenizer.writes,
+        kept.facts["rate"],
+    )
+
+
+class _Counted(NamedTuple):
+    """The counts of some utterances."""
+
+    labels: np.ndarray
+    needs: np.ndarray
+    unwritable: list[int]
+    lacking: set[str]
+    speakers: set[str]
+
+
+def _count(first: int, utterances: Iterable[Utterance], *, tokenizer: Tokenizer, text: TextConfig) -> _Counted:
+    labels, needs, unwritable = list[int](), list[int](), list[int]()
+    known, lacking, speakers = set[str](), set[str](), set[str]()
     separator = " " if tokenizer.writes == "phonemes" else ""
-    nothing: list[int] = []
-    for index, utterance in enumerate(manifest):
+    for index, utterance in enumerate(utterances, first):
         spelled = text.spell(utterance.text, utterance.language)
         encoded = tokenizer.encode(spelled)
-        if not encoded:
-            nothing.append(index)
-        labels[index], needs[index] = len(encoded), ctc_needs(encoded)
+        labels.append(len(encoded))
+        needs.append(ctc_needs(encoded))
         units = text_units(spelled, tokenizer.writes, tokenizer.tags)
         if new := units - known:
             lacking |= tokenizer.missing(separator.join(sorted(new)))
@@ -62,11 +105,7 @@ def label_counts(
             unwritable.append(index)
         if utterance.speaker is not None:
             speakers.add(utterance.speaker)
-    if nothing and empty == "refuse":
-        raise CheckError(describe_empty(manifest, nothing, text))
-    return LabelCounts(
-        labels, needs, np.array(unwritable, np.int64), frozenset(lacking), frozenset(speakers), tokenizer.writes
-    )
+    return _Counted(np.array(labels, np.int32), np.array(needs, np.int32), unwritable, lacking, speakers)
 
 
 def describe_empty(manifest: Manifest, indices: list[int], text: TextConfig) -> str:
@@ -81,7 +120,7 @@ def describe_empty(manifest: Manifest, indices: list[int], text: TextConfig) -> 
 
 def ctc_needs(labels: list[int]) -> int:
     """The fewest frames for CTC: one for each label, a blank between equal neighbors (Graves et al., 2006)."""
-    return len(labels) + sum(label == following for label, following in pairwise(labels))
+    return len(labels) + sum(map(eq, labels, islice(labels, 1, None)))
 
 
 def least_seconds(

@@ -28,7 +28,7 @@ from hybrid_asr.data.manifest_index import Audio, note_repeats, read_index
 from hybrid_asr.data.manifest_lines import ManifestError, Utterance, utterance_key, write_manifest
 from hybrid_asr.data.parallel import map_in_processes
 
-__all__ = ["Manifest", "ManifestError", "Source", "Utterance", "write_manifest"]
+__all__ = ["Manifest", "ManifestError", "ManifestFile", "Utterance", "write_manifest"]
 
 KEPT_PARTS = 50_000  # utterances from which on the arrays of a selection are kept on disk, to be shared
 PIECE = 20_000  # utterances that a process works on at once
@@ -37,7 +37,7 @@ PARALLEL = 100_000  # utterances: processes take 1.5 s to start
 T = TypeVar("T")
 
 
-class Source(NamedTuple):
+class ManifestFile(NamedTuple):
     """One file of a manifest; `digest` is the SHA-256 of its bytes."""
 
     path: Path
@@ -55,16 +55,16 @@ class Manifest:
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        files: Sequence[ManifestFile],
         columns: Columns,
         *,
         store: Store,
         identity: str = "",
         notes: tuple[str, ...] = (),
     ):
-        self.sources, self.notes = tuple(sources), notes
+        self.files, self.notes = tuple(files), notes
         self._columns, self._store, self._identity = columns, store, identity
-        self._files = [LineFile(source.path) for source in sources]
+        self._open = [LineFile(file.path) for file in files]
 
     @classmethod
     def read(cls, path: Path | str, audio: Audio = "headers") -> "Manifest":
@@ -82,7 +82,7 @@ class Manifest:
                 problem, remedy = "there is no such manifest", remedy + did_you_mean(path, (".jsonl",))
             raise ManifestError(f"{path}: {problem}; {remedy}")
         index = read_index(path, audio)
-        return cls([Source(path, index.digest)], index.columns, store=index.store, notes=index.notes)
+        return cls([ManifestFile(path, index.digest)], index.columns, store=index.store, notes=index.notes)
 
     @classmethod
     def read_all(cls, paths: Sequence[Path | str], audio: Audio = "headers") -> "Manifest":
@@ -95,14 +95,14 @@ class Manifest:
     @property
     def path(self) -> Path:
         """The file, the first one of several."""
-        return self.sources[0].path
+        return self.files[0].path
 
     @property
     def digest(self) -> str:
         """What decides the manifest: the SHA-256 of its file, of several that of their digests."""
-        if len(self.sources) == 1:
-            return self.sources[0].digest
-        return hashlib.sha256("".join(source.digest for source in self.sources).encode()).hexdigest()
+        if len(self.files) == 1:
+            return self.files[0].digest
+        return hashlib.sha256("".join(file.digest for file in self.files).encode()).hexdigest()
 
     @property
     def durations(self) -> Float64[np.ndarray, " utterances"]:
@@ -119,31 +119,32 @@ class Manifest:
         """The line of each utterance in its file, counted from 1."""
         return self._columns["lines"]
 
-    def source(self, index: SupportsIndex) -> int:
-        """The number of the file of utterance `index` in `sources`."""
-        return 0 if len(self.sources) == 1 else int(self._columns["sources"][operator.index(index)])
+    def file_number(self, index: SupportsIndex) -> int:
+        """Which of `files` utterance `index` is in."""
+        return 0 if len(self.files) == 1 else int(self._columns["files"][operator.index(index)])
 
-    def source_numbers(self) -> np.ndarray:
-        """`source` of all utterances, without memory of its own."""
-        return np.broadcast_to(np.uint16(0), len(self)) if len(self.sources) == 1 else self._columns["sources"]
+    def file_numbers(self) -> np.ndarray:
+        """Which of `files` each utterance is in; it never falls, unless by `select`. One file needs no memory."""
+        return np.broadcast_to(np.uint16(0), len(self)) if len(self.files) == 1 else self._columns["files"]
 
     def __len__(self) -> int:
         return len(self._columns["offsets"])
 
     def __getitem__(self, index: SupportsIndex) -> Utterance:
         index = operator.index(index)
-        raw = self._files[self.source(index)].line(int(self._columns["offsets"][index]))
+        raw = self._open[self.file_number(index)].line(int(self._columns["offsets"][index]))
         return self._utterance(index, raw)
 
     def __iter__(self) -> Iterator[Utterance]:
-        return self.utterances(0, len(self))
+        for first in range(0, len(self), PIECE):
+            yield from self.utterances(first, min(first + PIECE, len(self)))
 
     def utterances(self, first: int, stop: int) -> Iterator[Utterance]:
         """Those from number `first` to the one before `stop`, read one after the other."""
-        with LineFile.reading(self._files) as files:
+        with LineFile.reading(self._open) as readers:
             places = self._columns["offsets"][first:stop].tolist()
-            for index, (source, place) in enumerate(zip(self.source_numbers()[first:stop], places, strict=True), first):
-                yield self._utterance(index, files[source].at(place))
+            for index, (number, place) in enumerate(zip(self.file_numbers()[first:stop], places, strict=True), first):
+                yield self._utterance(index, readers[number].at(place))
 
     def map(self, work: Callable[[int, Iterator[Utterance]], T], *, what: str) -> Iterator[T]:
         """The results of `work(first, utterances)` for pieces of the manifest, in order, by several processes if large.
@@ -169,7 +170,7 @@ class Manifest:
 
     def locate(self, index: SupportsIndex, utterance: Utterance) -> Path:
         """Where the audio of utterance `index`, which was read before, lies."""
-        return self.sources[self.source(index)].path.parent / utterance.audio
+        return self.files[self.file_number(index)].path.parent / utterance.audio
 
     def read_audio(
         self, index: SupportsIndex, rate: int, tell: Callable[[str], None] = io.warn
@@ -190,7 +191,7 @@ class Manifest:
 
     def where(self, index: SupportsIndex) -> str:
         """File, line and id of utterance `index`, for messages."""
-        path = self.sources[self.source(index)].path
+        path = self.files[self.file_number(index)].path
         return f"{path}:{self.lines[index]}: utterance '{self[index].id}'"
 
     def select(self, indices: np.ndarray) -> "Manifest":
@@ -206,7 +207,7 @@ class Manifest:
         digest = hashlib.sha256((np.packbits(indices) if mask else np.ascontiguousarray(indices)).data).hexdigest()
         identity = _short_digest(self._identity, digest)
         columns = chosen() if count < KEPT_PARTS else self._store.get("part", identity, chosen)
-        return Manifest(self.sources, columns, store=self._store, identity=identity, notes=self.notes)
+        return Manifest(self.files, columns, store=self._store, identity=identity, notes=self.notes)
 
     def _utterance(self, index: int, raw: bytes) -> Utterance:
         try:
@@ -214,7 +215,7 @@ class Manifest:
         except (ValueError, TypeError):
             utterance = None
         if utterance is None or utterance_key(utterance.id) != self.keys[index]:
-            path = self.sources[self.source(index)].path
+            path = self.files[self.file_number(index)].path
             raise ManifestError(f"{path}: the manifest was changed while it was in use; start the command again")
         return utterance
 
@@ -233,23 +234,23 @@ def _joined(manifests: Sequence[Manifest]) -> Manifest:
     """Manifests as one. Raises ManifestError for ids that are in several."""
     if len(manifests) == 1:
         return manifests[0]
-    sources = [source for manifest in manifests for source in manifest.sources]
+    files = [file for manifest in manifests for file in manifest.files]
 
     def make() -> Columns:
         columns = {
             name: np.concatenate([one._columns[name] for one in manifests]) for name in manifests[0]._columns.arrays
         }
-        columns["sources"] = np.repeat(np.arange(len(manifests), dtype=np.uint16), [len(one) for one in manifests])
+        columns["files"] = np.repeat(np.arange(len(manifests), dtype=np.uint16), [len(one) for one in manifests])
         problems = Problems()
-        note_repeats([source.path for source in sources], columns, problems)
+        note_repeats([file.path for file in files], columns, problems)
         problems.raise_any(ManifestError)
         return Columns(columns)
 
     store = next((one._store for one in manifests if one._store.folders), Store())
-    identity = _short_digest(*(source.digest for source in sources))
+    identity = _short_digest(*(file.digest for file in files))
     columns = store.get("joined", identity, make)
     notes = tuple(note for one in manifests for note in one.notes)
-    return Manifest(sources, columns, store=store, identity=identity, notes=notes)
+    return Manifest(files, columns, store=store, identity=identity, notes=notes)
 
 
 def _short_digest(*parts: str) -> str:

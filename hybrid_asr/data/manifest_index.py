@@ -215,13 +215,13 @@ class Doubts:
 
 
 def note_repeats(paths: Sequence[Path], columns: Mapping[str, np.ndarray], problems: Problems) -> None:
-    """Note the ids that occur again, in one file or in several; the column `sources` numbers the `paths`."""
+    """Note the ids that occur again, in one file or in several; the column `files` numbers the `paths`."""
     keys = columns["keys"]
     order = np.argsort(keys, kind="stable")
     same = np.flatnonzero(keys[order][1:] == keys[order][:-1])
     pairs = sorted(zip(order[same + 1].tolist(), order[same].tolist(), strict=True))
     for later, earlier in pairs[:SHOWN]:
-        path, first = (paths[int(columns["sources"][row]) if "sources" in columns else 0] for row in (later, earlier))
+        path, first = (paths[int(columns["files"][row]) if "files" in columns else 0] for row in (later, earlier))
         with path.open("rb") as file:
             file.seek(int(columns["offsets"][later]))
             name = parse_line(file.readline())[0]["id"]

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import NamedTuple, TypeVar, overload
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt64
+from jaxtyping import Float64, Int, UInt64
 
 from hybrid_asr.data import packing
 
@@ -95,7 +95,7 @@ class Corpus:
 
     durations: Float64[np.ndarray, " utterances"]
     keys: UInt64[np.ndarray, " utterances"]
-    labels: Int64[np.ndarray, " utterances"]
+    labels: Int[np.ndarray, " utterances"]
     joined_labels: Callable[[int, int], int]
     where: Callable[[int], str]
     least_seconds: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
