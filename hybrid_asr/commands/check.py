@@ -21,7 +21,7 @@ from hybrid_asr.data.check import inspect_training
 from hybrid_asr.data.findings import Findings, look_at_audio, look_at_rates, look_at_sound, look_for_same_audio
 from hybrid_asr.data.label_counts import CheckError, LabelCounts, describe_empty, label_counts
 from hybrid_asr.data.manifest import Manifest, ManifestError
-from hybrid_asr.data.oddities import oddities
+from hybrid_asr.data.oddities import manifest_oddities
 from hybrid_asr.data.transcript_rejects import reject_transcripts
 from hybrid_asr.inference.encode import shortest_audio
 from hybrid_asr.pages.data_page import DataPage, data_page
@@ -139,11 +139,7 @@ def _look_at_texts(cfg: RunConfig, findings: Findings) -> Texts:
         findings.add("refused", "empty", describe_empty(train, nothing, cfg.text))
     least, shortest = ctc_least_seconds(cfg, bundle, counts["train"]), shortest_audio(bundle)
     odd = [
-        oddity
-        for name, manifest in sets.items()
-        for oddity in oddities(
-            ((one.text, one.language) for one in manifest), manifest.where, of=name, spelling=cfg.text
-        )
+        oddity for name, manifest in sets.items() for oddity in manifest_oddities(manifest, of=name, spelling=cfg.text)
     ]
     others = {name: manifest for name, manifest in sets.items() if name != "train"}
     report = inspect_training(

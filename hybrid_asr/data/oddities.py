@@ -6,9 +6,9 @@ from functools import partial
 from typing import NamedTuple
 
 from hybrid_asr.common.problems import SHOWN
-from hybrid_asr.data.odd_transcripts import Finding, Findings, Summary
 from hybrid_asr.data.kept_arrays import Columns
 from hybrid_asr.data.manifest import Manifest, Utterance
+from hybrid_asr.data.odd_transcripts import Finding, Findings, Summary
 from hybrid_asr.data.text_digest import text_digest
 from hybrid_asr.text.lookalikes import character_name
 from hybrid_asr.text.normalize import TextConfig
