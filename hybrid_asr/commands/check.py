@@ -1,7 +1,6 @@
 """`hybrid-asr check`: the gate before training, whole: audio, transcripts, sets, budgets; with a page."""
 
 import dataclasses
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from hybrid_asr.commands.training_model import learn_tokenizer, untrained_bundle
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import write_text
 from hybrid_asr.common.problems import tell_user
-from hybrid_asr.common.progress_bar import ProgressBar
 from hybrid_asr.config.compose import compose
 from hybrid_asr.data.audio_set import AudioOfSet, measure_set
 from hybrid_asr.data.check import inspect_training
@@ -54,7 +52,7 @@ def check(recipe: str, overrides: Sequence[str] = (), *, jobs: int | None = None
     findings = Findings(sets)
     for note in notes:
         findings.add(*note)
-    audio = _measure(sets, folder, jobs or len(os.sched_getaffinity(0)))
+    audio = _measure(sets, folder, jobs)
     skip = cfg.data.unreadable_share if cfg.data.unreadable == "skip" else None
     look_at_audio(findings, audio, skip_share=skip)
     look_at_sound(findings, audio, cfg.data.check)
@@ -104,7 +102,7 @@ def _read_sets(cfg: RunConfig) -> tuple[dict[str, Manifest], list[tuple]]:
     except UserError as error:
         problems.append(str(error))
     for name, path in set_paths(cfg, ["valid", "test"]).items():
-        if path in [known.path for known in sets.values()]:
+        if path in [source.path for known in sets.values() for source in known.sources]:
             continue
         try:
             sets[name] = Manifest.read(path, audio="unchecked")
@@ -115,13 +113,8 @@ def _read_sets(cfg: RunConfig) -> tuple[dict[str, Manifest], list[tuple]]:
     return sets, notes
 
 
-def _measure(sets: Mapping[str, Manifest], folder: Path, jobs: int) -> dict[str, AudioOfSet]:
-    return {
-        name: measure_set(
-            manifest, folder / f".audio-{name}.npz", jobs=jobs, progress=ProgressBar(f"reading the audio of {name}")
-        )
-        for name, manifest in sets.items()
-    }
+def _measure(sets: Mapping[str, Manifest], folder: Path, jobs: int | None) -> dict[str, AudioOfSet]:
+    return {name: measure_set(manifest, folder / f".audio-{name}.npz", jobs=jobs) for name, manifest in sets.items()}
 
 
 def _look_at_texts(cfg: RunConfig, findings: Findings) -> Texts:

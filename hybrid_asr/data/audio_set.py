@@ -1,27 +1,26 @@
 """All audio of a set, measured by several processes, and kept: a second time only files that have changed are read."""
 
 import hashlib
+import itertools
 import json
-import multiprocessing
 import os
-import signal
 import zipfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, UInt64
+from jaxtyping import Bool, Int64, UInt64
 
-from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import atomic_path
 from hybrid_asr.data.audio_check import MEASURES, MEASURES_READ, Measured, measure_utterance
-from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.manifest import Manifest, Utterance
+from hybrid_asr.data.parallel import map_in_processes
 
 VERSION = 1  # of the measures: those of another version are measured anew
 _TASK = 32  # utterances that a process is given at once
+_FEW = 500  # utterances: processes take longer to start than these to read
 
 
 class AudioOfSet(NamedTuple):
@@ -38,13 +37,11 @@ class AudioOfSet(NamedTuple):
     decoded: int
 
 
-def measure_set(
-    manifest: Manifest, kept: Path, *, jobs: int, progress: Callable[[int, int], None] = lambda done, total: None
-) -> AudioOfSet:
-    """Measure all utterances on `jobs` processes; `kept` is the file of what is known of them, read and written.
+def measure_set(manifest: Manifest, kept: Path, *, jobs: int | None = None) -> AudioOfSet:
+    """Measure all utterances on `jobs` processes, one a core if None; `kept` is the file of what is known of them.
 
     An utterance is known by its audio file's path, size and time of change, and by its own times and channel.
-    `progress` is told how many are done of all that must be read.
+    Raises WorkError where a process dies.
     """
     stamps, alone = _stamps(manifest)
     rows = np.zeros(len(manifest), MEASURES)
@@ -58,34 +55,52 @@ def measure_set(
         rows[name][same] = known[name][number[same]]
     told = {int(i): tuple(notes[str(stamps[i])]) for i in np.flatnonzero(same) if str(stamps[i]) in notes}
     missing, bad = np.flatnonzero(~same), {}
-    for done, (index, measured) in enumerate(_measure(manifest, missing, jobs), 1):
+    tasks = [missing[begin : begin + _TASK] for begin in range(0, len(missing), _TASK)]
+    processes = 1 if jobs is None and len(missing) < _FEW else jobs
+    what = f"{manifest.path}: reading its audio"
+    results = map_in_processes(partial(_measure_task, manifest), tasks, what=what, processes=processes)
+    for index, measured in zip(missing.tolist(), itertools.chain.from_iterable(results), strict=True):
         if measured.row is None:
             bad[index] = measured
         else:
             rows[index] = measured.row
             if measured.told:
                 told[index] = measured.told
-        progress(done, len(missing))
     if len(missing) > len(bad):
         _write_kept(kept, stamps, rows, told)
     return AudioOfSet(rows, bad, told, alone, len(missing))
 
 
-def _stamps(manifest: Manifest) -> tuple[UInt64[np.ndarray, " utterances"], np.ndarray]:
-    """What each utterance is known by (0 where its file is not there), and whether it has its file for itself."""
-    stamps, files = np.zeros(len(manifest), np.uint64), np.zeros(len(manifest), np.uint64)
-    begins = np.zeros(len(manifest), dtype=bool)
-    for index, utterance in enumerate(manifest):
-        path = manifest.path.parent / utterance.audio
-        files[index], begins[index] = _hash(os.fspath(path)), utterance.start_s == 0
+class _Stamps(NamedTuple):
+    """What some utterances are known by (0 where the file is not there), their files, and which begin with theirs."""
+
+    stamps: UInt64[np.ndarray, " utterances"]
+    files: UInt64[np.ndarray, " utterances"]
+    begins: Bool[np.ndarray, " utterances"]
+
+
+def _stamps(manifest: Manifest) -> tuple[UInt64[np.ndarray, " utterances"], Bool[np.ndarray, " utterances"]]:
+    """What each utterance is known by, and whether it begins with its file and has that for itself."""
+    pieces = list(manifest.map(partial(_stamps_of, manifest), what="looking for its audio files"))
+    stamps, files, begins = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    _, number, counts = np.unique(files, return_inverse=True, return_counts=True)
+    return stamps, begins & (counts[number] == 1)
+
+
+def _stamps_of(manifest: Manifest, first: int, utterances: Iterator[Utterance]) -> _Stamps:
+    rows = []
+    for index, utterance in enumerate(utterances, first):
+        path = manifest.locate(index, utterance)
         try:
             status = os.stat(path)
         except (OSError, ValueError):  # measuring it says what is wrong
-            continue
-        what = (VERSION, path, status.st_size, status.st_mtime_ns, utterance.start_s, utterance.duration_s)
-        stamps[index] = _hash(f"{what}/{utterance.channel}")
-    _, number, counts = np.unique(files, return_inverse=True, return_counts=True)
-    return stamps, begins & (counts[number] == 1)
+            stamp = 0
+        else:
+            times = (utterance.start_s, utterance.duration_s, utterance.channel)
+            stamp = _hash(repr((VERSION, os.fspath(path), status.st_size, status.st_mtime_ns, times)))
+        rows.append((stamp, _hash(os.fspath(path)), utterance.start_s == 0))
+    stamps, files, begins = zip(*rows, strict=True)
+    return _Stamps(np.array(stamps, np.uint64), np.array(files, np.uint64), np.array(begins, dtype=bool))
 
 
 def _hash(text: str) -> int:
@@ -116,37 +131,5 @@ def _write_kept(path: Path, stamps: np.ndarray, rows: np.ndarray, told: dict[int
         np.savez(file, rows=kept[np.argsort(kept["stamp"], kind="stable")], notes=np.frombuffer(notes, np.uint8))
 
 
-def _measure(manifest: Manifest, indices: Int64[np.ndarray, " some"], jobs: int) -> Iterator[tuple[int, Measured]]:
-    """Measure utterances, in their order, in this process or on several."""
-    tasks = [indices[begin : begin + _TASK] for begin in range(0, len(indices), _TASK)]
-    if jobs == 1 or len(tasks) <= 1:
-        for index in indices.tolist():
-            yield index, measure_utterance(manifest, index)
-        return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["hybrid_asr.data.audio_set"])
-    with ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin_worker, (manifest,)) as pool:
-        try:
-            for task, results in zip(tasks, pool.map(_measure_task, tasks), strict=True):
-                yield from zip(task.tolist(), results, strict=True)
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a process that reads audio was killed, as the system does where memory runs out; give --jobs 1, or "
-                "look for a file of many hours"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-_worker_manifest: Manifest | None = None
-
-
-def _begin_worker(manifest: Manifest) -> None:
-    global _worker_manifest
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told by the process that started this one
-    _worker_manifest = manifest
-
-
-def _measure_task(indices: np.ndarray) -> list[Measured]:
-    assert _worker_manifest is not None
-    return [measure_utterance(_worker_manifest, index) for index in indices.tolist()]
+def _measure_task(manifest: Manifest, indices: Int64[np.ndarray, " some"]) -> list[Measured]:
+    return [measure_utterance(manifest, index) for index in indices.tolist()]

@@ -78,7 +78,11 @@ class Findings:
         for reject in self.rejects:
             manifest = self.sets[reject.set]
             utterance = manifest[reject.index]
-            row = {"set": reject.set, "file": str(manifest.path), "line": int(manifest.lines[reject.index])}
+            row = {
+                "set": reject.set,
+                "file": str(manifest.sources[manifest.source(reject.index)].path),
+                "line": int(manifest.lines[reject.index]),
+            }
             row |= {"id": utterance.id, "audio": utterance.audio, "kinds": [], "reasons": []}
             row = rows.setdefault((reject.set, reject.index), row)
             row["kinds"].append(reject.kind)
