@@ -19,6 +19,7 @@ from hybrid_asr.pages.kit import attempt, render
 STRANGEST = 20
 _SHOWN_REJECTS = 100
 _BINS = 40
+_REACH = 4.0
 _SEVERITIES: tuple[Severity, ...] = ("refused", "warning", "note")
 
 
@@ -126,24 +127,26 @@ def speaking_rate(page: DataPage, name: str) -> np.ndarray:
 def histogram(title: str, unit: str, sets: Mapping[str, np.ndarray]) -> Drawing | None:
     """The share of each set's utterances in bins of equal width, as filled steps; None without a number.
 
-    The last bin holds all above the 99.9th percentile of all sets, so that one outlier does not hide the others.
+    The first and the last bin hold what is far outside, four times the range of the middle half beyond it, so that one
+    outlier does not hide the others.
     """
     finite = {name: values[np.isfinite(values)].astype(float) for name, values in sets.items()}
     finite = {name: values for name, values in finite.items() if len(values)}
     if not finite:
         return None
     every = np.concatenate(list(finite.values()))
-    low, high = float(min(every.min(), 0.0)), float(np.percentile(every, 99.9))
-    low = float(every.min()) if every.max() <= 0 else low  # levels are all below 0
+    first, third = np.percentile(every, [25, 75])
+    reach = _REACH * max(third - first, 1e-6)
+    low, high = max(every.min(), first - reach), min(every.max(), third + reach)
     edges = np.linspace(low, max(high, low + 1e-6), _BINS + 1)
     series = []
     for name, values in finite.items():
-        share = 100 * np.histogram(np.minimum(values, edges[-1]), edges)[0] / len(values)
+        share = 100 * np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values)
         x, y = np.repeat(edges, 2)[1:-1], np.repeat(share, 2)
         series.append(Series(name, x, y, low=np.zeros_like(y), high=y))
     middles = ", ".join(f"{name} {np.median(values):.3g}" for name, values in finite.items())
-    most = f"; the highest is {every.max():.3g}" if every.max() > edges[-1] * (1 + 1e-9) else ""
-    return draw(Chart(title, "% of a set", series, x_name=unit, summary=f"{title}: median {middles}{most}"))
+    summary = f"{title}: median {middles}; from {every.min():.3g} to {every.max():.3g}"
+    return draw(Chart(title, "% of a set", series, x_name=unit, summary=summary))
 
 
 def list_strangest(page: DataPage) -> list[Listed]:

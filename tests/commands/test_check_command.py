@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from hybrid_asr.audio import io
 from hybrid_asr.cli import main
+from hybrid_asr.data.audio_check import measure_utterance
+from hybrid_asr.data.audio_set import measure_set
+from hybrid_asr.data.manifest import Manifest, Utterance, write_manifest
+from hybrid_asr.data.strange import strangest
 from tests.tones import RATE
 
 
@@ -132,9 +135,6 @@ def test_a_sound_corpus_passes_and_is_read_once_and_again_only_where_it_has_chan
 
 @pytest.mark.slow  # processes take seconds to start
 def test_several_processes_find_what_one_finds(faulty, found, tmp_path):
-    from hybrid_asr.data.audio_set import measure_set
-    from hybrid_asr.data.manifest import Manifest
-
     manifest = Manifest.read(faulty / "train.jsonl", audio="unchecked")
     one, several = (measure_set(manifest, tmp_path / f"{jobs}.npz", jobs=jobs) for jobs in (1, 2))
     assert one.rows.tobytes() == several.rows.tobytes() and one.bad == several.bad and set(one.bad) == {0, 1, 2}
@@ -149,15 +149,49 @@ def test_a_manifest_with_bad_lines_is_named_beside_the_others(tones, tmp_path, c
     assert "valid.jsonl:1: " in told and "test.jsonl:2: " in told and not (tmp_path / "to/check.html").exists()
 
 
-def test_silent_files_are_not_the_same_audio_and_io_reads_what_is_compared(tmp_path):
+def test_one_recording_has_one_content_whatever_holds_it(tmp_path):
     samples = np.random.default_rng(3).integers(-9000, 9000, RATE).astype(np.int16)
     for name in ("a.wav", "b.flac", "c.aiff"):
         soundfile.write(tmp_path / name, samples, RATE)
     soundfile.write(tmp_path / "d.wav", samples / np.float32(32768), RATE, subtype="FLOAT")
-    from hybrid_asr.data.content import content_hash
+    soundfile.write(tmp_path / "e.wav", samples[:-1], RATE)
+    rows = [
+        Utterance(id=path.stem, audio=path.name, duration_s=1 - (path.stem == "e") / RATE, text="a")
+        for path in sorted(tmp_path.iterdir())
+    ]
+    write_manifest(tmp_path / "all.jsonl", rows)
+    manifest = Manifest.read(tmp_path / "all.jsonl")
+    measured = [measure_utterance(manifest, index).row for index in range(len(rows))]
+    contents = [row[0] for row in measured if row is not None]
+    assert len(contents) == 5 and len(set(contents[:4])) == 1 and contents[4] != contents[0]
 
-    hashes = {
-        content_hash(io.read(tmp_path / name, rate=RATE), RATE) for name in ("a.wav", "b.flac", "c.aiff", "d.wav")
+
+def test_silent_files_are_compared_with_none(tones, tmp_path, capsys):
+    folder = shutil.copytree(tones, tmp_path / "tones")
+    for name in ("train", "test"):
+        soundfile.write(folder / f"{name}/00.wav", np.zeros(RATE, np.int16), RATE)
+        edit(folder / f"{name}.jsonl", 0, duration_s=1.0)
+    assert check(folder, tmp_path / "to", "data.check.useless_share=0.1") == 0
+    told = capsys.readouterr().err
+    assert "1 of 48 utterances of train hold no sound" in told and "have the audio of" not in told
+
+
+def test_the_strangest_are_those_far_from_the_others_with_what_is_strange():
+    rng = np.random.default_rng(5)
+    columns = {
+        "rate": rng.normal(12, 1.5, 300),
+        "level": rng.normal(-25, 3, 300),
+        "silence": rng.uniform(0.1, 0.3, 300),
+        "clipping": np.zeros(300),
+        "length": rng.uniform(2, 12, 300),
     }
-    assert len(hashes) == 1
-    assert content_hash(io.read(tmp_path / "a.wav", rate=RATE)[:-1], RATE) not in hashes
+    columns["rate"][7], columns["clipping"][9], columns["level"][11] = 70.0, 0.2, -70.0
+    columns["level"][12] = np.nan
+    found = strangest(columns, 3)
+    assert [one.index for one in found] == [9, 11, 7]
+    assert [one.reasons[0].partition(" (")[0] for one in found] == [
+        "20.00% of the samples clipped",
+        "-70 dBFS",
+        "70 characters a second",
+    ]
+    assert 12 not in [one.index for one in strangest(columns, 300)]
