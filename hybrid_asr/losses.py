@@ -88,6 +88,7 @@ def ctc_loss(
 ) -> Float[Tensor, " batch"]:
     """Minus the log probability of `labels` over all alignments (Graves et al., 2006), in nats.
 
+    `frames` and `label_lengths` are on the host: torch reads them there, and would wait for a device to copy them.
     An utterance that cannot be aligned has loss 0 and no gradient; count them by `ctc_feasible`.
     """
     return F.ctc_loss(

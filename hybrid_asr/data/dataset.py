@@ -26,6 +26,9 @@ class Batch:
     batch, and `seconds` the real audio of this part without fillers. The ids of joined utterances are joined with '+'.
     `unread` has a message for each row whose audio could not be read: it became a filler, silence of its length. `told`
     says what is doubtful about audio that was read.
+
+    `samples` and `label_lengths` are also kept on the host, as `host_samples` and `host_label_lengths`: there they are
+    at hand without waiting for a device.
     """
 
     ids: tuple[str, ...]
@@ -33,6 +36,8 @@ class Batch:
     samples: Int[Tensor, " batch"]
     labels: Int[Tensor, "batch labels"]
     label_lengths: Int[Tensor, " batch"]
+    host_samples: tuple[int, ...]
+    host_label_lengths: tuple[int, ...]
     weights: Float[Tensor, " batch"]
     divisor: float
     seconds: float
@@ -106,15 +111,18 @@ class SpeechDataset(Dataset[Batch]):
         planned = [self._samples(row, unread, told) for row in part.utterances]
         rows = [samples for samples, _ in planned]
         labels = [self.labels(*row.indices) for row in part.utterances]
+        samples, label_lengths = tuple(map(len, rows)), tuple(map(len, labels))
         weights = torch.tensor([weight for _, weight in planned])
         real = [weight > 0 for _, weight in planned]
         part_labels = sum(len(row) + 1 for row, counts in zip(labels, real, strict=True) if counts)
         return Batch(
             ids=tuple("+".join(self.manifest[index].id for index in row.indices) for row in part.utterances),
             audio=torch.from_numpy(_pad(rows, np.float32)),
-            samples=torch.tensor([len(row) for row in rows]),
+            samples=torch.tensor(samples),
             labels=torch.from_numpy(_pad([np.array(row, np.int64) for row in labels], np.int64)),
-            label_lengths=torch.tensor([len(row) for row in labels]),
+            label_lengths=torch.tensor(label_lengths),
+            host_samples=samples,
+            host_label_lengths=label_lengths,
             weights=weights,
             divisor=float(max(part_labels, 1) if part.divisor is None else part.divisor),
             seconds=sum(len(row) for row, counts in zip(rows, real, strict=True) if counts) / self.rate,

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from hybrid_asr.audio.augment import MaskCounts, SpecAugment
@@ -23,6 +24,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import HybridModel, Outputs
 from hybrid_asr.nn.progress import set_progress
 from hybrid_asr.text.tokenizer import Tokenizer
+from hybrid_asr.training.loss_scale import LossScale
 from hybrid_asr.training.nonfinite import PartLosses
 from hybrid_asr.training.optim import OptimConfig, build_optimizer, lr_share, set_lr
 
@@ -34,13 +36,23 @@ def derive_seed(*parts: int | str) -> int:
 
 
 def batch_loss(
-    outputs: Outputs, batch: Batch, tokenizer: Tokenizer, cfg: LossConfig, *, guide: float = 0.0
+    outputs: Outputs,
+    batch: Batch,
+    tokenizer: Tokenizer,
+    cfg: LossConfig,
+    *,
+    host_frames: Int[Tensor, " batch"],
+    guide: float = 0.0,
 ) -> JointLoss:
-    """The joint loss of each utterance of a batch, with the weight `guide` of guided attention."""
+    """The joint loss of each utterance of a batch, with the weight `guide` of guided attention.
+
+    `host_frames` is `outputs.frames` on the host, as `host_frames(bundle, batch)` gives it without asking the device.
+    """
     labels, lengths = batch.labels, batch.label_lengths
     ctc = attention = None
     if outputs.ctc_log_probs is not None:
-        ctc = ctc_loss(outputs.ctc_log_probs, outputs.frames, labels, lengths, blank=tokenizer.blank)
+        host_lengths = torch.tensor(batch.host_label_lengths)
+        ctc = ctc_loss(outputs.ctc_log_probs, host_frames, labels, host_lengths, blank=tokenizer.blank)
     if outputs.logits is not None:
         attention = attention_loss(outputs.logits, labels, lengths, eos=tokenizer.eos, smoothing=cfg.smoothing)
     guided = None
@@ -48,6 +60,12 @@ def batch_loss(
         guided = Guided(guided_loss(outputs.attention, outputs.frames, lengths, width=cfg.guide.width), guide)
     feasible = ctc_feasible(outputs.frames, labels, lengths)
     return joint_loss(ctc, attention, feasible, ctc_weight=cfg.ctc_weight, guided=guided)
+
+
+def host_frames(bundle: Bundle, batch: Batch) -> Int[Tensor, " batch"]:
+    """The encoder frames of each utterance, counted on the host."""
+    frames = (bundle.frontend.frames(samples) for samples in batch.host_samples)
+    return torch.tensor([bundle.model.output_length(count) for count in frames])
 
 
 def _each(losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -73,6 +91,7 @@ class SpeechModule(L.LightningModule):
         self.sums: dict[str, Tensor] = {}  # of the update under way, on the device
         self.parts: list[PartLosses] = []  # of the update under way
         self.unaligned: list[tuple[tuple[str, ...], Tensor]] = []
+        self.loss_scale: LossScale | None = None  # of float16 alone
 
     @property
     def step(self) -> int:
@@ -91,7 +110,9 @@ class SpeechModule(L.LightningModule):
             if step >= self.mask_from:
                 features, masked = self.mask(features)
         outputs = self.model(features, batch.labels, weights="all" if guide > 0 else "none")
-        return batch_loss(outputs, batch, self.bundle.tokenizer, self.loss, guide=guide), masked
+        counts = host_frames(self.bundle, batch)
+        losses = batch_loss(outputs, batch, self.bundle.tokenizer, self.loss, host_frames=counts, guide=guide)
+        return losses, masked
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one part, scaled so that all parts on all devices add up to the global batch's nats per label."""
@@ -138,10 +159,10 @@ class SpeechModule(L.LightningModule):
         parts, self.parts = self.parts, []
         return sums, parts
 
-    def take_unaligned(self) -> list[str]:
-        """The ids, since the last call, of utterances that CTC could not align: they had no CTC loss."""
+    def take_unaligned(self) -> tuple[list[str], Tensor]:
+        """The ids of the rows since the last call, and which of them CTC could not align: they had no CTC loss."""
         seen, self.unaligned = self.unaligned, []
-        return [name for ids, bad in seen for name, is_bad in zip(ids, bad.tolist(), strict=True) if is_bad]
+        return [name for ids, _ in seen for name in ids], torch.cat([unaligned for _, unaligned in seen])
 
     def _add(self, **values: Tensor) -> None:
         for name, value in values.items():

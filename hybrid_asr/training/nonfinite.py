@@ -16,6 +16,7 @@ from hybrid_asr.training.checkpoint import Checkpoints, incident_file
 
 KEPT_WEIGHTS = 5  # weights that are kept to replay such updates with
 NAMED = 10  # such updates that are reported one by one
+OVERFLOWS = 20  # halvings in a row that bring float16's scale of the loss from 65536 to below 1: it is not the cause
 
 
 class PartLosses(NamedTuple):
@@ -111,53 +112,72 @@ class Nonfinite:
         self.file, self.checkpoints, self.policy, self.limit, self.warn = file, checkpoints, policy, limit, warn
         self.in_row = 0
         self.total = 0
+        self.overflows = 0  # in a row, of float16 alone
         self.halt = ""
-        self._noted: list[NonfinitePart] = []
+        self._seen: list[tuple[int, bool]] = []  # updates since the last record, and whether they were left out
+        self._noted: list[NonfinitePart] = []  # their parts on this device
         self._weights = ""  # the file with those that the latest row of such updates met
 
     def continue_from(self, step: int, state: dict[str, int]) -> None:
         """Go on from a saved state; what is written of later steps is forgotten, as it will be done again."""
         self.in_row, self.total = state.get("in_row", 0), state.get("skipped", 0)
+        self.overflows = state.get("overflows", 0)
         if self.file.is_file():
             lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
             write_text(self.file, "".join(line for line in lines if _step_of(line) <= step), folder="expect")
 
     def state(self) -> dict[str, int]:
         """What a saved state must hold; who goes on after a halt has decided to."""
-        return {"in_row": 0 if self.halt else self.in_row, "skipped": self.total}
+        state = {"in_row": 0 if self.halt else self.in_row, "skipped": self.total}
+        return state | ({"overflows": self.overflows} if self.overflows else {})
 
     def note(self, step: int, skipped: bool, parts: list[PartLosses], rank: int) -> None:
         """Look at update number `step` (from 1), in their order; the same updates are skipped on all devices."""
-        if not skipped:
-            self.in_row = 0
-            return
-        self.in_row, self.total = self.in_row + 1, self.total + 1
-        self._noted += [NonfinitePart.of(step, rank, part) for part in parts]
-        if self.total <= NAMED:
-            more = "; later ones are only counted" if self.total == NAMED else ""
-            self.warn(f"step {step}: the loss or its gradient is not finite, the update is left out{more}")
-        if self.policy == "stop" or self.in_row >= self.limit:
-            self.halt = self._why(step)
+        self._seen.append((step, skipped))
+        if skipped:
+            self._noted += [NonfinitePart.of(step, rank, part) for part in parts]
 
     def record(self, trainer: L.Trainer, module: Any) -> None:
         """Write what was noted, from all devices, and keep the weights where that is the first of a row of them."""
-        if not self._noted:
-            return
-        noted, self._noted = self._noted, []
+        (seen, self._seen), (noted, self._noted) = (self._seen, []), (self._noted, [])
         shares = [noted] * trainer.world_size
-        if trainer.world_size > 1:
+        if trainer.world_size > 1 and noted:
             torch.distributed.all_gather_object(shares, noted)
-        if not trainer.is_global_zero:
+        bad = [row for share in shares for row in share]
+        for step, skipped in seen:
+            if skipped and not self._scale_was_too_high([row for row in bad if row.step == step], module):
+                self._count(step)
+            elif not skipped:
+                self.in_row = self.overflows = 0
+            else:
+                bad = [row for row in bad if row.step != step]
+        if not bad or not trainer.is_global_zero:
             return
-        first = noted[0].step
+        first = min(row.step for row in bad)
         if self.in_row <= module.step - first + 1:  # a row of them begins here; in it the weights stay as they are
             saved_count = len(list(self.checkpoints.folder.glob("nonfinite-*.ckpt")))
             self._weights = incident_file(first) if saved_count < KEPT_WEIGHTS else ""
             if self._weights:
                 self.checkpoints.save_incident(module.bundle, first, weights_step=module.step)
         with self.file.open("a", encoding="utf-8") as file:
-            for row in sorted((row for share in shares for row in share), key=lambda row: (row.step, row.part)):
+            for row in sorted(bad, key=lambda row: (row.step, row.part)):
                 file.write(dataclasses.replace(row, weights=self._weights, weights_step=module.step).to_line())
+
+    def _scale_was_too_high(self, parts: list[NonfinitePart], module: Any) -> bool:
+        """Whether in float16 the gradient alone overflowed: the scale of the loss falls, and nothing is wrong yet."""
+        if module.loss_scale is None or not all(math.isfinite(loss) for part in parts for loss in part.loss):
+            return False
+        self.overflows += 1
+        return self.overflows <= OVERFLOWS
+
+    def _count(self, step: int) -> None:
+        """Count an update that was left out, say so, and see whether training should stop."""
+        self.in_row, self.total = self.in_row + 1, self.total + 1
+        if self.total <= NAMED:
+            more = "; later ones are only counted" if self.total == NAMED else ""
+            self.warn(f"step {step}: the loss or its gradient is not finite, the update is left out{more}")
+        if self.policy == "stop" or self.in_row >= self.limit:
+            self.halt = self._why(step)
 
     def _why(self, step: int) -> str:
         many = f"{self.in_row} updates in a row, to step {step}," if self.in_row > 1 else f"the update of step {step}"

@@ -5,21 +5,24 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 
+from hybrid_asr.common.device import on_host
 from hybrid_asr.training.checkpoint import Checkpoints, TrainingState
 from hybrid_asr.training.config import TrainerConfig
 from hybrid_asr.training.divergence import divergence_alarm
 from hybrid_asr.training.doubtful_audio import Doubtful
+from hybrid_asr.training.host_copy import HostCopy
 from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import print_stderr, rank_zero_print
-from hybrid_asr.training.metric_rows import log_row, train_row
+from hybrid_asr.training.metric_rows import HostSums, RowQueue, RowUnderWay, StepSums, log_row, train_row
 from hybrid_asr.training.module import SpeechModule
-from hybrid_asr.training.nonfinite import Nonfinite, PartLosses
+from hybrid_asr.training.nonfinite import Nonfinite
+from hybrid_asr.training.side_group import side_group
 from hybrid_asr.training.status import StatusFile
 from hybrid_asr.training.unreadable_audio import Unreadable
 
@@ -93,7 +96,7 @@ class Progress(L.Callback):
         self.pace = RecentPace(0.0, 0)
         self.shown = 0.0
         self.unaligned: set[str] = set()
-        self.pending: list[tuple[dict[str, torch.Tensor], list[PartLosses]]] = []
+        self.pending: list[StepSums] = []  # of the steps since the last row, on the device
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start the clock."""
@@ -101,6 +104,9 @@ class Progress(L.Callback):
         self.pace = RecentPace(self.clock.started, pl_module.step)
         if len(self.windows) == trainer.world_size:  # on other devices the next row has only the steps from here on
             self.window = dict(self.windows[trainer.global_rank])
+        self.rows = RowQueue(
+            partial(self._collect, trainer, pl_module), partial(self._write, trainer, pl_module), side_group()
+        )
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -109,17 +115,18 @@ class Progress(L.Callback):
         self.clock.waited += time.monotonic() - self.clock.last
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Sum up the step, and write a row and a line when it is time."""
+        """Sum up the step, and begin a row when it is time; a row and a line are written some steps later."""
         module: SpeechModule = pl_module
         self.clock.audio_s += batch.seconds * trainer.world_size
         self.window["unread"] = self.window.get("unread", 0.0) + self.unreadable.note(batch.unread)
         self.doubtful.note(batch.told)
         if ends_step(trainer, batch_idx):
-            self.pending.append(module.take_sums())
-            if module.device.type == "cpu" and self.pending[-1][0]["skipped"]:  # a GPU is not asked before its row
+            self.pending.append(StepSums(module.step, *module.take_sums()))
+            if on_host(module.device) and self.pending[-1].values["skipped"]:  # a GPU is not asked before its row
                 self.collect_pending(trainer, module)
+            self.rows.step()
             if module.step % self.every == 0:
-                self._log(trainer, module)
+                self._begin_row(trainer, module)
         self.clock.last = time.monotonic()
 
     def spent(self) -> float:
@@ -151,36 +158,57 @@ class Progress(L.Callback):
         return self.nonfinite.halt or self.unreadable.halt
 
     def collect_pending(self, trainer: L.Trainer, module: SpeechModule) -> dict[str, float]:
-        """Bring the sums of the steps since the last row to the host."""
-        for step, (sums, parts) in enumerate(self.pending, start=module.step + 1 - len(self.pending)):
-            values = {name: float(value) for name, value in sums.items()} | {"steps": 1.0}
-            for name, value in values.items():
-                self.window[name] = self.window.get(name, 0.0) + value
-            self.nonfinite.note(step, values["skipped"] > 0, parts, trainer.global_rank)
-        self.pending = []
-        self.nonfinite.record(trainer, module)
+        """Bring the sums of the steps since the last row to the host; the rows before have theirs then, too."""
+        self.rows.collect()
+        pending, self.pending = self.pending, []
+        self._add(trainer, module, HostSums(pending), self.window)
         return self.window
 
-    def _log(self, trainer: L.Trainer, module: SpeechModule) -> None:
-        window = self.collect_pending(trainer, module)
-        self.window = {}
-        row = {"epoch": -(-module.step // self.steps_per_epoch)} | train_row(trainer, window)
-        row["train.lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
-        log_row(trainer, row, module.step)
-        new = set(module.take_unaligned()) - self.unaligned
+    def _add(self, trainer: L.Trainer, module: SpeechModule, sums: HostSums, window: dict[str, float]) -> None:
+        """Add to a window the sums of its updates, and look for those that were left out."""
+        for one, numbers in zip(sums.sums, sums.read(), strict=True):
+            for name, value in (numbers | {"steps": 1.0}).items():
+                window[name] = window.get(name, 0.0) + value
+            self.nonfinite.note(one.step, numbers["skipped"] > 0, one.parts, trainer.global_rank)
+        self.nonfinite.record(trainer, module)
+
+    def _begin_row(self, trainer: L.Trainer, module: SpeechModule) -> None:
+        """Send the numbers of a row on their way: of the steps since the last one, to this one."""
+        window, self.window = self.window, {}
+        pending, self.pending = self.pending, []
+        ids, unaligned = module.take_unaligned()
+        row = RowUnderWay(
+            step=module.step,
+            epoch=-(-module.step // self.steps_per_epoch),
+            lr=float(trainer.optimizers[0].param_groups[0]["lr"]),
+            window=window,
+            sums=HostSums(pending),
+            ids=ids,
+            unaligned=HostCopy(unaligned),
+        )
+        self.rows.add(row)
+        if trainer.is_global_zero:
+            self.status.running(module.step, at_once=False)
+
+    def _collect(self, trainer: L.Trainer, module: SpeechModule, row: RowUnderWay) -> None:
+        """Take what has arrived of a row, and name the utterances that CTC could not align."""
+        self._add(trainer, module, row.sums, row.window)
+        new = {name for name, bad in zip(row.ids, row.unaligned.read(), strict=True) if bad} - self.unaligned
         if new:
             self.unaligned |= new
             self.warn(
                 f"too short for CTC at their speed, trained without CTC: {', '.join(sorted(new)[:5])}"
                 + (" …" if len(new) > 5 else "")
             )
-        if trainer.is_global_zero:
-            if "train.loss" in row:
-                self.diverging(module.step, row["train.loss"])
-            self.status.running(module.step, at_once=False)
-        self._show(trainer, module, row)
 
-    def _show(self, trainer: L.Trainer, module: SpeechModule, row: dict[str, int | float]) -> None:
+    def _write(self, trainer: L.Trainer, module: SpeechModule, under_way: RowUnderWay, total: dict[str, float]) -> None:
+        row = {"epoch": under_way.epoch} | train_row(total, trainer.world_size) | {"train.lr": under_way.lr}
+        log_row(trainer, row, under_way.step)
+        if trainer.is_global_zero and "train.loss" in row:
+            self.diverging(under_way.step, row["train.loss"])
+        self._show(trainer, module, row, under_way.step)
+
+    def _show(self, trainer: L.Trainer, module: SpeechModule, row: dict[str, int | float], step: int) -> None:
         live = sys.stderr.isatty()
         now = time.monotonic()
         if not trainer.is_global_zero or (not live and now - self.shown < QUIET_SECONDS):
@@ -193,7 +221,7 @@ class Progress(L.Callback):
                 f"loss {row['train.loss']:.3f} (ctc {row['train.ctc']:.3f}, attention {row['train.attention']:.3f})"
             )
         line = (
-            f"epoch {row['epoch']:.0f}  step {module.step}/{module.total_steps}  {losses}  lr {row['train.lr']:.1e}  "
+            f"epoch {row['epoch']:.0f}  step {step}/{module.total_steps}  {losses}  lr {row['train.lr']:.1e}  "
             f"masked {row['train.time_masked']:.0%} of time, {row['train.frequency_masked']:.0%} of bins  "
             f"{self.pace.audio_per_second():.0f} s audio/s  waits for data {self.waited_share():.0%}  "
             f"left {duration(self.pace.seconds_for(module.total_steps - module.step))}"

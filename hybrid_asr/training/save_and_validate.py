@@ -108,6 +108,7 @@ class SaveAndValidate(L.Callback):
         self.progress.clock.last = time.monotonic()
 
     def _end_epoch(self, trainer: L.Trainer, module: SpeechModule, epoch: int) -> None:
+        self.progress.rows.flush()
         error = None
         if epoch % self.every == 0 or module.step == module.total_steps:
             module.eval()
@@ -120,6 +121,7 @@ class SaveAndValidate(L.Callback):
 
     def _save_last(self, trainer: L.Trainer, module: Any) -> None:
         self.saved = time.monotonic()
+        self.progress.rows.flush()
         windows = [dict(self.progress.collect_pending(trainer, module))]
         if trainer.world_size > 1:
             windows *= trainer.world_size

@@ -95,14 +95,17 @@ def test_the_recipes_smoothing_reaches_the_loss(bundle):
         samples=torch.tensor([1, 1]),
         labels=labels,
         label_lengths=lengths,
+        host_samples=(1, 1),
+        host_label_lengths=(3, 1),
         weights=torch.ones(2),
         divisor=6.0,
         seconds=1.0,
     )
     found = {}
     for smoothing in (0.0, 0.4):
-        outputs, cfg = Outputs(None, logits, torch.tensor([9, 9])), LossConfig(ctc_weight=0.0, smoothing=smoothing)
-        found[smoothing] = batch_loss(outputs, batch, bundle.tokenizer, cfg).attention
+        frames, cfg = torch.tensor([9, 9]), LossConfig(ctc_weight=0.0, smoothing=smoothing)
+        outputs = Outputs(None, logits, frames)
+        found[smoothing] = batch_loss(outputs, batch, bundle.tokenizer, cfg, host_frames=frames).attention
         expected = attention_loss(logits, labels, lengths, eos=bundle.tokenizer.eos, smoothing=smoothing)
         assert torch.equal(found[smoothing], expected)
     assert not torch.allclose(found[0.0], found[0.4])

@@ -7,7 +7,7 @@ from hybrid_asr.audio.augment import SpecAugment, SpecAugmentConfig
 from hybrid_asr.data.dataset import Batch
 from hybrid_asr.losses import LossConfig
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.training.module import SpeechModule, batch_loss, derive_seed
+from hybrid_asr.training.module import SpeechModule, batch_loss, derive_seed, host_frames
 from hybrid_asr.training.optim import OptimConfig
 from tests.tones import rows, train
 
@@ -23,6 +23,8 @@ def batch_of(bundle, texts, seconds, weights=None) -> Batch:
         samples=samples,
         labels=torch.nn.utils.rnn.pad_sequence(labels, batch_first=True),
         label_lengths=lengths,
+        host_samples=tuple(samples.tolist()),
+        host_label_lengths=tuple(lengths.tolist()),
         weights=torch.ones(len(texts)) if weights is None else torch.tensor(weights),
         divisor=float((lengths + 1).sum()),
         seconds=float(sum(seconds)),
@@ -42,11 +44,12 @@ def test_the_loss_is_the_interpolation_of_its_parts(trained):
     bundle.model.eval()
     batch = batch_of(bundle, ["ab", "cab de"], [0.5, 1.0])
     outputs = bundle.model(bundle.frontend(batch.audio, batch.samples), batch.labels)
-    losses = batch_loss(outputs, batch, bundle.tokenizer, LossConfig(ctc_weight=0.3, smoothing=0.0))
+    cfg = LossConfig(ctc_weight=0.3, smoothing=0.0)
+    losses = batch_loss(outputs, batch, bundle.tokenizer, cfg, host_frames=host_frames(bundle, batch))
     torch.testing.assert_close(losses.total, 0.3 * losses.ctc + 0.7 * losses.attention)
     alone = batch_of(bundle, ["ab"], [0.5])
     outputs = bundle.model(bundle.frontend(batch.audio[:1, :4000], alone.samples), alone.labels)
-    single = batch_loss(outputs, alone, bundle.tokenizer, LossConfig(ctc_weight=0.3, smoothing=0.0))
+    single = batch_loss(outputs, alone, bundle.tokenizer, cfg, host_frames=host_frames(bundle, alone))
     torch.testing.assert_close(single.total[0], losses.total[0], rtol=1e-5, atol=1e-5)
 
 

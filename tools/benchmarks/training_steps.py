@@ -24,7 +24,7 @@ from hybrid_asr.models.transformer_decoder import TransformerDecoderConfig
 from hybrid_asr.nn import cpu, onednn
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.text.tokenizer import train_tokenizer
-from hybrid_asr.training.module import batch_loss
+from hybrid_asr.training.module import batch_loss, host_frames
 from hybrid_asr.training.optim import build_optimizer
 from tools.benchmarks.sidebyside import timed
 from tools.peers.toolkits import Sizes, count
@@ -179,7 +179,8 @@ class SmallStep:
         with torch.no_grad():
             features, _ = self.mask(self.bundle.frontend(batch.audio, batch.samples))
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            losses = batch_loss(self.forward(features, batch.labels), batch, self.bundle.tokenizer, self.cfg.loss)
+            outputs, frames = self.forward(features, batch.labels), host_frames(self.bundle, batch)
+            losses = batch_loss(outputs, batch, self.bundle.tokenizer, self.cfg.loss, host_frames=frames)
         loss = losses.total.sum() / batch.divisor
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -201,7 +202,8 @@ class SmallStep:
             audio = 0.1 * torch.randn(rows, int(samples.max()), generator=generator)
             weights, divisor = torch.ones(rows), float((lengths + 1).sum())
             ids = tuple(str(row) for row in range(rows))
-            yield Batch(ids, audio, samples, labels, lengths, weights, divisor, float(samples.sum()) / rate)
+            counts = tuple(samples.tolist()), tuple(lengths.tolist())
+            yield Batch(ids, audio, samples, labels, lengths, *counts, weights, divisor, float(samples.sum()) / rate)
 
 
 def flops(step: LargeStep, batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> int:

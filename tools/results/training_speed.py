@@ -15,7 +15,7 @@ from hybrid_asr.config.schema import parse
 from hybrid_asr.data.dataset import Batch
 from hybrid_asr.losses import LossConfig
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.training.module import batch_loss
+from hybrid_asr.training.module import batch_loss, host_frames
 
 LENGTHS_S = (2, 5, 10, 20)
 BATCH_S = 40
@@ -48,7 +48,8 @@ def _step_seconds(bundle: Bundle, seconds: int) -> float:
     with torch.no_grad():
         features = bundle.frontend(batch.audio, batch.samples)
     outputs = bundle.model(features, batch.labels, weights="all" if guide > 0 else "none")
-    batch_loss(outputs, batch, bundle.tokenizer, loss, guide=guide).total.sum().backward()
+    frames = host_frames(bundle, batch)
+    batch_loss(outputs, batch, bundle.tokenizer, loss, host_frames=frames, guide=guide).total.sum().backward()
     spent = time.perf_counter() - began
     bundle.model.zero_grad(set_to_none=True)
     return spent
@@ -63,6 +64,8 @@ def _noise(bundle: Bundle, seconds: int) -> Batch:
         samples=torch.full((rows,), samples),
         labels=torch.randint(2, bundle.tokenizer.vocab_size - 1, (rows, labels)),
         label_lengths=torch.full((rows,), labels),
+        host_samples=(samples,) * rows,
+        host_label_lengths=(labels,) * rows,
         weights=torch.ones(rows),
         divisor=float(rows * (labels + 1)),
         seconds=float(BATCH_S),
