@@ -7,12 +7,14 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hybrid_asr.arguments import parse_arguments
 from hybrid_asr.common.errors import AudioWarning, UserError
 
 OK, USER_MISTAKE, INTERRUPTED = 0, 2, 130
 PYTHONS_FORMAT = warnings.formatwarning
+LAUNCH = ("nodes", "gpus", "tasks", "cpus", "time", "partition", "account", "array", "sbatch")  # with train --launch
 ATTENTION = ("of", "layer", "head", "text", "to", "channel")  # options of 'show attention' alone
 
 
@@ -71,6 +73,11 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    given = {name: getattr(options, name) for name in LAUNCH if getattr(options, name) is not None}
+    if options.launch:
+        return _launch(options, given)
+    if given or options.dry_run:
+        raise UserError(f"--{next(iter(given), 'dry-run')} goes with --launch slurm; without it, training starts here")
     from hybrid_asr.commands.train import train
 
     return train(options.recipe, options.overrides, folder=options.folder, fresh=options.fresh)
@@ -80,6 +87,33 @@ def _check(options: argparse.Namespace) -> None:
     from hybrid_asr.commands.check import check
 
     check(options.recipe, options.overrides, jobs=options.jobs, to=options.to)
+
+
+def _launch(options: argparse.Namespace, given: dict[str, Any]) -> int:
+    if options.fresh:
+        raise UserError(
+            "--fresh: a job that is requeued would discard what it has trained; give --folder DIR, or remove the folder"
+        )
+    from hybrid_asr.commands.launch import Resources, launch_on_slurm
+
+    launch_on_slurm(
+        options.recipe,
+        options.overrides,
+        folder=options.folder,
+        resources=Resources(**given),
+        dry_run=options.dry_run,
+    )
+    return OK
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from hybrid_asr.commands.runs import print_runs, print_state
+
+    places = options.places or [Path("runs")]
+    if options.state:
+        print_state(places)
+    else:
+        print_runs(places, as_json=options.json)
 
 
 def _decode(options: argparse.Namespace) -> None:
@@ -228,6 +262,7 @@ RUN: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "import": _import,
     "export": _export,
     "show": _show,
+    "runs": _runs,
 }
 
 

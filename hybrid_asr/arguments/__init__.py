@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybrid_asr import __version__
+from hybrid_asr.arguments.cluster import add_launch, add_runs, join_sbatch
 from hybrid_asr.arguments.common import Commands, add_channel, add_command, add_recipe
 from hybrid_asr.arguments.data import add_check, add_lexicon, add_ngram, add_prepare
 from hybrid_asr.arguments.models import add_export, add_import, add_show
@@ -21,6 +22,7 @@ OTHER_NAMES = {  # what other toolkits call their commands
     "data preprocess download": "prepare",
     "lm arpa": "ngram",
     "info describe report": "show",
+    "list ls status experiments": "runs",
 }
 
 OUTPUTS = ("output", "out", "output-dir", "outfile", "output-file", "o")  # what others call the file of results
@@ -42,6 +44,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         meant = targets(words[0], OTHER_NAMES)
         near = f"did you mean '{meant}'?" if meant else suggest(words[0], known)
         parser.error(f"no such command: '{words[0]}'; {near}")
+    words = join_sbatch(words)
     options, rest = parser.parse_known_args(words)
     for name, value in vars(options).items():
         if isinstance(value, Path):
@@ -107,6 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_import(commands)
     add_export(commands)
     add_show(commands)
+    add_runs(commands)
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -122,6 +126,7 @@ def _add_train(commands: Commands) -> None:
         "recipes/spoken/conformer_s.yaml",
         "recipes/spoken/conformer_s.yaml trainer.epochs=1 --folder runs/try",
         "mine.yaml presets.optim=noam optim.lr=1e-3",
+        "mine.yaml --launch slurm --nodes 4 --gpus 8 --time 24:00:00 --partition P --dry-run",
     )
     add_recipe(command)
     command.add_argument(
@@ -132,6 +137,7 @@ def _add_train(commands: Commands) -> None:
         help="the run's folder (default runs/CORPUS/RECIPE)",
     )
     command.add_argument("--fresh", action="store_true", help="discard what the folder holds and train from scratch")
+    add_launch(command)
 
 
 def _add_decode(commands: Commands) -> None:

@@ -23,6 +23,7 @@ def environment() -> dict[str, str]:
     entries |= {name: _version(name) for name in _PACKAGES}
     entries |= {"CPU": _cpu(), "cores": _cores(), "memory": _memory(), "GPU": _gpus()}
     entries |= {"host": platform.node(), "system": platform.platform(), "OMP threads": _threads()}
+    entries |= {"SLURM job": _slurm_job()}
     return {name: value for name, value in entries.items() if value}
 
 
@@ -75,6 +76,13 @@ def _gpus() -> str:
     import torch
 
     return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+
+
+def _slurm_job() -> str:
+    """Its number, and that of the task in an array."""
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
+    return os.environ.get("SLURM_JOB_ID", "")
 
 
 def _threads() -> str:

@@ -102,6 +102,7 @@ class Progress(L.Callback):
         """Start the clock."""
         self.clock = Clock(started=time.monotonic(), processor=time.process_time(), last=time.monotonic())
         self.pace = RecentPace(self.clock.started, pl_module.step)
+        self.status.pace = self.pace.audio_per_second
         if len(self.windows) == trainer.world_size:  # on other devices the next row has only the steps from here on
             self.window = dict(self.windows[trainer.global_rank])
         collect, write = partial(self._collect, trainer, pl_module), partial(self._write, trainer, pl_module)

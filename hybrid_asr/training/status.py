@@ -28,6 +28,7 @@ class TrainingStatus:
     message: str = ""  # why it stopped or failed
     alarms: tuple[str, ...] = ()  # problems that did not end the training
     elapsed_s: float | None = None  # seconds of all processes together that trained this run
+    audio_per_s: float | None = None  # seconds of audio in a second, of the last minutes
     updated: str = ""
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -43,7 +44,7 @@ class TrainingStatus:
         """
         if not isinstance(data, dict) or not _is_valid(data):
             raise ValueError("no status of a training")
-        saved_step, seconds = data.get("saved_step"), data.get("elapsed_s")
+        saved_step, seconds, pace = data.get("saved_step"), data.get("elapsed_s"), data.get("audio_per_s")
         return cls(
             state=data["state"],
             step=data["step"],
@@ -52,6 +53,7 @@ class TrainingStatus:
             message=data.get("message", ""),
             alarms=tuple(str(alarm) for alarm in data.get("alarms", [])),
             elapsed_s=None if seconds is None else float(seconds),
+            audio_per_s=None if pace is None else float(pace),
             updated=data.get("updated", ""),
             environment={name: str(value) for name, value in data.get("environment", {}).items()},
         )
@@ -67,6 +69,7 @@ class StatusFile:
     def __init__(self, path: Path, *, total: int, step: int = 0, saved: int | None = None, elapsed_s: float = 0.0):
         self.path, self.total, self.step, self.saved = path, total, step, saved
         self.elapsed: Callable[[], float] = lambda: elapsed_s
+        self.pace: Callable[[], float] = lambda: 0.0  # seconds of audio in a second; 0 where nothing was measured yet
         self.begun = False  # whether the run's folder is written to: before, there is nothing to report of
         self._alarms: list[str] = []
         self._environment: dict[str, str] | None = None
@@ -94,6 +97,7 @@ class StatusFile:
             message=message,
             alarms=tuple(self._alarms),
             elapsed_s=round(self.elapsed(), 1),
+            audio_per_s=round(self.pace(), 1) or None,
             updated=utc_now(),
             environment=self._environment,
         )
@@ -119,6 +123,6 @@ def _is_valid(content: dict[str, Any]) -> bool:
     """Whether the fields are what `to_json` gives, so far as they are there; the required ones must be."""
     types = {"step": int, "total": int, "message": str, "updated": str, "alarms": list, "environment": dict}
     right = all(isinstance(content[name], kind) for name, kind in types.items() if name in content)
-    seconds = content.get("elapsed_s", 0.0)
+    seconds = [content.get(name) or 0.0 for name in ("elapsed_s", "audio_per_s")]
     known = content.get("state") in get_args(State) and {"step", "total"} <= content.keys()
-    return known and right and isinstance(seconds, int | float) and math.isfinite(seconds)
+    return known and right and all(isinstance(each, int | float) and math.isfinite(each) for each in seconds)

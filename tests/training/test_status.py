@@ -14,7 +14,18 @@ def test_a_status_is_read_as_it_was_written(tmp_path):
     text = file.path.read_text(encoding="utf-8")
     content = json.loads(text)
     assert list(content) == [
-        *("state", "step", "saved_step", "total", "message", "alarms", "elapsed_s", "updated", "environment")
+        *(
+            "state",
+            "step",
+            "saved_step",
+            "total",
+            "message",
+            "alarms",
+            "elapsed_s",
+            "audio_per_s",
+            "updated",
+            "environment",
+        )
     ]
     status = read_status(file.path)
     assert status is not None and (status.state, status.step, status.saved_step, status.total) == ("failed", 3, 2, 9)

@@ -1,0 +1,1 @@
+"""Starting trainings on a cluster; nothing else knows about clusters."""

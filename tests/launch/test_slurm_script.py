@@ -1,0 +1,131 @@
+"""The batch script says what was asked for, word by word; the job goes on where that makes sense, and only then."""
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hybrid_asr.cli import main
+from hybrid_asr.common.errors import UserError
+from hybrid_asr.launch.slurm import Array, SlurmJob, parse_array, parse_more, script
+
+SEEDS = Array(key="seed", values=("1", "2 or 3"))
+ODD = ("data.root=a b", "text.tags=[$HOME, `id`]", 'init.from=it\'s "quoted" \\ *', "x=#1")
+OF_ARRAY = {"SLURM_JOB_ID": "71", "SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "1"}
+TRAIN = "srun --kill-on-bad-exit=1 hybrid-asr"
+
+
+def bash(code: str, **variables: str) -> str:
+    """What bash prints of a script, with nothing but these variables."""
+    environment = {"PATH": "/usr/bin:/bin"} | variables
+    done = subprocess.run(["bash", "-c", code], env=environment, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def words_of(job: SlurmJob, **variables: str) -> list[str]:
+    """The words that the script gives to hybrid-asr, as bash itself splits them."""
+    lines = script(job).splitlines()
+    first, last = (next(at for at, line in enumerate(lines) if line.startswith(start)) for start in ("run", "status="))
+    first = next((at for at, line in enumerate(lines) if line.startswith("values=")), first)
+    code = "\n".join(line for line in lines[first:last] if not line.startswith("read "))
+    return bash(code.replace(TRAIN, r"printf '%s\0'"), **variables).split("\0")[:-1]
+
+
+def test_every_word_reaches_the_training_as_it_was_given():
+    job = SlurmJob(recipe="my recipes/a$b.yaml", overrides=ODD, folder=Path("runs/it's 100%"))
+    assert words_of(job, SLURM_JOB_ID="7") == ["train", job.recipe, *ODD, "--folder", str(job.folder)]
+    bash(f"bash -n <<'END'\n{script(job)}END")
+
+
+def test_a_task_of_an_array_has_its_value_and_its_folder():
+    job = SlurmJob(recipe="r.yaml", overrides=(), folder=Path("runs/r"), array=SEEDS)
+    assert words_of(job, **OF_ARRAY) == ["train", "r.yaml", "seed=2 or 3", "--folder", "runs/r-seed-2_or_3"]
+    assert "#SBATCH --array=0-1\n" in script(job)
+    assert "#SBATCH --output=runs/r.%A_%a.log\n" in script(job)
+
+
+def after(state: str, *, saved: int, job_state: str = "RUNNING", array: Array | None = None) -> str:
+    """What the script does when a turn that began at step 5 has ended; scontrol is spoken to by name alone."""
+    text = script(SlurmJob(recipe="r.yaml", overrides=(), folder=Path("runs/r"), array=array))
+    setting, deciding = text.index("values=(" if array else "run="), text.index("# Stopped by")
+    code = text[setting : text.index("read -r _")] + "before=5 status=0\n" + text[deciding:]
+    code = code.replace('< <(hybrid-asr runs --state "$run")', f"<<< '{state} {saved}'")
+    code = code.replace('$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)', job_state)
+    return bash(code.replace("scontrol", "echo scontrol"), **({"SLURM_JOB_ID": "71"} | (OF_ARRAY if array else {})))
+
+
+@pytest.mark.parametrize("state", ["stopped", "killed"])
+def test_a_stopped_training_is_queued_again_by_its_own_number(state):
+    assert "scontrol requeue 71\n" in after(state, saved=6)
+    assert "scontrol requeue 70_1\n" in after(state, saved=6, array=SEEDS)
+
+
+@pytest.mark.parametrize(
+    ("state", "saved", "job_state"),
+    [("stopped", 5, "RUNNING"), ("stopped", 6, "COMPLETING"), ("stopped", 6, "")]
+    + [(state, 6, "RUNNING") for state in ("failed", "finished", "none", "damaged")],
+)
+def test_no_job_goes_in_circles_or_on_against_its_users_will(state, saved, job_state):
+    """Not without a later step than before, not after scancel, not what has failed or finished."""
+    told = after(state, saved=saved, job_state=job_state)
+    assert "scontrol" not in told
+    assert f"is {state}; step {saved} is saved, 5 when this turn began" in told
+
+
+def dry_run(tones: Path, *more: str) -> int:
+    settings = ["train", str(tones / "tiny.yaml"), f"data.root={tones}", "--launch", "slurm", "--dry-run"]
+    return main([*settings, *more])
+
+
+def test_four_nodes_with_eight_gpus_are_asked_for_as_lightning_needs_them(tones, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    more = ["--nodes", "4", "--gpus", "8", "--time", "24:00:00", "--partition", "P", "--account", "A", "--cpus", "6"]
+    assert dry_run(tones, *more, "--sbatch", "--exclusive --comment='two words'") == 0
+    told = capsys.readouterr()
+    options = {line.removeprefix("#SBATCH ") for line in told.out.splitlines() if line.startswith("#SBATCH")}
+    assert options >= {
+        *("--nodes=4", "--ntasks-per-node=8", "--gpus-per-node=8", "--gpu-bind=none", "--cpus-per-task=6"),
+        *("--time=24:00:00", "--partition=P", "--account=A", "--signal=USR1@120", "--requeue", "--open-mode=append"),
+        *("--exclusive", "'--comment=two words'", f"--chdir={shlex.quote(str(tmp_path))}"),
+    }
+    assert "accelerator=cpu leaves the GPUs idle" in told.err
+    assert not list(tmp_path.iterdir())
+
+
+REFUSED = {
+    ("--tasks", "2", "trainer.devices=3"): "trainer.devices=3: srun has started 2 processes",
+    ("--gpus", "2", "--tasks", "4"): "--tasks 4: there is one process for each of --gpus 2",
+    ("--fresh",): "--fresh: a job that is requeued would discard",
+    ("--array", "seed"): "--array seed: give a setting and its values",
+    ("--array", "seed=1,1"): "would train in the same folder",
+    ("--array", "sed=1,2"): "sed: unknown key; did you mean 'seed'?",
+    ("--sbatch", "exclusive"): "give options as --name=value",
+    ("optim.lr=fast",): "optim.lr",
+}
+
+
+@pytest.mark.parametrize(("more", "message"), REFUSED.items(), ids=[" ".join(more) for more in REFUSED])
+def test_what_would_fail_once_it_has_waited_is_refused_at_once(more, message, tones, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert dry_run(tones, *more) == 2
+    told = capsys.readouterr()
+    assert message in told.err and not told.out
+
+
+def test_without_slurm_or_launch_the_message_says_so(tones, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["train", str(tones / "tiny.yaml"), f"data.root={tones}", "--launch", "slurm"]) == 2
+    assert "there is no sbatch here" in capsys.readouterr().err
+    assert main(["train", str(tones / "tiny.yaml"), "--nodes", "2"]) == 2
+    assert "--nodes goes with --launch slurm" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_lists_of_values_and_options_are_read():
+    assert parse_array("optim.lr=1e-3, 2e-3") == Array(key="optim.lr", values=("1e-3", "2e-3"))
+    assert parse_more("--mem=0 -x'n1'") == ("--mem=0", "-xn1")
+    with pytest.raises(UserError, match="No closing quotation"):
+        parse_more("--comment='a")
