@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.lock import process_started
+from hybrid_asr.common.lock_holder import is_of_living_process, name_of_process
 from hybrid_asr.config.locate import corpora, find_corpus
 from hybrid_asr.config.words import suggest
 from hybrid_asr.data.kaldi import read_kaldi
@@ -71,7 +71,7 @@ def _write(prepared: Prepared, to: Path) -> None:
     try:
         to.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(to)
-        with tempfile.TemporaryDirectory(prefix=f"{_UNFINISHED}{os.getpid()}-", dir=to) as new:
+        with tempfile.TemporaryDirectory(prefix=f"{_UNFINISHED}{name_of_process()}~", dir=to) as new:
             for name, utterances in prepared.sets.items():
                 write_manifest(Path(new) / f"{name}.jsonl", [_relative(utterance, to) for utterance in utterances])
             if prepared.rejected:
@@ -89,9 +89,9 @@ def _write(prepared: Prepared, to: Path) -> None:
 
 def _remove_unfinished(to: Path) -> None:
     """Remove what a preparation left that was killed while it wrote."""
-    for folder in to.glob(f"{_UNFINISHED}*-*"):
-        process = folder.name.removeprefix(_UNFINISHED).partition("-")[0]
-        if not (process.isdecimal() and process_started(int(process))):
+    for folder in to.glob(f"{_UNFINISHED}*"):
+        words = folder.name.removeprefix(_UNFINISHED)
+        if is_of_living_process(words.rpartition("~")[0] or words.partition("-")[0]) is False:
             shutil.rmtree(folder, ignore_errors=True)
 
 

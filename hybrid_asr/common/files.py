@@ -7,11 +7,14 @@ import itertools
 import os
 import re
 import stat
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from hybrid_asr.common.lock import process_started
+from hybrid_asr.common.lock_holder import is_of_living_process, name_of_process
+
+ABANDONED_S = 600.0  # without a write: a temporary file of another machine is of a process that has ended
 
 
 @contextlib.contextmanager
@@ -24,7 +27,7 @@ def atomic_path(
     folder: one that a program made earlier may have vanished with its disk. An OSError names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{name_of_process()}.tmp")
     try:
         if folder == "make":
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,11 +60,22 @@ def _flush_folder(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the temporary files of `atomic_path` in `folder` that processes left when they were killed."""
+    """Remove the temporary files of `atomic_path` in `folder` that processes left when they were killed.
+
+    Those of another machine's process are removed where nothing was written for ABANDONED_S.
+    """
     for path in folder.glob(".*.*.tmp"):
-        pid = path.name.split(".")[-2]
-        if pid == str(os.getpid()) or not (pid.isdigit() and process_started(int(pid))):
+        process = path.name.split(".")[-2]
+        if process == name_of_process() or not _may_be_written(path, process):
             path.unlink(missing_ok=True)
+
+
+def _may_be_written(path: Path, process: str) -> bool:
+    alive = is_of_living_process(process)
+    if alive is None:
+        with contextlib.suppress(OSError):
+            return time.time() - path.stat().st_mtime < ABANDONED_S
+    return bool(alive)
 
 
 def write_text(path: Path | str, text: str, *, folder: Literal["make", "expect"] = "make") -> None:

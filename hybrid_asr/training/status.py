@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 
 from hybrid_asr.common.environment import environment
 from hybrid_asr.common.files import write_text
-from hybrid_asr.common.lock import read_holder, utc_now
+from hybrid_asr.common.lock import is_held
+from hybrid_asr.common.lock_holder import utc_now
 
 State = Literal["running", "stopped", "failed", "finished", "killed"]
 EVERY_S = 30.0
@@ -112,10 +113,8 @@ def read_status(path: Path) -> TrainingStatus | None:
         status = TrainingStatus.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-    if status.state == "running":
-        owner = read_holder(path.parent)
-        if owner is None or owner.has_ended():
-            return dataclasses.replace(status, state="killed")
+    if status.state == "running" and not is_held(path.parent):
+        return dataclasses.replace(status, state="killed")
     return status
 
 

@@ -18,6 +18,7 @@ from hybrid_asr.common.files import (
     why_missing,
     write_text,
 )
+from hybrid_asr.common.lock_holder import name_of_process
 
 
 def test_what_was_written_takes_its_place_and_nothing_else_remains(tmp_path):
@@ -64,11 +65,15 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     write_text(path, "whole")
     dead = subprocess.Popen([sys.executable, "-c", "pass"])
     dead.wait()
-    for name in (f".model.pt.{dead.pid}.tmp", ".other.999999999.tmp", f".model.pt.{os.getppid()}.tmp"):
+    here = name_of_process().rpartition("~")[0]
+    gone = (f".model.pt.{here}~{dead.pid}.tmp", ".model.pt.elsewhere~7.tmp", ".other.999999999.tmp")
+    alive = {f".model.pt.{here}~{os.getppid()}.tmp", ".model.pt.n1~7.tmp", f".model.pt.{os.getppid()}.tmp"}
+    for name in (*gone, *alive):
         (tmp_path / name).write_text("half")
+    os.utime(tmp_path / gone[1], (0, 0))
     (tmp_path / "notes.tmp").write_text("of the user")
     remove_unfinished(tmp_path)
-    assert {left.name for left in tmp_path.iterdir()} == {"model.pt", "notes.tmp", f".model.pt.{os.getppid()}.tmp"}
+    assert {left.name for left in tmp_path.iterdir()} == {"model.pt", "notes.tmp", *alive}
 
 
 def test_what_was_there_before_is_kept_where_that_is_asked_for(tmp_path):

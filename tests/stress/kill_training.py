@@ -198,10 +198,9 @@ def hunt(
 def _wait_for_writing(process: subprocess.Popen[bytes], folder: Path, rng: random.Random) -> None:
     """Return a moment after the n-th temporary file of this life has appeared, half written or renamed already."""
     nth, delay, seen = rng.randint(1, LATEST), rng.uniform(0, AIM_DELAY_S), 0
-    mine = f".{process.pid}.tmp"
     writing = False
     while process.poll() is None:
-        there = any(name.endswith(mine) for name in os.listdir(folder))
+        there = any(name.endswith(".tmp") for name in os.listdir(folder))
         seen += there and not writing
         writing = there
         if seen == nth:
