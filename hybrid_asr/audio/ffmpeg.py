@@ -4,16 +4,19 @@ ffmpeg writes AU to a pipe: 32-bit floats behind a short header that gives rate 
 file's start, since seeking is not exact to the sample in all formats; it is closed once the segment has been read.
 """
 
+import os
 import re
 import shutil
 import struct
 import subprocess
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from jaxtyping import Float32
 
+from hybrid_asr.audio.embedded import AudioFile, EmbeddedFile
 from hybrid_asr.audio.formats import AGAIN, AudioError, beginning
 
 _BLOCK_BYTES = 1 << 20
@@ -22,13 +25,28 @@ _LOG_LINE = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(warning|error|fatal|p
 _CUT = re.compile("ended prematurely|Packet corrupt|[Tt]runcat")
 
 
+@contextmanager
+def _descriptor(file: AudioFile) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """A path by which a child process reads `file`, and what it must inherit: an embedded file is given as memory."""
+    if not isinstance(file, EmbeddedFile):
+        yield str(file), ()
+        return
+    number = os.memfd_create("sound")
+    try:
+        with file.open() as source, os.fdopen(number, "wb", closefd=False) as memory:
+            shutil.copyfileobj(source, memory)
+        yield f"/proc/self/fd/{number}", (number,)
+    finally:
+        os.close(number)
+
+
 class FfmpegSource:
     """A sound file behind an ffmpeg process: `rate` in Hz, `channels`, `length()`, `read(begin, end)`; close it.
 
     `notes` says what is doubtful about its header.
     """
 
-    def __init__(self, path: Path, why: str, *, remedy: str = AGAIN, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: AudioFile, why: str, *, remedy: str = AGAIN, notes: tuple[str, ...] = ()) -> None:
         """Start ffmpeg on `path`, which libsndfile cannot read for the reason `why`.
 
         Raises AudioError if there is no ffmpeg on PATH or it finds no audio in the file.
@@ -40,9 +58,13 @@ class FfmpegSource:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close; a pipe that nobody reads could fill up)
         options = ["-nostdin", "-v", "level+warning", "-xerror", "-protocol_whitelist", "file,pipe"]
         output = ["-map", "0:a:0", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
-        self._process = subprocess.Popen(
-            [program, *options, "-i", f"file:{path}", *output], stdout=subprocess.PIPE, stderr=self._log
-        )
+        with _descriptor(path) as (name, inherited):
+            self._process = subprocess.Popen(
+                [program, *options, "-i", f"file:{name}", *output],
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                pass_fds=inherited,
+            )
         assert self._process.stdout is not None
         self._pipe = self._process.stdout
         try:

@@ -1,16 +1,16 @@
 """How many samples the frames of a flac file hold, by the headers of the last ones (RFC 9639, sections 8.2 and 9.1)."""
 
-import mmap
 import re
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from hybrid_asr.audio.embedded import AudioFile
 from hybrid_asr.audio.formats import beginning
 from hybrid_asr.audio.header_sizes import Verdict, View
 
 _INFO_BYTES = 42  # the magic, and the block STREAMINFO
 _MAGIC = (b"fLaC\0", b"fLaC\x80")  # STREAMINFO is the first block
 _TAIL_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 20
 _LARGEST_FRAME = 1 << 20  # bytes; those of 8 channels of 32 bits are smaller
 _SYNC = re.compile(rb"(?=\xff[\xf8\xf9])")
 _BLOCKS = (0, 192, 576, 1152, 2304, 4608, 0, 0, *(256 << power for power in range(8)))  # by their code; 0: elsewhere
@@ -24,7 +24,7 @@ class _Frame(NamedTuple):
     block: int
 
 
-def judge_flac(path: Path, file: BinaryIO, begin: int, size: int) -> Verdict:
+def judge_flac(path: AudioFile, file: BinaryIO, begin: int, size: int) -> Verdict:
     """Compare the count in STREAMINFO of `file`, a flac from byte `begin` to `size`, with the last frame's header.
 
     libsndfile reads no more than that count, without an error. Where it is 0, or too large, the decoder finds out.
@@ -63,7 +63,7 @@ def find_flac(file: BinaryIO, head: bytes) -> int | None:
     return begin if file.read(5) in _MAGIC else None
 
 
-def flac_sum(path: Path) -> tuple[int, bytes]:
+def flac_sum(path: AudioFile) -> tuple[int, bytes]:
     """The samples per channel that the header of a flac states, and their MD5, which is empty where it states none."""
     info = beginning(path)[:_INFO_BYTES]
     known = info.startswith(_MAGIC) and len(info) == _INFO_BYTES and any(info[26:])
@@ -147,5 +147,11 @@ def _crc8(data: bytes) -> int:
 
 def _second_flac(file: BinaryIO, begin: int) -> int:
     """The byte from `begin` on at which another flac begins, or -1."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return data.find(b"fLaC\0\0\0\x22", begin)
+    magic, before = b"fLaC\0\0\0\x22", b""
+    file.seek(begin)
+    while block := file.read(_BLOCK_BYTES):
+        place = (before + block).find(magic)
+        if place >= 0:
+            return file.tell() - len(block) - len(before) + place
+        before = block[1 - len(magic) :]
+    return -1

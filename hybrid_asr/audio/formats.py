@@ -1,7 +1,6 @@
 """Checks of a file before anything decodes it: is it there, is it audio at all, and what else?"""
 
-from pathlib import Path
-
+from hybrid_asr.audio.embedded import AudioFile, EmbeddedFile, bytes_of
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import CHECK_PATH, MISSING, read_problem, why_missing
 
@@ -47,22 +46,22 @@ class AudioError(UserError):
     """A sound file, or a segment of one, that cannot be used; the message names the file and the remedy."""
 
 
-def check_present(path: Path) -> None:
+def check_present(path: AudioFile) -> None:
     """Raise AudioError unless `path` is a file with something in it that this user may read."""
-    problem = read_problem(path)
+    problem = None if isinstance(path, EmbeddedFile) else read_problem(path)
     if problem == MISSING:
-        hint = why_missing(path)
+        hint = why_missing(str(path))
         hint = "check its path, or the folder that the path is relative to" if hint == CHECK_PATH else hint
         raise AudioError(f"{path}: no such file; {hint}")
     if problem:
         raise AudioError(f"{path}: {problem}; name a sound file, or check the path and its permissions")
-    if not path.stat().st_size:
+    if not bytes_of(path):
         raise AudioError(f"{path}: is empty (0 bytes); {AGAIN}")
     if path.suffix.lower() == ".raw":
         raise AudioError(f"{path}: raw samples do not state their rate; convert them to wav or flac")
 
 
-def refuse_non_audio(path: Path, head: bytes) -> None:
+def refuse_non_audio(path: AudioFile, head: bytes) -> None:
     """Raise AudioError if `path`, which begins with `head`, begins as text, an archive, a picture or the like.
 
     libsndfile would read some of these as samples without a header, by the suffix alone.
@@ -82,7 +81,7 @@ def refuse_non_audio(path: Path, head: bytes) -> None:
         raise AudioError(f"{path}: is not audio: it begins with {content}; name a sound file, or {AGAIN}")
 
 
-def check_rate(path: Path, rate: int) -> None:
+def check_rate(path: AudioFile, rate: int) -> None:
     """Raise AudioError for a rate in Hz that no recording has: resampling from it would take hours or all memory."""
     low, high = _RATES
     if not low <= rate <= high:
@@ -91,7 +90,7 @@ def check_rate(path: Path, rate: int) -> None:
         )
 
 
-def beginning(path: Path) -> bytes:
+def beginning(path: AudioFile) -> bytes:
     """The first bytes of a file."""
     with path.open("rb") as file:
         return file.read(512)

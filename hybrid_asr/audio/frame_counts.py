@@ -2,11 +2,11 @@
 
 import re
 import struct
-from pathlib import Path
 from typing import BinaryIO
 
 import soundfile
 
+from hybrid_asr.audio.embedded import AudioFile
 from hybrid_asr.audio.formats import AGAIN, AudioError
 
 # By libsndfile's name of the format: where its log has the number of samples per channel, the last one counts.
@@ -23,7 +23,7 @@ _SLACK = 64  # samples
 _VOC_SAMPLES = (1, 2, 9)  # kinds of blocks: with a header, without one, with a longer one
 
 
-def check_frames(path: Path, sound: soundfile.SoundFile) -> tuple[str, ...]:
+def check_frames(path: AudioFile, sound: soundfile.SoundFile) -> tuple[str, ...]:
     """What is doubtful about the length of `sound`. Raises AudioError if its header counts more samples than it has."""
     if sound.format in _WITHOUT:
         return (f"{path}: its format, {sound.format}, states no length: whether the file is whole cannot be told",)
@@ -36,7 +36,7 @@ def check_frames(path: Path, sound: soundfile.SoundFile) -> tuple[str, ...]:
     return (f"{path}: is cut by a few samples: {promise}; what is there is read",)
 
 
-def voc_blocks(path: Path, file: BinaryIO, size: int) -> int:
+def voc_blocks(path: AudioFile, file: BinaryIO, size: int) -> int:
     """How many blocks of samples a VOC file of `size` bytes has: libsndfile takes those behind the first for one.
 
     Raises AudioError if a block ends behind the file.

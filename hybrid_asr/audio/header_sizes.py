@@ -2,9 +2,9 @@
 
 import io
 import struct
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from hybrid_asr.audio.embedded import AudioFile
 from hybrid_asr.audio.extent import Extent, find_samples
 from hybrid_asr.audio.formats import AGAIN, AudioError
 
@@ -31,7 +31,7 @@ class View(NamedTuple):
     end: int
 
 
-def judge(path: Path, file: BinaryIO, head: bytes, size: int) -> Verdict:
+def judge(path: AudioFile, file: BinaryIO, head: bytes, size: int) -> Verdict:
     """Compare the header of `file`, which begins with `head` and has `size` bytes, with the bytes that follow.
 
     libsndfile shortens a file whose header promises more without an error, and passes over what its header does not
@@ -54,7 +54,7 @@ def judge(path: Path, file: BinaryIO, head: bytes, size: int) -> Verdict:
     return _with_rest(path, file, extent, stated, held)
 
 
-def _with_rest(path: Path, file: BinaryIO, extent: Extent, stated: int, held: int) -> Verdict:
+def _with_rest(path: AudioFile, file: BinaryIO, extent: Extent, stated: int, held: int) -> Verdict:
     """The verdict where more follows than the samples that the header counts."""
     rest = _Rest(file, extent, extent.begin + held)
     promise = f"its header states {stated} bytes of samples, {held} follow"
@@ -75,7 +75,7 @@ def _without_rest(file: BinaryIO, extent: Extent, stated: int, notes: tuple[str,
     return Verdict(notes, None if counted else _view(file, extent, stated))
 
 
-def _to_the_end(path: Path, file: BinaryIO, extent: Extent, count: int, why: str) -> Verdict:
+def _to_the_end(path: AudioFile, file: BinaryIO, extent: Extent, count: int, why: str) -> Verdict:
     return Verdict((f"{path}: {why} are read as samples",), _view(file, extent, count))
 
 
@@ -146,7 +146,7 @@ class _Rest:
 class ViewedFile(io.RawIOBase):
     """A view of a file, as a file."""
 
-    def __init__(self, path: Path, view: View):
+    def __init__(self, path: AudioFile, view: View):
         self._file, self._view, self._position = path.open("rb"), view, 0
         self.name = str(path)
 

@@ -13,6 +13,7 @@ import soundfile
 import soxr
 from jaxtyping import Float32
 
+from hybrid_asr.audio.embedded import AudioFile, EmbeddedFile, bytes_of
 from hybrid_asr.audio.extent import sphere_coding
 from hybrid_asr.audio.ffmpeg import FfmpegSource
 from hybrid_asr.audio.flac_frames import find_flac, judge_flac
@@ -46,16 +47,17 @@ class AudioInfo(NamedTuple):
         return self.samples / self.rate
 
 
-def info(path: str | os.PathLike[str]) -> AudioInfo:
+def info(path: str | os.PathLike[str] | EmbeddedFile) -> AudioInfo:
     """Rate, length and channels of a sound file, from its header where that can be trusted.
 
     The whole file is decoded only if ffmpeg must read it. Raises AudioError as `read` does, except that samples which
     are not numbers are found by reading alone.
     """
-    with _open(Path(path)) as source:
+    path = _as_file(path)
+    with open_source(path) as source:
         samples = source.length()
         if samples == 0:
-            raise _empty(Path(path))
+            raise _empty(path)
         return AudioInfo(source.rate, samples, source.channels, source.notes)
 
 
@@ -65,7 +67,7 @@ def warn(message: str) -> None:
 
 
 def read(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | EmbeddedFile,
     *,
     start_s: float = 0.0,
     duration_s: float | None = None,
@@ -85,9 +87,9 @@ def read(
     Raises AudioError for a missing, empty, truncated or damaged file, for one that is not audio, for samples that are
     NaN or infinite, for a channel that it lacks, and for a segment that ends more than 10 ms past the end of its file.
     """
-    path = Path(path)
+    path = _as_file(path)
     _check_segment(path, start_s, duration_s, rate)
-    with _open(path) as source:
+    with open_source(path) as source:
         begin = round(start_s * rate)
         end = None if duration_s is None else round((start_s + duration_s) * rate)
         common = gcd(source.rate, rate)
@@ -146,14 +148,18 @@ def change_speed(samples: Float32[np.ndarray, " samples"], factor: float, rate: 
     return np.pad(changed, (0, wanted - len(changed)))
 
 
+def _as_file(path: str | os.PathLike[str] | EmbeddedFile) -> AudioFile:
+    return path if isinstance(path, EmbeddedFile) else Path(path)
+
+
 @contextmanager
-def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
+def open_source(path: AudioFile) -> Iterator[SndfileSource | FfmpegSource]:
     """Open a file with libsndfile where it knows the format and the length, else with ffmpeg."""
     check_present(path)
     with path.open("rb") as file:
         head = file.read(512)
         refuse_non_audio(path, head)
-        size = path.stat().st_size
+        size = bytes_of(path)
         flac = find_flac(file, head)
         sizes = judge(path, file, head, size) if flac is None else judge_flac(path, file, flac, size)
         foreign = sphere_coding(file, head)
@@ -186,7 +192,7 @@ def _open(path: Path) -> Iterator[SndfileSource | FfmpegSource]:
 
 
 def _mono(
-    samples: Float32[np.ndarray, "samples channels"], path: Path, channel: int | None, tell: Callable[[str], None]
+    samples: Float32[np.ndarray, "samples channels"], path: AudioFile, channel: int | None, tell: Callable[[str], None]
 ) -> Float32[np.ndarray, " samples"]:
     """One channel, or the mean of all; where they cancel each other, as on a balanced line, the first."""
     channels = samples.shape[1]
@@ -206,14 +212,14 @@ def _mono(
     return mean
 
 
-def _check_segment(path: Path, start_s: float, duration_s: float | None, rate: int) -> None:
+def _check_segment(path: AudioFile, start_s: float, duration_s: float | None, rate: int) -> None:
     if not 0 <= start_s < float("inf"):
         raise AudioError(f"{path}: a segment cannot start at {start_s} s; correct its start")
     if duration_s is not None and not 1 / rate <= duration_s < float("inf"):
         raise AudioError(f"{path}: a segment cannot last {duration_s} s; correct its duration")
 
 
-def _check_finite(path: Path, samples: Float32[np.ndarray, " samples"], start_s: float, rate: int) -> None:
+def _check_finite(path: AudioFile, samples: Float32[np.ndarray, " samples"], start_s: float, rate: int) -> None:
     valid = np.abs(samples) <= _LOUDEST  # False for NaN, too
     if not valid.all():
         index = int(np.argmin(valid))
@@ -223,11 +229,11 @@ def _check_finite(path: Path, samples: Float32[np.ndarray, " samples"], start_s:
         )
 
 
-def _empty(path: Path) -> AudioError:
+def _empty(path: AudioFile) -> AudioError:
     return AudioError(f"{path}: holds no samples; copy or download it again, or leave it out")
 
 
-def _past_the_end(path: Path, start_s: float, duration_s: float | None, file_s: float) -> AudioError:
+def _past_the_end(path: AudioFile, start_s: float, duration_s: float | None, file_s: float) -> AudioError:
     if file_s == 0:
         return _empty(path)
     segment = f"starts at {start_s:.2f} s" if duration_s is None else f"ends at {start_s + duration_s:.2f} s"

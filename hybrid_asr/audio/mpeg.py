@@ -6,8 +6,9 @@ quarters.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+from hybrid_asr.audio.embedded import AudioFile
 
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by the version bits, Hz
 _KILOBITS = {
@@ -19,7 +20,7 @@ _WIDEST_GAP = 1 << 20  # bytes without a frame, behind which no more are looked 
 _TAGS = (b"Xing", b"Info", b"VBRI")  # in the first frame: the length is stated
 
 
-def is_mpeg(head: bytes, path: Path) -> bool:
+def is_mpeg(head: bytes, path: AudioFile) -> bool:
     """Whether libsndfile will try a file with this beginning as mp3: by its first bytes, or by its suffix."""
     return head.startswith(b"ID3") or bool(_frame(head[:4].ljust(4))[0]) or path.suffix.lower() in (".mp3", ".m1a")
 
@@ -31,7 +32,7 @@ class CountedFrames(NamedTuple):
     tagged: bool
 
 
-def count_frames(path: Path) -> CountedFrames:
+def count_frames(path: AudioFile) -> CountedFrames:
     """Count the frames of a layer III file behind its ID3 tag."""
     with path.open("rb") as file:
         frames = list(_frames(file, _id3_bytes(file.read(10))))

@@ -5,9 +5,9 @@ libsndfile skips pages that are damaged or missing, and does not notice a missin
 
 import struct
 import zlib
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from hybrid_asr.audio.embedded import AudioFile, bytes_of
 from hybrid_asr.audio.formats import AGAIN, AudioError
 
 _HEAD = struct.Struct("<4sBBqIIIB")  # capture, version, flags, position, serial number, sequence, checksum, segments
@@ -31,7 +31,7 @@ class OggStreams(NamedTuple):
     notes: tuple[str, ...]
 
 
-def check_ogg(path: Path) -> OggStreams:
+def check_ogg(path: AudioFile) -> OggStreams:
     """The streams of `path`. Raises AudioError unless all of its pages are there and intact.
 
     A last page without the flag that ends the stream is legal enough: Android's MediaMuxer never sets it.
@@ -54,7 +54,7 @@ def check_ogg(path: Path) -> OggStreams:
             if page.last:
                 del following[page.serial]
             begin = file.tell()
-        if path.stat().st_size > begin:
+        if bytes_of(path) > begin:
             raise _damaged(path, f"at byte {begin:,}, behind page {count}, no complete page begins")
     unended = f"{path}: none of its {count} pages has the flag that ends the stream: it is read to the last of them"
     return OggStreams(chained, (unended,) if following else ())
@@ -82,5 +82,5 @@ def _checksum(data: bytes) -> int:
     return int(f"{crc:032b}"[::-1], 2)
 
 
-def _damaged(path: Path, what: str) -> AudioError:
+def _damaged(path: AudioFile, what: str) -> AudioError:
     return AudioError(f"{path}: is damaged: {what}; {AGAIN}")

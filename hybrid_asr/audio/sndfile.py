@@ -4,13 +4,13 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import soundfile
 from jaxtyping import Float32
 
+from hybrid_asr.audio.embedded import AudioFile, EmbeddedFile
 from hybrid_asr.audio.flac_frames import flac_sum
 from hybrid_asr.audio.formats import AGAIN, AudioError, beginning
 from hybrid_asr.audio.frame_counts import check_frames
@@ -28,9 +28,11 @@ _MPEG_SLACK = 4 * 1152  # samples: encoders disagree on whether the tag counts t
 
 
 @contextmanager
-def open_sound(path: Path, head: bytes, sizes: Verdict) -> Iterator[soundfile.SoundFile | None]:
+def open_sound(path: AudioFile, head: bytes, sizes: Verdict) -> Iterator[soundfile.SoundFile | None]:
     """Open a file that begins with `head` as its `sizes` say; None where libsndfile does not know it."""
     view = None if sizes.view is None else ViewedFile(path, sizes.view)
+    if view is None and isinstance(path, EmbeddedFile):
+        view = path.open()
     sound = None
     try:
         with mpg123_errors() if is_mpeg(head, path) else nullcontext(), suppress(soundfile.LibsndfileError):
@@ -50,7 +52,7 @@ class SndfileSource:
     says what is doubtful about it, more of which may show when its length is asked for.
     """
 
-    def __init__(self, path: Path, sound: soundfile.SoundFile, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: AudioFile, sound: soundfile.SoundFile, notes: tuple[str, ...] = ()) -> None:
         """Take over `sound`; raises AudioError if its header promises more than the file holds."""
         self.path, self.rate, self.channels = path, sound.samplerate, sound.channels
         self._sound, self._frames, self._mpeg = sound, sound.frames, sound.subtype == "MPEG_LAYER_III"
@@ -166,7 +168,7 @@ class SndfileSource:
     def _decodable(self) -> int:
         """Samples before the first block that cannot be decoded; a flac that has failed can only be opened anew."""
         count, file = 0, self._sound.name
-        if isinstance(file, ViewedFile):
+        if not isinstance(file, bytes):
             file.seek(0)
         with suppress(soundfile.LibsndfileError), soundfile.SoundFile(file) as sound:  # type: ignore[arg-type]
             while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):

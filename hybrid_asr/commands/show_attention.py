@@ -141,7 +141,8 @@ def find_audio(model: Path, item: str, bundle: Bundle, channel: int | None = Non
             continue
         for index, utterance in enumerate(manifest):
             if utterance.id == item:
-                _refuse_long(item, utterance.duration_s, str(manifest.audio_path(index)), utterance.start_s)
+                path = None if utterance.member else str(manifest.audio_path(index))
+                _refuse_long(item, utterance.duration_s, path, utterance.start_s)
                 spelled = bundle.text.spell(utterance.text, utterance.language)
                 return NamedAudio(item, manifest.read_audio(index, rate), spelled)
             known.append(utterance.id)
@@ -160,11 +161,12 @@ def _not_found(item: str, known: list[str]) -> str:
     return f"{kind}, and no utterance of the run's sets; {hint}"
 
 
-def _refuse_long(name: str, seconds: float, path: str, start_s: float = 0.0) -> None:
+def _refuse_long(name: str, seconds: float, path: str | None, start_s: float = 0.0) -> None:
     if seconds > LONGEST_S:
+        cut = f": ffmpeg -ss {start_s:g} -t {LONGEST_S / 2:g} -i {shlex.quote(path)} piece.wav" if path else ""
         raise AttentionError(
             f"{name}: {seconds:.1f} s are too long for a picture of attention, at most {LONGEST_S:g} s can be drawn; "
-            f"cut a piece out first: ffmpeg -ss {start_s:g} -t {LONGEST_S / 2:g} -i {shlex.quote(path)} piece.wav"
+            f"cut a piece out first{cut}"
         )
 
 

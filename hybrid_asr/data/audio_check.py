@@ -54,11 +54,19 @@ def measure_utterance(manifest: Manifest, index: int) -> Measured:
     """Decode utterance `index` to its end, at the rate of its file."""
     utterance, told = manifest[index], []
     try:
-        info = io.info(manifest.audio_path(index))
+        file = manifest.audio_file(index, utterance)
+        info = io.info(file)
     except io.AudioError as error:
         return Measured(None, error=str(error), kind="unreadable")
     try:
-        samples = manifest.read_audio(index, info.rate, tell=told.append)
+        samples = io.read(
+            file,
+            start_s=utterance.start_s,
+            duration_s=utterance.duration_s,
+            rate=info.rate,
+            channel=utterance.channel,
+            tell=told.append,
+        )
     except io.AudioError as error:
         behind = utterance.start_s + utterance.duration_s > info.duration_s + io.END_TOLERANCE_S
         return Measured(None, error=str(error), kind="duration" if behind else "unreadable")

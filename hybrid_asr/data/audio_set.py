@@ -17,6 +17,7 @@ from hybrid_asr.common.files import atomic_path
 from hybrid_asr.data.audio_check import MEASURES, MEASURES_READ, Measured, measure_utterance
 from hybrid_asr.data.manifest import Manifest, Utterance
 from hybrid_asr.data.parallel import map_in_processes
+from hybrid_asr.data.shards import locate
 
 VERSION = 1  # of the measures: those of another version are measured anew
 _TASK = 32  # utterances that a process is given at once
@@ -90,17 +91,23 @@ def _stamps(manifest: Manifest) -> tuple[UInt64[np.ndarray, " utterances"], Bool
 def _stamps_of(manifest: Manifest, first: int, utterances: Iterator[Utterance]) -> _Stamps:
     rows = []
     for index, utterance in enumerate(utterances, first):
-        path = manifest.locate(index, utterance)
-        try:
-            status = os.stat(path)
-        except (OSError, ValueError):  # measuring it says what is wrong
-            stamp = 0
-        else:
-            times = (utterance.start_s, utterance.duration_s, utterance.channel)
-            stamp = _hash(repr((VERSION, os.fspath(path), status.st_size, status.st_mtime_ns, times)))
-        rows.append((stamp, _hash(os.fspath(path)), utterance.start_s == 0))
+        folder = manifest.folder(index)
+        path = folder / utterance.audio if utterance.member is None else locate(utterance.audio, folder)
+        rows.append((_stamp(path, utterance), _hash(f"{path}:{utterance.offset or 0}"), utterance.start_s == 0))
     stamps, files, begins = zip(*rows, strict=True)
     return _Stamps(np.array(stamps, np.uint64), np.array(files, np.uint64), np.array(begins, dtype=bool))
+
+
+def _stamp(path: Path | str, utterance: Utterance) -> int:
+    """What an utterance is known by; 0 where that may change unseen."""
+    part = (utterance.start_s, utterance.duration_s, utterance.channel, utterance.offset)
+    if isinstance(path, str):  # a server says no time of change: the checksum is what is known
+        return _hash(repr((VERSION, utterance.crc32, part))) if utterance.crc32 else 0
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # measuring it says what is wrong
+        return 0
+    return _hash(repr((VERSION, os.fspath(path), status.st_size, status.st_mtime_ns, part)))
 
 
 def _hash(text: str) -> int:

@@ -16,6 +16,7 @@ from hybrid_asr.data.audio_set import AudioOfSet
 from hybrid_asr.data.check import CheckConfig, Policy
 from hybrid_asr.data.content import Place, same_content
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.shards import shown
 
 Severity = Literal["refused", "warning", "note"]
 CLIPPED = 0.01  # of the samples: from here on it is heard
@@ -83,7 +84,7 @@ class Findings:
                 "file": str(manifest.sources[manifest.source(reject.index)].path),
                 "line": int(manifest.lines[reject.index]),
             }
-            row |= {"id": utterance.id, "audio": utterance.audio, "kinds": [], "reasons": []}
+            row |= {"id": utterance.id, "audio": shown(utterance.audio), "kinds": [], "reasons": []}
             row = rows.setdefault((reject.set, reject.index), row)
             row["kinds"].append(reject.kind)
             row["reasons"].append(reject.reason)

@@ -3,7 +3,8 @@
     {"id": "fash-an251", "audio": "wav/an251.wav", "start_s": 0.0, "duration_s": 2.1, "text": "yes", "speaker": "fash"}
 
 `audio` is relative to the manifest's folder, or absolute. `start_s` (0 when left out), `speaker`, `language` and
-`channel` (1 is the first; the mean of all when left out) are optional.
+`channel` (1 is the first; the mean of all when left out) are optional. Where `audio` is a tar shard (shards.py),
+`offset` and `bytes` say where in it the audio file lies, and `crc32` is its checksum.
 
 A large manifest has an index beside it (manifest_index.py), which is memory-mapped: its numbers are shared by all
 processes of a machine. What is computed from all its utterances is kept there, too (`Manifest.kept`).
@@ -20,6 +21,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt64
 
 from hybrid_asr.audio import io
+from hybrid_asr.audio.embedded import AudioFile
 from hybrid_asr.common.files import A_FOLDER, MISSING, did_you_mean, read_problem
 from hybrid_asr.common.problems import Problems, examples
 from hybrid_asr.data.kept_arrays import Columns, Store
@@ -27,6 +29,7 @@ from hybrid_asr.data.line_file import LineFile
 from hybrid_asr.data.manifest_index import Audio, note_repeats, read_index
 from hybrid_asr.data.manifest_lines import ManifestError, Utterance, utterance_key, write_manifest
 from hybrid_asr.data.parallel import map_in_processes
+from hybrid_asr.data.shards import read_member
 
 __all__ = ["Manifest", "ManifestError", "ManifestFile", "Utterance", "write_manifest"]
 
@@ -165,12 +168,22 @@ class Manifest:
         return self._store.get(name, _short_digest(self._identity, key), make)
 
     def audio_path(self, index: SupportsIndex) -> Path:
-        """Where the audio of utterance `index` lies."""
-        return self.locate(index, self[index])
+        """Where the audio of utterance `index` lies, which is in no shard."""
+        utterance = self[index]
+        assert utterance.member is None, "what is in a shard has no path"
+        return self.folder(index) / utterance.audio
 
-    def locate(self, index: SupportsIndex, utterance: Utterance) -> Path:
-        """Where the audio of utterance `index`, which was read before, lies."""
-        return self.files[self.file_number(index)].path.parent / utterance.audio
+    def folder(self, index: SupportsIndex) -> Path:
+        """What a relative path of utterance `index` is relative to."""
+        return self.files[self.file_number(index)].path.parent
+
+    def audio_file(self, index: SupportsIndex, utterance: Utterance) -> AudioFile:
+        """The audio file of utterance `index`, which was read before; in memory, if it is in a shard.
+
+        Raises AudioError that names a shard that cannot be read.
+        """
+        folder = self.folder(index)
+        return folder / utterance.audio if utterance.member is None else read_member(utterance.member, folder)
 
     def read_audio(
         self, index: SupportsIndex, rate: int, tell: Callable[[str], None] = io.warn
@@ -186,8 +199,8 @@ class Manifest:
     ) -> Float32[np.ndarray, " samples"]:
         """As `read_audio`, of an utterance that was read before."""
         start, duration, channel = utterance.start_s, utterance.duration_s, utterance.channel
-        path = self.locate(index, utterance)
-        return io.read(path, start_s=start, duration_s=duration, rate=rate, channel=channel, tell=tell)
+        file = self.audio_file(index, utterance)
+        return io.read(file, start_s=start, duration_s=duration, rate=rate, channel=channel, tell=tell)
 
     def where(self, index: SupportsIndex) -> str:
         """File, line and id of utterance `index`, for messages."""

@@ -11,9 +11,10 @@ from typing import Any
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import RepeatedKey, atomic_path, unique_keys
 from hybrid_asr.config.words import suggest
+from hybrid_asr.data.shards import SHARD_FIELDS, MemberPlace, shard_problem
 
 _FIELDS = {"id": "text", "audio": "text", "start_s": "a number", "duration_s": "a number", "text": "text"}
-_OPTIONAL = {"speaker": "text", "language": "text", "channel": "a whole number"}
+_OPTIONAL = {"speaker": "text", "language": "text", "channel": "a whole number", **SHARD_FIELDS}
 _REQUIRED = ("id", "audio", "duration_s", "text")
 _TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "a number": (int, float), "a whole number": (int,)}
 
@@ -26,7 +27,8 @@ class ManifestError(UserError):
 class Utterance:
     """One transcribed piece of an audio file; times in seconds, `audio` as written in the manifest.
 
-    `channel` is the one that is spoken on, counted from 1; None is the mean of all.
+    `channel` is the one that is spoken on, counted from 1; None is the mean of all. With `offset` the audio file is
+    those `bytes` of the tar shard `audio`.
     """
 
     id: str
@@ -37,6 +39,16 @@ class Utterance:
     speaker: str | None = None
     language: str | None = None
     channel: int | None = None
+    offset: int | None = None
+    bytes: int | None = None
+    crc32: str | None = None
+
+    @property
+    def member(self) -> MemberPlace | None:
+        """Where in a shard the audio lies; None where `audio` is an audio file."""
+        if self.offset is None or self.bytes is None:
+            return None
+        return MemberPlace(self.audio, self.offset, self.bytes, self.crc32)
 
 
 def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
@@ -119,7 +131,7 @@ def _bad_value(record: dict[str, Any]) -> str | None:
         return f"channel is {record['channel']}, the first channel is 1; correct it"
     if not (_finite(duration) and duration > 0):
         return f"duration_s is {duration}, it must be more than 0 seconds; correct it"
-    return None
+    return shard_problem(record)
 
 
 def _finite(number: float | int) -> bool:
