@@ -102,7 +102,7 @@ def _read_sets(cfg: RunConfig) -> tuple[dict[str, Manifest], list[tuple]]:
     except UserError as error:
         problems.append(str(error))
     for name, path in set_paths(cfg, ["valid", "test"]).items():
-        if path in [source.path for known in sets.values() for source in known.sources]:
+        if path in [source.path for known in sets.values() for source in known.files]:
             continue
         try:
             sets[name] = Manifest.read(path, audio="unchecked")

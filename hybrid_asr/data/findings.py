@@ -81,7 +81,7 @@ class Findings:
             utterance = manifest[reject.index]
             row = {
                 "set": reject.set,
-                "file": str(manifest.sources[manifest.source(reject.index)].path),
+                "file": str(manifest.files[manifest.file_number(reject.index)].path),
                 "line": int(manifest.lines[reject.index]),
             }
             row |= {"id": utterance.id, "audio": shown(utterance.audio), "kinds": [], "reasons": []}
