@@ -9,7 +9,9 @@ from hybrid_asr.common.problems import SHOWN
 from hybrid_asr.data.dataset import SpeechDataset
 from hybrid_asr.data.label_counts import LabelCounts, describe_empty, least_seconds
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.plan import Source
 from hybrid_asr.data.sampler import Planner, within_limits
+from hybrid_asr.data.transcripts import hold_words
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import RunError
@@ -26,17 +28,15 @@ class TrainingSet(NamedTuple):
 def read_training_set(cfg: RunConfig) -> TrainingSet:
     """The training utterances within the limits on length; if so set, with a word. Raises RunError for none."""
     audio = "unchecked" if cfg.data.unreadable == "skip" else cfg.data.audio  # then the loader finds it, and counts
-    train, *others = cfg.data.train_manifests
-    if others:
-        raise RunError("data.train: several manifests cannot be read yet; name one")
-    everything = Manifest.read(Path(cfg.data.root) / train.manifest, audio=audio)
+    paths = [Path(cfg.data.root) / entry.manifest for entry in cfg.data.train_manifests]
+    everything = Manifest.read_all(paths, audio=audio)
     within = within_limits(everything, cfg.data)
     if len(within) == 0:
         raise RunError(f"{everything.path}: data.min_seconds and data.max_seconds leave out all utterances; widen them")
     outside = len(everything) - len(within)
     if cfg.data.empty == "refuse":
         return TrainingSet(within, outside)
-    spelled = np.array([cfg.text.spell(utterance.text, utterance.language) != "" for utterance in within])
+    spelled = hold_words(within, cfg.text)
     if spelled.all():
         return TrainingSet(within, outside)
     nothing = np.flatnonzero(~spelled).tolist()
@@ -70,5 +70,15 @@ def ctc_least_seconds(cfg: RunConfig, bundle: Bundle, counts: LabelCounts) -> np
 
 def build_planner(cfg: RunConfig, bundle: Bundle, manifest: Manifest, counts: LabelCounts) -> Planner:
     """The planner of the batches of all epochs."""
-    corpus = build_dataset(cfg, bundle, manifest).corpus(counts, ctc_least_seconds(cfg, bundle, counts))
+    dataset, least = build_dataset(cfg, bundle, manifest), ctc_least_seconds(cfg, bundle, counts)
+    corpus = dataset.corpus(counts, least, weighted_sources(cfg, manifest))
     return Planner(corpus, data=cfg.data, augment=cfg.augment, seed=cfg.seed)
+
+
+def weighted_sources(cfg: RunConfig, manifest: Manifest) -> tuple[Source, ...]:
+    """How many utterances of the training set are of each manifest, and their weights; none for one of weight 1."""
+    entries = cfg.data.train_manifests
+    if len(entries) == 1 and entries[0].weight == 1:
+        return ()
+    counts = np.bincount(manifest.file_numbers(), minlength=len(entries)).tolist()
+    return tuple(Source(entry.manifest, count, entry.weight) for entry, count in zip(entries, counts, strict=True))

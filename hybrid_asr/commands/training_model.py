@@ -1,6 +1,7 @@
 """The model that a training begins with: fresh, with another run's weights, or as a saved state left it."""
 
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,21 +10,28 @@ import torch
 from hybrid_asr.audio.augment import SpecAugment
 from hybrid_asr.audio.features import GlobalStatistics
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import did_you_mean
+from hybrid_asr.common.files import did_you_mean, find_below
 from hybrid_asr.config.schema import plain
+from hybrid_asr.data.kept_arrays import Columns
 from hybrid_asr.data.label_counts import LabelCounts, label_counts
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.text_digest import text_digest
+from hybrid_asr.data.transcripts import spelled_texts
 from hybrid_asr.inference.batching import STATISTICS_UTTERANCES, in_order
+from hybrid_asr.inference.decoding_folder import file_digest
 from hybrid_asr.inference.padding import pad_audio
 from hybrid_asr.inference.source import read_ahead
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
+from hybrid_asr.text.phonemes import PhonemeTokenizerConfig
 from hybrid_asr.text.tokenizer import Tokenizer, restore_tokenizer, train_tokenizer
 from hybrid_asr.training.checkpoint import TrainingState
 from hybrid_asr.training.initial_weights import freeze, take_weights
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.module import SpeechModule, derive_seed
+
+ROWS = 1_000_000  # utterances that are looked at together
 
 
 def build_bundle(cfg: RunConfig, train_set: Manifest, state: TrainingState | None) -> tuple[Bundle, LabelCounts]:
@@ -31,11 +39,10 @@ def build_bundle(cfg: RunConfig, train_set: Manifest, state: TrainingState | Non
     tokenizer = learn_tokenizer(cfg, train_set) if state is None else restore_tokenizer(state.bundle["tokenizer"])
     bundle = untrained_bundle(cfg, tokenizer)
     counts = label_counts(train_set, tokenizer, cfg.text)
-    frames = np.array([_encoder_frames(bundle, seconds) for seconds in train_set.durations])
     bundle = dataclasses.replace(
         bundle,
-        labels_per_frame=float((counts.labels / np.maximum(frames, 1)).max()),
-        labels_per_second=float(np.percentile(counts.labels / train_set.durations, 1)),
+        labels_per_frame=_labels_per_frame(bundle, counts.labels, train_set.durations),
+        labels_per_second=counts.rate,
     )
     if state is not None:
         bundle.load_weights(state.state_dict)
@@ -70,12 +77,41 @@ def untrained_bundle(cfg: RunConfig, tokenizer: Tokenizer) -> Bundle:
 
 def learn_tokenizer(cfg: RunConfig, train_set: Manifest) -> Tokenizer:
     """The tokenizer that the recipe asks for, learned from the training transcripts where it learns."""
-    texts = (cfg.text.spell(utterance.text, utterance.language) for utterance in train_set)
-    return train_tokenizer(cfg.tokenizer, texts, text=cfg.text, root=cfg.data.root)
+    learned: list[Tokenizer] = []
+
+    def make() -> Columns:
+        texts = spelled_texts(train_set, cfg.text, what="learning the tokenizer")
+        learned.append(train_tokenizer(cfg.tokenizer, texts, text=cfg.text, root=cfg.data.root))
+        saved = io.BytesIO()
+        torch.save(learned[0].state(), saved)
+        return Columns({"state": np.frombuffer(saved.getvalue(), np.uint8)})
+
+    kept = train_set.kept("tokenizer", text_digest(cfg.text, plain(cfg.tokenizer), _lexicon_digest(cfg)), make)
+    state = io.BytesIO(kept["state"].tobytes())
+    return learned[0] if learned else restore_tokenizer(torch.load(state, weights_only=True))
 
 
-def _encoder_frames(bundle: Bundle, seconds: float) -> int:
-    return bundle.model.output_length(bundle.frontend.frames(round(seconds * bundle.frontend.rate)))
+def _lexicon_digest(cfg: RunConfig) -> str:
+    """Of the lexicon from which a tokenizer of phonemes learns; empty for others."""
+    if not isinstance(cfg.tokenizer, PhonemeTokenizerConfig):
+        return ""
+    path = find_below(cfg.data.root, cfg.tokenizer.lexicon)
+    return file_digest(path) if path.is_file() else ""
+
+
+def _labels_per_frame(bundle: Bundle, labels: np.ndarray, durations: np.ndarray) -> float:
+    """The most labels for an encoder frame, of all utterances; in pieces, since each process would need much memory."""
+    most = 0.0
+    known: dict[int, int] = {}
+    for start in range(0, len(labels), ROWS):
+        samples = np.rint(durations[start : start + ROWS] * bundle.frontend.rate).astype(np.int64)
+        lengths, where = np.unique(samples, return_inverse=True)
+        for length in lengths.tolist():
+            if length not in known:
+                known[length] = bundle.model.output_length(bundle.frontend.frames(length))
+        frames = np.array([known[length] for length in lengths.tolist()])
+        most = max(most, float((labels[start : start + ROWS] / np.maximum(frames[where], 1)).max()))
+    return most
 
 
 def _initialize(cfg: RunConfig, bundle: Bundle) -> None:

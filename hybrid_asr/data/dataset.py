@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from hybrid_asr.audio import io
 from hybrid_asr.data.label_counts import LabelCounts
 from hybrid_asr.data.manifest import Manifest, ManifestError
-from hybrid_asr.data.plan import Corpus, Part, PlannedUtterance
+from hybrid_asr.data.plan import Corpus, Part, PlannedUtterance, Source
 from hybrid_asr.text.normalize import TextConfig
 from hybrid_asr.text.tokenizer import Tokenizer
 
@@ -86,7 +86,9 @@ class SpeechDataset(Dataset[Batch]):
         texts = (self.text.spell(utterance.text, utterance.language) for utterance in utterances)
         return self.tokenizer.encode(self.separator.join(texts))
 
-    def corpus(self, counts: LabelCounts, least: Float[np.ndarray, " needs"] | None = None) -> Corpus:
+    def corpus(
+        self, counts: LabelCounts, least: Float[np.ndarray, " needs"] | None = None, sources: tuple[Source, ...] = ()
+    ) -> Corpus:
         """What a Planner must know; `least` is the table of `check.least_seconds`, None without CTC."""
         # what CTC needs for a joined text is only counted in statistics: equal labels where two texts meet are left out
         between = len(self.tokenizer.encode(f"a{self.separator}a")) - 2 * len(self.tokenizer.encode("a"))
@@ -103,6 +105,7 @@ class SpeechDataset(Dataset[Batch]):
             joined_labels=lambda first, second: len(self.labels(first, second)),
             where=self.manifest.where,
             least_seconds=None if least is None else least_seconds,
+            sources=sources,
         )
 
     def __getitem__(self, part: Part) -> Batch:

@@ -8,6 +8,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import find_below
 from hybrid_asr.common.problems import examples
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.transcripts import spelled_texts
 from hybrid_asr.decoding.hypothesis import DecodeError
 from hybrid_asr.decoding.lexicon_search import LexiconConfig, LexiconSearch
 from hybrid_asr.decoding.trie import build_trie
@@ -47,8 +48,10 @@ def lexicon_search(bundle: Bundle, cfg: LexiconConfig) -> LexiconSearch:
 
 def files_of(bundle: Bundle, cfg: LexiconConfig) -> list[Path]:
     """The files whose contents decide the result of decoding."""
-    given = {"lexicon": bundle.config["data"]["train"] if cfg.lexicon == TRAIN else cfg.lexicon, "arpa": cfg.arpa}
-    return [_find_file(bundle, key, name) for key, name in given.items() if name]
+    given = [("lexicon", cfg.lexicon), ("arpa", cfg.arpa)]
+    if cfg.lexicon == TRAIN:
+        given = [*(("lexicon", name) for name in _training_manifests(bundle)), ("arpa", cfg.arpa)]
+    return [_find_file(bundle, key, name) for key, name in given if name]
 
 
 def border_label(tokenizer: Tokenizer, words: Sequence[str]) -> int | None:
@@ -92,15 +95,21 @@ def _pronunciations(bundle: Bundle, tokenizer: PhonemeTokenizer, cfg: LexiconCon
 def _training_words(bundle: Bundle) -> list[str]:
     """The words of the training transcripts, in alphabetical order."""
     data = bundle.config["data"]
-    path = Path(data.get("root", ".")) / data["train"]
-    if not path.is_file():
-        raise UserError(
-            f"decode.lexicon={TRAIN}: the training transcripts, {path}, are not there; give a list of words, "
-            "decode.lexicon=FILE"
-        )
-    manifest = Manifest.read(path, audio="unchecked")
-    texts = (bundle.text.spell(utterance.text, utterance.language) for utterance in manifest)
+    paths = [Path(data.get("root", ".")) / name for name in _training_manifests(bundle)]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(
+                f"decode.lexicon={TRAIN}: the training transcripts, {path}, are not there; give a list of words, "
+                "decode.lexicon=FILE"
+            )
+    texts = spelled_texts(Manifest.read_all(paths, audio="unchecked"), bundle.text, what="collecting words")
     return sorted({word for text in texts for word in text.split()})
+
+
+def _training_manifests(bundle: Bundle) -> list[str]:
+    """As the configuration names them, one or several with weights."""
+    train = bundle.config["data"]["train"]
+    return [train] if isinstance(train, str) else [entry["manifest"] for entry in train]
 
 
 def _spell_pronunciations(tokenizer: PhonemeTokenizer, lexicon: Lexicon) -> Spelled:

@@ -2,7 +2,9 @@
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable
+from itertools import chain, islice
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ from hybrid_asr.text.tags import KEPT, Tags, kept_tags
 _SPACE = "\u2581"  # sentencepiece writes a space so
 _FOREIGN = "\u2585"  # and stands this for characters it does not know; it is never a unit
 _RESERVED = frozenset({_SPACE, _FOREIGN, "\0"})
+HELD_LINES = 1_000_000
 _LONGEST_LINE = 2**30  # bytes; the default drops longer lines without an error
 _OWN_IDS = 2  # our vocabulary counts blank and sos/eos, sentencepiece's only its unknown symbol and the units
 
@@ -56,22 +59,26 @@ class BpeTokenizer(LabelIds):
         self._characters = set().union(*units)
 
     @classmethod
-    def train(cls, texts: Iterable[str], *, size: int, tags: Tags = "drop") -> "BpeTokenizer":
+    def train(cls, texts: Iterable[str], *, size: int, tags: Tags = "drop", held: int = HELD_LINES) -> "BpeTokenizer":
         """Learn a vocabulary of `size` labels from `texts` alone; equal texts give an equal model.
 
+        No unit reaches beyond a word: of more than `held` texts only the words are held, counted. The units are equal.
         Where training keeps tags, each is one unit, with the space before it.
         Raises TokenizerError, with the nearest size that would do, where the text does not support `size`.
         """
-        lines = [line for line in (normalize(text, "none@1") for text in texts) if line]
+        others = (line for line in (normalize(text, "none@1") for text in texts) if line)
+        lines = list(islice(others, held))
         if not lines:
             raise TokenizerError("the training text is empty: a tokenizer needs transcripts to learn from")
-        _refuse_reserved(lines)
+        words = _counted_words(chain(lines, others)) if len(lines) == held else None
+        _refuse_reserved(lines if words is None else words)
         has_spaces = any(" " in line for line in lines)
-        kept = kept_tags(lines) if tags == "keep" else []
+        kept = kept_tags(lines if words is None else words.elements()) if tags == "keep" else []
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.Train(
-                sentence_iterator=iter(lines),
+                sentence_iterator=iter(lines) if words is None else (f"{word}\t{words[word]}" for word in words),
+                **({} if words is None else {"input_format": "tsv"}),
                 model_writer=model,
                 model_type="bpe",
                 vocab_size=size - _OWN_IDS,
@@ -121,7 +128,14 @@ class BpeTokenizer(LabelIds):
         return {"kind": "bpe", "model": torch.from_numpy(np.frombuffer(self.model, dtype=np.uint8).copy())}
 
 
-def _refuse_reserved(lines: list[str]) -> None:
+def _counted_words(lines: Iterable[str]) -> Counter[str]:
+    words = Counter[str]()
+    for line in lines:
+        words.update(line.split(" "))
+    return words
+
+
+def _refuse_reserved(lines: Iterable[str]) -> None:
     """Raise for what sentencepiece would drop or rewrite without a word."""
     for line in lines:
         reserved = _RESERVED.intersection(line)

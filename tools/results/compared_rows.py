@@ -79,12 +79,8 @@ def describe(corpus: str, name: str, *, control: bool, complain: Callable[[str],
 def _described(run: Run, corpus: str, name: str, control: bool, complain: Callable[[str], None]) -> Row:
     state = read_torch(run.checkpoint_folder / "last.ckpt")
     cfg = run.read_config()
-    hours = (
-        float(
-            Manifest.read(Path(cfg.data.root) / cfg.data.train_manifests[0].manifest, audio="unchecked").durations.sum()
-        )
-        / 3600
-    )
+    paths = [Path(cfg.data.root) / entry.manifest for entry in cfg.data.train_manifests]
+    hours = float(Manifest.read_all(paths, audio="unchecked").durations.sum()) / 3600
     spent, timed = _minutes(state)
     if cfg.init.from_:
         before, timed_before = _minutes(read_torch(Run(Path(cfg.init.from_)).checkpoint_folder / "last.ckpt"))

@@ -110,7 +110,8 @@ def rates(place: Path, unseen_by: Run | None) -> dict[str, Any]:
 def unseen(place: Path, run: Run) -> dict[str, Any]:
     """The rates of the utterances whose sentence is not in training."""
     cfg = run.read_config()
-    train = Manifest.read(Path(cfg.data.root) / cfg.data.train_manifests[0].manifest, audio="unchecked")
+    paths = [Path(cfg.data.root) / entry.manifest for entry in cfg.data.train_manifests]
+    train = Manifest.read_all(paths, audio="unchecked")
     known = {cfg.text.spell(utterance.text, utterance.language) for utterance in train}
     rows = [json.loads(line) for line in (place / "hypotheses.jsonl").read_text(encoding="utf-8").splitlines()]
     items = [
