@@ -1,6 +1,6 @@
 """From a planned part to a batch of waveforms and labels.  Axes: B rows, S samples, L labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from hybrid_asr.audio import io
 from hybrid_asr.data.label_counts import LabelCounts
-from hybrid_asr.data.manifest import Manifest, ManifestError
+from hybrid_asr.data.manifest import Manifest, ManifestError, Utterance
 from hybrid_asr.data.plan import Corpus, Part, PlannedUtterance, Source
 from hybrid_asr.text.normalize import TextConfig
 from hybrid_asr.text.tokenizer import Tokenizer
@@ -59,8 +59,8 @@ class Batch:
 
 
 class SpeechDataset(Dataset[Batch]):
-    """Reads the parts of a plan: `dataset[part]`. It opens files for one utterance at a time and may be sent to other
-    processes.
+    """Reads the parts of a plan: `dataset[part]`. Each line of the manifest is read once, each audio file opened when
+    it is its turn; may be sent to other processes.
 
     `rate` (Hz) is the front end's; `separator` stands between the texts of joined utterances. Audio that cannot be
     read raises ManifestError ("stop") or makes its row a filler with a message in `Batch.unread` ("skip").
@@ -82,7 +82,9 @@ class SpeechDataset(Dataset[Batch]):
 
     def labels(self, *indices: int) -> list[int]:
         """The labels of an utterance, or of several as one joined text."""
-        utterances = [self.manifest[index] for index in indices]
+        return self._labels([self.manifest[index] for index in indices])
+
+    def _labels(self, utterances: Sequence[Utterance]) -> list[int]:
         texts = (self.text.spell(utterance.text, utterance.language) for utterance in utterances)
         return self.tokenizer.encode(self.separator.join(texts))
 
@@ -111,15 +113,16 @@ class SpeechDataset(Dataset[Batch]):
     def __getitem__(self, part: Part) -> Batch:
         unread: list[str] = []
         told: list[str] = []
-        planned = [self._samples(row, unread, told) for row in part.utterances]
+        utterances = [[self.manifest[index] for index in row.indices] for row in part.utterances]
+        planned = [self._samples(*row, unread, told) for row in zip(part.utterances, utterances, strict=True)]
         rows = [samples for samples, _ in planned]
-        labels = [self.labels(*row.indices) for row in part.utterances]
+        labels = [self._labels(row) for row in utterances]
         samples, label_lengths = tuple(map(len, rows)), tuple(map(len, labels))
         weights = torch.tensor([weight for _, weight in planned])
         real = [weight > 0 for _, weight in planned]
         part_labels = sum(len(row) + 1 for row, counts in zip(labels, real, strict=True) if counts)
         return Batch(
-            ids=tuple("+".join(self.manifest[index].id for index in row.indices) for row in part.utterances),
+            ids=tuple("+".join(utterance.id for utterance in row) for row in utterances),
             audio=torch.from_numpy(_pad(rows, np.float32)),
             samples=torch.tensor(samples),
             labels=torch.from_numpy(_pad([np.array(row, np.int64) for row in labels], np.int64)),
@@ -135,11 +138,11 @@ class SpeechDataset(Dataset[Batch]):
         )
 
     def _samples(
-        self, row: PlannedUtterance, unread: list[str], told: list[str]
+        self, row: PlannedUtterance, utterances: Sequence[Utterance], unread: list[str], told: list[str]
     ) -> tuple[Float32[np.ndarray, " samples"], float]:
         """The waveform of a row, its utterances one after the other at its speed, and its weight."""
         try:
-            pieces = [self._read(index, told) for index in row.indices]
+            pieces = [self._read(index, one, told) for index, one in zip(row.indices, utterances, strict=True)]
         except ManifestError as error:
             if self.unreadable == "stop":
                 raise
@@ -148,9 +151,9 @@ class SpeechDataset(Dataset[Batch]):
             return np.zeros(max(1, round(seconds * self.rate)), np.float32), 0.0
         return np.concatenate([io.change_speed(piece, row.speed, self.rate) for piece in pieces]), row.weight
 
-    def _read(self, index: int, told: list[str]) -> Float32[np.ndarray, " samples"]:
+    def _read(self, index: int, utterance: Utterance, told: list[str]) -> Float32[np.ndarray, " samples"]:
         try:
-            return self.manifest.read_audio(index, self.rate, tell=told.append)
+            return self.manifest.read_audio_of(index, utterance, self.rate, tell=told.append)
         except io.AudioError as error:
             raise ManifestError(f"{self.manifest.where(index)}: {error}") from error
 

@@ -75,10 +75,11 @@ class BpeTokenizer(LabelIds):
         has_spaces = any(" " in line for line in lines)
         kept = kept_tags(lines if words is None else words.elements()) if tags == "keep" else []
         model = io.BytesIO()
+        counted: dict[str, Any] = {} if words is None else {"input_format": "tsv"}
         try:
             sentencepiece.SentencePieceTrainer.Train(
                 sentence_iterator=iter(lines) if words is None else (f"{word}\t{words[word]}" for word in words),
-                **({} if words is None else {"input_format": "tsv"}),
+                **counted,
                 model_writer=model,
                 model_type="bpe",
                 vocab_size=size - _OWN_IDS,
