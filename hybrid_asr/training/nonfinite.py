@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import lightning as L
-import torch
 from torch import Tensor
 
 from hybrid_asr.common.files import write_text
 from hybrid_asr.training.checkpoint import Checkpoints, incident_file
+from hybrid_asr.training.process_group import gather
 
 KEPT_WEIGHTS = 5  # weights that are kept to replay such updates with
 NAMED = 10  # such updates that are reported one by one
@@ -140,9 +140,7 @@ class Nonfinite:
     def record(self, trainer: L.Trainer, module: Any) -> None:
         """Write what was noted, from all devices, and keep the weights where that is the first of a row of them."""
         (seen, self._seen), (noted, self._noted) = (self._seen, []), (self._noted, [])
-        shares = [noted] * trainer.world_size
-        if trainer.world_size > 1 and noted:
-            torch.distributed.all_gather_object(shares, noted)
+        shares = gather(noted) if noted else []
         bad = [row for share in shares for row in share]
         for step, skipped in seen:
             if skipped and not self._scale_was_too_high([row for row in bad if row.step == step], module):
@@ -176,7 +174,7 @@ class Nonfinite:
         if self.total <= NAMED:
             more = "; later ones are only counted" if self.total == NAMED else ""
             self.warn(f"step {step}: the loss or its gradient is not finite, the update is left out{more}")
-        if self.policy == "stop" or self.in_row >= self.limit:
+        if not self.halt and (self.policy == "stop" or self.in_row >= self.limit):  # several stop a step later
             self.halt = self._why(step)
 
     def _why(self, step: int) -> str:

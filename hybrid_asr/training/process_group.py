@@ -2,6 +2,10 @@
 
 A launcher has started them (`launch_environment`). They meet at a store, a server of torch's that the first process, or
 torchrun, runs at MASTER_ADDR:MASTER_PORT. Lightning finds the connection made and uses it.
+
+Exchanges over a group are matched by their order alone, also those that are read later. So only the main thread makes
+them, at points that are the same in all processes: fixed by the number of the step, or by what an earlier exchange
+gave; never by a process's own clock, signal or error.
 """
 
 import contextlib
@@ -10,11 +14,11 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from torch import distributed
+from torch import Tensor, distributed
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from hybrid_asr.common.errors import UserError
@@ -108,6 +112,19 @@ def gather(value: T) -> list[T]:
     values: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value, group=host_group())
     return values
+
+
+def reduce_later(values: Tensor, how: Literal["sum", "max"]) -> Callable[[], Tensor]:
+    """Begin to add up `values`, which lie on the host, or to take the largest; what is returned waits for that."""
+    operation = distributed.ReduceOp.SUM if how == "sum" else distributed.ReduceOp.MAX
+    work = distributed.all_reduce(values, operation, group=host_group(), async_op=True)
+    assert work is not None, "this process is one of the group"
+
+    def result() -> Tensor:
+        work.wait()
+        return values
+
+    return result
 
 
 def together(action: Callable[[], T]) -> T:

@@ -5,15 +5,17 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
-import torch
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.training.checkpoint import Checkpoints, KeptEpoch, TrainingState
+from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import print_stderr
 from hybrid_asr.training.metric_rows import log_row
 from hybrid_asr.training.module import SpeechModule
+from hybrid_asr.training.process_group import gather, is_connected
 from hybrid_asr.training.progress import Progress, ends_step
 from hybrid_asr.training.signals import StopSignals
+from hybrid_asr.training.stop_flag import NONE, StopFlag, Wishes
 
 
 class Interrupted(Exception):
@@ -54,6 +56,7 @@ class SaveAndValidate(L.Callback):
         progress.status.elapsed = self.elapsed
         self.saved = time.monotonic()
         self.signals = StopSignals()
+        self.flag = StopFlag()
 
     def elapsed(self) -> float:
         """Seconds of training by all processes, one after the other, that worked in this folder."""
@@ -95,15 +98,15 @@ class SaveAndValidate(L.Callback):
         ended = inside == 0
         if ended:
             self._end_epoch(trainer, module, epoch)
-        stopping, due, halting = self._agreed(trainer)
-        if ended or stopping or due or halting:
+        agreed = self._agreed(ended=ended, last=module.step == module.total_steps)
+        if ended or agreed != NONE:
             self._save_last(trainer, module)
-        if halting:
+        if agreed.halt:
             if self.progress.halt and not trainer.is_global_zero:
                 print_stderr(self.progress.halt)
             raise Halted(self.progress.halt or "another process of this training cannot go on, its message says why")
-        if stopping:
-            raise Interrupted(module.step, stopping)
+        if agreed.stop:
+            raise Interrupted(module.step, agreed.stop)
         self.between_steps = True
         self.progress.clock.last = time.monotonic()
 
@@ -122,10 +125,7 @@ class SaveAndValidate(L.Callback):
     def _save_last(self, trainer: L.Trainer, module: Any) -> None:
         self.saved = time.monotonic()
         self.progress.rows.flush()
-        windows = [dict(self.progress.collect_pending(trainer, module))]
-        if trainer.world_size > 1:
-            windows *= trainer.world_size
-            torch.distributed.all_gather_object(windows, windows[0])
+        windows = gather(dict(self.progress.collect_pending(trainer, module)))
         if not trainer.is_global_zero:
             return
         self.checkpoints.save_last(
@@ -145,16 +145,15 @@ class SaveAndValidate(L.Callback):
         self.progress.status.saved = module.step
         self.progress.status.running(module.step)
 
-    def _agreed(self, trainer: L.Trainer) -> tuple[int, bool, bool]:
-        """The signal that any process has seen, whether it is time to save by the first one's clock, whether any halts.
+    def _agreed(self, *, ended: bool, last: bool) -> Wishes:
+        """What all processes do after this step: what any of them asked for at the one before, or alone at this.
 
-        All stop, and all save, after the same step.
+        Behind the `last` step there is no other at which to hear of a signal. When it is time to save is decided by the
+        first process's clock; at an epoch's end it is done anyway.
         """
-        due = time.monotonic() - self.saved > 60 * self.minutes
-        if trainer.world_size == 1:
-            return self.signals.number, due, bool(self.progress.halt)
-        flags = torch.tensor([self.signals.number, int(due and trainer.is_global_zero), int(bool(self.progress.halt))])
-        flags = flags.to(trainer.strategy.root_device)
-        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
-        signal_number, due, halting = flags.tolist()
-        return signal_number, bool(due), bool(halting)
+        agreed = self.flag.answer()
+        if agreed.stop or agreed.halt:
+            return agreed
+        due = is_rank_zero() and not ended and not agreed.save and time.monotonic() - self.saved > 60 * self.minutes
+        self.flag.ask(Wishes(self.signals.number, due, bool(self.progress.halt)))
+        return self.flag.answer() if last or not is_connected() else agreed
