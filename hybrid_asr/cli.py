@@ -83,6 +83,19 @@ def _train(options: argparse.Namespace) -> int:
     return train(options.recipe, options.overrides, folder=options.folder, fresh=options.fresh)
 
 
+def _pack(options: argparse.Namespace) -> None:
+    from hybrid_asr.commands.pack import pack
+
+    pack(
+        options.manifest,
+        to=options.to,
+        shard_size=options.shard_size,
+        jobs=options.jobs,
+        shuffle=options.shuffle,
+        whole=options.whole,
+    )
+
+
 def _check(options: argparse.Namespace) -> None:
     from hybrid_asr.commands.check import check
 
@@ -252,6 +265,7 @@ def _show_attention(options: argparse.Namespace) -> None:
 RUN: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "prepare": _prepare,
     "check": _check,
+    "pack": _pack,
     "train": _train,
     "decode": _decode,
     "score": _score,

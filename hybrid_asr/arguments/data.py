@@ -63,6 +63,25 @@ def add_check(commands: Commands) -> None:
     command.add_argument("--to", type=Path, metavar="DIR", help="the folder to write to (default checks/CORPUS/RECIPE)")
 
 
+def add_pack(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "pack",
+        "copy the audio of a manifest into tar shards",
+        "Write uncompressed tar shards with the audio of a manifest, and a manifest of the same utterances that says "
+        "where in them it lies: with the same plan of batches, from a disk or a web server. Interrupted, the same "
+        "command continues; the manifest is written last.",
+        "data/spoken/train.jsonl --to packed/spoken",
+        "data/mine/train.jsonl --to /scratch/mine --shard-size 500M --jobs 8",
+    )
+    command.add_argument("manifest", type=Path, metavar="MANIFEST", help="the manifest whose audio is packed")
+    command.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    command.add_argument("--shard-size", default="1G", metavar="SIZE", help="the most bytes of a shard (default 1G)")
+    command.add_argument("--jobs", type=int, metavar="N", help="processes that write shards (default: one a core)")
+    command.add_argument("--shuffle", type=int, metavar="SEED", help="put the utterances into the shards at random")
+    command.add_argument("--whole", action="store_true", help="pack long recordings whole, without cutting them")
+
+
 def add_lexicon(commands: Commands) -> None:
     command = add_command(
         commands,

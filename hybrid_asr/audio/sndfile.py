@@ -46,7 +46,7 @@ def open_sound(path: AudioFile, head: bytes, sizes: Verdict) -> Iterator[soundfi
 
 
 class SndfileSource:
-    """An open sound file: `rate` in Hz, `channels`, `length()`, `read(begin, end)`.
+    """An open sound file: `rate` in Hz, `channels`, `subtype` (their coding), `length()`, `read(begin, end)`.
 
     `unreadable` says why libsndfile cannot read it to its end, if so: a stream that does not state its length. `notes`
     says what is doubtful about it, more of which may show when its length is asked for.
@@ -55,6 +55,7 @@ class SndfileSource:
     def __init__(self, path: AudioFile, sound: soundfile.SoundFile, notes: tuple[str, ...] = ()) -> None:
         """Take over `sound`; raises AudioError if its header promises more than the file holds."""
         self.path, self.rate, self.channels = path, sound.samplerate, sound.channels
+        self.subtype = sound.subtype
         self._sound, self._frames, self._mpeg = sound, sound.frames, sound.subtype == "MPEG_LAYER_III"
         if (
             sound.format == "RAW" and path.suffix.lower() != ".gsm"
