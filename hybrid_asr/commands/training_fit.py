@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from hybrid_asr.commands.training_data import build_dataset
 from hybrid_asr.commands.training_setup import TrainingSetup
 from hybrid_asr.commands.validation import Validation
-from hybrid_asr.common.files import remove_unfinished
+from hybrid_asr.common.files import remove_unfinished, write_text
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.loader import build_loader
 from hybrid_asr.data.sampler import PlanSampler
@@ -36,9 +36,9 @@ from hybrid_asr.training.unreadable_audio import Unreadable
 def fit(setup: TrainingSetup, module: SpeechModule, status: StatusFile) -> Interrupted | None:
     """Make the updates that are left; gives what stopped them early, if anything did. The run's folder is written."""
     cfg, run, state = setup.cfg, setup.run, setup.state
-    run_id = (state.run_id if state is not None else "") or uuid.uuid4().hex[:12]
+    run_id = _run_id(setup)
     loggers = build_loggers(cfg.logger, run.folder, first_step=setup.first_step, run_id=run_id)
-    _open_folder(setup, status)
+    _open_folder(setup, status, run_id)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
     accumulation = setup.planner.accumulation(setup.processes)
@@ -92,7 +92,16 @@ def fit(setup: TrainingSetup, module: SpeechModule, status: StatusFile) -> Inter
     return stopped
 
 
-def _open_folder(setup: TrainingSetup, status: StatusFile) -> None:
+def _run_id(setup: TrainingSetup) -> str:
+    """By which Weights & Biases knows the run: in its state, and in a file before it has saved any."""
+    file = setup.run.run_id_file
+    if setup.state is not None and setup.state.run_id:
+        return setup.state.run_id
+    kept = file.read_text(encoding="utf-8").strip() if file.is_file() and not setup.fresh else ""
+    return kept if kept.isalnum() else uuid.uuid4().hex[:12]
+
+
+def _open_folder(setup: TrainingSetup, status: StatusFile, run_id: str) -> None:
     """Leave in the run's folder what the training resumes from, and say that it runs; the first process alone."""
     status.begun = True
     if not is_rank_zero():
@@ -104,6 +113,7 @@ def _open_folder(setup: TrainingSetup, status: StatusFile) -> None:
     remove_unfinished(setup.run.checkpoint_folder)
     setup.run.checkpoint_folder.mkdir(parents=True, exist_ok=True)
     setup.run.write_config(setup.cfg)
+    write_text(setup.run.run_id_file, f"{run_id}\n")
     status.running(setup.first_step)
 
 

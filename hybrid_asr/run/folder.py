@@ -52,6 +52,11 @@ class Run:
         return self.folder / "status.json"
 
     @property
+    def run_id_file(self) -> Path:
+        """By which Weights & Biases knows this run."""
+        return self.folder / "wandb.id"
+
+    @property
     def nonfinite_file(self) -> Path:
         """The updates that were left out since they were not finite."""
         return self.folder / "nonfinite.jsonl"
@@ -109,7 +114,7 @@ class Run:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for path in (
             *(self.metrics_file, self.model_file, self.status_file, self.nonfinite_file, self.attention_file),
-            *(self.folder / "wandb.id", self.page_file, self.config_file),
+            *(self.run_id_file, self.page_file, self.config_file),
         ):
             path.unlink(missing_ok=True)
 

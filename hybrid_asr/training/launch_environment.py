@@ -24,7 +24,7 @@ class Launch:
     `per_node` of them run on each node; None where the launcher does not say.
     """
 
-    launcher: Literal["torchrun", "srun", "the environment"]
+    launcher: Literal["torchrun", "srun", "a PyTorchJob", "the environment"]
     processes: int
     per_node: int | None
     rank: int
@@ -45,6 +45,8 @@ def detect_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
     if {"LOCAL_RANK", "WORLD_SIZE"} <= environment.keys():  # Lightning's own children, and launchers like torchrun
         per_node = _number(environment, "LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in environment else None
         return Launch("the environment", _number(environment, "WORLD_SIZE"), per_node, _rank(environment))
+    if _is_pod(environment):
+        return _pod(environment)
     return None
 
 
@@ -54,6 +56,8 @@ def is_rank_zero(environment: Mapping[str, str] = os.environ) -> bool:
         return _number(environment, "RANK") == 0
     if _is_srun_task(environment):
         return _number(environment, "SLURM_PROCID") == 0
+    if _is_pod(environment):
+        return _number(environment, "RANK") == 0
     return _rank(environment) == 0
 
 
@@ -92,6 +96,28 @@ def _srun(environment: Mapping[str, str]) -> Launch:
             "all nodes must have as many: give srun --ntasks-per-node"
         )
     return Launch("srun", processes, processes // nodes, rank)
+
+
+def _is_pod(environment: Mapping[str, str]) -> bool:
+    """Whether this is one of several processes that say where they meet, and nothing of places on a node.
+
+    So Kubernetes' PyTorchJob starts them, one in each pod.
+    """
+    named = {"MASTER_ADDR", "RANK", "WORLD_SIZE"} <= environment.keys() and "LOCAL_RANK" not in environment
+    return named and _number(environment, "WORLD_SIZE") > 1
+
+
+def _pod(environment: Mapping[str, str]) -> Launch:
+    """PyTorchJob's `nprocPerNode` counts on torchrun, which reads PET_NPROC_PER_NODE and the like by itself."""
+    if environment.get("PET_NPROC_PER_NODE", "1") != "1":
+        raise UserError(
+            f"PET_NPROC_PER_NODE is {environment['PET_NPROC_PER_NODE']}, and this pod has one process; start it by "
+            "torchrun, which takes all it needs from the PyTorchJob: torchrun --no-python hybrid-asr train RECIPE"
+        )
+    processes, rank = _number(environment, "WORLD_SIZE"), _number(environment, "RANK")
+    if rank >= processes:
+        raise UserError(f"RANK is {rank}, and WORLD_SIZE {processes}: the processes are numbered from 0")
+    return Launch("a PyTorchJob", processes, 1, rank)
 
 
 def _number(environment: Mapping[str, str], name: str, *, default: int | None = None) -> int:
@@ -141,7 +167,7 @@ def unused_tasks(launch: Launch | None, environment: Mapping[str, str] = os.envi
 def unused_world(launch: Launch | None, environment: Mapping[str, str] = os.environ) -> str:
     """A variable of another launcher by which several processes were started, such as WORLD_SIZE=2; else empty.
 
-    Kubernetes' PyTorchJob and MPI set these, and not what tells a process its place on its node.
+    MPI sets such, and not where the processes meet.
     """
     names = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
     sizes = {name: environment.get(name, "") for name in names if launch is None}

@@ -154,6 +154,7 @@ def together(action: Callable[[], T]) -> T:
 def _meeting_point(launch: Launch) -> tuple[str, int]:
     """The host and port of the store; they are put into the environment, too, where Lightning looks."""
     if launch.launcher == "srun":
+        os.environ["SLURM_NTASKS_PER_NODE"] = str(launch.per_node)  # not set by srun -n2, and Lightning insists on it
         slurm = SLURMEnvironment(auto_requeue=False)
         address, port = slurm.main_address, slurm.main_port
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.kubeflow import KubeflowEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers.logger import Logger
@@ -60,6 +61,8 @@ def cluster_environment(cfg: TrainerConfig, launch: Launch | None) -> ClusterEnv
         return SLURMEnvironment(auto_requeue=False)
     if launch is not None and launch.launcher == "torchrun":
         return None
+    if launch is not None and launch.launcher == "a PyTorchJob":
+        return KubeflowEnvironment()
     return LightningEnvironment() if launch is not None or SLURMEnvironment.detect() else None
 
 

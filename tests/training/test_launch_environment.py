@@ -34,6 +34,7 @@ BATCH = {
 SALLOC = {"SLURM_JOB_NAME": "interactive", "SLURM_NTASKS": "2", "SLURM_NNODES": "1"}
 SHELL = SALLOC | {"SLURM_STEP_ID": str(0xFFFFFFFA), "SLURM_PROCID": "0"}  # salloc with use_interactive_step
 PTY = SRUN | {"SLURM_JOB_NAME": "bash", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_STEP_TASKS_PER_NODE": "1"}
+POD = {"MASTER_ADDR": "job-master-0", "MASTER_PORT": "23456", "WORLD_SIZE": "3", "RANK": "2"}
 CHILD = {"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2"}
 LAUNCHES = {
     "nothing": ({}, None),
@@ -57,6 +58,10 @@ LAUNCHES = {
     "srun --pty bash": (PTY, None),
     "a child of Lightning": (CHILD, Launch("the environment", 2, None, 1)),
     "a child of Lightning in a batch script": (BATCH | CHILD, Launch("the environment", 2, None, 1)),
+    "a pod of a PyTorchJob": (POD, Launch("a PyTorchJob", 3, 1, 2)),
+    "the first pod of a PyTorchJob": (POD | {"RANK": "0"}, Launch("a PyTorchJob", 3, 1, 0)),
+    "the only pod of a PyTorchJob": (POD | {"WORLD_SIZE": "1", "RANK": "0"}, None),
+    "torchrun in a pod of a PyTorchJob": (POD | {"PET_NPROC_PER_NODE": "2"} | TORCHRUN, Launch("torchrun", 4, 2, 3)),
     "after a training in this process": ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, None),
 }
 
@@ -88,6 +93,11 @@ def test_the_world_of_a_launcher_that_is_not_known_is_named(monkeypatch, capsys)
     [
         (SRUN | {"SLURM_NTASKS": "3", "SLURM_NNODES": "2", "SLURM_STEP_TASKS_PER_NODE": "2,1"}, "--ntasks-per-node"),
         (SRUN | {"SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_STEP_TASKS_PER_NODE": "3,1"}, "--ntasks-per-node"),
+        (
+            POD | {"PET_NPROC_PER_NODE": "8"},
+            "PET_NPROC_PER_NODE is 8, and this pod has one process; start it by torchrun",
+        ),
+        (POD | {"RANK": "3"}, "RANK is 3, and WORLD_SIZE 3: the processes are numbered from 0"),
         (TORCHRUN | {"WORLD_SIZE": "3"}, "as many on each node"),
         (TORCHRUN | {"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many'"),
     ],
@@ -105,6 +115,7 @@ RESOLVED = [
     (TORCHRUN, {"devices": 2}, (2, 2)),
     (TORCHRUN, {"devices": 2, "nodes": 2}, (2, 2)),
     (SRUN, {}, (2, 1)),
+    (POD, {}, (1, 3)),
     (CHILD, {"devices": 2}, (2, 1)),
     (CHILD, {"nodes": 2}, (1, 2)),
     (CHILD, {}, (2, 1)),
@@ -126,6 +137,7 @@ def test_auto_is_what_the_launcher_has_started(environment, given, expected):
         (TORCHRUN, {"nodes": 1}),
         (SRUN, {"devices": 1, "nodes": 1}),
         (SRUN, {"nodes": 2}),
+        (POD, {"devices": 2}),
         (CHILD, {"devices": 3}),
         (CHILD, {"devices": 1, "nodes": 1}),
     ],

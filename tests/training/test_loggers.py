@@ -1,11 +1,15 @@
 """TensorBoard and Weights & Biases get what `metrics.csv` gets; without their packages the extra is named."""
 
+import os
+import shutil
+import subprocess
 import sys
+import time
 
 import pytest
 
 from hybrid_asr.cli import main
-from tests.tones import process, rows, train, words
+from tests.tones import CHECKOUT, process, rows, train, words
 
 
 class NotInstalled:
@@ -63,6 +67,35 @@ def test_wandb_writes_offline(tones, tmp_path):
     assert "warning: no picture" not in done.stderr
     [picture] = log.parent.glob("files/media/images/attention/*.png")
     assert picture.name.startswith("leading_head")
+
+
+@pytest.mark.slow
+def test_wandb_goes_on_with_a_run_that_was_killed_before_it_saved_a_state(tones, tmp_path):
+    run = tmp_path / "run"
+    command = words(tones, run, "trainer.epochs=2", "presets.logger=wandb_offline")
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    started = subprocess.Popen([sys.executable, "-m", "hybrid_asr.cli", *command], env=environment)
+    while not list(run.glob("wandb/offline-run-*/run-*.wandb")):
+        time.sleep(0.02)
+        assert started.poll() is None
+    started.kill()
+    started.wait(timeout=60)
+    shutil.rmtree(run / "checkpoints")  # in case that it was quick
+    done = process(*command)
+    assert done.returncode == 0, done.stderr
+    logs = list(run.glob("wandb/offline-run-*/run-*.wandb"))
+    assert len(logs) == 2 and len({log.stem for log in logs}) == 1
+
+
+def test_a_run_keeps_its_identity_until_it_begins_anew(tones, tmp_path):
+    run = tmp_path / "run"
+    assert train(tones, run, "trainer.epochs=1") == 0
+    first = (run / "wandb.id").read_text()
+    shutil.rmtree(run / "checkpoints")  # as of a training that was killed before it saved any
+    assert train(tones, run, "trainer.epochs=1") == 0
+    assert (run / "wandb.id").read_text() == first
+    assert train(tones, run, "trainer.epochs=1", "--fresh") == 0
+    assert (run / "wandb.id").read_text() != first
 
 
 def test_a_missing_package_is_named_with_its_extra(tones, tmp_path, monkeypatch, capsys):
