@@ -10,13 +10,14 @@ class RangeServer:
     """Serves the files below `folder` at `address`; what was asked is in `asked`: (path, range, authorization).
 
     Faults are switched on by attributes: `busy` answers are 503, `cut` answers break off after `cut_after` bytes, each
-    block of 1000 bytes waits `pause_s`, `whole` ignores ranges, `shift` sends bytes from another place.
+    block of 1000 bytes waits `pause_s`, `short` answers have 5000 bytes, and say so, `whole` ignores ranges, `shift` sends bytes from another place.
     """
 
     def __init__(self, folder: Path):
         self.folder, self.asked = folder, list[tuple[str, str | None, str | None]]()
         self.busy, self.cut, self.cut_after, self.pause_s, self.whole, self.shift = 0, 0, 100, 0.0, False, 0
         self.login: str | None = None
+        self.short = 0
         self.connections = 0
         server = self
 
@@ -61,6 +62,9 @@ class RangeServer:
             return self._refuse(request, 416)
         begin += self.shift
         body = data[begin : end + 1]
+        if self.short:
+            self.short -= 1
+            body = body[:5000]
         place = f"bytes {begin}-{begin + len(body) - 1}/{len(data)}"
         return self._send(request, 206, body, {"Content-Range": place, "ETag": f'"{len(data)}"'})
 

@@ -151,13 +151,15 @@ def test_a_line_that_names_no_place_in_a_shard_is_refused(shard, fields, message
         Manifest.read(path, audio="unchecked")
 
 
-@pytest.mark.parametrize("fault", [{"busy": 2}, {"cut": 3, "cut_after": 7000}, {"cut": 1, "cut_after": 0}])
+@pytest.mark.parametrize(
+    "fault", [{"busy": 2}, {"cut": 3, "cut_after": 7000}, {"cut": 1, "cut_after": 0}, {"short": 2}]
+)
 def test_what_passes_is_tried_again_and_the_samples_are_the_same(shard, server, fault):
     files, path = shard
     for name, value in fault.items():
         setattr(server, name, value)
     assert np.array_equal(Manifest.read(path, audio="unchecked").read_audio(1, 16000), files.read_audio(1, 16000))
-    assert len(server.asked) == 1 + fault.get("busy", 0) + fault.get("cut", 0)
+    assert len(server.asked) == 1 + fault.get("busy", 0) + fault.get("cut", 0) + fault.get("short", 0)
 
 
 def test_what_arrived_is_not_asked_for_again(shard, server):
