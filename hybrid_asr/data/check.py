@@ -4,7 +4,7 @@ before the first step.
 Three kinds can be refused or only reported, see CheckConfig; an id that is in two sets is always refused.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -20,6 +20,7 @@ from hybrid_asr.data.oddities import Oddity
 from hybrid_asr.text.labels import describe_missing
 
 Policy = Literal["warn", "refuse"]
+ROWS = 1_000_000  # that are tested together
 
 
 @config
@@ -125,6 +126,12 @@ def inspect_training(
     return CheckReport(tuple(lines), tuple(problems.warnings), infeasible, tuple(notes), tuple(problems.refused))
 
 
+def rows_where(count: int, test: Callable[[slice], np.ndarray]) -> Int64[np.ndarray, " some"]:
+    """The rows that pass a test, which gets slices: of ten million whole columns would take each process 80 MB apiece."""
+    slices = (slice(start, min(start + ROWS, count)) for start in range(0, count, ROWS))
+    return np.concatenate([rows.start + np.flatnonzero(test(rows)) for rows in slices])
+
+
 class _Problems:
     """The messages that only warn, and those that refuse the training."""
 
@@ -138,7 +145,9 @@ class _Problems:
 
 
 def _infeasible(train: Manifest, counts: LabelCounts, least: np.ndarray, speed: float) -> Infeasible:
-    return Infeasible(speed, np.flatnonzero(train.durations / speed < least[counts.needs]))
+    return Infeasible(
+        speed, rows_where(len(train), lambda rows: train.durations[rows] / speed < least[counts.needs[rows]])
+    )
 
 
 def _check_ctc_lengths(
@@ -185,7 +194,7 @@ def _check_frame_lengths(
 ) -> None:
     """Utterances shorter than one encoder frame; those of the training set at its speeds."""
     speed = max([1.0, *speeds])
-    indices = np.flatnonzero(manifest.durations / speed < shortest)
+    indices = rows_where(len(manifest), lambda rows: manifest.durations[rows] / speed < shortest)
     if not len(indices):
         return
     at_speed = f" at speed {speed:g}" if speed != 1.0 else ""
@@ -236,9 +245,15 @@ def _without_reference(name: str, manifest: Manifest, counts: LabelCounts) -> li
 
 def _check_ids(problems: _Problems, name: str, first: Manifest, other: str, second: Manifest) -> None:
     """Ids that are in both sets."""
-    _, indices, _ = np.intersect1d(first.keys, second.keys, assume_unique=True, return_indices=True)
+    others = np.sort(second.keys)
+
+    def known(rows: slice) -> np.ndarray:
+        places = np.searchsorted(others, first.keys[rows])
+        return others[np.minimum(places, len(others) - 1)] == first.keys[rows]
+
+    indices = rows_where(len(first), known)
     if len(indices):
-        names = ", ".join(f"'{first[index].id}'" for index in np.sort(indices)[:SHOWN].tolist())
+        names = ", ".join(f"'{first[index].id}'" for index in indices[:SHOWN].tolist())
         more = " ..." if len(indices) > SHOWN else ""
         problems.add(
             "refuse",

@@ -56,7 +56,7 @@ def label_counts(
             "needs": np.concatenate([piece.needs for piece in pieces]),
             "unwritable": np.array([index for piece in pieces for index in piece.unwritable], np.int64),
         }
-        rate = float(np.percentile(arrays["labels"] / manifest.durations, 1))
+        rate = float(np.percentile(arrays["labels"] / manifest.durations, 1, overwrite_input=True))
         speakers = frozenset[str]().union(*(piece.speakers for piece in pieces))
         facts = {"lacking": sorted(lacking), "speakers": sorted(speakers), "rate": rate}
         return Columns(arrays, facts)
