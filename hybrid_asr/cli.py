@@ -129,6 +129,12 @@ def _runs(options: argparse.Namespace) -> None:
         print_runs(places, as_json=options.json)
 
 
+def _probe(options: argparse.Namespace) -> None:
+    from hybrid_asr.commands.probe import probe
+
+    probe(options.recipe, options.overrides, memory=options.memory, buckets=options.buckets, minutes=options.minutes)
+
+
 def _decode(options: argparse.Namespace) -> None:
     from hybrid_asr.commands.decode import decode_run
 
@@ -266,6 +272,7 @@ RUN: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "prepare": _prepare,
     "check": _check,
     "pack": _pack,
+    "probe": _probe,
     "train": _train,
     "decode": _decode,
     "score": _score,

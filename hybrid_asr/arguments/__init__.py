@@ -9,7 +9,7 @@ from pathlib import Path
 from hybrid_asr import __version__
 from hybrid_asr.arguments.cluster import add_launch, add_runs, join_sbatch
 from hybrid_asr.arguments.common import Commands, add_channel, add_command, add_recipe
-from hybrid_asr.arguments.data import add_check, add_lexicon, add_ngram, add_pack, add_prepare
+from hybrid_asr.arguments.data import add_check, add_lexicon, add_ngram, add_pack, add_prepare, add_probe
 from hybrid_asr.arguments.models import add_export, add_import, add_show
 from hybrid_asr.common.files import expand_home
 from hybrid_asr.config.words import flag_hint, suggest, targets
@@ -101,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_prepare(commands)
     add_check(commands)
     add_pack(commands)
+    add_probe(commands)
     _add_train(commands)
     _add_decode(commands)
     _add_score(commands)

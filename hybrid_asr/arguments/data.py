@@ -82,6 +82,24 @@ def add_pack(commands: Commands) -> None:
     command.add_argument("--whole", action="store_true", help="pack long recordings whole, without cutting them")
 
 
+def add_probe(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "probe",
+        "find the largest batches that this device holds",
+        "Make updates on the worst batches of a recipe, of short and of long utterances, and find the largest "
+        "data.device_seconds that is safe on this device. The result is printed, and written beside the recipe.",
+        "recipes/spoken/conformer_s.yaml",
+        "mine.yaml presets.trainer=gpu --minutes 5",
+    )
+    add_recipe(command)
+    command.add_argument("--memory", metavar="SIZE", help="what may be taken, such as 8G (default: what is free)")
+    command.add_argument("--buckets", type=int, default=4, metavar="N", help="lengths that are tried (default 4)")
+    command.add_argument(
+        "--minutes", type=float, default=2.0, metavar="M", help="about how long the search may take (default 2)"
+    )
+
+
 def add_lexicon(commands: Commands) -> None:
     command = add_command(
         commands,

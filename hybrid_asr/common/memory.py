@@ -79,6 +79,17 @@ def free_bytes(device: torch.device) -> int:
     return max(0, min(limits)) + _unused()
 
 
+def limit_memory(most: int) -> None:
+    """Let this process take about `most` resident bytes: beyond them an allocation fails, where the system provides it.
+
+    Limited are its addresses, to those that it has now and what is left of `most`, since Linux limits nothing else.
+    """
+    sizes = _process_sizes()
+    if "VmSize" in sizes and "VmRSS" in sizes:
+        room = max(0, most - sizes["VmRSS"])
+        resource.setrlimit(resource.RLIMIT_AS, (sizes["VmSize"] + room, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
 class _MallocInfo(ctypes.Structure):
     """glibc's `struct mallinfo2`."""
 
