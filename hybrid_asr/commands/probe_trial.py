@@ -61,8 +61,10 @@ def try_shape(
     there.close()
     try:
         answer = here.recv() if here.poll(timeout_s) else None
-    except EOFError:  # killed, by the system where memory ran out
-        answer = None
+    except EOFError:
+        child.join()
+        killed = (child.exitcode or 0) < 0  # as the system does where memory runs out
+        answer = None if killed else f"its process ended with status {child.exitcode}"
     finally:
         child.kill()
         child.join()

@@ -1,6 +1,9 @@
 """The search for the largest batch, the worst rows, the global batches that follow, and updates really done."""
 
+import copy
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import torch
 from hybrid_asr.cli import main
 from hybrid_asr.commands.probe import batch_seconds, parse_bytes, worst_rows
 from hybrid_asr.commands.probe_search import CLOSE, Outcome, largest_fitting
-from hybrid_asr.commands.probe_trial import Shape, measure_update
+from hybrid_asr.commands.probe_trial import Shape, measure_update, try_shape
 from hybrid_asr.commands.training_model import learn_tokenizer
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.compose import compose
@@ -17,6 +20,7 @@ from hybrid_asr.data import packing
 from hybrid_asr.data.label_counts import label_counts
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.run.config import RunConfig
+from hybrid_asr.text.characters import CharTokenizer
 
 
 @pytest.mark.parametrize("curve", [1.0, 1.3, 0.8])
@@ -96,6 +100,28 @@ def test_probe_finds_a_budget_within_the_memory_and_writes_it_beside_the_recipe(
     assert report["memory_bytes"] == int(0.9 * 2**31)
     assert main([*words, "--memory", "100M"]) == 2
     assert "one row of" in capsys.readouterr().err
+
+
+class _Ends(CharTokenizer):
+    """Ends the process that unpickles it."""
+
+    how: tuple = ()
+
+    def __reduce__(self):
+        return self.how
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ran_out_of_memory_and_one_that_fails_is_an_error(tiny):
+    cfg, _, tokenizer = tiny
+    ends = copy.copy(tokenizer)
+    ends.__class__ = _Ends
+    given = {"shape": Shape(1, 1.0, 3), "device": torch.device("cpu"), "limit": 2**33, "timeout_s": 60.0}
+    ends.how = (os.abort, ())
+    assert try_shape(cfg, ends, **given) is None
+    ends.how = (sys.exit, (3,))
+    with pytest.raises(UserError, match=r"1 rows of 1\.0 s failed: its process ended with status"):
+        try_shape(cfg, ends, **given)
 
 
 def test_amounts_of_memory():
