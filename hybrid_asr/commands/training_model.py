@@ -15,6 +15,7 @@ from hybrid_asr.config.schema import plain
 from hybrid_asr.data.kept_arrays import Columns
 from hybrid_asr.data.label_counts import LabelCounts, label_counts
 from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.rows import row_slices
 from hybrid_asr.data.text_digest import text_digest
 from hybrid_asr.data.transcripts import spelled_texts
 from hybrid_asr.inference.batching import STATISTICS_UTTERANCES, in_order
@@ -30,8 +31,6 @@ from hybrid_asr.training.checkpoint import TrainingState
 from hybrid_asr.training.initial_weights import freeze, take_weights
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.module import SpeechModule, derive_seed
-
-ROWS = 1_000_000  # utterances that are looked at together
 
 
 def build_bundle(cfg: RunConfig, train_set: Manifest, state: TrainingState | None) -> tuple[Bundle, LabelCounts]:
@@ -103,14 +102,14 @@ def _labels_per_frame(bundle: Bundle, labels: np.ndarray, durations: np.ndarray)
     """The most labels for an encoder frame, of all utterances; in pieces, since each process would need much memory."""
     most = 0.0
     known: dict[int, int] = {}
-    for start in range(0, len(labels), ROWS):
-        samples = np.rint(durations[start : start + ROWS] * bundle.frontend.rate).astype(np.int64)
+    for rows in row_slices(len(labels)):
+        samples = np.rint(durations[rows] * bundle.frontend.rate).astype(np.int64)
         lengths, where = np.unique(samples, return_inverse=True)
         for length in lengths.tolist():
             if length not in known:
                 known[length] = bundle.model.output_length(bundle.frontend.frames(length))
         frames = np.array([known[length] for length in lengths.tolist()])
-        most = max(most, float((labels[start : start + ROWS] / np.maximum(frames[where], 1)).max()))
+        most = max(most, float((labels[rows] / np.maximum(frames[where], 1)).max()))
     return most
 
 

@@ -4,7 +4,7 @@ before the first step.
 Three kinds can be refused or only reported, see CheckConfig; an id that is in two sets is always refused.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -17,10 +17,10 @@ from hybrid_asr.config.schema import config
 from hybrid_asr.data.label_counts import CheckError, LabelCounts
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.oddities import Oddity
+from hybrid_asr.data.rows import rows_where
 from hybrid_asr.text.labels import describe_missing
 
 Policy = Literal["warn", "refuse"]
-ROWS = 1_000_000  # that are tested together
 
 
 @config
@@ -124,12 +124,6 @@ def inspect_training(
     notes = [oddity.text for oddity in oddities if not oddity.doubtful]
     notes += [note for name, manifest in others.items() for note in _without_reference(name, manifest, counts[name])]
     return CheckReport(tuple(lines), tuple(problems.warnings), infeasible, tuple(notes), tuple(problems.refused))
-
-
-def rows_where(count: int, test: Callable[[slice], np.ndarray]) -> Int64[np.ndarray, " some"]:
-    """The rows that pass a test, which gets slices: of ten million whole columns would take each process 80 MB apiece."""
-    slices = (slice(start, min(start + ROWS, count)) for start in range(0, count, ROWS))
-    return np.concatenate([rows.start + np.flatnonzero(test(rows)) for rows in slices])
 
 
 class _Problems:

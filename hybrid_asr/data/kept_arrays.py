@@ -9,6 +9,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ MOST = 8  # files of one name that are kept, those that were made last
 _FORMAT = b"hybrid-asr arrays 1\n"
 _ALIGNED = 64  # bytes
 _PIECE = 1 << 22  # bytes
-_held: set[Path] = set()  # locks of this process
+_held: set[tuple[int, Path]] = set()  # locks, each with the thread that holds it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,8 +164,9 @@ class Store:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, unless this process holds it already; where there are no locks, go on without."""
-    if folder in _held:
+    """Hold the folder's lock, unless this thread holds it already; where there are no locks, go on without."""
+    own = (threading.get_ident(), folder)
+    if own in _held:
         yield
         return
     with (folder / "lock").open("ab") as file:
@@ -173,11 +175,11 @@ def _locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-        _held.add(folder)
+        _held.add(own)
         try:
             yield
         finally:
-            _held.discard(folder)
+            _held.discard(own)
 
 
 def _aligned(size: int) -> int:
