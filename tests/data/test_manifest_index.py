@@ -202,6 +202,8 @@ def test_what_goes_to_another_process_is_small_and_reads_the_same(tmp_path, inde
         assert len(sent) < 1000
         assert list(pickle.loads(sent)) == list(one)
     assert list(part) == utterances[65:365:2]
+    assert list(found.select(found.durations <= 2)) == utterances[:9]
+    assert list(found.select(found.durations >= 49.875)) == utterances[-9:], "as many, but others"
     assert found.select(found.durations > 0) is found
 
 
@@ -228,7 +230,7 @@ def test_kept_columns_are_those_of_a_direct_computation_and_belong_to_their_rule
     write(path)
     letters = [CharTokenizer(sorted(" abcdefghijklmnopqrstuvwxyz'0123456789éï" + more)) for more in ("", "ñ")]
     settings = [(letters[0], RULES), (letters[1], RULES), (letters[0], TextConfig(rules="none@1")), (letters[0], RULES)]
-    settings.append((CharTokenizer([" ", *"ehlotr"]), TextConfig(rules="basic@2", tags="refuse")))
+    settings.append((CharTokenizer([" ", *"ehlotr"]), RULES))
     kept = [
         (label_counts(found, tokenizer, text, empty="allow"), manifest_oddities(found, of="train", spelling=text))
         for found in (Manifest.read(path, audio="unchecked"),)
