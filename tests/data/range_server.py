@@ -10,7 +10,8 @@ class RangeServer:
     """Serves the files below `folder` at `address`; what was asked is in `asked`: (path, range, authorization).
 
     Faults are switched on by attributes: `busy` answers are 503, `cut` answers break off after `cut_after` bytes, each
-    block of 1000 bytes waits `pause_s`, `short` answers have 5000 bytes, and say so, `whole` ignores ranges, `shift` sends bytes from another place.
+    block of 1000 bytes waits `pause_s`, `short` answers have 5000 bytes, and say so, `whole` ignores ranges, `shift`
+    sends bytes from another place.
     """
 
     def __init__(self, folder: Path):
