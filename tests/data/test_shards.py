@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hybrid_asr.audio.io import AudioError
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data import http_ranges
 from hybrid_asr.data.manifest import Manifest, ManifestError, Utterance, write_manifest
+from hybrid_asr.data.plan import Part, PlannedUtterance
 from tests.data.range_server import RangeServer
+from tests.data.test_dataset import dataset_of
 
 
 @pytest.fixture
@@ -73,6 +76,16 @@ def test_samples_keys_and_durations_are_those_of_the_files(shard, server):
         assert np.array_equal(packed.read_audio(index, 16000), files.read_audio(index, 16000))
     assert len(server.asked) == 4, "one to check the shard, one for each utterance"
     assert server.connections == 1
+
+
+def test_batches_are_equal_bit_for_bit(shard, server, monkeypatch):
+    files, path = shard
+    part = Part((PlannedUtterance((1,), 0.9, 1.0), PlannedUtterance((0, 2), 1.0, 1.0)), None)
+    expected, served = (dataset_of(manifest)[part] for manifest in (files, Manifest.read(path)))
+    monkeypatch.delenv("HYBRID_ASR_SHARDS")
+    for batch in (served, dataset_of(Manifest.read(path))[part]):
+        assert torch.equal(batch.audio, expected.audio) and torch.equal(batch.labels, expected.labels)
+        assert (batch.ids, batch.divisor, batch.seconds) == (expected.ids, expected.divisor, expected.seconds)
 
 
 def test_a_shard_on_a_disk_is_read_beside_its_manifest_and_elsewhere(shard, tmp_path, monkeypatch):

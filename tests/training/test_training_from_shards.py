@@ -3,16 +3,10 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from hybrid_asr.cli import main
-from hybrid_asr.config.compose import compose
-from hybrid_asr.data.loader import build_loader
-from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.data.plan import Part, PlannedUtterance
-from hybrid_asr.run.config import RunConfig
 from tests.data.range_server import RangeServer
 from tests.tones import process, train, words
 from tests.training.test_resume import SIGNAL
@@ -52,9 +46,7 @@ def test_a_training_from_shards_is_that_from_files(tones, packed, served, tmp_pa
     expected = (tmp_path / "files/metrics.csv").read_bytes()
     assert (tmp_path / "server/metrics.csv").read_bytes() == expected
     run = tmp_path / "killed"
-    done = process(
-        *words(folder, run, *SETTINGS), code=SIGNAL.format(metrics=str(run / "metrics.csv"), name="SIGKILL")
-    )
+    done = process(*words(folder, run, *SETTINGS), code=SIGNAL.format(metrics=str(run / "metrics.csv"), name="SIGKILL"))
     assert done.returncode == -9, done.stderr
     assert not (run / "model.pt").exists()
     server.busy = 3
