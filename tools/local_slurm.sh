@@ -11,6 +11,7 @@ set -euo pipefail
 
 CPUS=2             # of each node; they are shared, as SLURM pins nothing here
 REQUEUE_AFTER_S=5  # the life of a credential, and by that how long a requeued job waits; 120 by default
+GPUS=8             # of each node, files in place of devices: so that jobs which ask for some are accepted
 PATIENCE_S=40      # for the daemons to find each other
 
 refuse() {
@@ -72,10 +73,13 @@ SlurmdTimeout=30
 KillWait=20
 MinJobAge=3600
 SlurmdParameters=config_overrides
-NodeName=n1 NodeAddr=127.0.0.1 Port=${ports[1]} CPUs=$CPUS RealMemory=$memory_mb
-NodeName=n2 NodeAddr=127.0.0.1 Port=${ports[2]} CPUs=$CPUS RealMemory=$memory_mb
+GresTypes=gpu
+NodeName=n1 NodeAddr=127.0.0.1 Port=${ports[1]} CPUs=$CPUS RealMemory=$memory_mb Gres=gpu:$GPUS
+NodeName=n2 NodeAddr=127.0.0.1 Port=${ports[2]} CPUs=$CPUS RealMemory=$memory_mb Gres=gpu:$GPUS
 PartitionName=local Nodes=n1,n2 Default=YES MaxTime=INFINITE OverTimeLimit=0 State=UP
 CONF
+    seq --format="$dir/gpu%g" 0 $((GPUS - 1)) | xargs --delimiter='\n' touch
+    echo "Name=gpu File=$dir/gpu[0-$((GPUS - 1))]" >"$dir/gres.conf"
     if [[ ! -e /sys/fs/cgroup/cgroup.controllers ]]; then
         echo "CgroupPlugin=cgroup/v1" >"$dir/cgroup.conf"
     fi

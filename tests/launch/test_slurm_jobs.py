@@ -91,7 +91,7 @@ def test_a_stopped_job_goes_on_on_another_node_as_if_nothing_had_been(signal, cl
         time.sleep(0.02)
     first = cluster.wait_for(job, "RUNNING").partition(" NodeList=")[2].split()[0]
     cluster.run("scontrol", "update", f"nodename={first}", "state=drain", "reason=test")
-    cluster.run("scancel", f"--signal={signal}", job)
+    cluster.run("scancel", f"--signal={signal}", f"{job}.0")  # its step: KILL for the job would cancel it
     known = cluster.wait_for(job, "COMPLETED", "FAILED")
     assert "JobState=COMPLETED" in known and "Restarts=1" in known, known + cluster.log(job)
     assert f" NodeList={'n2' if first == 'n1' else 'n1'} " in known
@@ -128,3 +128,10 @@ def test_a_training_that_fails_or_is_canceled_does_not_come_back(cluster, tones)
     time.sleep(7)  # longer than a requeued job would wait
     assert "JobState=CANCELLED" in cluster.run("scontrol", "show", "job", canceled)
     assert json.loads((cluster.folder / "canceled/status.json").read_text())["state"] == "stopped"
+
+
+def test_slurm_takes_a_script_that_asks_for_gpus(cluster, tones):
+    asked = ["--nodes", "2", "--gpus", "2", "--cpus", "1", "--time", "24:00:00", "--sbatch", "--mem=100 --exclusive"]
+    command = [*PROGRAM, *words(tones, Path("run"), *SETTINGS), "--launch", "slurm", *asked, "--dry-run"]
+    (cluster.folder / "run.sbatch").write_text(cluster.run(*command))
+    cluster.run("sbatch", "--test-only", "run.sbatch")
