@@ -33,6 +33,7 @@ from hybrid_asr.run.config import RunConfig
 from hybrid_asr.training.threads import fewest_of_fast
 
 MARGIN = 0.1  # of the memory that is free: for fragments, workers' batches, validation
+BESIDE = 1 << 28  # bytes: what a training holds on a CPU beside its updates, such as validation and its loggers
 DEVICES = (1, 2, 4, 8, 16, 32, 64)
 _FIRST_S = 20.0  # of audio in the first batch that is tried
 _UPDATES = 2.5  # the time of a trial in that of an update, of which it makes two, after the model was built
@@ -70,9 +71,9 @@ def probe(
     train = read_training_set(cfg).manifest
     tokenizer = learn_tokenizer(cfg, train)
     free = free_bytes(device) if memory is None else parse_bytes(memory)
-    limit = int(free * (1 - MARGIN))
+    limit = int(free * (1 - MARGIN)) - (BESIDE if device.type == "cpu" else 0)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    print(f"{name}: {free / 2**30:.1f} GiB, of which {limit / 2**30:.1f} GiB are used: a margin of {MARGIN:.0%}")
+    print(f"{name}: {free / 2**30:.1f} GiB, of which an update may take {limit / 2**30:.2f} GiB")
     ends, done = time.monotonic() + 60 * minutes, []
     shapes = worst_rows(train, label_counts(train, tokenizer, cfg.text, empty="allow"), cfg, buckets)
     threads = cfg.trainer.given_threads
