@@ -36,6 +36,8 @@ model:
   encoder: {dim: 16, layers: 1, heads: 2, feed_forward: 32, kernel: 5, channels: 8}
   decoder: {dim: 16, layers: 1, heads: 2, feed_forward: 32}
 data: {valid: valid.jsonl, batch_seconds: 400, check: {infeasible: warn}}
+loss: {ctc_weight: 0.3}
+optim: {lr: 0.01, warmup: 20}
 trainer: {epochs: 4, threads: 1}
 """
 
@@ -50,7 +52,7 @@ def write_corpus(folder: Path, sizes: Sequence[int]) -> None:
         texts = [" ".join(draw.choices(WORDS.split(), k=draw.randint(4, 30))) for _ in range(TEXTS)]
         with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
             for line in range(size):
-                audio, seconds = f"{line % FILES}.wav", round(draw.uniform(1, LONGEST_S), 3)
+                audio, seconds = f"{line % FILES}.wav", round(draw.uniform(5, LONGEST_S), 3)
                 entry = {"id": f"{name}-{line:08d}", "audio": audio, "duration_s": seconds}
                 entry |= {"text": texts[line % TEXTS], "speaker": f"{name}-{line % SPEAKERS}"}
                 file.write(json.dumps(entry) + "\n")
@@ -90,9 +92,7 @@ class Started:
     def __init__(self, folder: Path, size: int, share_of_epoch: float = 0.0):
         words = ["--child", str(folder), str(size), str(share_of_epoch)]
         command = [sys.executable, "-m", "tools.benchmarks.scaling_manifests", *words]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def seconds(self) -> dict[str, float]:
         """Wait until it is ready; gives what each part took."""
