@@ -19,6 +19,7 @@ from hybrid_asr.data.label_counts import LabelCounts, label_counts
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.oddities import manifest_oddities
 from hybrid_asr.data.sampler import Planner
+from hybrid_asr.data.shards import tell_remote
 from hybrid_asr.inference.encode import shortest_audio
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig, signature
@@ -74,6 +75,7 @@ def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: 
     checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
     training = read_training_set(cfg)
     train_set = training.manifest
+    tell_remote(train_set[0].member, train_set.folder(0), workers=cfg.data.workers)
     valid_set = Manifest.read(Path(cfg.data.root) / cfg.data.valid, audio=cfg.data.audio)
     data = (train_set.digest, valid_set.digest)
     state = None if fresh else _read_state(cfg, run, checkpoints, data, begin_anew)

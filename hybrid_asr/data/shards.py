@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from hybrid_asr.audio.embedded import EmbeddedFile, in_memory
 from hybrid_asr.audio.formats import AudioError
 from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.problems import tell_user
 from hybrid_asr.data.http_ranges import Fetched, RangeError, fetch, is_address, without_credentials
 
 HEADER = tarfile.BLOCKSIZE  # bytes before the content of a member
@@ -89,6 +90,13 @@ def locate(shard: str, folder: Path) -> Path | str:
         return Path(root) / shard
     parts = urlsplit(root)
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(shard)}"))
+
+
+def tell_remote(member: MemberPlace | None, folder: Path, *, workers: int) -> None:
+    """Tell the user that a training waits for a server where no worker reads ahead; `member` is any utterance's."""
+    if member is not None and workers == 0 and isinstance(address := locate(member.shard, folder), str):
+        host = urlsplit(address).hostname
+        tell_user(f"note: audio comes from {host} while each step waits for it; data.workers=4 would read it ahead")
 
 
 def shown(location: Path | str) -> str:

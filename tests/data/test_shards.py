@@ -15,6 +15,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.data import http_ranges
 from hybrid_asr.data.manifest import Manifest, ManifestError, Utterance, write_manifest
 from hybrid_asr.data.plan import Part, PlannedUtterance
+from hybrid_asr.data.shards import tell_remote
 from tests.data.range_server import RangeServer
 from tests.data.test_dataset import dataset_of
 
@@ -263,6 +264,15 @@ def test_a_user_of_netrc_and_a_token_are_sent_to_their_host_alone(shard, server,
     monkeypatch.setenv("HYBRID_ASR_SHARDS", "http://elsewhere.invalid")
     change(path, audio=f"{server.address}/a.tar")
     assert "refuses access (401)" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("workers", "told"), [(0, "note: audio comes from 127.0.0.1 while each step waits for it"), (1, "")]
+)
+def test_a_training_that_would_wait_for_a_server_is_told(shard, server, capsys, workers, told):
+    manifest = Manifest.read(shard[1], audio="unchecked")
+    tell_remote(manifest[0].member, manifest.folder(0), workers=workers)
+    assert capsys.readouterr().err.partition(";")[0] == told
 
 
 def test_a_password_may_have_any_letter_and_no_message_shows_one(shard, server):
