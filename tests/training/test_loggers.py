@@ -87,15 +87,13 @@ def test_wandb_goes_on_with_a_run_that_was_killed_before_it_saved_a_state(tones,
     assert len(logs) == 2 and len({log.stem for log in logs}) == 1
 
 
-def test_a_run_keeps_its_identity_until_it_begins_anew(tones, tmp_path):
+def test_a_run_keeps_its_identity_without_a_state(tones, tmp_path):
     run = tmp_path / "run"
     assert train(tones, run, "trainer.epochs=1") == 0
     first = (run / "wandb.id").read_text()
     shutil.rmtree(run / "checkpoints")  # as of a training that was killed before it saved any
     assert train(tones, run, "trainer.epochs=1") == 0
     assert (run / "wandb.id").read_text() == first
-    assert train(tones, run, "trainer.epochs=1", "--fresh") == 0
-    assert (run / "wandb.id").read_text() != first
 
 
 def test_a_missing_package_is_named_with_its_extra(tones, tmp_path, monkeypatch, capsys):
