@@ -65,6 +65,7 @@ def fit(setup: TrainingSetup, module: SpeechModule, status: StatusFile) -> Inter
         metric=validation.metric,
         every=cfg.trainer.valid_every,
         minutes=cfg.trainer.save_minutes,
+        steps=cfg.trainer.save_steps,
         signature=setup.signature,
         run_id=run_id,
         state=state,

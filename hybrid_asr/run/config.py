@@ -66,7 +66,7 @@ _DATA = (
 
 _TRAINER = (
     *("nonfinite", "nonfinite_limit", "divergence_factor", "divergence_rows"),
-    *("accelerator", "devices", "nodes", "threads", "log_every", "save_minutes"),
+    *("accelerator", "devices", "nodes", "threads", "log_every", "save_minutes", "save_steps"),
     *("valid_every", "valid_decoder", "average", "average_count"),
     *("attention_utterances", "attention_patience", "attention_pictures"),
 )

@@ -10,11 +10,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from hybrid_asr import __version__
 from hybrid_asr.models.bundle import Bundle, BundleError, read_torch, save_torch
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"  # the state before the last: what to go on from where the last one is damaged
 BEST = "best.ckpt"
+STATE_VERSION = 2  # of the file of a state; 1, of earlier versions of this program, is read as well
+
+
+class NewerState(BundleError):
+    """A state that a newer version of hybrid-asr has written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +59,8 @@ class TrainingState:
 
     def write(self, path: Path, *, former: Path | None = None) -> None:
         """Write the file, whole or not at all; the one before it is kept as `former`, if given."""
-        content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        content = {"version": STATE_VERSION}
+        content |= {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         _save(content | {"history": [dataclasses.asdict(entry) for entry in self.history]}, path, former=former)
 
     @classmethod
@@ -95,15 +102,13 @@ class Checkpoints:
         """The epoch with the lowest validation error; the earlier one of equals."""
         return next(iter(_by_error(self.history)), None)
 
-    def save_epoch(self, bundle: Bundle, scored: KeptEpoch) -> None:
-        """Keep the weights of an epoch's end if they are among the chosen; others are removed."""
+    def save_epoch(self, description: dict[str, Any], weights: dict[str, Tensor], scored: KeptEpoch) -> None:
+        """Keep the weights of an epoch's end if they are among the chosen; others are removed.
+
+        `description` and `weights` are those of a Bundle.
+        """
         self.history.append(scored)
-        content = {
-            "bundle": bundle.describe(),
-            "state_dict": bundle.weights(),
-            "step": scored.step,
-            "epoch": scored.epoch,
-        }
+        content = {"bundle": description, "state_dict": weights, "step": scored.step, "epoch": scored.epoch}
         _save(content, self.folder / scored.file)
         if self.best() == scored:
             _save(content, self.folder / BEST)
@@ -144,13 +149,15 @@ class Checkpoints:
     def load_last(self, warn: Callable[[str], None] = lambda text: None) -> TrainingState | None:
         """The state to resume from, or None where there is none: the one before where the last is damaged.
 
-        Raises BundleError where no state is whole.
+        Raises BundleError where no state is whole, NewerState where this version cannot read the last one.
         """
         paths = [path for path in (self.folder / LAST, self.folder / PREVIOUS) if path.is_file()]
         refused: BundleError | None = None
         for path in paths:
             try:
                 state = TrainingState.read(path)
+            except NewerState:
+                raise
             except BundleError as error:
                 refused = refused or error
                 continue
@@ -190,6 +197,12 @@ def _by_error(history: list[KeptEpoch]) -> list[KeptEpoch]:
 
 def _read_state(path: Path) -> dict[str, Any]:
     state = read_torch(path)
+    version = state.get("version", 1)
+    if isinstance(version, int) and version > STATE_VERSION:
+        raise NewerState(
+            f"{path}: a newer version of hybrid-asr has written it (states of version {version}; this one, "
+            f"{__version__}, knows up to {STATE_VERSION}); update this one, or give --folder DIR for another training"
+        )
     lacking = [key for key in ("bundle", "state_dict", "optimizer", "step", "history") if key not in state]
     if lacking:
         raise BundleError(f"{path}: not a training's state, without the key '{lacking[0]}'; give --fresh to start anew")

@@ -19,8 +19,8 @@ class TrainerConfig:
     have started, and 1 without them; another number than they have started is refused. Without them this program
     starts the others itself. `threads` "auto" is found out on a CPU by trying a few steps, and kept in the run, so that
     it resumes with as many; 0 leaves torch its choice. `valid_every` counts epochs; `valid_decoder` decodes the
-    validation set; `save_minutes` is the most that a crash can cost; the mean of the `average_count` best or last
-    epochs is the model.
+    validation set; `save_minutes` is the most that a crash can cost; with `save_steps` the state is also saved after
+    each so many updates. The mean of the `average_count` best or last epochs is the model.
 
     An update whose loss or gradient is not finite is never applied. `nonfinite`: "skip" goes on and counts them, but
     stops after `nonfinite_limit` in a row, "stop" stops at the first. Training is said to diverge, and goes on, when
@@ -41,6 +41,7 @@ class TrainerConfig:
     valid_every: Positive = 1
     valid_decoder: Literal["auto", "ctc_greedy", "attention", "joint", "lexicon"] = "auto"
     save_minutes: Annotated[float, Field(gt=0)] = 5.0
+    save_steps: Positive | None = None
     average: Literal["best", "last"] = "last"
     average_count: Positive = 5
     nonfinite: Literal["skip", "stop"] = "skip"

@@ -8,6 +8,7 @@ import lightning as L
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.training.checkpoint import Checkpoints, KeptEpoch, TrainingState
+from hybrid_asr.training.checkpoint_writer import CheckpointWriter, Snapshot, write_state
 from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import print_stderr
 from hybrid_asr.training.metric_rows import log_row
@@ -15,6 +16,7 @@ from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.process_group import gather, is_connected
 from hybrid_asr.training.progress import Progress, ends_step
 from hybrid_asr.training.signals import StopSignals
+from hybrid_asr.training.state import gather_optimizer, gather_weights
 from hybrid_asr.training.stop_flag import NONE, StopFlag, Wishes
 
 
@@ -42,12 +44,13 @@ class SaveAndValidate(L.Callback):
         metric: str,
         every: int,
         minutes: float,
+        steps: int | None,
         signature: str,
         run_id: str,
         state: TrainingState | None,
     ):
         self.checkpoints, self.progress, self.validate = checkpoints, progress, validate
-        self.metric, self.every, self.minutes = metric, every, minutes
+        self.metric, self.every, self.minutes, self.steps = metric, every, minutes, steps
         self.signature, self.run_id = signature, run_id
         self.between_steps = False  # whether a step is whole, its epoch's end and all
         self.optimizer = None if state is None else state.optimizer
@@ -55,6 +58,7 @@ class SaveAndValidate(L.Callback):
         self.earlier_processor_s = 0.0 if state is None else state.processor_s
         progress.status.elapsed = self.elapsed
         self.saved = time.monotonic()
+        self.writer = CheckpointWriter()
         self.signals = StopSignals()
         self.flag = StopFlag()
 
@@ -71,6 +75,10 @@ class SaveAndValidate(L.Callback):
         self.between_steps = True
         self.signals.install()
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Wait until all is written."""
+        self.writer.finish()
+
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the signals back."""
         self.signals.restore()
@@ -81,12 +89,15 @@ class SaveAndValidate(L.Callback):
         It is, too, where only the folder of checkpoints has vanished: then it is made anew for this one state.
         """
         self.signals.restore()
+        self.writer.wait()
+        self.writer = CheckpointWriter()  # without an error of the former one, which this state does not depend on
         folder = self.checkpoints.folder
         vanished = isinstance(exception, OSError) and not folder.is_dir() and folder.parent.is_dir()
         if trainer.world_size > 1 or not (vanished or (isinstance(exception, UserError) and self.between_steps)):
             return
         folder.mkdir(exist_ok=True)
-        self._save_last(trainer, pl_module)
+        self._save(trainer, pl_module)
+        self.writer.finish()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save and validate when it is time, or when a signal has asked to stop."""
@@ -94,13 +105,14 @@ class SaveAndValidate(L.Callback):
         if not ends_step(trainer, batch_idx):
             return
         self.between_steps = False
+        self.writer.raise_error()
         epoch, inside = divmod(module.step, self.progress.steps_per_epoch)
-        ended = inside == 0
-        if ended:
-            self._end_epoch(trainer, module, epoch)
-        agreed = self._agreed(ended=ended, last=module.step == module.total_steps)
-        if ended or agreed != NONE:
-            self._save_last(trainer, module)
+        kept = self._end_epoch(trainer, module, epoch) if inside == 0 else None
+        agreed = self._agreed(ended=kept is not None, last=module.step == module.total_steps)
+        if kept is not None or agreed != NONE or (self.steps and module.step % self.steps == 0):
+            self._save(trainer, module, kept)
+        if agreed.stop or agreed.halt:
+            self.writer.finish()
         if agreed.halt:
             if self.progress.halt and not trainer.is_global_zero:
                 print_stderr(self.progress.halt)
@@ -110,7 +122,7 @@ class SaveAndValidate(L.Callback):
         self.between_steps = True
         self.progress.clock.last = time.monotonic()
 
-    def _end_epoch(self, trainer: L.Trainer, module: SpeechModule, epoch: int) -> None:
+    def _end_epoch(self, trainer: L.Trainer, module: SpeechModule, epoch: int) -> KeptEpoch:
         self.progress.rows.flush()
         error = None
         if epoch % self.every == 0 or module.step == module.total_steps:
@@ -119,31 +131,32 @@ class SaveAndValidate(L.Callback):
             module.train()
             error = row[self.metric]
             log_row(trainer, {"epoch": epoch, **row}, module.step)
-        if trainer.is_global_zero:
-            self.checkpoints.save_epoch(module.bundle, KeptEpoch(epoch, module.step, error))
+        return KeptEpoch(epoch, module.step, error)
 
-    def _save_last(self, trainer: L.Trainer, module: Any) -> None:
+    def _save(self, trainer: L.Trainer, module: Any, kept: KeptEpoch | None = None) -> None:
+        """Take a copy of the state, which is written in the background, with the weights of the epoch `kept`."""
         self.saved = time.monotonic()
         self.progress.rows.flush()
         windows = gather(dict(self.progress.collect_pending(trainer, module)))
+        weights, optimizer = gather_weights(module.bundle), gather_optimizer(trainer.optimizers[0])
         if not trainer.is_global_zero:
             return
-        self.checkpoints.save_last(
-            TrainingState(
-                bundle=module.bundle.describe(),
-                state_dict=module.bundle.weights(),
-                optimizer=trainer.optimizers[0].state_dict(),
-                step=module.step,
-                windows=windows,
-                nonfinite=self.progress.nonfinite.state(),
-                signature=self.signature,
-                run_id=self.run_id,
-                elapsed_s=self.elapsed(),
-                processor_s=self.earlier_processor_s + self.progress.processor_s(),
-            )
+        self.writer.finish()  # so that there are two copies at most
+        state = TrainingState(
+            bundle=module.bundle.describe(),
+            state_dict=weights,
+            optimizer=optimizer,
+            step=module.step,
+            windows=windows,
+            nonfinite=self.progress.nonfinite.state(),
+            signature=self.signature,
+            run_id=self.run_id,
+            elapsed_s=self.elapsed(),
+            processor_s=self.earlier_processor_s + self.progress.processor_s(),
         )
-        self.progress.status.saved = module.step
-        self.progress.status.running(module.step)
+        self.progress.status.step = module.step
+        copy = Snapshot((weights, optimizer))
+        self.writer.begin(lambda: write_state(self.checkpoints, self.progress.status, state, copy, kept))
 
     def _agreed(self, *, ended: bool, last: bool) -> Wishes:
         """What all processes do after this step: what any of them asked for at the one before, or alone at this.

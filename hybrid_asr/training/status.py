@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,7 @@ class StatusFile:
         self._alarms: list[str] = []
         self._environment: dict[str, str] | None = None
         self._written = -EVERY_S
+        self._lock = threading.RLock()
 
     def alarm(self, message: str) -> None:
         """Add something that a person should look into; it is written with the next status, and stays."""
@@ -86,8 +88,18 @@ class StatusFile:
         if at_once or time.monotonic() - self._written >= EVERY_S:
             self.write("running")
 
+    def tell_saved(self, step: int) -> None:
+        """The state of `step` is on the disk now; also called by another thread than that of the training."""
+        with self._lock:
+            self.saved = step
+            self.write("running")
+
     def write(self, state: State, message: str = "") -> None:
         """Write the state at the latest step, and why it stopped or failed."""
+        with self._lock:
+            self._write(state, message)
+
+    def _write(self, state: State, message: str) -> None:
         if self._environment is None:
             self._environment = environment()
         status = TrainingStatus(

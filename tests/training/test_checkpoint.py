@@ -22,7 +22,7 @@ def filled(folder, bundle, **kind) -> Checkpoints:
     for epoch, error in enumerate(ERRORS, start=1):
         for weight in bundle.model.parameters():
             weight.data.fill_(epoch)
-        checkpoints.save_epoch(bundle, KeptEpoch(epoch, 10 * epoch, error))
+        checkpoints.save_epoch(bundle.describe(), bundle.weights(), KeptEpoch(epoch, 10 * epoch, error))
     return checkpoints
 
 
@@ -65,9 +65,9 @@ def test_the_best_is_the_earlier_of_equals(bundle, tmp_path):
 
 def test_an_epoch_without_validation_is_never_the_best(bundle, tmp_path):
     checkpoints = Checkpoints(tmp_path, "best", 2)
-    checkpoints.save_epoch(bundle, KeptEpoch(1, 10, None))
+    checkpoints.save_epoch(bundle.describe(), bundle.weights(), KeptEpoch(1, 10, None))
     assert checkpoints.best() is None
-    checkpoints.save_epoch(bundle, KeptEpoch(2, 20, 0.9))
+    checkpoints.save_epoch(bundle.describe(), bundle.weights(), KeptEpoch(2, 20, 0.9))
     assert [entry.epoch for entry in checkpoints.chosen()] == [2]
 
 
@@ -76,7 +76,7 @@ def test_more_can_be_averaged_than_was_kept_at_first(bundle, tmp_path):
     history = filled(tmp_path, bundle, average="last", count=2).history
     later = Checkpoints(tmp_path, "last", 4, history=list(history))
     assert [entry.epoch for entry in later.chosen()] == [4, 5]
-    later.save_epoch(bundle, KeptEpoch(6, 60, 0.1))
+    later.save_epoch(bundle.describe(), bundle.weights(), KeptEpoch(6, 60, 0.1))
     assert [entry.epoch for entry in later.chosen()] == [4, 5, 6]
     later.average_weights()
 
@@ -150,7 +150,7 @@ def test_a_state_is_read_as_it_was_written_and_its_keys_are_the_files(bundle, tm
     state.write(tmp_path / "last.ckpt")
     content = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert list(content) == [
-        *("bundle", "state_dict", "optimizer", "step", "windows", "nonfinite", "signature", "run_id"),
+        *("version", "bundle", "state_dict", "optimizer", "step", "windows", "nonfinite", "signature", "run_id"),
         *("elapsed_s", "processor_s", "history"),
     ]
     assert content["history"][1] == {"epoch": 2, "step": 50, "error": None}

@@ -133,7 +133,7 @@ def write_run(folder: Path, tokenizer: CharTokenizerConfig | BpeTokenizerConfig)
     for step in (10, 20):
         sum(weight.sum() for weight in bundle.model.parameters()).backward()  # type: ignore[union-attr]
         optimizer.step()
-        checkpoints.save_epoch(bundle, KeptEpoch(step // 10, step, 0.5 / step))
+        checkpoints.save_epoch(bundle.describe(), bundle.weights(), KeptEpoch(step // 10, step, 0.5 / step))
     checkpoints.save_last(
         TrainingState(
             bundle=bundle.describe(),
