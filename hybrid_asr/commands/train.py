@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybrid_asr.audio.augment import describe
+from hybrid_asr.commands.training_facts import code_facts, setting_facts
 from hybrid_asr.commands.training_fit import fit
 from hybrid_asr.commands.training_model import build_module
 from hybrid_asr.commands.training_setup import TrainingSetup, prepare_training
@@ -19,13 +20,14 @@ from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run, RunError, default_folder
 from hybrid_asr.run.former_defaults import with_former_defaults
+from hybrid_asr.training.agreement import agree
 from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.folder_lock import hold_folder_lock
 from hybrid_asr.training.launch_environment import Launch, detect_launch, is_rank_zero
 from hybrid_asr.training.local_processes import end_with_agent, run_processes
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.optim import warmup_doubt
-from hybrid_asr.training.process_group import connected, together
+from hybrid_asr.training.process_group import broadcast, connected, is_connected, together
 from hybrid_asr.training.save_and_validate import Halted
 from hybrid_asr.training.signals import exit_on_signal
 from hybrid_asr.training.status import State, StatusFile
@@ -37,14 +39,14 @@ def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = N
     launch = detect_launch()
     end_with_agent()
     with connected(launch):
-        cfg, run = together(lambda: _configure(recipe, overrides, folder, launch, fresh=fresh))
+        cfg, run = _configure(recipe, overrides, folder, launch, fresh=fresh)
         if launch is None and cfg.trainer.processes() > 1:
             where, anew = ["--run", str(folder)] if folder else [], ["--fresh"] if fresh else []
             return run_processes(cfg.trainer.processes(), ["train", recipe, *overrides, *where, *anew])
         command = _command(recipe, overrides, folder)
         with hold_folder_lock(run.folder), exit_on_signal(command):
             begin_anew = _from_weights(recipe, overrides, run.folder)
-            setup = together(lambda: prepare_training(cfg, run, launch, fresh=fresh, begin_anew=begin_anew))
+            setup = prepare_training(cfg, run, launch, fresh=fresh, begin_anew=begin_anew)
             try:
                 return run_to_end(setup, command)
             finally:  # of a training that failed or was stopped, too
@@ -55,18 +57,26 @@ def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = N
 def _configure(
     recipe: str, overrides: Sequence[str], folder: Path | None, launch: Launch | None, *, fresh: bool
 ) -> tuple[RunConfig, Run]:
-    """The settings, with the number of processes, and the run's folder, which may be one to train in."""
-    composed = compose(recipe, overrides)
+    """The settings, with the number of processes, and the run's folder, which may be one to train in.
+
+    All processes have the same ones, and the same code. The first one alone looks into the folder.
+    """
+    composed = together(lambda: compose(recipe, overrides))
     run = Run(folder or default_folder(composed.recipe or Path(recipe)))
-    if run.exists() and not fresh:
-        composed = with_former_defaults(composed, dict(flatten(load_yaml(run.config_file))))
-    cfg = composed.parse(RunConfig)
+
+    def begun() -> dict[str, object]:
+        if is_rank_zero():
+            run.refuse_unless_run_or_empty()
+        return dict(flatten(load_yaml(run.config_file))) if is_rank_zero() and run.exists() and not fresh else {}
+
+    composed = with_former_defaults(composed, broadcast(together(begun)))
+    cfg = together(lambda: composed.parse(RunConfig))
     for path in composed.dropped:
         if composed.sources.get(path) != COMMAND_LINE:
             rank_zero_print(f"left out: {path}, which the recipe wrote for another preset of {path.partition('.')[0]}")
-    cfg = dataclasses.replace(cfg, trainer=check_devices(cfg.trainer, launch))
-    if is_rank_zero():
-        run.refuse_unless_run_or_empty()
+    cfg = dataclasses.replace(cfg, trainer=together(lambda: check_devices(cfg.trainer, launch)))
+    if is_connected():
+        agree(setting_facts(cfg) | code_facts())
     return cfg, run
 
 

@@ -26,6 +26,7 @@ from hybrid_asr.training.loggers import build_loggers, show_picture
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.page_refresh import PageRefresh
+from hybrid_asr.training.process_group import broadcast
 from hybrid_asr.training.progress import build_progress
 from hybrid_asr.training.save_and_validate import Interrupted, SaveAndValidate
 from hybrid_asr.training.status import StatusFile
@@ -36,7 +37,7 @@ from hybrid_asr.training.unreadable_audio import Unreadable
 def fit(setup: TrainingSetup, module: SpeechModule, status: StatusFile) -> Interrupted | None:
     """Make the updates that are left; gives what stopped them early, if anything did. The run's folder is written."""
     cfg, run, state = setup.cfg, setup.run, setup.state
-    run_id = _run_id(setup)
+    run_id = broadcast(_run_id(setup))
     loggers = build_loggers(cfg.logger, run.folder, first_step=setup.first_step, run_id=run_id)
     _open_folder(setup, status, run_id)
     for logger in loggers:

@@ -44,6 +44,13 @@ def build_bundle(cfg: RunConfig, train_set: Manifest, state: TrainingState | Non
         labels_per_second=counts.rate,
     )
     if state is not None:
+        try:
+            bundle.refuse_misfits(state.state_dict)
+        except ValueError as error:
+            raise UserError(
+                f"the saved state of step {state.step} does not fit the model: {error}; the model's code has changed "
+                "since then, perhaps that of a plugin: go back to it, or give --folder DIR for a training of its own"
+            ) from None
         bundle.load_weights(state.state_dict)
         return bundle, counts
     _initialize(cfg, bundle)

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from hybrid_asr.commands.training_data import TrainingSet, build_planner, ctc_least_seconds, read_training_set
+from hybrid_asr.commands.training_facts import checkpoint_facts, data_facts
 from hybrid_asr.commands.training_model import build_bundle
 from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.config.compose import digest
@@ -25,9 +26,12 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig, signature
 from hybrid_asr.run.folder import Run, RunError
 from hybrid_asr.run.more_epochs import with_epochs
+from hybrid_asr.training.agreement import agree
 from hybrid_asr.training.checkpoint import Checkpoints, TrainingState
 from hybrid_asr.training.launch_environment import Launch, is_rank_zero
 from hybrid_asr.training.messages import rank_zero_print
+from hybrid_asr.training.process_group import broadcast, together
+from hybrid_asr.training.state import share_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,39 +70,54 @@ class TrainingSetup:
 
 
 def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: bool, begin_anew: str) -> TrainingSetup:
-    """Prepare all that `cfg` asks for; raises UserError on anything that the user can fix.
+    """Prepare all that `cfg` asks for; raises UserError on anything that the user can fix. All processes call this.
 
+    The first one reads what lies in the run's folder, once, and gives it to the others, which need not see it.
     `begin_anew` is the command that trains another run from the weights of this one.
     """
+    first = is_rank_zero()
+    checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
+    training, valid_set = together(lambda: _read_sets(cfg, run))
+    train_set = training.manifest
+    data = (train_set.digest, valid_set.digest)
+    agree(data_facts(train_set, valid_set) | ({} if fresh else checkpoint_facts(checkpoints.folder, first=first)))
+    state = together(lambda: _read_state(cfg, run, checkpoints, data, begin_anew) if first and not fresh else None)
+    state = share_state(state)
+    if state is not None:
+        checkpoints.go_on_from(state)
+        if cfg.trainer.threads == "auto":
+            cfg = with_threads(cfg, broadcast(together(lambda: _kept_threads(run) if first else 0)))
+
+    def build() -> TrainingSetup:
+        if cfg.trainer.given_threads:
+            torch.set_num_threads(cfg.trainer.given_threads)
+        keep_freed_memory()
+        bundle, counts = build_bundle(cfg, train_set, state)
+        _check_data(cfg, bundle, valid_set, counts, training)
+        return TrainingSetup(
+            cfg=cfg,
+            run=run,
+            launch=launch,
+            fresh=fresh,
+            checkpoints=checkpoints,
+            state=state,
+            signature=_signature(cfg, data),
+            train_set=train_set,
+            valid_set=valid_set,
+            bundle=bundle,
+            planner=build_planner(cfg, bundle, train_set, counts),
+        )
+
+    return together(build)
+
+
+def _read_sets(cfg: RunConfig, run: Run) -> tuple[TrainingSet, Manifest]:
+    """What is learned from, and the validation set."""
     if is_rank_zero():
         run.refuse_unless_run_or_empty()
-    checkpoints = Checkpoints(run.checkpoint_folder, cfg.trainer.average, cfg.trainer.average_count)
     training = read_training_set(cfg)
-    train_set = training.manifest
-    tell_remote(train_set[0].member, train_set.folder(0), workers=cfg.data.workers)
-    valid_set = Manifest.read(Path(cfg.data.root) / cfg.data.valid, audio=cfg.data.audio)
-    data = (train_set.digest, valid_set.digest)
-    state = None if fresh else _read_state(cfg, run, checkpoints, data, begin_anew)
-    if state is not None and cfg.trainer.threads == "auto":
-        cfg = _with_kept_threads(cfg, run)
-    if cfg.trainer.given_threads:
-        torch.set_num_threads(cfg.trainer.given_threads)
-    keep_freed_memory()
-    bundle, counts = build_bundle(cfg, train_set, state)
-    _check_data(cfg, bundle, valid_set, counts, training)
-    return TrainingSetup(
-        cfg=cfg,
-        run=run,
-        launch=launch,
-        fresh=fresh,
-        checkpoints=checkpoints,
-        state=state,
-        signature=_signature(cfg, data),
-        train_set=train_set,
-        valid_set=valid_set,
-        bundle=bundle,
-        planner=build_planner(cfg, bundle, train_set, counts),
-    )
+    tell_remote(training.manifest[0].member, training.manifest.folder(0), workers=cfg.data.workers)
+    return training, Manifest.read(Path(cfg.data.root) / cfg.data.valid, audio=cfg.data.audio)
 
 
 def with_threads(cfg: RunConfig, threads: int | Literal["auto"]) -> RunConfig:
@@ -106,15 +125,15 @@ def with_threads(cfg: RunConfig, threads: int | Literal["auto"]) -> RunConfig:
     return dataclasses.replace(cfg, trainer=dataclasses.replace(cfg.trainer, threads=threads))
 
 
-def _with_kept_threads(cfg: RunConfig, run: Run) -> RunConfig:
-    """With the number of threads of the training so far: others add up in another order, and round otherwise."""
+def _kept_threads(run: Run) -> int | Literal["auto"]:
+    """The number of threads of the training so far: others add up in another order, and round otherwise."""
     threads, cores = run.read_config().trainer.threads, len(os.sched_getaffinity(0))
     if threads != "auto" and threads > cores:
         rank_zero_print(
             f"warning: going on with {threads} threads as before, on {cores} cores; trainer.threads={cores} is faster, "
             "but rounds otherwise"
         )
-    return with_threads(cfg, threads)
+    return threads
 
 
 def _signature(cfg: RunConfig, data: tuple[str, str]) -> str:

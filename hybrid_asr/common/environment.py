@@ -19,12 +19,17 @@ def environment() -> dict[str, str]:
     `commit` is there only where the code lies in a git checkout of its own; `+changes` follows it where tracked files
     differ from it.
     """
-    entries = {"hybrid-asr": __version__, "commit": commit(), "python": platform.python_version()}
-    entries |= {name: _version(name) for name in _PACKAGES}
+    entries = code_versions()
     entries |= {"CPU": _cpu(), "cores": _cores(), "memory": _memory(), "GPU": _gpus()}
     entries |= {"host": platform.node(), "system": platform.platform(), "OMP threads": _threads()}
     entries |= {"SLURM job": _slurm_job()}
     return {name: value for name, value in entries.items() if value}
+
+
+def code_versions() -> dict[str, str]:
+    """What code runs here: versions, and the commit of our own; those that are not known are empty."""
+    entries = {"hybrid-asr": __version__, "commit": commit(), "python": platform.python_version()}
+    return entries | {name: _version(name) for name in _PACKAGES}
 
 
 def commit(checkout: Path = _CHECKOUT) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hybrid_asr import __version__
+from hybrid_asr.config.compose import digest
 from hybrid_asr.models.bundle import Bundle, BundleError, read_torch, save_torch
 
 LAST = "last.ckpt"
@@ -70,6 +72,17 @@ class TrainingState:
         known = {field.name for field in dataclasses.fields(cls)}
         content["history"] = [KeptEpoch(**entry) for entry in content["history"]]
         return cls(**{name: value for name, value in content.items() if name in known})
+
+
+def name_of_state(path: Path) -> str:
+    """The step of a state and a digest of the checksums in its file, in no time: the tensors are not read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            checksums = [(entry.filename, entry.CRC) for entry in archive.infolist()]
+        step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"]
+    except Exception:  # of a damaged file torch may raise anything
+        return "damaged"
+    return f"step {step}, {digest(checksums)[:8]}"
 
 
 def incident_file(step: int) -> str:
@@ -164,11 +177,15 @@ class Checkpoints:
             if refused is not None:
                 warn(f"warning: {refused.args[0].partition(';')[0]}; going on from {path.name}, step {state.step}")
             self.from_previous = path.name == PREVIOUS
-            self.history, self.saved = list(state.history), state.step
+            self.go_on_from(state)
             return state
         if refused is not None:
             raise refused
         return None
+
+    def go_on_from(self, state: TrainingState) -> None:
+        """Take over what `load_last` has read, in this process or in another one."""
+        self.history, self.saved = list(state.history), state.step
 
     def average_weights(self) -> dict[str, Tensor]:
         """The mean of the chosen checkpoints' weights."""

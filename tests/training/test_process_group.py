@@ -15,7 +15,10 @@ PROGRAM = """
 import sys
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.training import process_group
+from hybrid_asr.training import tensor_broadcast
 from hybrid_asr.training.launch_environment import Launch
+import torch
+tensor_broadcast.PIECE_BYTES = 8
 process_group.RENDEZVOUS_S = {seconds}
 rank = int(sys.argv[1])
 def act():
@@ -25,6 +28,11 @@ def act():
 try:
     with process_group.connected(Launch("the environment", 2, 2, rank)):
         met = process_group.gather(rank), process_group.broadcast(f"of {{rank}}")
+        mine = {{"w": [torch.arange(5.0), torch.tensor(True)], "empty": torch.ones(0, 2), "n": rank}}
+        mine |= {{"step": torch.tensor(3)}}
+        tree = tensor_broadcast.broadcast_tensors(mine if rank == 0 else {{"step": torch.tensor(9)}})
+        same = tree["w"][0].tolist() == [0, 1, 2, 3, 4] and tree["w"][1].item() is True
+        assert same and tree["empty"].shape == (0, 2) and tree["step"].item() == 3 and tree["n"] == 0, tree
         print(*met, process_group.together(act), flush=True)
 except UserError as error:
     print(f"error: {{error}}")
