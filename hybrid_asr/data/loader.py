@@ -19,6 +19,7 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.dataset import Batch, SpeechDataset
 from hybrid_asr.data.manifest import ManifestError
 from hybrid_asr.data.plan import Part
+from hybrid_asr.data.socket_folder import place_sockets
 
 WATCH_S = 2.0  # how often a worker checks whether its training is still running
 
@@ -72,6 +73,7 @@ def build_loader(
     stream = _PartsFrom(parts)
     if workers == 0:
         return DataLoader(dataset, batch_size=None, sampler=stream, pin_memory=pin_memory, generator=generator)
+    place_sockets()
     context = _Context()
     context.set_forkserver_preload(["hybrid_asr.data.loader"])
     loader = _Loader(

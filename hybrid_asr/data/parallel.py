@@ -13,6 +13,7 @@ from multiprocessing.context import ForkServerContext
 from typing import Any, TypeVar
 
 from hybrid_asr.common.errors import UserError, printable
+from hybrid_asr.data.socket_folder import place_sockets
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -56,6 +57,7 @@ def map_in_processes(
 def _in_pool(
     work: Callable[[Job], Result], jobs: Sequence[Job], processes: int, progress: "_Progress"
 ) -> Iterator[Result]:
+    place_sockets()
     context = ForkServerContext()
     context.set_forkserver_preload(PRELOADED)
     waiting: deque[Future[Result]] = deque()
