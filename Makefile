@@ -41,8 +41,10 @@ fuzz: $(INSTALLED) ## Damage CASES=2000 files of all kinds, drawn by SEED=1: is 
 
 COUNT ?= 25
 PROCESSES ?= 1
-kills: $(INSTALLED) ## Kill trainings of PROCESSES=1 or more COUNT=25 times: does each resume bit for bit?
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.stress.kill_training --kills $(COUNT) --processes $(PROCESSES) --seed $(SEED)
+CORPUS ?= tones
+KILLED_an4 := recipes/an4/conformer_s.yaml trainer.epochs=2 trainer.save_steps=8 trainer.log_every=1
+kills: $(INSTALLED) $(if $(filter an4,$(CORPUS)),data/an4/train.jsonl) ## Kill trainings of PROCESSES=1 or more, on CORPUS=tones or an4, COUNT=25 times: does each resume bit for bit?
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.stress.kill_training $(KILLED_$(CORPUS)) --kills $(COUNT) --processes $(PROCESSES) --seed $(SEED)
 
 # Beside other toolkits; the training step of an4/conformer_s alone needs none.
 WHAT ?= training
@@ -80,8 +82,10 @@ check-espnet: $(PEERS)/.installed data/an4/train.jsonl ## Compare with ESPnet: a
 	  --train data/an4/train.jsonl --valid data/an4/valid.jsonl
 	$(PEERS)/bin/python -m tools.peers.check_espnet --model runs/espnet_an4 --data data/an4/test.jsonl
 
+# AN4 is downloaded where there is no copy of it.
+AN4 ?= $(wildcard ../shared/data/an4)
 data/an4/train.jsonl: | $(INSTALLED)
-	$(BIN)/hybrid-asr prepare an4 --to data/an4
+	$(BIN)/hybrid-asr prepare an4 --to data/an4 $(if $(AN4),--source $(AN4))
 
 data/spoken/train.jsonl: | $(INSTALLED)
 	$(BIN)/hybrid-asr prepare spoken --to data/spoken

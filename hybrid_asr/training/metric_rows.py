@@ -133,4 +133,5 @@ def train_row(total: dict[str, float], processes: int) -> dict[str, float]:
         row[f"train.{name}"] = total.get(name, 0.0) / max(total["parts"], 1.0)
     row["train.skipped"] = total["skipped"] / processes
     row["train.unread"] = total["unread"]
+    row["train.audio_s"] = round(total.get("audio_s", 0.0), 6)  # the same for any number of processes
     return row

@@ -118,6 +118,7 @@ class Progress(L.Callback):
         """Sum up the step, and begin a row when it is time; a row and a line are written some steps later."""
         module: SpeechModule = pl_module
         self.clock.audio_s += batch.seconds * trainer.world_size
+        self.window["audio_s"] = self.window.get("audio_s", 0.0) + batch.seconds
         self.window["unread"] = self.window.get("unread", 0.0) + self.unreadable.note(batch.unread)
         self.doubtful.note(batch.told)
         if ends_step(trainer, batch_idx):

@@ -1,6 +1,7 @@
 """Kill a training again and again, let it go on, and compare it with one that nobody disturbed.
 
     make kills COUNT=25 PROCESSES=2                   # a small model on a small corpus of tones, made for this
+    make kills COUNT=25 PROCESSES=2 CORPUS=an4        # an4/conformer_s, two epochs; AN4=DIR has the corpus
     python -m tests.stress.kill_training recipes/an4/conformer_s.yaml trainer.epochs=4 --kills 10 --work /tmp/kills
     python -m tests.stress.kill_training RECIPE key=value ... --kills 200 --seed 1 --json kills.json
 
@@ -9,14 +10,20 @@ checkpoint: they come as soon as a temporary file has appeared. After each kill 
 command is given again. It must start, at the very step whose state lay there, and never behind a step that was reported
 as saved. A training that reaches its end must equal the undisturbed one: metrics.csv and every checkpoint, bit for bit.
 Then the next one is begun, until there are enough kills. One thread, since two give different sums.
+
+With several processes all are killed at one moment, and a third of the kills is also continued, in a copy of the run,
+by another number of processes (`--other-processes`, `--share`): that must train on the same batches in the same order,
+by the seconds of audio in each, with losses that differ no more than other draws of dropout make them.
 """
 
 import argparse
 import contextlib
+import csv
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +34,7 @@ from typing import NamedTuple
 
 import torch
 
+from hybrid_asr.common.lock_holder import process_started
 from hybrid_asr.models.bundle import BundleError, read_torch
 from hybrid_asr.run.folder import Run
 from hybrid_asr.training.status import TrainingStatus
@@ -38,6 +46,9 @@ LIFE_S = 6.0  # the longest life behind the start
 AIM_DELAY_S = 0.03  # how long after its temporary file has appeared a checkpoint's writer is killed at most
 LATEST = 3  # the checkpoint of a life that is aimed at: the first to the third
 POLL_S = 0.0005
+ROWS = 6  # that another number of processes trains behind a kill
+ROWS_S = 120.0  # in which it must have trained them
+LOSS_NOISE = 0.3  # by how much of it a loss may differ then
 
 
 class Kill(NamedTuple):
@@ -52,6 +63,7 @@ class Kill(NamedTuple):
     reached: int
     lost_s: float
     unfinished: bool
+    other_rows: int = 0  # rows of the same order that another number of processes added
     went_on_at: int | None = None
 
 
@@ -74,8 +86,6 @@ def run(options: argparse.Namespace, work: Path) -> int:
         tones = write_corpus(work / "tones")
         options.recipe = str(tones / "tiny.yaml")
         options.overrides = [f"data.root={tones}", "trainer.epochs=12", *options.overrides]
-    if options.processes > 1:
-        options.overrides.append(f"trainer.devices={options.processes}")
     began, kills, trainings, failure = time.monotonic(), [], 0, None
     reference = work / "reference"
     process = start(options, reference)
@@ -89,7 +99,7 @@ def run(options: argparse.Namespace, work: Path) -> int:
     try:
         while len(kills) < options.kills:
             trainings += 1
-            disturb(options, work / f"killed-{trainings}", trainings, rng, kills)
+            disturb(options, work / f"killed-{trainings}", reference, rng, kills)
             compare(work / f"killed-{trainings}", reference)
             print(f"training {trainings}: {len(kills)} kills so far, equal to the undisturbed one", flush=True)
     except Failure as error:
@@ -109,26 +119,47 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=200, help="(default 200)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments (default 1)")
     parser.add_argument("--processes", type=int, default=1, help="of each training; all are killed at once (default 1)")
+    parser.add_argument(
+        "--other-processes", type=int, default=1, help="that continue a share of the kills as well (default 1)"
+    )
+    parser.add_argument("--share", type=float, default=0.33, help="(default 0.33; of one process none)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where the runs are put (default: a temporary folder)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all kills here")
     return parser
 
 
-def start(options: argparse.Namespace, run: Path) -> subprocess.Popen[bytes]:
+def start(options: argparse.Namespace, run: Path, *, processes: int | None = None) -> subprocess.Popen[bytes]:
     """Train in a process of its own; what it says goes to a file beside the run."""
-    command = [
-        sys.executable,
-        "-m",
-        "hybrid_asr.cli",
-        "train",
-        options.recipe,
-        *options.overrides,
-        "--folder",
-        str(run),
-    ]
+    count = processes or options.processes
+    devices = [f"trainer.devices={count}"] if count > 1 else []
+    command = [sys.executable, "-m", "hybrid_asr.cli", "train", options.recipe, *options.overrides, *devices]
     settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with run.with_suffix(".log").open("wb") as told:
-        return subprocess.Popen(command, env=os.environ | settings, stderr=told, stdout=told, start_new_session=True)
+        return subprocess.Popen(
+            [*command, "--folder", str(run)],
+            env=os.environ | settings,
+            stderr=told,
+            stdout=told,
+            start_new_session=True,
+        )
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> int:
+    """Kill a training with all processes that it has started, at one moment; gives its exit status."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(entry.parent.name)] = int(entry.read_text(errors="replace").rpartition(")")[2].split()[1])
+    family = [process.pid]
+    for pid in family:
+        family += [child for child, parent in parents.items() if parent == pid]
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    status = process.wait()
+    while any(process_started(pid) for pid in family):
+        time.sleep(POLL_S)
+    return status
 
 
 def log(run: Path) -> str:
@@ -136,8 +167,9 @@ def log(run: Path) -> str:
     return run.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
 
 
-def disturb(options: argparse.Namespace, run: Path, number: int, rng: random.Random, kills: list[Kill]) -> None:
+def disturb(options: argparse.Namespace, run: Path, reference: Path, rng: random.Random, kills: list[Kill]) -> None:
     """Train until the end, killed again and again; adds to `kills`. Raises Failure."""
+    number = int(run.name.rpartition("-")[2])
     wanted = None  # the step at which the next process must go on
     while True:
         before = Run(run).status()
@@ -146,8 +178,7 @@ def disturb(options: argparse.Namespace, run: Path, number: int, rng: random.Ran
         start_s = hunt(process, run, before, aim, rng)
         ended = process.poll()
         if ended is None:
-            os.killpg(process.pid, signal.SIGKILL)  # with the other processes of the training
-            ended = process.wait()
+            ended = kill_all(process)
         lived_s = time.monotonic() - began
         went_on = _went_on_at(run)
         if wanted is not None and went_on is not None and kills[-1].went_on_at is None:
@@ -159,6 +190,9 @@ def disturb(options: argparse.Namespace, run: Path, number: int, rng: random.Ran
         if ended != -signal.SIGKILL:
             raise Failure(f"{run}: ended with {ended} after {len(kills)} kills:\n{log(run)}")
         kills.append(_look(run, number, aim, start_s, lived_s))
+        if options.processes > 1 and rng.random() < options.share:
+            rows = continue_elsewhere(options, run, reference, behind=kills[-1].saved)
+            kills[-1] = kills[-1]._replace(other_rows=rows)
         wanted = kills[-1].saved or None
 
 
@@ -230,6 +264,46 @@ def _look(run: Path, number: int, aim: str, start_s: float, lived_s: float) -> K
     )
 
 
+def continue_elsewhere(options: argparse.Namespace, run: Path, reference: Path, *, behind: int) -> int:
+    """Let a copy of a killed training go on with another number of processes; gives how many rows it added.
+
+    Raises Failure.
+    """
+    copy = run.with_name("elsewhere")
+    shutil.rmtree(copy, ignore_errors=True)
+    if run.exists():
+        shutil.copytree(run, copy)
+    process, deadline = start(options, copy, processes=options.other_processes), time.monotonic() + ROWS_S
+    while process.poll() is None and len(_losses(copy, behind)) < ROWS and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if process.poll() not in (None, 0):
+        raise Failure(f"{copy}: ended with {process.returncode}:\n{log(copy)}")
+    kill_all(process)
+    went_on, rows, right = _went_on_at(copy) or 0, _losses(copy, behind), _losses(reference, behind)
+    if went_on != behind or not rows:
+        raise Failure(f"{copy}: went on at step {went_on}, saved was {behind}, {len(rows)} rows:\n{log(copy)}")
+    for step, (audio_s, loss) in rows.items():
+        if audio_s != right[step][0] or abs(loss - right[step][1]) > LOSS_NOISE * right[step][1]:
+            raise Failure(
+                f"{copy}: step {step} had {audio_s} s of audio and a loss of {loss}, with {options.processes} "
+                f"processes {right[step][0]} s and {right[step][1]}"
+            )
+    return len(rows)
+
+
+def _losses(run: Path, behind: int) -> dict[int, tuple[float, float]]:
+    """Seconds of audio and the loss of each step behind a step, of the rows that are whole."""
+    try:
+        whole = (run / "metrics.csv").read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+    except OSError:
+        return {}
+    return {
+        int(row["step"]): (float(row["train.audio_s"]), float(row["train.loss"]))
+        for row in csv.DictReader(whole)
+        if row.get("train.loss") and row.get("train.audio_s") and int(row["step"]) > behind
+    }
+
+
 def saved_step(run: Path) -> int:
     """The step of the state on disk, every checksum compared; 0 where none was saved yet."""
     for name in ("last.ckpt", "previous.ckpt"):
@@ -292,6 +366,8 @@ def figures(kills: list[Kill]) -> dict[str, float | int]:
         "kills_at_writing": sum(kill.aim == "writing" for kill in kills),
         "kills_at_any_moment": sum(kill.aim == "any" for kill in kills),
         "left_unfinished_file": sum(kill.unfinished for kill in kills),
+        "continued_by_other_processes": sum(kill.other_rows > 0 for kill in kills),
+        "rows_in_the_same_order": sum(kill.other_rows for kill in kills),
         "behind_reported": sum(kill.saved < kill.reported for kill in kills),
         "most_lost_s": max((kill.lost_s for kill in kills), default=0.0),
         "mean_lost_s": round(sum(kill.lost_s for kill in kills) / max(1, len(kills)), 2),
@@ -302,7 +378,7 @@ def figures(kills: list[Kill]) -> dict[str, float | int]:
 
 def summary(kills: list[Kill], trainings: int, alone_s: float, seconds: float, failure: str | None) -> str:
     """The table for people."""
-    lines = [f"{name.replace('_', ' '):24} {value:>8}" for name, value in figures(kills).items()]
+    lines = [f"{name.replace('_', ' '):30} {value:>8}" for name, value in figures(kills).items()]
     head = f"{len(kills)} kills of {trainings} trainings ({alone_s:.0f} s undisturbed) in {seconds / 60:.1f} minutes"
     last = (
         f"FAILED after {len(kills)} kills: {failure}"
