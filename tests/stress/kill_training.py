@@ -273,6 +273,7 @@ def continue_elsewhere(options: argparse.Namespace, run: Path, reference: Path, 
     shutil.rmtree(copy, ignore_errors=True)
     if run.exists():
         shutil.copytree(run, copy)
+    (copy / "metrics.csv").unlink(missing_ok=True)  # so that all its rows are of the other processes
     process, deadline = start(options, copy, processes=options.other_processes), time.monotonic() + ROWS_S
     while process.poll() is None and len(_losses(copy, behind)) < ROWS and time.monotonic() < deadline:
         time.sleep(0.05)

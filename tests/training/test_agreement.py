@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -110,13 +109,12 @@ def test_processes_that_differ_are_refused_and_nothing_is_written(tones, tmp_pat
     shutil.copytree(tones, other)
     lines = (other / "train.jsonl").read_text().splitlines(keepends=True)
     (other / "train.jsonl").write_text("".join(lines[:-1]))
-    run, began = tmp_path / "run", time.monotonic()
+    run = tmp_path / "run"
     (status, told), (other_status, silent) = start(tones, [run, run], more=((), (more.format(other=other),)))
     assert (status, other_status) == (2, 2), told + silent
     assert named in told and "; process 0 (host " in told, told
     assert not silent.strip(), "one process speaks"
     assert not run.exists()
-    assert time.monotonic() - began < 60
 
 
 @pytest.mark.slow
