@@ -10,11 +10,14 @@ from hybrid_asr.data.dataset import SpeechDataset
 from hybrid_asr.data.label_counts import LabelCounts, describe_empty, least_seconds
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.plan import Source
-from hybrid_asr.data.sampler import Planner, within_limits
+from hybrid_asr.data.sampler import LARGE, Planner, plan_digest, within_limits
+from hybrid_asr.data.shared_plans import SharedPlans
 from hybrid_asr.data.transcripts import hold_words
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import RunError
+
+ROW_BYTES = 20  # of a plan, an utterance
 
 
 class TrainingSet(NamedTuple):
@@ -72,7 +75,10 @@ def build_planner(cfg: RunConfig, bundle: Bundle, manifest: Manifest, counts: La
     """The planner of the batches of all epochs."""
     dataset, least = build_dataset(cfg, bundle, manifest), ctc_least_seconds(cfg, bundle, counts)
     corpus = dataset.corpus(counts, least, weighted_sources(cfg, manifest))
-    return Planner(corpus, data=cfg.data, augment=cfg.augment, seed=cfg.seed)
+    shared = None
+    if len(manifest) >= LARGE and cfg.trainer.processes() > 1:
+        shared = SharedPlans(plan_digest(corpus, cfg.data, cfg.augment, cfg.seed), size=ROW_BYTES * len(manifest))
+    return Planner(corpus, data=cfg.data, augment=cfg.augment, seed=cfg.seed, shared=shared)
 
 
 def weighted_sources(cfg: RunConfig, manifest: Manifest) -> tuple[Source, ...]:

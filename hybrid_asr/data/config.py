@@ -39,6 +39,10 @@ class DataConfig:
     """Bounds a global batch, all that one update learns from."""
     device_seconds: Annotated[float, Field(gt=0)] | None = None
     """Bounds what a device processes at once, by accumulating gradients; None: its whole share of a batch at once."""
+    plan: Literal[1, 2] = 2
+    """How batches are made. A run goes on with the version that it began with; 1 sorts by seconds alone."""
+    part_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Makes batches that batch_seconds / part_seconds devices, or a divisor, share evenly; None: 20 to 40 (plan 2)."""
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Blurs the sorting by length: 0 puts neighbors together, 0.05 moves each by up to 5 % (and costs 3 % padding)."""
     shortest_first_epochs: Annotated[int, Field(ge=0)] = 1

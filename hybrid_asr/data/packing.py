@@ -8,7 +8,7 @@ more than its group.
 import hashlib
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, UInt64
+from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
 SLACK = 1 + 1e-9  # 25 rows of 1 s fill a budget of 25 s whatever the rounding
 ROUNDS = 8  # of drawing partners for utterances that have none yet
@@ -23,6 +23,11 @@ def uniform(keys: UInt64[np.ndarray, " rows"], *draw_key: int | str) -> Float64[
     salt = hashlib.blake2b("/".join(map(str, draw_key)).encode(), digest_size=8).digest()
     mixed = _mix(_mix(keys) ^ np.uint64(int.from_bytes(salt, "little")))
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def copy_keys(keys: UInt64[np.ndarray, " rows"], copies: Int64[np.ndarray, " rows"]) -> UInt64[np.ndarray, " rows"]:
+    """A key of its own for every copy of an utterance; the first one, copy 0, has the utterance's."""
+    return np.where(copies == 0, keys, _mix(keys + copies.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03)))
 
 
 def pairs(
@@ -80,7 +85,7 @@ def next_fit(seconds: Float64[np.ndarray, " rows"], budget: float) -> Int64[np.n
     return np.array(edges, dtype=np.int64)
 
 
-def padded(seconds: Float64[np.ndarray, " rows"], edges: Int64[np.ndarray, " edges"]) -> Float64[np.ndarray, " groups"]:
+def padded(seconds: Float[np.ndarray, " rows"], edges: Int64[np.ndarray, " edges"]) -> Float64[np.ndarray, " groups"]:
     """The padded seconds of each group."""
     return np.maximum.reduceat(seconds, edges[:-1]) * np.diff(edges)
 

@@ -11,8 +11,9 @@ needs fewer halves its largest batches; one that needs more is planned again wit
 see `RELIEFS`. Nothing is ever left out.
 """
 
+import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -21,8 +22,20 @@ from hybrid_asr.audio.augment import AugmentConfig
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data import packing
 from hybrid_asr.data.config import DataConfig
+from hybrid_asr.data.deal import deal_by_labels, deal_by_seconds
+from hybrid_asr.data.draw import count_copies, draw_rows
+from hybrid_asr.data.fill import (
+    Blur,
+    count_batches,
+    even_parts,
+    fill_by_seconds,
+    fill_by_seconds_and_labels,
+    parts_needed,
+    split_evenly,
+)
 from hybrid_asr.data.manifest import Manifest
-from hybrid_asr.data.plan import Corpus, EpochPlan, Part, Relief, Rows
+from hybrid_asr.data.plan import Corpus, EpochArrays, EpochPlan, Part, Relief, Rows
+from hybrid_asr.data.shared_plans import Arrays, SharedPlans
 
 TRIALS = 3  # epochs that are planned to find out how many batches an epoch needs
 KEPT = 2  # plans: of the epoch that is reported and of the one whose parts are read ahead
@@ -37,6 +50,7 @@ RELIEFS = (
     Relief(jitter=0.0, joins=0.5),
     Relief(jitter=0.0, joins=0.0),
     *(Relief(jitter=0.0, joins=0.0, fastest=share) for share in (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)),
+    Relief(jitter=0.0, joins=0.0, fastest=1.0, copies="shortest"),
 )
 
 
@@ -53,15 +67,20 @@ def within_limits(train: Manifest, data: DataConfig) -> Manifest:
 class Planner:
     """Plans any epoch of a training set: a pure function of (corpus, configurations, seed, epoch).
 
-    Speeds, and who takes part in joining, are drawn for each utterance from (seed, epoch, its id) alone.
-    Raises PlanError for utterances longer than the budgets.
+    Speeds, and who takes part in joining, are drawn for each copy of an utterance from (seed, epoch, its id) alone. The
+    version of the arithmetic is `data.plan`; see `fill` and `deal`. Raises PlanError for utterances longer than the
+    budgets.
     """
 
-    def __init__(self, corpus: Corpus, *, data: DataConfig, augment: AugmentConfig, seed: int):
+    def __init__(
+        self, corpus: Corpus, *, data: DataConfig, augment: AugmentConfig, seed: int, shared: SharedPlans | None = None
+    ):
         self._corpus, self._config, self._augment, self._seed = corpus, data, augment, seed
+        self._shared = shared
         self._speeds = np.array(sorted(augment.speeds), dtype=np.float64)
+        self._copies = count_copies(corpus)
         self._check_lengths()
-        self.steps = self._steps()
+        self.steps = int(self._kept("steps", lambda: {"steps": np.array(self._steps())})["steps"])
         self._latest: dict[int, EpochPlan] = {}
 
     def plan(self, epoch: int) -> EpochPlan:
@@ -69,60 +88,75 @@ class Planner:
         if epoch not in self._latest:
             while len(self._latest) >= KEPT:
                 self._latest.pop(next(iter(self._latest)))
-            self._latest[epoch] = self._plan(epoch)
+            self._latest[epoch] = EpochPlan(
+                self._corpus,
+                self._epoch_arrays(epoch),
+                speeds=self._speeds,
+                budget=self._config.batch_seconds,
+                deal=deal_by_seconds if self._config.plan == 1 else deal_by_labels,
+            )
         return self._latest[epoch]
 
     def accumulation(self, ranks: int) -> int:
         """How many parts of each batch a device takes one after the other, so that each is within `device_seconds`."""
-        budget = self._config.device_seconds
-        return accumulation_for(self._config.batch_seconds, budget, ranks, self._longest()) if budget else 1
+        return accumulation_for(self._config, ranks, self._longest())
 
     def _steps(self) -> int:
         """The batches that an epoch needs, equal for all seeds; never fewer than with the last relief."""
         trials = TRIALS if len(self._corpus.durations) < LARGE else 1
-        needed = [len(self._fill(Relief(), "trial", trial)[1]) - 1 for trial in range(trials)]
-        needed.append(len(self._fill(RELIEFS[-1], "trial", 0)[1]) - 1)
-        return min(math.ceil(max(needed) * SPARE), len(self._corpus.durations))
+        needed = [self._count(Relief(), "trial", trial) for trial in range(trials)]
+        needed.append(self._count(RELIEFS[-1], "trial", 0))
+        return min(math.ceil(max(needed) * SPARE), self._copies)
 
-    def _plan(self, epoch: int) -> EpochPlan:
+    def _epoch_arrays(self, epoch: int) -> EpochArrays:
+        kept = self._kept(f"epoch-{epoch}", lambda: self._arrays(epoch))
+        if self._shared is not None:
+            self._shared.forget(f"epoch-{epoch - KEPT}")
+        rows = Rows(*(kept[name] for name in Rows._fields))
+        return EpochArrays(rows, kept["edges"], kept["order"], RELIEFS[int(kept["relief"])])
+
+    def _kept(self, name: str, make: Callable[[], Arrays]) -> Arrays:
+        return make() if self._shared is None else self._shared.arrays(name, make)
+
+    def _arrays(self, epoch: int) -> Arrays:
         for relief in RELIEFS:
             rows, edges = self._fill(relief, self._seed, epoch)
             if len(edges) - 1 <= self.steps <= len(rows.seconds):
                 break
         else:
             raise AssertionError("the last relief does not depend on the epoch, and the number of steps allows for it")
-        edges = packing.split_largest(rows.seconds, edges, self.steps)
+        if self._config.plan == 1:
+            edges = packing.split_largest(rows.seconds, edges, self.steps)
+        else:
+            edges = split_evenly(rows.seconds, edges, self.steps, even_parts(self._config))
         order = np.arange(self.steps)
         if epoch >= self._config.shortest_first_epochs:
             order = np.argsort(packing.uniform(order.astype(np.uint64), self._seed, epoch, "order"), kind="stable")
-        return EpochPlan(self._corpus, rows, edges, order, budget=self._config.batch_seconds, relief=relief)
+        elif self._config.plan > 1:
+            order = np.argsort(np.maximum.reduceat(rows.seconds, edges[:-1]), kind="stable")
+        return rows._asdict() | {"edges": edges, "order": order, "relief": np.array(RELIEFS.index(relief))}
 
     def _fill(self, relief: Relief, *draw_key: int | str) -> tuple[Rows, np.ndarray]:
-        """Draw the rows of an epoch by `draw_key`, such as (seed, epoch), sort them by length, cut them in batches."""
-        rows = self._draw(relief, *draw_key)
-        blur = 2 * packing.uniform(self._corpus.keys[rows.first], *draw_key, "jitter") - 1
-        order = np.argsort(rows.seconds * (1 + relief.jitter * self._config.jitter * blur), kind="stable")
-        rows = Rows(*(column[order] for column in rows))
-        return rows, packing.next_fit(rows.seconds, self._config.batch_seconds)
+        """The rows of the epoch of `draw_key`, such as (seed, epoch), sorted, and the edges of its batches."""
+        fill = fill_by_seconds if self._config.plan == 1 else fill_by_seconds_and_labels
+        return fill(*self._draw(relief, *draw_key), self._config, relief)
 
-    def _draw(self, relief: Relief, *draw_key: int | str) -> Rows:
-        durations, keys = self._corpus.durations, self._corpus.keys
-        speed = self._speeds[(packing.uniform(keys, *draw_key, "speed") * len(self._speeds)).astype(np.int64)]
-        speed = np.where(packing.uniform(keys, *draw_key, "relief") < relief.fastest, self._speeds[-1], speed)
-        chosen = packing.uniform(keys, *draw_key, "join") < self._augment.join_share * relief.joins
-        limit = min(self._augment.join_max_s, self._config.batch_seconds)
-        first, second = packing.pairs(durations, speed, keys, chosen, limit, *draw_key, "partner")
-        alone = np.ones(len(durations), dtype=bool)
-        alone[first] = alone[second] = False
-        singles = np.flatnonzero(alone)
-        return Rows(
-            first=np.concatenate([singles, first]),
-            second=np.concatenate([np.full(len(singles), -1), second]),
-            speed=np.concatenate([speed[singles], speed[first]]),
-            seconds=np.concatenate(
-                [durations[singles] / speed[singles], (durations[first] + durations[second]) / speed[first]]
-            ),
+    def _count(self, relief: Relief, *draw_key: int | str) -> int:
+        """How many batches that epoch needs."""
+        if self._config.plan == 1:
+            return len(self._fill(relief, *draw_key)[1]) - 1
+        return count_batches(*self._draw(relief, *draw_key), self._config, relief)
+
+    def _draw(self, relief: Relief, *draw_key: int | str) -> tuple[Rows, Blur]:
+        rows, keys = draw_rows(
+            self._corpus,
+            self._augment,
+            relief,
+            *draw_key,
+            limit=min(self._augment.join_max_s, self._config.batch_seconds),
+            seconds_type=np.float64 if self._config.plan == 1 else np.float32,
         )
+        return rows, lambda purpose, share: 1 + share * (2 * packing.uniform(keys, *draw_key, purpose) - 1)
 
     def _longest(self) -> float:
         """The most seconds that a row can have in any epoch."""
@@ -136,6 +170,8 @@ class Planner:
             raise PlanError(
                 "the training set has no utterances; check data.train, data.min_seconds and data.max_seconds"
             )
+        if self._copies == 0:
+            raise PlanError("the weights of data.train leave no utterance in an epoch; raise them")
         batch, device = self._config.batch_seconds, self._config.device_seconds
         budget, key = min((batch, "data.batch_seconds"), (device or np.inf, "data.device_seconds"))
         too_long = durations / slowest > budget * packing.SLACK
@@ -155,18 +191,36 @@ class Planner:
             )
 
 
-def accumulation_for(batch_seconds: float, device_seconds: float, ranks: int, longest_seconds: float) -> int:
-    """The fewest accumulated parts with which any batch, shared by `ranks`, is within `device_seconds` everywhere.
+def accumulation_for(data: DataConfig, ranks: int, longest_seconds: float) -> int:
+    """The fewest accumulated parts with which any batch, shared by `ranks`, is within `data.device_seconds` everywhere.
 
     It counts on the worst batch there could be, so that it is the same in all epochs. Raises PlanError for a row of
     `longest_seconds` that no device can hold.
     """
-    if longest_seconds > device_seconds * packing.SLACK:
+    if data.device_seconds is None:
+        return 1
+    if longest_seconds > data.device_seconds * packing.SLACK:
         raise PlanError(
-            f"the longest utterance lasts {longest_seconds:.2f} s, data.device_seconds is {device_seconds:g}; raise "
-            "data.device_seconds, or leave long utterances out with data.max_seconds"
+            f"the longest utterance lasts {longest_seconds:.2f} s, data.device_seconds is {data.device_seconds:g}; "
+            "raise data.device_seconds, or leave long utterances out with data.max_seconds"
         )
-    return -(-packing.parts_needed(batch_seconds, device_seconds, longest_seconds) // ranks)
+    if data.plan == 1:
+        needed = packing.parts_needed(data.batch_seconds, data.device_seconds, longest_seconds)
+    else:
+        needed = parts_needed(data, data.device_seconds, longest_seconds)
+    return -(-needed // ranks)
+
+
+def plan_digest(corpus: Corpus, data: DataConfig, augment: AugmentConfig, seed: int) -> str:
+    """A digest of all that decides the plans of a training: the same in all of its processes."""
+    settings = (
+        *(seed, data.plan, data.batch_seconds, data.part_seconds, data.jitter, data.shortest_first_epochs),
+        *(augment.speeds, augment.join_share, augment.join_max_s, corpus.sources),
+    )
+    digest = hashlib.blake2b(repr(settings).encode(), digest_size=16)
+    for column in (corpus.durations, corpus.keys, corpus.labels):
+        digest.update(np.ascontiguousarray(column).data)
+    return digest.hexdigest()
 
 
 class PlanSampler(Sampler[Part]):

@@ -80,7 +80,10 @@ WITHOUT_EFFECT_ON_WEIGHTS = {
 
 
 # Settings that runs had not at first: with these values they are the runs that they were.
-_ADDED = {"text.language": None, "text.tags": "drop", "data.empty": "refuse"}
+_ADDED = {
+    **{"text.language": None, "text.tags": "drop", "data.empty": "refuse"},
+    **{"data.plan": 1, "data.part_seconds": None},
+}
 
 
 def affects_weights(path: str) -> bool:

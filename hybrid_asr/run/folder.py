@@ -15,6 +15,7 @@ from hybrid_asr.config.files import load_yaml, to_yaml
 from hybrid_asr.config.schema import parse, plain
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig, weight_settings
+from hybrid_asr.run.former_defaults import as_it_began
 from hybrid_asr.run.more_epochs import EPOCHS, refuse_other_epochs
 from hybrid_asr.run.nearby import hint_for_run
 from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints, remove_checkpoints
@@ -98,7 +99,7 @@ class Run:
         """The configuration with which the run was trained. Raises RunError where there is none."""
         if not self.exists():
             raise RunError(f"{self.folder}: not a run, no config.yaml; {hint_for_run(self.folder)}")
-        return parse(RunConfig, load_yaml(self.config_file), sources={"": self.config_file.as_posix()})
+        return parse(RunConfig, as_it_began(load_yaml(self.config_file)), sources={"": self.config_file.as_posix()})
 
     def refuse_unless_run_or_empty(self) -> None:
         """Raise RunError if something else than a run lies here."""

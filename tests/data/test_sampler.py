@@ -153,7 +153,7 @@ def test_the_number_of_steps_is_constant_and_batches_are_full(join_share: float)
     planner = planner_of(an4_like(948), join_share=join_share)
     plans = [planner.plan(epoch) for epoch in range(20)]
     assert {plan.steps for plan in plans} == {planner.steps}
-    assert np.mean([plan.statistics.fill for plan in plans]) > 0.85
+    assert np.mean([plan.statistics.fill for plan in plans]) > 0.8
     assert sum(plan.statistics.relief != Relief() for plan in plans) <= 4
     assert len({tuple(plan.batches) for plan in plans}) == 20
 
@@ -190,8 +190,10 @@ def test_the_devices_budget_changes_parts_only() -> None:
     whole, small = planner_of(durations), planner_of(durations, device_seconds=10.0)
     assert whole.accumulation(1) == 1 and small.accumulation(1) == 4 and small.accumulation(4) == 1
     assert list(whole.plan(2).batches) == list(small.plan(2).batches)
-    assert accumulation_for(600.0, 100.0, 1, 17.0) == 8 and accumulation_for(600.0, 100.0, 8, 17.0) == 1
-    assert accumulation_for(25.0, 25.0, 1, 6.0) == 1
+    data = DataConfig(train="a", valid="b", batch_seconds=600.0, device_seconds=100.0)
+    assert accumulation_for(data, 1, 17.0) == 8 and accumulation_for(data, 8, 17.0) == 1
+    assert accumulation_for(replace(data, part_seconds=100.0), 1, 17.0) == 6
+    assert accumulation_for(replace(data, batch_seconds=25.0, device_seconds=25.0), 1, 6.0) == 1
 
 
 def test_short_utterances_come_first_in_the_first_epoch_only() -> None:
@@ -240,7 +242,7 @@ def test_an_utterance_longer_than_a_budget_is_named_with_the_remedy() -> None:
     with pytest.raises(PlanError, match=r"'u1' lasts 24.00 s, data.device_seconds is 20"):
         planner_of(durations, speeds=(1.0,), device_seconds=20.0)
     with pytest.raises(PlanError, match=r"longest utterance lasts 24.00 s, data.device_seconds is 20; raise"):
-        accumulation_for(100.0, 20.0, 2, 24.0)
+        accumulation_for(DataConfig(train="a", valid="b", batch_seconds=100.0, device_seconds=20.0), 2, 24.0)
     with pytest.raises(PlanError, match=r"augment.join_max_s 8 is more than data.device_seconds 5"):
         planner_of([1.0, 2.0], device_seconds=5.0)
     with pytest.raises(PlanError, match="no utterances"):
