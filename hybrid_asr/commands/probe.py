@@ -64,9 +64,11 @@ def probe(
     `memory` bounds what a process on a CPU may take, such as "8G" (default: what is free); the search takes about
     `minutes`. Raises UserError where the longest utterance alone does not fit.
     """
+    if buckets < 1 or minutes <= 0:
+        raise UserError(f"probe needs --buckets of at least 1, not {buckets}, and --minutes above 0, not {minutes:g}")
     composed = compose(recipe, overrides)
     cfg = composed.parse(RunConfig)
-    device = pick_device("cpu" if cfg.trainer.accelerator == "cpu" else "auto")
+    device = pick_device({"gpu": "cuda"}.get(cfg.trainer.accelerator, cfg.trainer.accelerator))
     cfg = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, audio="unchecked"))
     train = read_training_set(cfg).manifest
     tokenizer = learn_tokenizer(cfg, train)

@@ -124,6 +124,14 @@ def test_a_process_that_is_killed_ran_out_of_memory_and_one_that_fails_is_an_err
         try_shape(cfg, ends, **given)
 
 
+def test_what_probe_cannot_do_is_refused_at_once(tones, capsys):
+    words = ["probe", str(tones / "tiny.yaml"), f"data.root={tones}"]
+    assert main([*words, "--buckets", "0"]) == 2 and "--buckets of at least 1" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert main([*words, "trainer.accelerator=gpu"]) == 2
+        assert "device 'cuda': " in capsys.readouterr().err
+
+
 def test_amounts_of_memory():
     assert [parse_bytes(text) for text in ("8G", "500m", "1.5 GiB")] == [2**33, 500 * 2**20, 3 * 2**29]
     with pytest.raises(UserError, match="--memory 8: is no amount"):
