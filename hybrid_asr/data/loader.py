@@ -5,7 +5,6 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +17,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.data.dataset import Batch, SpeechDataset
 from hybrid_asr.data.manifest import ManifestError
+from hybrid_asr.data.parallel import leave_with, prepare_fork_server
 from hybrid_asr.data.plan import Part
 from hybrid_asr.data.socket_folder import place_sockets
-
-WATCH_S = 2.0  # how often a worker checks whether its training is still running
 
 
 class WorkerError(UserError):
@@ -75,7 +73,7 @@ def build_loader(
         return DataLoader(dataset, batch_size=None, sampler=stream, pin_memory=pin_memory, generator=generator)
     place_sockets()
     context = _Context()
-    context.set_forkserver_preload(["hybrid_asr.data.loader"])
+    prepare_fork_server(context)
     loader = _Loader(
         _Guarded(dataset),
         batch_size=None,
@@ -193,14 +191,4 @@ def _start_worker(training: int, worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
-    threading.Thread(target=_leave_with, args=(training,), daemon=True).start()
-
-
-def _leave_with(training: int) -> None:
-    """End this process soon after the one with the id `training` has ended."""
-    while True:
-        try:
-            os.kill(training, 0)
-        except ProcessLookupError:
-            os._exit(1)
-        time.sleep(WATCH_S)
+    threading.Thread(target=leave_with, args=(training,), daemon=True).start()

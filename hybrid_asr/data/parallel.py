@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -20,6 +21,8 @@ Result = TypeVar("Result")
 
 PRELOADED = ["hybrid_asr.data.loader"]  # by the fork server of a process, so that its workers start at once
 WATCH_S = 2.0  # how often a worker checks whether the process that it works for is still running
+_LONGEST_SOCKET = 107  # bytes of a socket's path on Linux
+_BELOW = len("/pymp-12345678/listener-12345678")  # what multiprocessing puts below the folder for temporary files
 _QUIET_S = 2.0  # what takes less needs no line
 _EVERY_S = {True: 0.5, False: 30.0}  # between two lines, on a terminal and in a file
 _work: Callable[[Any], Any] | None = None
@@ -59,7 +62,7 @@ def _in_pool(
 ) -> Iterator[Result]:
     place_sockets()
     context = ForkServerContext()
-    context.set_forkserver_preload(PRELOADED)
+    prepare_fork_server(context)
     waiting: deque[Future[Result]] = deque()
     pool = ProcessPoolExecutor(processes, context, _begin, (os.getpid(), work))
     try:
@@ -78,6 +81,18 @@ def _in_pool(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def prepare_fork_server(context: ForkServerContext) -> None:
+    """What comes before its first process. Raises WorkError where the path of its socket would be too long."""
+    folder = tempfile.gettempdir()
+    size = len(os.fsencode(folder)) + _BELOW
+    if size > _LONGEST_SOCKET:
+        raise WorkError(
+            f"{folder}: a socket in this folder for temporary files would have a path of {size} bytes, "
+            f"{_LONGEST_SOCKET} are possible; set TMPDIR to a path of {_LONGEST_SOCKET - _BELOW} bytes or fewer, such as /tmp"
+        )
+    context.set_forkserver_preload(PRELOADED)
 
 
 def _begin(employer: int, work: Callable[[Any], Any]) -> None:
