@@ -90,7 +90,7 @@ def prepare_fork_server(context: ForkServerContext) -> None:
     if size > _LONGEST_SOCKET:
         raise WorkError(
             f"{folder}: a socket in this folder for temporary files would have a path of {size} bytes, "
-            f"{_LONGEST_SOCKET} are possible; set TMPDIR to a path of {_LONGEST_SOCKET - _BELOW} bytes or fewer, such as /tmp"
+            f"{_LONGEST_SOCKET} are possible; set TMPDIR to a path of {_LONGEST_SOCKET - _BELOW} bytes or fewer"
         )
     context.set_forkserver_preload(PRELOADED)
 
