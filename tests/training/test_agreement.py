@@ -118,6 +118,7 @@ def test_processes_that_differ_are_refused_and_nothing_is_written(tones, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_first_process_reads_and_writes_for_all(tones, tmp_path):
     """Each sees a disk of its own: the second resumes from what the first one reads, and leaves nothing on its own."""
     here, there, whole = tmp_path / "here", tmp_path / "there", tmp_path / "whole"
