@@ -144,8 +144,8 @@ class FolderLock:
         if job.continues(former.job):
             return None
         limit = SAME_JOB_STALE_S if job.name and job.name == former.job.name else STALE_S
-        first, told = _renewed(self.path), False
-        while (age := _age(self.path)) < limit:
+        first, deadline, told = _renewed(self.path), time.monotonic() + limit, False
+        while (age := _age(self.path)) < limit and time.monotonic() < deadline:
             if _renewed(self.path) > first:
                 return age
             if not told:

@@ -19,7 +19,6 @@ from hybrid_asr.data.dataset import Batch, SpeechDataset
 from hybrid_asr.data.manifest import ManifestError
 from hybrid_asr.data.parallel import leave_with, prepare_fork_server
 from hybrid_asr.data.plan import Part
-from hybrid_asr.data.socket_folder import place_sockets
 
 
 class WorkerError(UserError):
@@ -71,7 +70,6 @@ def build_loader(
     stream = _PartsFrom(parts)
     if workers == 0:
         return DataLoader(dataset, batch_size=None, sampler=stream, pin_memory=pin_memory, generator=generator)
-    place_sockets()
     context = _Context()
     prepare_fork_server(context)
     loader = _Loader(

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -21,8 +20,6 @@ Result = TypeVar("Result")
 
 PRELOADED = ["hybrid_asr.data.loader"]  # by the fork server of a process, so that its workers start at once
 WATCH_S = 2.0  # how often a worker checks whether the process that it works for is still running
-_LONGEST_SOCKET = 107  # bytes of a socket's path on Linux
-_BELOW = len("/pymp-12345678/listener-12345678")  # what multiprocessing puts below the folder for temporary files
 _QUIET_S = 2.0  # what takes less needs no line
 _EVERY_S = {True: 0.5, False: 30.0}  # between two lines, on a terminal and in a file
 _work: Callable[[Any], Any] | None = None
@@ -60,7 +57,6 @@ def map_in_processes(
 def _in_pool(
     work: Callable[[Job], Result], jobs: Sequence[Job], processes: int, progress: "_Progress"
 ) -> Iterator[Result]:
-    place_sockets()
     context = ForkServerContext()
     prepare_fork_server(context)
     waiting: deque[Future[Result]] = deque()
@@ -84,14 +80,8 @@ def _in_pool(
 
 
 def prepare_fork_server(context: ForkServerContext) -> None:
-    """What comes before its first process. Raises WorkError where the path of its socket would be too long."""
-    folder = tempfile.gettempdir()
-    size = len(os.fsencode(folder)) + _BELOW
-    if size > _LONGEST_SOCKET:
-        raise WorkError(
-            f"{folder}: a socket in this folder for temporary files would have a path of {size} bytes, "
-            f"{_LONGEST_SOCKET} are possible; set TMPDIR to a path of {_LONGEST_SOCKET - _BELOW} bytes or fewer"
-        )
+    """What comes before its first process. Raises UserError where there is no folder for its socket."""
+    place_sockets()
     context.set_forkserver_preload(PRELOADED)
 
 

@@ -136,9 +136,7 @@ def test_a_living_holder_on_another_machine_is_refused_and_told(quick, tmp_path)
     assert [name.name for name in tmp_path.iterdir()] == [LOCK]
 
 
-def test_a_holder_that_is_not_heard_any_more_is_taken_over_on_any_machine(quick, tmp_path, monkeypatch):
-    """By the clock of the file system: those of machines differ."""
-    monkeypatch.setattr(lock_module.time, "time", lambda: 0.0)
+def test_a_holder_that_is_not_heard_any_more_is_taken_over_on_any_machine(quick, tmp_path):
     lock_of(tmp_path, "elsewhere", silent_s=0.3)
     began = time.monotonic()
     lock = FolderLock(tmp_path)
@@ -202,7 +200,7 @@ def test_two_that_take_a_lock_over_at_once_on_a_disk_that_cannot_lock(quick, tmp
     assert lost == [other] and read_holder(tmp_path) == other, "the lock of another is left alone"
 
 
-def test_a_run_on_another_machine_runs_as_long_as_it_is_heard(tmp_path):
+def test_a_run_on_another_machine_runs_as_long_as_it_is_heard(tmp_path, monkeypatch):
     assert not is_held(tmp_path)
     lock_of(tmp_path, "elsewhere", silent_s=30.0)
     assert is_held(tmp_path)
@@ -210,6 +208,9 @@ def test_a_run_on_another_machine_runs_as_long_as_it_is_heard(tmp_path):
     assert not is_held(tmp_path)
     lock_of(tmp_path, "elsewhere", silent_s=90.0, heartbeat_s=0.0)
     assert is_held(tmp_path), "a version that does not beat"
+    monkeypatch.setattr(lock_module.time, "time", lambda: 0.0)
+    lock_of(tmp_path, "elsewhere", silent_s=90.0)
+    assert not is_held(tmp_path), "by the clock of the file system: those of machines differ"
 
 
 def test_a_container_of_the_same_name_elsewhere_is_another_machine(quick, tmp_path):

@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -19,7 +18,7 @@ from hybrid_asr.data.kept_arrays import DamagedError, map_columns
 from hybrid_asr.data.label_counts import label_counts
 from hybrid_asr.data.manifest import Manifest, ManifestError, Utterance, write_manifest
 from hybrid_asr.data.oddities import manifest_oddities, oddities
-from hybrid_asr.data.parallel import WorkError, map_in_processes, prepare_fork_server
+from hybrid_asr.data.parallel import map_in_processes
 from hybrid_asr.data.transcripts import hold_words
 from hybrid_asr.text.characters import CharTokenizer
 from hybrid_asr.text.normalize import TextConfig
@@ -277,16 +276,3 @@ def test_processes_give_results_in_order_and_raise_what_the_work_raises() -> Non
     assert list(map_in_processes(double, range(9), what="doubling", processes=2)) == [double(i) for i in range(9)]
     with pytest.raises(ManifestError, match="a negative number"):
         list(map_in_processes(partial(double), [1, -1], what="doubling", processes=2))
-
-
-def test_a_folder_for_temporary_files_whose_sockets_would_have_too_long_a_path_is_named(tmp_path, monkeypatch) -> None:
-    context, folder = multiprocessing.get_context("forkserver"), str(tmp_path).ljust(76, "x")
-    for size in (75, 76):
-        monkeypatch.setattr(tempfile, "tempdir", folder[:size])
-        if size == 75:
-            prepare_fork_server(context)
-            continue
-        with pytest.raises(
-            WorkError, match=r"would have a path of 108 bytes, 107 are possible; set TMPDIR to .* 75 bytes"
-        ):
-            prepare_fork_server(context)
