@@ -171,7 +171,7 @@ _AFTERWARDS = """\
 read -r state saved < <(hybrid-asr runs --state "$run")
 echo "$(date): $run is $state; step $saved is saved, $before when this turn began"
 if [[ $state == stopped || $state == killed ]] && ((saved > before)); then
-    if [[ $(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T) == RUNNING ]]; then
+    if [[ $(squeue --noheader --jobs="$job" --format=%T) == RUNNING ]]; then
         scontrol requeue "$job" && exit
     fi
 fi

@@ -75,6 +75,12 @@ def assert_equal(run: Path, whole: Path) -> None:
     assert json.loads((run / "status.json").read_text())["state"] == "finished"
 
 
+def await_rows(metrics: Path) -> None:
+    """Wait until a training is beyond the end of its first epoch."""
+    while not metrics.is_file() or len(metrics.read_text().splitlines()) < 12:
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("spread", ["--nodes=1", "--nodes=2"])
 def test_srun_trains_as_two_processes_of_ours(spread, cluster, tones, whole):
     command = ["srun", spread, "--ntasks=2", "--kill-on-bad-exit=1", *PROGRAM]
@@ -86,9 +92,7 @@ def test_srun_trains_as_two_processes_of_ours(spread, cluster, tones, whole):
 def test_a_stopped_job_goes_on_on_another_node_as_if_nothing_had_been(signal, cluster, tones, whole):
     run = "it's 100% of a $run"
     job = cluster.submit(tones, run, "--tasks", "2", "--sbatch", "--comment='a b'")
-    metrics = cluster.folder / run / "metrics.csv"
-    while not metrics.is_file() or len(metrics.read_text().splitlines()) < 12:  # beyond the first epoch's end
-        time.sleep(0.02)
+    await_rows(cluster.folder / run / "metrics.csv")
     first = cluster.wait_for(job, "RUNNING").partition(" NodeList=")[2].split()[0]
     cluster.run("scontrol", "update", f"nodename={first}", "state=drain", "reason=test")
     cluster.run("scancel", f"--signal={signal}", f"{job}.0")  # its step: KILL for the job would cancel it
@@ -101,9 +105,13 @@ def test_a_stopped_job_goes_on_on_another_node_as_if_nothing_had_been(signal, cl
 
 
 def test_an_array_trains_a_run_for_each_value(cluster, tones):
+    """One of them is stopped, and goes on by its own number."""
     job = cluster.submit(tones, "run", "--array", "seed=1,2", "--time", "30")
-    for task in ("0", "1"):
-        assert "JobState=COMPLETED" in cluster.wait_for(f"{job}_{task}", "COMPLETED", "FAILED"), cluster.log(job)
+    await_rows(cluster.folder / "run-seed-2/metrics.csv")
+    cluster.run("scancel", "--signal=USR1", f"{job}_1")
+    for task, restarts in (("0", 0), ("1", 1)):
+        known = cluster.wait_for(f"{job}_{task}", "COMPLETED", "FAILED")
+        assert "JobState=COMPLETED" in known and f"Restarts={restarts}" in known, known + cluster.log(job)
     runs = json.loads(cluster.run(*PROGRAM, "runs", ".", "--json"))
     assert {Path(each["folder"]).name: each["state"] for each in runs} == {
         "run-seed-1": "finished",
@@ -120,9 +128,7 @@ def test_a_training_that_fails_or_is_canceled_does_not_come_back(cluster, tones)
     canceled = cluster.submit(tones, "canceled", "trainer.epochs=1000")
     assert "JobState=FAILED" in cluster.wait_for(bad, "FAILED", "COMPLETED")
     assert "is none; step 0 is saved" in cluster.log(bad)
-    metrics = cluster.folder / "canceled/metrics.csv"
-    while not metrics.is_file() or len(metrics.read_text().splitlines()) < 12:
-        time.sleep(0.02)
+    await_rows(cluster.folder / "canceled/metrics.csv")
     cluster.run("scancel", canceled)
     assert "Restarts=0" in cluster.wait_for(canceled, "CANCELLED")
     time.sleep(7)  # longer than a requeued job would wait

@@ -52,7 +52,7 @@ def after(state: str, *, saved: int, job_state: str = "RUNNING", array: Array | 
     setting, deciding = text.index("values=(" if array else "run="), text.index("# Stopped by")
     code = text[setting : text.index("read -r _")] + "before=5 status=0\n" + text[deciding:]
     code = code.replace('< <(hybrid-asr runs --state "$run")', f"<<< '{state} {saved}'")
-    code = code.replace('$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)', job_state)
+    code = code.replace('$(squeue --noheader --jobs="$job" --format=%T)', job_state)
     return bash(code.replace("scontrol", "echo scontrol"), **({"SLURM_JOB_ID": "71"} | (OF_ARRAY if array else {})))
 
 
