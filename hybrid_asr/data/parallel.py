@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 PRELOADED = ["hybrid_asr.data.loader"]  # by the fork server of a process, so that its workers start at once
 WATCH_S = 2.0  # how often a worker checks whether the process that it works for is still running
-_QUIET_S = 2.0  # what takes less needs no line
+_QUIET_S = {True: 2.0, False: 10.0}  # what takes less needs no line on a terminal, in a file
 _EVERY_S = {True: 0.5, False: 30.0}  # between two lines, on a terminal and in a file
 _work: Callable[[Any], Any] | None = None
 
@@ -115,7 +115,7 @@ class _Progress:
         self.what, self._total, self._done = what, total, 0
         self._began = time.monotonic()
         self._terminal = sys.stderr.isatty()
-        self._told = self._began + _QUIET_S - _EVERY_S[self._terminal]
+        self._told = self._began + _QUIET_S[self._terminal] - _EVERY_S[self._terminal]
         self._shown = False
 
     def step(self) -> None:
