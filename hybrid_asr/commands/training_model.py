@@ -16,7 +16,7 @@ from hybrid_asr.data.kept_arrays import Columns
 from hybrid_asr.data.label_counts import LabelCounts, label_counts
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.rows import row_slices
-from hybrid_asr.data.text_digest import text_digest
+from hybrid_asr.data.text_digest import text_digest, tokenizer_digest
 from hybrid_asr.data.transcripts import spelled_texts
 from hybrid_asr.inference.batching import STATISTICS_UTTERANCES, in_order
 from hybrid_asr.inference.decoding_folder import file_digest
@@ -38,9 +38,15 @@ def build_bundle(cfg: RunConfig, train_set: Manifest, state: TrainingState | Non
     tokenizer = learn_tokenizer(cfg, train_set) if state is None else restore_tokenizer(state.bundle["tokenizer"])
     bundle = untrained_bundle(cfg, tokenizer)
     counts = label_counts(train_set, tokenizer, cfg.text)
+
+    def most() -> Columns:
+        return Columns({}, {"most": _labels_per_frame(bundle, counts.labels, train_set.durations)})
+
+    decides = (tokenizer_digest(tokenizer), plain(cfg.features), plain(cfg.model))
+    kept = train_set.kept("labels-a-frame", text_digest(cfg.text, *decides), most)
     bundle = dataclasses.replace(
         bundle,
-        labels_per_frame=_labels_per_frame(bundle, counts.labels, train_set.durations),
+        labels_per_frame=kept.facts["most"],
         labels_per_second=counts.rate,
     )
     if state is not None:

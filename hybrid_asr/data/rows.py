@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Int64
 
-ROWS = 1_000_000  # utterances that are looked at together
+ROWS = 100_000  # utterances that are looked at together
 
 
 def row_slices(count: int) -> Iterator[slice]:
