@@ -16,7 +16,7 @@ from hybrid_asr.audio.features import GlobalStatistics
 from hybrid_asr.commands.probe_search import Outcome
 from hybrid_asr.commands.training_model import build_module, untrained_bundle
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.memory import held_bytes, keep_freed_memory, limit_memory, measure_peak, release_unused
+from hybrid_asr.common.memory import held_bytes, keep_freed_memory, limited_memory, measure_peak, release_unused
 from hybrid_asr.data.dataset import Batch
 from hybrid_asr.inference.out_of_memory import is_out_of_memory
 from hybrid_asr.run.config import RunConfig
@@ -80,11 +80,12 @@ def _in_child(
     keep_freed_memory()
     if shape.threads:
         torch.set_num_threads(shape.threads)
-    limit_memory(limit)
     try:
-        answer.send(measure_update(cfg, tokenizer, shape, torch.device("cpu")))
+        with limited_memory(limit):
+            result = measure_update(cfg, tokenizer, shape, torch.device("cpu"))
     except (RuntimeError, MemoryError) as error:
-        answer.send(None if is_out_of_memory(error) else f"{type(error).__name__}: {error}")
+        result = None if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+    answer.send(result)
 
 
 def measure_update(cfg: RunConfig, tokenizer: Tokenizer, shape: Shape, device: torch.device) -> Outcome:

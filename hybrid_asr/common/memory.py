@@ -4,7 +4,8 @@ import ctypes
 import gc
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,15 +80,21 @@ def free_bytes(device: torch.device) -> int:
     return max(0, min(limits)) + _unused()
 
 
-def limit_memory(most: int) -> None:
-    """Let this process take about `most` resident bytes: beyond them an allocation fails, where the system provides it.
+@contextmanager
+def limited_memory(most: int) -> Iterator[None]:
+    """Let this process take about `most` resident bytes in the block: beyond them an allocation fails.
 
     Limited are its addresses, to those that it has now and what is left of `most`, since Linux limits nothing else.
+    Another system may limit nothing.
     """
-    sizes = _process_sizes()
+    sizes, former = _process_sizes(), resource.getrlimit(resource.RLIMIT_AS)
     if "VmSize" in sizes and "VmRSS" in sizes:
         room = max(0, most - sizes["VmRSS"])
-        resource.setrlimit(resource.RLIMIT_AS, (sizes["VmSize"] + room, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        resource.setrlimit(resource.RLIMIT_AS, (sizes["VmSize"] + room, former[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, former)
 
 
 class _MallocInfo(ctypes.Structure):
