@@ -19,7 +19,12 @@ def run(tones, tmp_path_factory):
     """A run that has learned the tones as phonemes; nobody writes to it."""
     folder = tmp_path_factory.mktemp("phonemes")
     (folder / "lexicon.txt").write_text(lexicon_of(tones, "train", "valid", "test"))
-    settings = ["presets.tokenizer=phoneme", f"tokenizer.lexicon={folder / 'lexicon.txt'}", "loss.ctc_weight=1.0", "data.plan=1"]
+    settings = [
+        "presets.tokenizer=phoneme",
+        f"tokenizer.lexicon={folder / 'lexicon.txt'}",
+        "loss.ctc_weight=1.0",
+        "data.plan=1",
+    ]
     assert (
         train(tones, folder / "run", "presets.decode=lexicon", *settings, "trainer.epochs=16", "trainer.valid_every=4")
         == 0
