@@ -11,7 +11,7 @@ from torch import distributed
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.problems import SHOWN, examples
 from hybrid_asr.config.compose import digest
-from hybrid_asr.training.process_group import USER_MISTAKE, gather, is_connected
+from hybrid_asr.training.process_group import end_silently, gather, is_connected
 
 
 class Disagreement(UserError):
@@ -30,7 +30,7 @@ def agree(facts: Mapping[str, str]) -> None:
     if not problem:
         return
     if distributed.get_rank() > 0:
-        raise SystemExit(USER_MISTAKE)
+        end_silently()
     raise Disagreement(problem)
 
 

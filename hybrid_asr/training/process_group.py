@@ -11,10 +11,11 @@ gave; never by a process's own clock, signal or error.
 import contextlib
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, NoReturn, TypeVar, cast
 
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -28,6 +29,7 @@ T = TypeVar("T")
 USER_MISTAKE = 2  # exit status
 RENDEZVOUS_S = 60.0  # in which all processes must have come
 COLLECTIVE_S = 600.0  # in which all must have come to an exchange, once they train
+TELLING_S = 1.0  # that the first process has for its message before the others end
 POLL_S = 0.5  # between two looks: a wait within torch is deaf to signals
 EVERY_SHOWN = 8  # missing processes that are named
 
@@ -144,11 +146,23 @@ def together(action: Callable[[], T]) -> T:
     if not any(problems):
         return cast(T, result)
     if distributed.get_rank() > 0:
-        raise SystemExit(USER_MISTAKE)
+        end_silently()
     first = next(text for text in problems if text)
     ranks = [rank for rank, text in enumerate(problems) if text]
     others = "" if len(ranks) == len(problems) else f"process {', '.join(map(str, ranks))} of {len(problems)}: "
     raise UserError(f"{others}{first}")
+
+
+def end_silently() -> NoReturn:
+    """End this process for a mistake that the first one tells.
+
+    A moment later than that: a launcher ends all when one has ended. And at once: while Python shuts down in an orderly
+    way, torch's threads may abort the process with a status and a message of their own.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    time.sleep(TELLING_S)
+    os._exit(USER_MISTAKE)
 
 
 def _meeting_point(launch: Launch) -> tuple[str, int]:

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 
@@ -49,14 +48,16 @@ def test_what_decides_is_compared_and_what_is_of_a_node_is_not(tones):
 
 
 def test_manifests_are_compared_by_what_they_hold(tones, tmp_path):
-    other = shutil.copy(tones / "train.jsonl", tmp_path / "train.jsonl")
     shutil.copytree(tones / "train", tmp_path / "train")
-    train, copy = Manifest.read(tones / "train.jsonl"), Manifest.read(other)
-    valid = Manifest.read(tones / "valid.jsonl")
-    usual = data_facts(train, valid)
-    assert data_facts(copy, valid) == usual, "wherever it lies"
-    assert data_facts(train.select(np.arange(len(train) - 1)), valid) != usual
-    assert data_facts(train, train) != usual
+    text = (tones / "train.jsonl").read_text()
+    (tmp_path / "same.jsonl").write_text(text)
+    (tmp_path / "other.jsonl").write_text(text.replace('"train-00"', '"train-99"'))
+    train, same, other = (
+        Manifest.read(path) for path in (tones / "train.jsonl", *sorted(tmp_path.glob("*.jsonl"))[::-1])
+    )
+    assert len(other) == len(train)
+    assert data_facts(same, train) == data_facts(train, train), "wherever it lies"
+    assert data_facts(other, train) != data_facts(train, train) != data_facts(train, other)
 
 
 def test_a_state_is_known_by_its_step_and_what_is_in_it(trained, tmp_path):
