@@ -17,6 +17,7 @@ from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.nonfinite import NonfinitePart
+from hybrid_asr.training.strategy import autocast
 
 CLIPPED = 0.999  # full scale is 1
 
@@ -112,8 +113,7 @@ def replay(run: Run, step: int, checkpoint: str | None = None) -> Replayed:
 
 
 def _forward(module: SpeechModule, batch: Batch, cfg: RunConfig, *, step: int, part: int, rank: int) -> JointLoss:
-    bf16 = cfg.trainer.precision == "bf16"
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with autocast(cfg.trainer.precision, "cpu"):
         return module.losses(batch, step=step, part=part, rank=rank)[0]
 
 

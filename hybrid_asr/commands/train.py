@@ -43,7 +43,7 @@ def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = N
         if launch is None and cfg.trainer.processes() > 1:
             where, anew = ["--run", str(folder)] if folder else [], ["--fresh"] if fresh else []
             return run_processes(cfg.trainer.processes(), ["train", recipe, *overrides, *where, *anew])
-        command = _command(recipe, overrides, folder)
+        command, fresh = _command(recipe, overrides, folder), fresh or cfg.trainer.try_steps > 0
         with hold_folder_lock(run.folder), exit_on_signal(command):
             begin_anew = _from_weights(recipe, overrides, run.folder)
             setup = prepare_training(cfg, run, launch, fresh=fresh, begin_anew=begin_anew)
@@ -75,6 +75,10 @@ def _configure(
         if composed.sources.get(path) != COMMAND_LINE:
             rank_zero_print(f"left out: {path}, which the recipe wrote for another preset of {path.partition('.')[0]}")
     cfg = dataclasses.replace(cfg, trainer=together(lambda: check_devices(cfg.trainer, launch)))
+    if cfg.trainer.try_steps:  # a run's folder stays as it is; that of a trial before is made anew
+        run = Run(Path(f"{run.folder}-try"))
+        cfg = dataclasses.replace(cfg, trainer=dataclasses.replace(cfg.trainer, epochs=1))
+        rank_zero_print(f"trying {cfg.trainer.try_steps} steps, and all that belongs to them, in {run.folder}")
     if is_connected():
         agree(setting_facts(cfg) | code_facts())
     return cfg, run
@@ -144,7 +148,7 @@ def _record(status: StatusFile, state: State, message: str) -> None:
 
 
 def _train(setup: TrainingSetup, status: StatusFile, command: str) -> int:
-    module = build_module(setup.cfg, setup.bundle, setup.planner.steps, first_step=setup.first_step)
+    module = build_module(setup.cfg, setup.bundle, setup.steps_per_epoch, first_step=setup.first_step)
     _announce(setup)
     if setup.first_step < setup.total_steps:
         setup = choose_threads(setup, module)

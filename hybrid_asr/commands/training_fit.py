@@ -27,6 +27,7 @@ from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.page_refresh import PageRefresh
 from hybrid_asr.training.process_group import broadcast
+from hybrid_asr.training.profile_steps import ProfileSteps
 from hybrid_asr.training.progress import build_progress
 from hybrid_asr.training.save_and_validate import Interrupted, SaveAndValidate
 from hybrid_asr.training.status import StatusFile
@@ -55,7 +56,7 @@ def fit(setup: TrainingSetup, module: SpeechModule, status: StatusFile) -> Inter
         nonfinite_file=run.nonfinite_file,
         unreadable=Unreadable(int(cfg.data.unreadable_share * len(setup.train_set)), rank_zero_print),
         doubtful=Doubtful(rank_zero_print, known=setup.train_set.notes),
-        steps_per_epoch=setup.planner.steps,
+        steps_per_epoch=setup.steps_per_epoch,
     )
     monitor = _attention_monitor(setup, status, partial(show_picture, loggers, "attention/leading_head"))
     validation = Validation(cfg, setup.bundle, setup.valid_set, setup.planner, monitor)
@@ -71,15 +72,17 @@ def fit(setup: TrainingSetup, module: SpeechModule, status: StatusFile) -> Inter
         run_id=run_id,
         state=state,
     )
-    page = PageRefresh(partial(refresh, run, depth="quick"), steps_per_epoch=setup.planner.steps)
+    page = PageRefresh(partial(refresh, run, depth="quick"), steps_per_epoch=setup.steps_per_epoch)
+    profiler = [ProfileSteps(run.folder / "profile", cfg.trainer.profile)] if cfg.trainer.profile else []
     trainer = build_trainer(
         cfg.trainer,
         setup.launch,
         updates=setup.total_steps - setup.first_step,
         accumulate=accumulation,
-        callbacks=[progress, saver, page],
+        callbacks=[progress, saver, page, *profiler],
         loggers=[metrics, *loggers],
         folder=run.checkpoint_folder,
+        model=module.model,
     )
     data = SpeechData(
         setup.planner,
@@ -135,7 +138,7 @@ def _loader_builder(setup: TrainingSetup) -> Callable[[PlanSampler], DataLoader]
 
 def _attention_monitor(setup: TrainingSetup, status: StatusFile, show: Show) -> AttentionMonitor:
     """What measures attention with each validation, continuing where an earlier process stopped."""
-    steps = setup.planner.steps
+    steps = setup.steps_per_epoch
     pictures = AttentionPictures(setup.run.attention_folder, draw=draw_epoch, show=show, steps_per_epoch=steps)
     monitor = AttentionMonitor(
         setup.cfg.trainer,

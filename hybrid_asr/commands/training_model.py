@@ -23,6 +23,7 @@ from hybrid_asr.inference.decoding_folder import file_digest
 from hybrid_asr.inference.padding import pad_audio
 from hybrid_asr.inference.source import read_ahead
 from hybrid_asr.models.bundle import Bundle
+from hybrid_asr.nn.checkpointing import checkpoint_layers
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
 from hybrid_asr.text.phonemes import PhonemeTokenizerConfig
@@ -68,6 +69,8 @@ def build_bundle(cfg: RunConfig, train_set: Manifest, state: TrainingState | Non
 def build_module(cfg: RunConfig, bundle: Bundle, steps_per_epoch: int, *, first_step: int = 0) -> SpeechModule:
     """The module that makes the updates from `first_step` on; training and replay build it alike."""
     freeze(bundle.model, cfg.init.freeze)
+    if cfg.trainer.checkpoint_activations and not checkpoint_layers(bundle.model):
+        raise UserError("trainer.checkpoint_activations: this model has no stack named `layers`; leave the setting out")
     module = SpeechModule(
         bundle,
         loss=cfg.loss,
@@ -76,6 +79,7 @@ def build_module(cfg: RunConfig, bundle: Bundle, steps_per_epoch: int, *, first_
         mask_from=cfg.augment.spec.from_epoch * steps_per_epoch,
         seed=cfg.seed,
     )
+    module.float16 = cfg.trainer.precision == "fp16"
     module.first_step = first_step
     module.total_steps = cfg.trainer.epochs * steps_per_epoch
     return module.train()

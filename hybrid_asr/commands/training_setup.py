@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from hybrid_asr.commands.training_data import TrainingSet, build_planner, ctc_least_seconds, read_training_set
@@ -32,6 +33,8 @@ from hybrid_asr.training.launch_environment import Launch, is_rank_zero
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.process_group import broadcast, together
 from hybrid_asr.training.state import share_state
+
+TRIED = 8  # utterances of the validation set that a trial decodes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,12 @@ class TrainingSetup:
     @property
     def total_steps(self) -> int:
         """Updates of the whole training."""
-        return self.cfg.trainer.epochs * self.planner.steps
+        return self.cfg.trainer.epochs * self.steps_per_epoch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates of an epoch, or of a trial."""
+        return min(self.planner.steps, self.cfg.trainer.try_steps or self.planner.steps)
 
     @property
     def processes(self) -> int:
@@ -117,7 +125,10 @@ def _read_sets(cfg: RunConfig, run: Run) -> tuple[TrainingSet, Manifest]:
         run.refuse_unless_run_or_empty()
     training = read_training_set(cfg)
     tell_remote(training.manifest[0].member, training.manifest.folder(0), workers=cfg.data.workers)
-    return training, Manifest.read(Path(cfg.data.root) / cfg.data.valid, audio=cfg.data.audio)
+    valid_set = Manifest.read(Path(cfg.data.root) / cfg.data.valid, audio=cfg.data.audio)
+    if cfg.trainer.try_steps:
+        valid_set = valid_set.select(np.arange(min(len(valid_set), TRIED)))
+    return training, valid_set
 
 
 def with_threads(cfg: RunConfig, threads: int | Literal["auto"]) -> RunConfig:

@@ -9,6 +9,7 @@ from hybrid_asr.commands.training_setup import TrainingSetup, with_threads
 from hybrid_asr.data.dataset import Batch
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.module import SpeechModule
+from hybrid_asr.training.strategy import autocast
 from hybrid_asr.training.threads import fewest_of_fast, measure_threads, thread_counts
 
 
@@ -46,6 +47,6 @@ def _measured(setup: TrainingSetup, module: SpeechModule, most: int) -> int:
 
 def _step(module: SpeechModule, batch: Batch, precision: str) -> None:
     """The work of an update but for the update itself."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    with autocast(precision, "cpu"):
         losses, _ = module.losses(batch, step=module.first_step, part=0, rank=0)
     (losses.total * batch.weights).sum().div(batch.divisor).backward()

@@ -67,6 +67,7 @@ _DATA = (
 _TRAINER = (
     *("nonfinite", "nonfinite_limit", "divergence_factor", "divergence_rows"),
     *("accelerator", "devices", "nodes", "threads", "log_every", "save_minutes", "save_steps"),
+    *("strategy", "checkpoint_activations", "profile", "try_steps"),
     *("valid_every", "valid_decoder", "average", "average_count"),
     *("attention_utterances", "attention_patience", "attention_pictures"),
 )
@@ -82,7 +83,7 @@ WITHOUT_EFFECT_ON_WEIGHTS = {
 # Settings that runs had not at first: with these values they are the runs that they were.
 _ADDED = {
     **{"text.language": None, "text.tags": "drop", "data.empty": "refuse"},
-    **{"data.plan": 1, "data.part_seconds": None},
+    **{"data.plan": 1, "data.part_seconds": None, "trainer.tf32": False},
 }
 
 

@@ -43,8 +43,9 @@ class KeptEpoch:
 class TrainingState:
     """All that a training needs to resume as if it had never stopped. The names of the fields are the file's keys.
 
-    `windows` are each process's sums since the last row of metrics.csv, `nonfinite` what `Nonfinite.state` gives, and
-    `elapsed_s` and `processor_s` the seconds of all processes that have trained so far, by the clock and the processor.
+    `windows` are each process's sums since the last row of metrics.csv, `nonfinite` what `Nonfinite.state` gives,
+    `loss_scale` what `LossScale.state` gives, in float16 alone, and `elapsed_s` and `processor_s` the seconds of all
+    processes that have trained so far, by the clock and the processor.
     """
 
     bundle: dict[str, Any]
@@ -53,6 +54,7 @@ class TrainingState:
     step: int
     windows: list[dict[str, float]] = dataclasses.field(default_factory=list)
     nonfinite: dict[str, int] = dataclasses.field(default_factory=dict)
+    loss_scale: dict[str, float] = dataclasses.field(default_factory=dict)
     signature: str = ""
     run_id: str = ""
     elapsed_s: float = 0.0

@@ -29,13 +29,24 @@ class TrainerConfig:
     With each validation the attention of `attention_utterances` is measured; an alarm is given after
     `attention_patience` such times, behind the first fifth of the training, in which no head follows the speech.
     `attention_pictures` of these utterances are drawn into the run's folder `attention/`; 0 draws none.
+
+    `strategy`: of several processes each keeps the whole model ("ddp", also "auto"), or its part of all weights and of
+    the optimizer ("fsdp"). `precision`: "bf16" and "fp16" compute the forward pass in 16 bits, fp16 with a scale of the
+    loss; weights stay in float32. `tf32` lets a GPU multiply float32 with 10 bits of mantissa. `checkpoint_activations`
+    computes the layers once more in the backward pass in place of keeping what they came to. `profile` traces so many
+    steps. `try_steps` trains so many in a folder of its own, with all that belongs to a training.
     """
 
     epochs: Positive
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Count = "auto"
     nodes: Count = "auto"
-    precision: Literal["float32", "bf16"] = "float32"
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    tf32: bool = False
+    checkpoint_activations: bool = False
+    profile: Annotated[int, Field(ge=0)] = 0
+    try_steps: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     log_every: Positive = 10
     valid_every: Positive = 1

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hybrid_asr.training.host_copy import HostCopy
 from hybrid_asr.training.nonfinite import PartLosses
+from hybrid_asr.training.process_group import is_connected, reduce_later
 
 
 class StepSums(NamedTuple):
@@ -39,20 +40,18 @@ class HostSums:
 
 
 class RankSum:
-    """Numbers of each process on their way to being summed, in `group`; None where there is one process."""
+    """Numbers of each process on their way to being summed over all processes."""
 
-    def __init__(self, values: dict[str, float], group: torch.distributed.ProcessGroup | None) -> None:
-        self._values, self._work, self._names = values, None, sorted(values)
-        if group is not None:
-            self._total = torch.tensor([values[name] for name in self._names], dtype=torch.float64)
-            self._work = torch.distributed.all_reduce(self._total, group=group, async_op=True)
+    def __init__(self, values: dict[str, float]) -> None:
+        self._values, self._names = values, sorted(values)
+        numbers = [values[name] for name in self._names]
+        self._total = reduce_later(torch.tensor(numbers, dtype=torch.float64), "sum") if is_connected() else None
 
     def read(self) -> dict[str, float]:
         """The sums; waits only for a process that is more than a step behind."""
-        if self._work is None:
+        if self._total is None:
             return self._values
-        self._work.wait()
-        return dict(zip(self._names, self._total.tolist(), strict=True))
+        return dict(zip(self._names, self._total().tolist(), strict=True))
 
 
 @dataclasses.dataclass
@@ -73,16 +72,15 @@ class RowQueue:
     """Rows under way, the oldest first. All processes have the same, and take each on at the same steps.
 
     `collect` takes the sums of this process to a row, when they have arrived; `write` gets the row and its sums over
-    all processes. `group` is that of all processes on the host, None of one.
+    all processes.
     """
 
     def __init__(
         self,
         collect: Callable[[RowUnderWay], None],
         write: Callable[[RowUnderWay, dict[str, float]], None],
-        group: torch.distributed.ProcessGroup | None,
     ) -> None:
-        self._collect, self._write, self._group = collect, write, group
+        self._collect, self._write = collect, write
         self._rows: list[RowUnderWay] = []
 
     def add(self, row: RowUnderWay) -> None:
@@ -102,7 +100,7 @@ class RowQueue:
         for row in self._rows:
             if row.total is None:
                 self._collect(row)
-                row.total = RankSum(row.window, self._group)
+                row.total = RankSum(row.window)
 
     def flush(self) -> None:
         """Write all rows."""

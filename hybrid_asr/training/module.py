@@ -1,11 +1,13 @@
 """The thin LightningModule: model and losses in, one number and a few sums out.  Axes: B utterances."""
 
+import copy
 import hashlib
 from typing import Any
 
 import lightning as L
 import torch
 from jaxtyping import Int
+from lightning.pytorch.strategies.model_parallel import ModelParallelStrategy
 from torch import Tensor
 
 from hybrid_asr.audio.augment import MaskCounts, SpecAugment
@@ -27,6 +29,7 @@ from hybrid_asr.text.tokenizer import Tokenizer
 from hybrid_asr.training.loss_scale import LossScale
 from hybrid_asr.training.nonfinite import PartLosses
 from hybrid_asr.training.optim import OptimConfig, build_optimizer, lr_share, set_lr
+from hybrid_asr.training.sharding import shard, whole
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -91,7 +94,8 @@ class SpeechModule(L.LightningModule):
         self.sums: dict[str, Tensor] = {}  # of the update under way, on the device
         self.parts: list[PartLosses] = []  # of the update under way
         self.unaligned: list[tuple[tuple[str, ...], Tensor]] = []
-        self.loss_scale: LossScale | None = None  # of float16 alone
+        self.float16 = False  # whether the forward pass is in float16
+        self.loss_scale: LossScale | None = None  # then, from the start of the training on
 
     @property
     def step(self) -> int:
@@ -129,7 +133,28 @@ class SpeechModule(L.LightningModule):
         # DDP takes the mean over ranks and Lightning the mean over parts: undo both
         loss = (losses.total * batch.weights).sum() / batch.divisor * (self.trainer.world_size * self.accumulate)
         # times 1, or NaN where it is not finite: then so is the gradient, and all devices learn of it
-        return loss * (1 + 0 * loss.detach())
+        loss = loss * (1 + 0 * loss.detach())
+        return loss if self.loss_scale is None else self.loss_scale.of(loss)
+
+    def configure_model(self) -> None:
+        """Spread the weights over the processes where the strategy says so.
+
+        `bundle` then keeps a model of its own: the whole, by which validation and files go (`gather_weights`).
+        """
+        if isinstance(self.trainer.strategy, ModelParallelStrategy) and self.model is self.bundle.model:
+            self.model = copy.deepcopy(self.bundle.model)
+            shard(self.model, self.trainer.strategy.device_mesh["data_parallel"])
+
+    def gather_weights(self) -> None:
+        """Bring the weights together in `bundle`, in all processes, where they are spread."""
+        if self.model is not self.bundle.model:
+            self.bundle.model.to(self.device).eval()
+            self.bundle.model.load_state_dict({name: whole(value) for name, value in self.model.state_dict().items()})
+
+    def on_fit_start(self) -> None:
+        """In float16, begin with a scale of the loss."""
+        if self.float16:
+            self.loss_scale = LossScale(self.device)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer; the learning rate is set at every step."""
@@ -146,10 +171,14 @@ class SpeechModule(L.LightningModule):
         The device itself decides, since to ask it would stop it; all have the same gradient and decide alike. AdamW
         looks at `found_inf`, and then changes neither weights nor its own state.
         """
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip)
+        if self.loss_scale is not None:
+            self.loss_scale.undo(weight.grad for weight in self.model.parameters() if weight.grad is not None)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip))
         self._add(gradient_norm=norm)
         finite = torch.isfinite(norm)
         optimizer.found_inf = (~finite).float()
+        if self.loss_scale is not None:
+            self.loss_scale.update(optimizer.found_inf)
         self.sums = {name: torch.where(finite, value, 0) for name, value in self.sums.items()}
         self._add(skipped=optimizer.found_inf)
 

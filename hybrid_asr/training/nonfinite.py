@@ -149,6 +149,8 @@ class Nonfinite:
                 self.in_row = self.overflows = 0
             else:
                 bad = [row for row in bad if row.step != step]
+        if bad:
+            module.gather_weights()
         if not bad or not trainer.is_global_zero:
             return
         first = min(row.step for row in bad)

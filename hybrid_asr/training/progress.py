@@ -22,7 +22,6 @@ from hybrid_asr.training.messages import print_stderr, rank_zero_print
 from hybrid_asr.training.metric_rows import HostSums, RowQueue, RowUnderWay, StepSums, log_row, train_row
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.nonfinite import Nonfinite
-from hybrid_asr.training.process_group import host_group, is_connected
 from hybrid_asr.training.status import StatusFile
 from hybrid_asr.training.unreadable_audio import Unreadable
 
@@ -106,7 +105,7 @@ class Progress(L.Callback):
         if len(self.windows) == trainer.world_size:  # on other devices the next row has only the steps from here on
             self.window = dict(self.windows[trainer.global_rank])
         collect, write = partial(self._collect, trainer, pl_module), partial(self._write, trainer, pl_module)
-        self.rows = RowQueue(collect, write, host_group() if is_connected() else None)
+        self.rows = RowQueue(collect, write)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

@@ -15,6 +15,7 @@ from hybrid_asr.training.metric_rows import log_row
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.process_group import gather, is_connected
 from hybrid_asr.training.progress import Progress, ends_step
+from hybrid_asr.training.sharding import load_optimizer_state
 from hybrid_asr.training.signals import StopSignals
 from hybrid_asr.training.state import gather_optimizer, gather_weights
 from hybrid_asr.training.stop_flag import NONE, StopFlag, Wishes
@@ -54,6 +55,7 @@ class SaveAndValidate(L.Callback):
         self.signature, self.run_id = signature, run_id
         self.between_steps = False  # whether a step is whole, its epoch's end and all
         self.optimizer = None if state is None else state.optimizer
+        self.loss_scale = {} if state is None else state.loss_scale
         self.earlier_s = 0.0 if state is None else state.elapsed_s
         self.earlier_processor_s = 0.0 if state is None else state.processor_s
         progress.status.elapsed = self.elapsed
@@ -66,11 +68,13 @@ class SaveAndValidate(L.Callback):
         """Seconds of training by all processes, one after the other, that worked in this folder."""
         return self.earlier_s + self.progress.spent()
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Install the signal handlers before the first step."""
         if self.optimizer is not None:
-            trainer.optimizers[0].load_state_dict(self.optimizer)
+            load_optimizer_state(trainer.optimizers[0], self.optimizer)
             self.optimizer = None
+        if pl_module.loss_scale is not None and self.loss_scale:
+            pl_module.loss_scale.load(self.loss_scale)
         self.saved = time.monotonic()
         self.between_steps = True
         self.signals.install()
@@ -124,6 +128,7 @@ class SaveAndValidate(L.Callback):
 
     def _end_epoch(self, trainer: L.Trainer, module: SpeechModule, epoch: int) -> KeptEpoch:
         self.progress.rows.flush()
+        module.gather_weights()
         error = None
         if epoch % self.every == 0 or module.step == module.total_steps:
             module.eval()
@@ -138,6 +143,7 @@ class SaveAndValidate(L.Callback):
         self.saved = time.monotonic()
         self.progress.rows.flush()
         windows = gather(dict(self.progress.collect_pending(trainer, module)))
+        module.gather_weights()
         weights, optimizer = gather_weights(module.bundle), gather_optimizer(trainer.optimizers[0])
         if not trainer.is_global_zero:
             return
@@ -149,6 +155,7 @@ class SaveAndValidate(L.Callback):
             step=module.step,
             windows=windows,
             nonfinite=self.progress.nonfinite.state(),
+            loss_scale={} if module.loss_scale is None else module.loss_scale.state(),
             signature=self.signature,
             run_id=self.run_id,
             elapsed_s=self.elapsed(),

@@ -18,6 +18,7 @@ from hybrid_asr.training.config import TrainerConfig
 from hybrid_asr.training.launch_environment import Launch, resolve_devices, unused_tasks, unused_world
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.save_and_validate import Interrupted
+from hybrid_asr.training.strategy import build_precision, build_strategy, set_tf32
 
 
 def check_devices(cfg: TrainerConfig, launch: Launch | None) -> TrainerConfig:
@@ -75,6 +76,7 @@ def build_trainer(
     callbacks: list[L.Callback],
     loggers: list[Logger],
     folder: Path,
+    model: torch.nn.Module,
 ) -> L.Trainer:
     """A trainer for `updates` updates over one stream of batches; epochs and checkpoints are our callbacks' work.
 
@@ -85,15 +87,17 @@ def build_trainer(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are not about our trainings
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.` is deprecated.*")
+    warnings.filterwarnings("ignore", message=".*returned a view tensor.*")  # nobody changes the outputs in place
     warnings.filterwarnings("ignore", message=".*The `srun` command is available on your system but is not used.*")
     plugin = cluster_environment(cfg, launch)
-    return L.Trainer(
+    on_gpu = cfg.accelerator != "cpu" and torch.cuda.is_available()
+    set_tf32(cfg.tf32)
+    trainer = L.Trainer(
         accelerator=cfg.accelerator,
         devices=cfg.devices,
         num_nodes=cfg.nodes,
-        strategy="ddp" if cfg.processes() > 1 else "auto",
-        plugins=None if plugin is None else [plugin],
-        precision="bf16-mixed" if cfg.precision == "bf16" else "32-true",
+        strategy=build_strategy(cfg, model),
+        plugins=[build_precision(cfg, "cuda" if on_gpu else "cpu"), *([] if plugin is None else [plugin])],
         max_epochs=1,
         max_steps=updates,
         accumulate_grad_batches=accumulate,
@@ -108,6 +112,9 @@ def build_trainer(
         use_distributed_sampler=False,
         log_every_n_steps=1,
     )
+    # Lightning 2.6 broadcasts at each part whether it has heard SIGTERM, and waits for it; signals are ours (StopFlag)
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+    return trainer
 
 
 def run_trainer(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule) -> Interrupted | None:

@@ -150,8 +150,8 @@ def test_a_state_is_read_as_it_was_written_and_its_keys_are_the_files(bundle, tm
     state.write(tmp_path / "last.ckpt")
     content = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert list(content) == [
-        *("version", "bundle", "state_dict", "optimizer", "step", "windows", "nonfinite", "signature", "run_id"),
-        *("elapsed_s", "processor_s", "history"),
+        *("version", "bundle", "state_dict", "optimizer", "step", "windows", "nonfinite", "loss_scale"),
+        *("signature", "run_id", "elapsed_s", "processor_s", "history"),
     ]
     assert content["history"][1] == {"epoch": 2, "step": 50, "error": None}
     read = TrainingState.read(tmp_path / "last.ckpt")

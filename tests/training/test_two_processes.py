@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ import torch
 
 from tests.tones import CHECKOUT, rows, train, words
 
-SETTINGS = ("trainer.epochs=2", "augment.speeds=[0.9,1.0,1.1]")
+TRACED = 3  # steps, behind three others, before an epoch ends
+SETTINGS = ("trainer.epochs=2", "augment.speeds=[0.9,1.0,1.1]", f"trainer.profile={TRACED}")
 DRAWN = ("augment.spec.time_masks=2", "augment.spec.freq_masks=1", "model.encoder.dropout=0.1", "trainer.log_every=3")
 
 
@@ -73,6 +76,31 @@ def assert_equal_start(run, alone):
         assert mine[0] == pytest.approx(its[0], rel=1e-5), name
         assert mine[:5] == pytest.approx(its[:5], rel=1e-3), name
     assert rows(run, "train.lr") == rows(alone, "train.lr")
+
+
+def test_a_step_waits_for_no_collective_but_the_gradients(pair):
+    """A sum of the only bucket of gradients, the stop flag and a row of metrics, of which the last two are read later.
+
+    All there is goes through these operators, Lightning's own exchanges included; nothing is broadcast or gathered.
+    """
+    events = json.loads((pair / "profile/steps.json").read_text())["traceEvents"]
+    sent = Counter(event["name"] for event in events if event.get("name", "").startswith("c10d::"))
+    assert sent == {"c10d::allreduce_": 3 * TRACED}
+
+
+@pytest.mark.slow
+def test_spread_weights_train_the_same_model_and_go_on_in_any_number_of_processes(pair, tones, tmp_path):
+    run, settings = tmp_path / "run", (*SETTINGS[1:], "trainer.devices=2")
+    process = start(*words(tones, run, "trainer.epochs=1", *settings, "trainer.strategy=fsdp"))
+    assert process.wait(timeout=240) == 0
+    alone = tmp_path / "alone"
+    shutil.copytree(run, alone)
+    assert train(tones, alone, *SETTINGS) == 0
+    process = start(*words(tones, run, *SETTINGS, "trainer.devices=2", "trainer.strategy=fsdp"))
+    assert process.wait(timeout=240) == 0
+    for name in ("train.loss", "train.ctc", "train.attention", "train.gradient_norm", "valid.ctc_greedy.cer"):
+        assert rows(run, name) == pytest.approx(rows(pair, name), rel=1e-5), name
+        assert rows(alone, name) == pytest.approx(rows(pair, name), rel=1e-5), name
 
 
 def test_two_processes_see_the_batches_of_one(pair, alone):
