@@ -17,7 +17,7 @@ import torch
 from tests.tones import CHECKOUT, rows, train, words
 
 TRACED = 3  # steps, behind three others, before an epoch ends
-SETTINGS = ("trainer.epochs=2", "augment.speeds=[0.9,1.0,1.1]", f"trainer.profile={TRACED}")
+SETTINGS = ("trainer.epochs=2", "trainer.save_steps=13", "augment.speeds=[0.9,1.0,1.1]", f"trainer.profile={TRACED}")
 DRAWN = ("augment.spec.time_masks=2", "augment.spec.freq_masks=1", "model.encoder.dropout=0.1", "trainer.log_every=3")
 
 
@@ -105,6 +105,15 @@ def test_spread_weights_train_the_same_model_and_go_on_in_any_number_of_processe
 
 def test_two_processes_see_the_batches_of_one(pair, alone):
     assert_equal_start(pair, alone)
+    assert rows(pair, "train.audio_s") == rows(alone, "train.audio_s"), "to the sample"
+
+
+def test_the_state_is_saved_after_so_many_steps_too(pair, alone):
+    for run in (pair, alone):
+        steps = [
+            torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["step"] for name in ("previous", "last")
+        ]
+        assert steps == [13, 14], "and at the end of each epoch of seven"
 
 
 def test_accumulated_parts_are_one_batch(alone, tones, tmp_path, capsys):
