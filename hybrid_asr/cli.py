@@ -73,6 +73,7 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a lost process is told by us, not by stacks of C++
     given = {name: getattr(options, name) for name in LAUNCH if getattr(options, name) is not None}
     if options.launch:
         return _launch(options, given)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from hybrid_asr.audio.augment import describe
@@ -25,33 +26,56 @@ from hybrid_asr.training.checkpoint import Checkpoints
 from hybrid_asr.training.folder_lock import hold_folder_lock
 from hybrid_asr.training.launch_environment import Launch, detect_launch, is_rank_zero
 from hybrid_asr.training.local_processes import end_with_agent, run_processes
-from hybrid_asr.training.messages import rank_zero_print
+from hybrid_asr.training.messages import print_stderr, rank_zero_print
 from hybrid_asr.training.optim import warmup_doubt
-from hybrid_asr.training.process_group import broadcast, connected, is_connected, together
+from hybrid_asr.training.process_group import broadcast, connected, is_connected, last_step, note, on_end, together
 from hybrid_asr.training.save_and_validate import Halted
-from hybrid_asr.training.signals import exit_on_signal
-from hybrid_asr.training.status import State, StatusFile
+from hybrid_asr.training.signals import StoppedAtOnce, signals_handled
+from hybrid_asr.training.status import State, StatusFile, read_status
 from hybrid_asr.training.trainer import check_devices
+from hybrid_asr.training.watch import End
 
 
 def train(recipe: str, overrides: Sequence[str] = (), *, folder: Path | None = None, fresh: bool = False) -> int:
     """Train `recipe` in `folder`; returns the exit status. Raises UserError on anything the user can fix."""
-    launch = detect_launch()
+    launch, command = detect_launch(), _command(recipe, overrides, folder)
     end_with_agent()
-    with connected(launch):
-        cfg, run = _configure(recipe, overrides, folder, launch, fresh=fresh)
-        if launch is None and cfg.trainer.processes() > 1:
-            where, anew = ["--run", str(folder)] if folder else [], ["--fresh"] if fresh else []
-            return run_processes(cfg.trainer.processes(), ["train", recipe, *overrides, *where, *anew])
-        command, fresh = _command(recipe, overrides, folder), fresh or cfg.trainer.try_steps > 0
-        with hold_folder_lock(run.folder), exit_on_signal(command):
-            begin_anew = _from_weights(recipe, overrides, run.folder)
-            setup = prepare_training(cfg, run, launch, fresh=fresh, begin_anew=begin_anew)
-            try:
-                return run_to_end(setup, command)
-            finally:  # of a training that failed or was stopped, too
-                if is_rank_zero() and run.exists():
-                    refresh(run)
+    with signals_handled():
+        try:
+            with connected(launch):
+                return _train_together(recipe, overrides, folder, launch, fresh=fresh, command=command)
+        except StoppedAtOnce as stop:
+            rank_zero_print(
+                f"terminated (exit status {stop.code}); what was saved before stays, go on with:\n  {command}"
+            )
+            return stop_status(launch, stop.signal_number)
+
+
+def stop_status(launch: Launch | None, signal_number: int) -> int:
+    """The exit status of a training that a signal has stopped in an orderly way.
+
+    A launcher takes another than 0 for a failure, ends the other processes and may start all anew.
+    """
+    return 128 + signal_number if launch is None else 0
+
+
+def _train_together(
+    recipe: str, overrides: Sequence[str], folder: Path | None, launch: Launch | None, *, fresh: bool, command: str
+) -> int:
+    cfg, run = _configure(recipe, overrides, folder, launch, fresh=fresh)
+    if launch is None and cfg.trainer.processes() > 1:
+        where, anew = ["--run", str(folder)] if folder else [], ["--fresh"] if fresh else []
+        return run_processes(cfg.trainer.processes(), ["train", recipe, *overrides, *where, *anew])
+    fresh = fresh or cfg.trainer.try_steps > 0
+    with hold_folder_lock(run.folder):
+        begin_anew = _from_weights(recipe, overrides, run.folder)
+        setup = prepare_training(cfg, run, launch, fresh=fresh, begin_anew=begin_anew)
+        try:
+            return run_to_end(setup, command)
+        finally:  # of a training that failed or was stopped, too
+            if is_rank_zero() and run.exists():
+                note("drawing the page")
+                refresh(run)
 
 
 def _configure(
@@ -109,9 +133,12 @@ def run_to_end(setup: TrainingSetup, command: str) -> int:
         saved=setup.checkpoints.saved,
         elapsed_s=0.0 if setup.state is None else setup.state.elapsed_s,
     )
+    on_end(partial(_tell_end, setup, status, command))
     try:
         return _train(setup, status, command)
     except OSError as error:  # a full disk, a quota, a folder that vanished or must not be written to
+        if not is_rank_zero():  # the first process says how to continue
+            raise
         file = error.filename or f"a file in {setup.run.folder}"
         cause = f"{file}: {error.strerror or error}"
         failure = RunError(f"{cause}\n{how_to_continue(setup.checkpoints, command, when='once that is fixed')}")
@@ -121,11 +148,13 @@ def run_to_end(setup: TrainingSetup, command: str) -> int:
         if not status.begun:
             raise
         if isinstance(error, Halted) and not is_rank_zero():
-            return 0  # all stop together; of an error Lightning would kill the first, which reports it
+            return 0  # all stop together, and the first reports it
+        if not is_rank_zero():
+            raise
         failure = RunError(f"{error}\n{how_to_continue(setup.checkpoints, command, when='once that is fixed')}")
         _record(status, "failed", str(failure))
         raise failure from error
-    except (KeyboardInterrupt, SystemExit):
+    except SystemExit:
         advice = how_to_continue(setup.checkpoints, command, when="to train on")
         _record(status, "stopped", f"stopped at once; {advice}")
         raise
@@ -140,6 +169,18 @@ def how_to_continue(checkpoints: Checkpoints, command: str, *, when: str) -> str
     if step is None or not checkpoints.can_resume():
         return f"no state is saved in {folder}; {when}, begin again with:\n  {command}"
     return f"the last saved state is that of step {step} in {folder}; {when}, continue with:\n  {command}"
+
+
+def _tell_end(setup: TrainingSetup, status: StatusFile, command: str, end: End, cause: str) -> None:
+    """Write down and print why another process ends this training; of a first process that is gone its file tells."""
+    former = None if is_rank_zero() else read_status(setup.run.status_file)
+    if former is not None:
+        setup.checkpoints.saved = status.saved = former.saved_step
+    status.step = max(status.step, last_step())
+    message = f"{cause}\n{how_to_continue(setup.checkpoints, command, when='once that is clear')}"
+    if status.begun:
+        status.write("stopped" if end.signal else "failed", message)
+    print_stderr(f"hybrid-asr train: {message}")
 
 
 def _record(status: StatusFile, state: State, message: str) -> None:
@@ -157,9 +198,9 @@ def _train(setup: TrainingSetup, status: StatusFile, command: str) -> int:
             message = f"stopped after step {stopped.step}, everything is saved; go on with:\n  {command}"
             rank_zero_print(message)
             _record(status, "stopped", message)
-            # a launcher takes another exit status than 0 for a failure, ends the others and may start all anew
-            return 128 + stopped.signal_number if setup.launch is None or setup.launch.processes == 1 else 0
+            return stop_status(setup.launch, stopped.signal_number)
     if is_rank_zero():
+        note("averaging")
         _write_model(setup)
         status.write("finished")
     return 0

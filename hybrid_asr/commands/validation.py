@@ -16,6 +16,7 @@ from hybrid_asr.training.attention_monitor import AttentionMonitor
 from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.module import SpeechModule
+from hybrid_asr.training.process_group import meet
 
 
 class Validation:
@@ -41,6 +42,7 @@ class Validation:
             device=module.device,
             failures="raise",
         )[self.name]
+        meet()
         report, plan = score_items(gather(share).items, self.cfg.metric), self.planner.plan(epoch - 1).statistics
         wer, cer = report.wer.value, report.cer.value
         rank_zero_print(f"epoch {epoch}: valid WER {wer:.2%}, CER {cer:.2%} ({self.name}); plan: {plan.text()}")

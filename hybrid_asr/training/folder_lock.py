@@ -25,8 +25,8 @@ def hold_folder_lock(folder: Path) -> Iterator[None]:
         os._exit(USER_MISTAKE)
 
     lock = FolderLock(folder, lost=end)
-    former = together(lambda: lock.take() if is_rank_zero() else None)
     try:
+        former = together(lambda: lock.take() if is_rank_zero() else None)
         if former is not None:
             rank_zero_print(f"the lock in {folder} was left by {former.text()}, which has ended without saving")
         yield

@@ -16,6 +16,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 STOP_S = 600  # that processes have for saving, once they were asked to stop
+LEAVE_S = 20.0  # that a process has, once the agent is gone
 WATCH_S = 0.5  # between two looks whether the agent is still there
 AGENT = "HYBRID_ASR_AGENT"  # tells a process whom to end with
 
@@ -67,4 +68,5 @@ def end_with_agent() -> None:
 def _watch(agent: int) -> None:
     while os.getppid() == agent:
         time.sleep(WATCH_S)
+    time.sleep(LEAVE_S)  # in which the watch of the processes says what has happened
     os._exit(1)

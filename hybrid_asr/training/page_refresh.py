@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 
 from hybrid_asr.training.module import SpeechModule
+from hybrid_asr.training.process_group import meet, note
 from hybrid_asr.training.progress import ends_step
 
 LARGEST_SHARE = 0.02  # share of the training's time
@@ -23,12 +24,14 @@ class PageRefresh(L.Callback):
         self.earliest_s = 0.0
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Refresh the page at an epoch's end."""
+        """Refresh the page at an epoch's end; the others wait for it here, where no timeout runs."""
         module: SpeechModule = pl_module
         now = time.monotonic()
-        if not trainer.is_global_zero or not ends_step(trainer, batch_idx) or module.step % self.steps_per_epoch:
+        if not ends_step(trainer, batch_idx) or module.step % self.steps_per_epoch:
             return
-        if now >= self.earliest_s:
+        if trainer.is_global_zero and now >= self.earliest_s:
+            note("drawing the page")
             self.refresh()
             ended = time.monotonic()
             self.earliest_s = ended + (ended - now) / LARGEST_SHARE
+        meet()

@@ -10,6 +10,7 @@ gave; never by a process's own clock, signal or error.
 
 import contextlib
 import os
+import re
 import socket
 import sys
 import time
@@ -18,67 +19,129 @@ from datetime import timedelta
 from typing import Any, Literal, NoReturn, TypeVar, cast
 
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch import Tensor, distributed
-from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+from torch._C._distributed_c10d import PrefixStore, Store
 
 from hybrid_asr.common.errors import UserError
+from hybrid_asr.training import rendezvous
 from hybrid_asr.training.launch_environment import Launch
+from hybrid_asr.training.messages import print_stderr
+from hybrid_asr.training.rendezvous import POLL_S, USER_MISTAKE, RendezvousError, await_all, meeting_point, open_store
+from hybrid_asr.training.signals import STOP, StoppedAtOnce
+from hybrid_asr.training.watch import BEAT_S, LEAVE_S, SILENT_S, End, Watch
 
 T = TypeVar("T")
-USER_MISTAKE = 2  # exit status
-RENDEZVOUS_S = 60.0  # in which all processes must have come
 COLLECTIVE_S = 600.0  # in which all must have come to an exchange, once they train
 TELLING_S = 1.0  # that the first process has for its message before the others end
-POLL_S = 0.5  # between two looks: a wait within torch is deaf to signals
-EVERY_SHOWN = 8  # missing processes that are named
-
-
-class RendezvousError(UserError):
-    """Processes that did not find each other; the message says who is missing, and where."""
+STALLED_SHARE = 0.9  # of COLLECTIVE_S, in which a step must end: those behind are named before torch gives up
+WAITING = "waiting for the others"
+_OF_EXCHANGES = re.compile(r"gloo|nccl|connection|timed out|time out|DistNetworkError|DistBackendError", re.IGNORECASE)
 
 
 class _Connection:
-    """What is kept of the connection: the store, and a group over gloo for what lies on the host."""
+    """What is kept of the connection: the store, a group over gloo for what lies on the host, and the watch."""
 
     store: Store | None = None
     host: distributed.ProcessGroup | None = None
+    watch: Watch | None = None
+    meetings = 0
 
 
 @contextlib.contextmanager
 def connected(launch: Launch | None) -> Iterator[None]:
-    """Connect this process with the others of `launch`, if there are any, until the block ends.
+    """Connect this process with the others of `launch`, if there are any, until the block ends, and all are there.
 
     Raises RendezvousError where they have not all come within RENDEZVOUS_S. After an error nothing is torn down in an
-    orderly way: the others may wait in an exchange that this process will not come to, and its end tells them.
+    orderly way: the others may wait in an exchange that this process will not come to, and are told by the watch.
     """
     if launch is None or launch.processes == 1:
         yield
         return
-    _connect(launch)
-    yield
-    _Connection.store = _Connection.host = None
+    STOP.quiet = True
+    try:
+        _connect(launch)
+        yield
+        meet()
+    except BaseException as error:
+        if _Connection.watch is not None:
+            _end_by(error, _Connection.watch)
+            _forget()
+        raise
+    assert _Connection.watch is not None, "it is connected"
+    _Connection.watch.stop()
+    _forget()
     distributed.destroy_process_group()
 
 
+def _forget() -> None:
+    _Connection.store = _Connection.host = _Connection.watch = None
+    _Connection.meetings = 0
+
+
+def _end_by(error: BaseException, watch: Watch) -> None:
+    """Tell the others that this process ends by `error`; where another is the cause, the watch ends this process.
+
+    Of an error that the user can correct the first process speaks for all.
+    """
+    if isinstance(error, StoppedAtOnce):
+        former = watch.wait_for_end(2 * BEAT_S)  # a launcher ends us, too, where another process has died
+        end = former or watch.propose(End(rank=watch.rank, cause="stopped at once", signal=error.signal_number))
+        if not end.signal:
+            time.sleep(SILENT_S)
+        return watch.stop()
+    if isinstance(error, SystemExit):  # of an error that all have met together
+        return watch.stop()
+    if _OF_EXCHANGES.search(f"{type(error).__name__} {error}") and not isinstance(error, UserError):
+        watch.wait_for_end(SILENT_S + 2 * BEAT_S)
+    is_users = isinstance(error, UserError | OSError)
+    file = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else ""
+    cause = (file or str(error)) if is_users else f"{type(error).__name__}: {str(error)[:500]}"
+    where = "" if watch.rank == 0 else f"process {watch.rank} of {watch.processes} on {socket.gethostname()}: "
+    end = watch.propose(End(rank=watch.rank, cause=where + cause, status=USER_MISTAKE if is_users else 1))
+    if end.rank != watch.rank or end.gone:
+        time.sleep(3 * SILENT_S)  # the watch ends this process
+    if watch.rank > 0:
+        watch.wait_until_told(LEAVE_S)
+    watch.stop()
+    if watch.rank > 0 and is_users:
+        raise SystemExit(USER_MISTAKE)
+
+
 def _connect(launch: Launch) -> None:
-    address, port = _meeting_point(launch)
-    deadline = time.monotonic() + RENDEZVOUS_S
-    store = _open_store(launch, address, port, deadline)
+    address, port = meeting_point(launch)
+    deadline = time.monotonic() + rendezvous.RENDEZVOUS_S
+    connection = open_store(launch, address, port, deadline)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's store outlives a restart
-    store = PrefixStore(f"hybrid-asr/{attempt}", store)
-    _await_all(store, launch, deadline)
-    distributed.init_process_group(
-        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-        store=PrefixStore("group", store),
+    store = PrefixStore(f"hybrid-asr/{attempt}", connection)
+    _Connection.watch = watch = Watch(
+        PrefixStore(f"hybrid-asr/{attempt}/watch", connection.clone()),  # pyright: ignore[reportAttributeAccessIssue]
         rank=launch.rank,
-        world_size=launch.processes,
-        timeout=timedelta(seconds=COLLECTIVE_S),
+        processes=launch.processes,
+        stalled_s=STALLED_SHARE * COLLECTIVE_S,
     )
-    _Connection.store = store
-    group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=COLLECTIVE_S))
+    watch.start()
+    await_all(store, launch, deadline)
+    try:
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+            store=PrefixStore("group", store),
+            rank=launch.rank,
+            world_size=launch.processes,
+            timeout=timedelta(seconds=rendezvous.RENDEZVOUS_S),
+        )
+        group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=rendezvous.RENDEZVOUS_S))
+    except RuntimeError as error:
+        if watch.wait_for_end(2 * BEAT_S):
+            raise
+        interface = os.environ.get("GLOO_SOCKET_IFNAME", "which is not set")
+        raise RendezvousError(
+            f"the processes have met, but cannot connect from {socket.gethostname()}: {str(error).splitlines()[0]}; "
+            f"set GLOO_SOCKET_IFNAME ({interface}) to the network that connects the nodes, and open its ports"
+        ) from None
     assert isinstance(group, distributed.ProcessGroup), "this process is one of it"
-    _Connection.host = group
+    for each in (None, group):
+        distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=COLLECTIVE_S), each)
+    _Connection.store, _Connection.host = store, group
 
 
 def is_connected() -> bool:
@@ -98,10 +161,62 @@ def store() -> Store:
     return _Connection.store
 
 
+def note(doing: str, step: int | None = None) -> None:
+    """Say what this process does, behind which step: for the message, if it or another is missed."""
+    if _Connection.watch is not None:
+        _Connection.watch.note(doing, step)
+
+
+def on_end(report: Callable[[End, str], None]) -> None:
+    """Let `report` write down and print why the training ends, where that is another process's doing."""
+    if _Connection.watch is not None:
+        _Connection.watch.report = report
+
+
+def last_step() -> int:
+    """The last step that this process has made, as `note` was told."""
+    return 0 if _Connection.watch is None else _Connection.watch.step
+
+
+def meet() -> None:
+    """Wait for all processes, however long: the work of the first one, on a slow disk, is no reason to give up.
+
+    Signals are heard meanwhile, and the death of a process. In the training another process than the first that has not
+    come within COLLECTIVE_S is taken to hang.
+    """
+    if not is_connected():
+        return
+    watch, here = _Connection.watch, store()
+    assert watch is not None, "it is connected"
+    _Connection.meetings += 1
+    name = f"meeting/{_Connection.meetings}"
+    before = watch.doing
+    watch.note(WAITING)
+    if here.add(name, 1) == watch.processes:
+        here.set(f"{name}/all", "")
+    began, due, pause = time.monotonic(), COLLECTIVE_S, 0.002
+    while not here.check([f"{name}/all"]):
+        time.sleep(pause)
+        pause = min(1.5 * pause, POLL_S)
+        if (waited := time.monotonic() - began) > due:
+            due += COLLECTIVE_S
+            _tell_who_is_missing(watch, waited)
+    watch.note(before)
+
+
+def _tell_who_is_missing(watch: Watch, waited_s: float) -> None:
+    first = watch.others()[0]
+    if watch.rank == 0 and watch.step > 0:
+        raise UserError(f"not all processes have come to where they meet in {waited_s:.0f} s: {watch.standing()}")
+    if watch.rank == (1 if first is not None and first.doing != WAITING else 0):
+        print_stderr(f"waiting for {waited_s:.0f} s: {watch.standing()}")
+
+
 def broadcast(value: T) -> T:
     """What the first process gives, in all; waits for them."""
     if not is_connected():
         return value
+    meet()
     values = [value]
     distributed.broadcast_object_list(values, src=0, group=host_group())
     return values[0]
@@ -111,6 +226,7 @@ def gather(value: T) -> list[T]:
     """What each process gives, in the order of their ranks, in all; waits for them."""
     if not is_connected():
         return [value]
+    meet()
     values: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value, group=host_group())
     return values
@@ -159,64 +275,9 @@ def end_silently() -> NoReturn:
     A moment later than that: a launcher ends all when one has ended. And at once: while Python shuts down in an orderly
     way, torch's threads may abort the process with a status and a message of their own.
     """
+    if _Connection.watch is not None:
+        _Connection.watch.stop()
     sys.stdout.flush()
     sys.stderr.flush()
     time.sleep(TELLING_S)
     os._exit(USER_MISTAKE)
-
-
-def _meeting_point(launch: Launch) -> tuple[str, int]:
-    """The host and port of the store; they are put into the environment, too, where Lightning looks."""
-    if launch.launcher == "srun":
-        os.environ["SLURM_NTASKS_PER_NODE"] = str(launch.per_node)  # not set by srun -n2, and Lightning insists on it
-        slurm = SLURMEnvironment(auto_requeue=False)
-        address, port = slurm.main_address, slurm.main_port
-    else:
-        address, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), os.environ.get("MASTER_PORT", "29500")
-    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = address, str(port)
-    return address, int(port)
-
-
-def _open_store(launch: Launch, address: str, port: int, deadline: float) -> Store:
-    """Open the store, or connect to it. What can be waited for in Python is, since it hears signals."""
-    mine = launch.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
-    where = f"the first process of this training, at {address}:{port} (MASTER_ADDR:MASTER_PORT)"
-    while not mine:
-        try:
-            socket.create_connection((address, port), timeout=POLL_S).close()
-            break
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise RendezvousError(
-                    f"{where}, cannot be reached from {socket.gethostname()} within {RENDEZVOUS_S:.0f} s: "
-                    f"{error.strerror or error}; see whether it runs, and whether the name is known on all nodes and "
-                    "the port is open between them"
-                ) from None
-            time.sleep(POLL_S)
-    try:
-        return TCPStore(
-            address,
-            port,
-            launch.processes,
-            is_master=mine,
-            timeout=timedelta(seconds=COLLECTIVE_S),
-            wait_for_workers=False,
-            multi_tenant=mine,
-        )
-    except (distributed.DistError, ValueError) as error:
-        raise RendezvousError(f"{where}: {str(error).splitlines()[0]}; is the port free there?") from None
-
-
-def _await_all(store: Store, launch: Launch, deadline: float) -> None:
-    """Wait until all processes have come; those that have not are named."""
-    names = [f"came/{rank}" for rank in range(launch.processes)]
-    store.set(names[launch.rank], socket.gethostname())
-    while not store.check(names):
-        if time.monotonic() > deadline:
-            missing = [str(rank) for rank, name in enumerate(names) if not store.check([name])]
-            shown = ", ".join(missing[:EVERY_SHOWN]) + (", …" if len(missing) > EVERY_SHOWN else "")
-            raise RendezvousError(
-                f"{len(missing)} of {launch.processes} processes have not come within {RENDEZVOUS_S:.0f} s, those of "
-                f"rank {shown}; see why they have not started, or have ended"
-            )
-        time.sleep(min(POLL_S, 0.05))

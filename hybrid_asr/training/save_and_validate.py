@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import torch
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.training.checkpoint import Checkpoints, KeptEpoch, TrainingState
@@ -13,12 +14,13 @@ from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import print_stderr
 from hybrid_asr.training.metric_rows import log_row
 from hybrid_asr.training.module import SpeechModule
-from hybrid_asr.training.process_group import gather, is_connected
+from hybrid_asr.training.process_group import gather, is_connected, meet, note
 from hybrid_asr.training.progress import Progress, ends_step
 from hybrid_asr.training.sharding import load_optimizer_state
-from hybrid_asr.training.signals import StopSignals
+from hybrid_asr.training.signals import STOP
 from hybrid_asr.training.state import gather_optimizer, gather_weights
 from hybrid_asr.training.stop_flag import NONE, StopFlag, Wishes
+from hybrid_asr.training.watch import ADDS_UP, AWAITS_DATA, COMPUTES
 
 
 class Interrupted(Exception):
@@ -61,7 +63,6 @@ class SaveAndValidate(L.Callback):
         progress.status.elapsed = self.elapsed
         self.saved = time.monotonic()
         self.writer = CheckpointWriter()
-        self.signals = StopSignals()
         self.flag = StopFlag()
 
     def elapsed(self) -> float:
@@ -69,7 +70,7 @@ class SaveAndValidate(L.Callback):
         return self.earlier_s + self.progress.spent()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Install the signal handlers before the first step."""
+        """From the first step on a signal is obeyed behind a step."""
         if self.optimizer is not None:
             load_optimizer_state(trainer.optimizers[0], self.optimizer)
             self.optimizer = None
@@ -77,22 +78,23 @@ class SaveAndValidate(L.Callback):
             pl_module.loss_scale.load(self.loss_scale)
         self.saved = time.monotonic()
         self.between_steps = True
-        self.signals.install()
+        STOP.deferred = True
+        note(AWAITS_DATA, pl_module.step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Wait until all is written."""
         self.writer.finish()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        self.signals.restore()
+        """There are no more steps: a signal ends this process at once."""
+        STOP.deferred = False
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Save what can be: what the reading of data raises comes between two steps, where the state is whole.
 
         It is, too, where only the folder of checkpoints has vanished: then it is made anew for this one state.
         """
-        self.signals.restore()
+        STOP.deferred = False
         self.writer.wait()
         self.writer = CheckpointWriter()  # without an error of the former one, which this state does not depend on
         folder = self.checkpoints.folder
@@ -103,19 +105,36 @@ class SaveAndValidate(L.Callback):
         self._save(trainer, pl_module)
         self.writer.finish()
 
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Say what this process does, for the others."""
+        note(COMPUTES)
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: torch.Tensor) -> None:
+        """The same: from here on this process may wait for others."""
+        note(ADDS_UP)
+
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save and validate when it is time, or when a signal has asked to stop."""
         module: SpeechModule = pl_module
+        note(AWAITS_DATA, module.step)
         if not ends_step(trainer, batch_idx):
             return
         self.between_steps = False
         self.writer.raise_error()
         epoch, inside = divmod(module.step, self.progress.steps_per_epoch)
+        if inside == 0:
+            note("validating")
         kept = self._end_epoch(trainer, module, epoch) if inside == 0 else None
         agreed = self._agreed(ended=kept is not None, last=module.step == module.total_steps)
         if kept is not None or agreed != NONE or (self.steps and module.step % self.steps == 0):
+            note("saving")
             self._save(trainer, module, kept)
+            meet()
+            note(AWAITS_DATA)
         if agreed.stop or agreed.halt:
+            note("waiting for the disk")
             self.writer.finish()
         if agreed.halt:
             if self.progress.halt and not trainer.is_global_zero:
@@ -175,5 +194,5 @@ class SaveAndValidate(L.Callback):
         if agreed.stop or agreed.halt:
             return agreed
         due = is_rank_zero() and not ended and not agreed.save and time.monotonic() - self.saved > 60 * self.minutes
-        self.flag.ask(Wishes(self.signals.number, due, bool(self.progress.halt)))
+        self.flag.ask(Wishes(STOP.number, due, bool(self.progress.halt)))
         return self.flag.answer() if last or not is_connected() else agreed

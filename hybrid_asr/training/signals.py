@@ -1,56 +1,112 @@
-"""Where signals are handled: Ctrl-C, SIGTERM, and SIGUSR1, by which SLURM announces that a job's time is nearly up.
+"""Signals are ours from the start of `train`: Ctrl-C, SIGTERM, and SIGUSR1, by which SLURM announces that time is up.
 
-While updates are made a signal only asks for the state to be saved and the training to stop, behind the step under way
-(`StopSignals`). Before and after that there is nothing to save, and the process ends (`exit_on_signal`).
+While updates are made a signal only asks for the state to be saved and the training to stop, behind a step at which all
+processes do. Before and after that there is nothing to save, and the process ends at once.
 """
 
 import contextlib
+import math
+import os
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
-from hybrid_asr.training.messages import print_stderr, rank_zero_print
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+
+from hybrid_asr.training.messages import print_stderr
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SAME_S = 2.0  # within which equal signals are one: a terminal and torchrun both pass a Ctrl-C on
+
+
+class StoppedAtOnce(SystemExit):
+    """A signal ended the process where nothing was to be saved, or was the second one."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(128 + signal_number)
+        self.signal_number = signal_number
 
 
 class StopSignals:
-    """Notes the signal that asks the training to stop; `number` is 0 as long as there is none."""
+    """Notes the signal that asks the training to stop; `number` is 0 as long as there is none.
+
+    `left` is the signal by which this process is ending at once, `latest` the last one that came, if only to the
+    process: while its main thread waits within torch, no handler runs.
+    """
 
     def __init__(self) -> None:
-        self.number = 0
-        self._former: dict[int, Any] = {}
+        self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.clear()
 
-    def install(self) -> None:
-        """Handle the signals from now on."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-            self._former[number] = signal.signal(number, self._note)
+    def clear(self) -> None:
+        """As if no signal had come."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._pipe[0], 65536)
+        self.number = self.left = self.latest = 0
+        self.deferred = False  # whether updates are made: a signal is noted, and cuts no step in two
+        self.quiet = False  # of processes that train together
+        self._came = self._heard = -math.inf  # when the first signal came, and when one that ends this process did
 
-    def restore(self) -> None:
-        """Give the signals back to their former handlers."""
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-        self._former = {}
+    def handle(self, number: int, frame: Any) -> None:
+        """Note a signal, or end this process. The second Ctrl-C or SIGTERM, unless it is the same one, ends it."""
+        now, before, self._came = time.monotonic(), self._came, time.monotonic()
+        if (self.left or number == self.number) and now - before < SAME_S:
+            return
+        if not self.deferred or (self.number and number != signal.SIGUSR1):
+            self.left = number
+            raise StoppedAtOnce(number)
+        if not self.number:
+            self.number = number
+            if not self.quiet:
+                print_stderr("\nsaving at the next step, then stopping; once more to stop at once")
 
-    def _note(self, number: int, frame: Any) -> None:
-        """Never cut a step in two. The second Ctrl-C or SIGTERM goes to the former handler, which ends the process."""
-        self.number = number
-        if number != signal.SIGUSR1:
-            signal.signal(number, self._former.get(number, signal.SIG_DFL))
-        print_stderr("\nsaving at the next step, then stopping; once more to stop at once")
+    def send(self, number: int) -> None:
+        """Let the main thread end at once, as another process does."""
+        self.deferred = False
+        os.kill(os.getpid(), number)
+
+    def overdue(self, seconds: float) -> bool:
+        """Whether this process should have ended so many seconds ago. For a thread that looks about once a second."""
+        with contextlib.suppress(BlockingIOError):
+            for number in os.read(self._pipe[0], 64):
+                if number not in SIGNALS:
+                    continue
+                again = self.latest and number != signal.SIGUSR1 and time.monotonic() - self._came > SAME_S
+                self.latest = number
+                if self._heard == -math.inf and (again or not self.deferred):
+                    self._heard = time.monotonic()
+        return -math.inf < self._heard < time.monotonic() - seconds
+
+    def install(self) -> dict[int, Any]:
+        """Handle the signals from now on; gives their former handlers."""
+        former: dict[int, Any] = {number: signal.signal(number, self.handle) for number in SIGNALS}
+        signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        return former
+
+
+STOP = StopSignals()  # of this process
 
 
 @contextlib.contextmanager
-def exit_on_signal(command: str) -> Iterator[None]:
-    """Let SIGTERM and SIGUSR1 end this process in an orderly way, with `command` to continue in the message."""
-
-    def end(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    former = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGUSR1)}
+def signals_handled() -> Iterator[None]:
+    """Handle the signals until the block ends; then they have their former handlers again."""
+    STOP.clear()
+    former = STOP.install()
     try:
         yield
-    except SystemExit as stop:
-        rank_zero_print(f"terminated (exit status {stop.code}); what was saved before stays, go on with:\n  {command}")
-        raise
     finally:
+        STOP.clear()
+        signal.set_wakeup_fd(-1)
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+class NoSignals(_SignalConnector):
+    """Keeps Lightning from the signals: at SIGTERM its handler begins an exchange, to which the others do not come."""
+
+    def register_signal_handlers(self) -> None:
+        """Leave ours as they are."""
+
+    def teardown(self) -> None:
+        """Leave ours as they are."""

@@ -18,6 +18,7 @@ from hybrid_asr.training.config import TrainerConfig
 from hybrid_asr.training.launch_environment import Launch, resolve_devices, unused_tasks, unused_world
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.save_and_validate import Interrupted
+from hybrid_asr.training.signals import NoSignals
 from hybrid_asr.training.strategy import build_precision, build_strategy, set_tf32
 
 
@@ -114,6 +115,7 @@ def build_trainer(
     )
     # Lightning 2.6 broadcasts at each part whether it has heard SIGTERM, and waits for it; signals are ours (StopFlag)
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+    trainer._signal_connector = NoSignals(trainer)
     return trainer
 
 
@@ -123,8 +125,4 @@ def run_trainer(trainer: L.Trainer, module: L.LightningModule, data: L.Lightning
         trainer.fit(module, datamodule=data)
     except Interrupted as stop:
         return stop
-    except SystemExit as end:  # what Lightning makes of a Ctrl-C outside of a step, or of the second one
-        if isinstance(end.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from end
-        raise
     return None

@@ -12,14 +12,14 @@ from hybrid_asr.training.launch_environment import Launch
 from tests.tones import CHECKOUT
 
 PROGRAM = """
-import sys
+import sys, time
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.training import process_group
-from hybrid_asr.training import tensor_broadcast
+from hybrid_asr.training import process_group, rendezvous, tensor_broadcast
 from hybrid_asr.training.launch_environment import Launch
+from hybrid_asr.training.stop_flag import StopFlag, Wishes
 import torch
 tensor_broadcast.PIECE_BYTES = 8
-process_group.RENDEZVOUS_S = {seconds}
+rendezvous.RENDEZVOUS_S = {seconds}
 rank = int(sys.argv[1])
 def act():
     if rank in {bad}:
@@ -33,6 +33,14 @@ try:
         tree = tensor_broadcast.broadcast_tensors(mine if rank == 0 else {{"step": torch.tensor(9)}})
         same = tree["w"][0].tolist() == [0, 1, 2, 3, 4] and tree["w"][1].item() is True
         assert same and tree["empty"].shape == (0, 2) and tree["step"].item() == 3 and tree["n"] == 0, tree
+        flag, heard = StopFlag(), []
+        for step in range(3):
+            heard.append(flag.answer().stop)
+            time.sleep(rank)  # the first process is a second ahead
+            began = time.monotonic()
+            flag.ask(Wishes(stop=15 if rank == 1 and step == 1 else 0))
+            assert time.monotonic() - began < 0.5, "waited for the other"
+        print(heard, end=" ")
         print(*met, process_group.together(act), flush=True)
 except UserError as error:
     print(f"error: {{error}}")
@@ -58,7 +66,8 @@ def run(ranks: list[int], *, bad: tuple[int, ...] = (), seconds: float = 60.0, a
 
 
 def test_two_processes_meet_and_exchange():
-    assert run([0, 1]) == [("[0, 1] of 0 0", 0), ("[0, 1] of 0 1", 0)]
+    """What one of them asks for at the end of a step both know a step later, and neither waits to ask."""
+    assert run([0, 1]) == [("[0, 0, 15] [0, 1] of 0 0", 0), ("[0, 0, 15] [0, 1] of 0 1", 0)]
 
 
 @pytest.mark.slow
@@ -66,7 +75,7 @@ def test_two_processes_meet_and_exchange():
     ("bad", "message"), [((1,), "process 1 of 2: no file on process 1"), ((0, 1), "no file on process 0")]
 )
 def test_an_error_in_any_ends_all_and_is_told_once(bad, message):
-    assert run([0, 1], bad=bad) == [(f"error: {message}", 2), ("", 2)]
+    assert run([0, 1], bad=bad) == [(f"[0, 0, 15] error: {message}", 2), ("[0, 0, 15]", 2)]
 
 
 @pytest.mark.slow
