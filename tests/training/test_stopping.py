@@ -99,7 +99,7 @@ def test_a_process_that_is_killed_ends_all_within_a_minute_and_is_named(tones, t
     [told, _] = ranks.told()
     assert told.count("process 1 of 2, pid ") == 1 and "killed, perhaps for memory" in told and "Traceback" not in told
     if moment != while_preparing:
-        assert status(run)["state"] == "failed" and "process 1 of 2, pid " in status(run)["message"]
+        assert status(run)["state"] == "killed" and "process 1 of 2, pid " in status(run)["message"]
 
 
 def test_a_first_process_that_is_killed_is_named_by_the_next(tones, tmp_path):
@@ -109,7 +109,7 @@ def test_a_first_process_that_is_killed_is_named_by_the_next(tones, tmp_path):
     ranks.processes[0].kill()
     assert ranks.end(60) == [-9, 1], ranks.told()
     assert "process 0 of 2" in ranks.told()[1] and "begin again with" in ranks.told()[1]
-    assert status(run)["state"] == "failed" and "process 0 of 2" in status(run)["message"]
+    assert status(run)["state"] == "killed" and "process 0 of 2" in status(run)["message"]
 
 
 @pytest.mark.parametrize(
