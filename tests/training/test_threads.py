@@ -1,7 +1,6 @@
 """The threads of a training on a CPU: measured on its own steps, said, kept, and of no effect on the result."""
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -28,13 +27,14 @@ def test_powers_of_two_and_the_most_are_tried():
 
 
 def test_what_takes_far_too_long_is_tried_once(two_threads):
-    calls = []
+    calls, now = [], 0.0
 
     def step() -> None:
+        nonlocal now
         calls.append(torch.get_num_threads())
-        time.sleep({1: 0.004, 2: 0.005, 3: 0.02}[calls[-1]])
+        now += {1: 0.004, 2: 0.005, 3: 0.02}[calls[-1]]
 
-    seconds = measure_threads(step, [1, 2, 3])
+    seconds = measure_threads(step, [1, 2, 3], clock=lambda: now)
     assert calls == [1, 2, 3] + [1, 2] * ROUNDS
     assert seconds[1] < 0.02 <= seconds[3]
     assert torch.get_num_threads() == 2
