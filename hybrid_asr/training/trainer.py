@@ -90,6 +90,9 @@ def build_trainer(
     warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.` is deprecated.*")
     warnings.filterwarnings("ignore", message=".*returned a view tensor.*")  # nobody changes the outputs in place
     warnings.filterwarnings("ignore", message=".*The `srun` command is available on your system but is not used.*")
+    warnings.filterwarnings(
+        "ignore", message=".*`broadcast_buffers` is deprecated.*"
+    )  # torch before 2.13 knows no other
     plugin = cluster_environment(cfg, launch)
     on_gpu = cfg.accelerator != "cpu" and torch.cuda.is_available()
     set_tf32(cfg.tf32)

@@ -44,6 +44,7 @@ def pair(tones, tmp_path_factory):
     told = process.communicate(timeout=240)[1]
     assert process.returncode == 0, told
     assert told.count("epoch 1: valid") == 1, "the first process speaks for both"
+    assert "deprecated" not in told, "warnings of libraries are not for users"
     return run
 
 
