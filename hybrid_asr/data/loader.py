@@ -3,12 +3,11 @@
 import ctypes
 import multiprocessing.connection
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -103,8 +102,18 @@ class _Flag:
         return self._byte.value == 1
 
 
+class _Worker(ForkServerProcess):
+    """A worker; SIGTERM, by which torch ends one that does not end by itself, would not reach it."""
+
+    def terminate(self) -> None:
+        """End it at once."""
+        self.kill()
+
+
 class _Context(ForkServerContext):
     """A fork server whose events, by which torch ends its workers, survive a worker that is killed."""
+
+    Process = _Worker
 
     def Event(self) -> _Flag:  # type: ignore[override]
         """An event without a lock."""
@@ -182,11 +191,9 @@ class _Loader(DataLoader):
 
 
 def _start_worker(training: int, worker: int) -> None:
-    """Set up a worker: only the training handles Ctrl-C, which saves first; SIGTERM ends a worker.
+    """Set up a worker.
 
     `training` is the training's process id: a worker of a fork server outlives a killed training unless it checks.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
     threading.Thread(target=leave_with, args=(training,), daemon=True).start()

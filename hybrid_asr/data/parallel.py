@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 PRELOADED = ["hybrid_asr.data.loader"]  # by the fork server of a process, so that its workers start at once
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # ask a training to stop
 WATCH_S = 2.0  # how often a worker checks whether the process that it works for is still running
 _QUIET_S = {True: 2.0, False: 10.0}  # what takes less needs no line on a terminal, in a file
 _EVERY_S = {True: 0.5, False: 30.0}  # between two lines, on a terminal and in a file
@@ -80,16 +82,27 @@ def _in_pool(
 
 
 def prepare_fork_server(context: ForkServerContext) -> None:
-    """What comes before its first process. Raises UserError where there is no folder for its socket."""
+    """Start it. Raises UserError where there is no folder for its socket.
+
+    It, and its processes if they do not decide otherwise, never get the signals that ask a training to stop: a
+    terminal, `timeout`, a supervisor or SLURM sends these to all processes of a group, and the training still needs
+    its workers for the step under way.
+    """
     place_sockets()
     context.set_forkserver_preload(PRELOADED)
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # a new process inherits what is blocked
+    try:
+        resource_tracker.ensure_running()  # unblocks some of them
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def _begin(employer: int, work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # by which the pool ends those that are left
     threading.Thread(target=leave_with, args=(employer,), daemon=True).start()
 
 

@@ -1,7 +1,9 @@
 """Worker processes that die, and sound files that vanish while training."""
 
+import multiprocessing.forkserver
 import os
 import signal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +54,23 @@ def test_killed_workers_are_started_again_where_they_were(dataset):
         assert found == expected
     assert len(told) == 1
     assert "has died" in told[0] and "nothing is lost or repeated" in told[0]
+
+
+def test_a_signal_to_all_processes_of_a_training_leaves_it_its_workers(dataset):
+    """As `timeout`, a supervisor, or SLURM sends it: what the workers prepare is needed to save and stop."""
+    loader: Any = build_loader(dataset, PARTS, workers=2, prefetch=1)
+    server: Any = multiprocessing.forkserver._forkserver
+    found = 0
+    for _ in loader:
+        found += 1
+        for process in (server._forkserver_pid, *(worker.pid for worker in loader._iterator._workers)):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                os.kill(process, number)
+    assert found == len(PARTS)
+    [first, _] = loader._iterator._workers
+    first.terminate()
+    first.join(10)
+    assert first.exitcode == -signal.SIGKILL, "torch ends a worker so that hangs"
 
 
 @pytest.mark.slow
