@@ -11,6 +11,7 @@ import torch
 from hybrid_asr.models.bundle import read_torch
 from hybrid_asr.training.checkpoint import Checkpoints, KeptEpoch, NewerState
 from hybrid_asr.training.checkpoint_writer import CheckpointWriter, Snapshot, write_state
+from hybrid_asr.training.state import gather_optimizer
 from hybrid_asr.training.status import StatusFile
 
 
@@ -25,6 +26,15 @@ def test_a_copy_stays_as_it_is_while_the_weights_go_on():
     assert torch.equal(read["tied"][0], torch.ones(3)) and not read["tied"][0].requires_grad
     assert read["tied"][0] is read["tied"][1] is read["pair"][0], "what shares memory is written once"
     assert (read["step"].item(), read["lr"], read["pair"][1]) == (4.0, 0.5, 1)
+
+
+def test_the_state_of_the_optimizer_stays_on_its_device_until_it_is_copied():
+    weight = torch.nn.Parameter(torch.ones(3, device="meta"))
+    weight.grad = torch.ones_like(weight)
+    optimizer = torch.optim.SGD([weight], momentum=0.9)
+    optimizer.step()
+    kept = gather_optimizer(optimizer)["state"][0]["momentum_buffer"]
+    assert kept is optimizer.state[weight]["momentum_buffer"]
 
 
 def test_one_is_written_at_a_time_and_the_training_goes_on_meanwhile():

@@ -218,7 +218,7 @@ def test_a_diverging_training_names_the_last_good_checkpoint(tones, tmp_path, ca
 
 
 @pytest.mark.slow
-def test_two_processes_leave_out_the_same_updates(tones, tmp_path):
+def test_two_processes_leave_out_the_same_updates_which_one_replays(tones, tmp_path):
     run = tmp_path / "run"
     settings = ("optim.lr=1e6", "trainer.devices=2", "trainer.nonfinite_limit=4")
     command = [sys.executable, "-m", "hybrid_asr.cli", *words(tones, run, *settings)]
@@ -230,3 +230,7 @@ def test_two_processes_leave_out_the_same_updates(tones, tmp_path):
     assert sorted({entry["rank"] for entry in entries}) == [0, 1]
     assert len({entry["step"] for entry in entries}) == 5, "all know of it, and stop, a step later"
     assert sum(rows(run, "train.skipped")) == 5
+    replayed = replay(Run(run), entries[0]["step"])
+    assert {row.rank for row in replayed.rows} == {0, 1}
+    assert replayed.spoiled
+    assert replayed.remarks[-1] == "the losses are those that training had"

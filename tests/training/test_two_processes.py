@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hybrid_asr.cli import main
 from tests.tones import CHECKOUT, rows, train, words
 
 TRACED = 3  # steps, behind three others, before an epoch ends
@@ -102,6 +103,8 @@ def test_spread_weights_train_the_same_model_and_go_on_in_any_number_of_processe
     for name in ("train.loss", "train.ctc", "train.attention", "train.gradient_norm", "valid.ctc_greedy.cer"):
         assert rows(run, name) == pytest.approx(rows(pair, name), rel=1e-5), name
         assert rows(alone, name) == pytest.approx(rows(pair, name), rel=1e-5), name
+    weights = str(run / "checkpoints/epoch-001.ckpt")
+    assert main(["decode", str(run), "--sets", "test", "--decoders", "joint", "--checkpoint", weights]) == 0
 
 
 def test_two_processes_see_the_batches_of_one(pair, alone):
@@ -126,8 +129,6 @@ def test_accumulated_parts_are_one_batch(alone, tones, tmp_path, capsys):
 
 
 def test_two_processes_evaluate_as_one_decodes(pair, capsys):
-    from hybrid_asr.cli import main
-
     with (pair / "metrics.csv").open(newline="") as file:
         measured = [row for row in csv.DictReader(file) if row["valid.ctc_greedy.wer"]]
     assert [row["epoch"] for row in measured] == ["1", "2"]
