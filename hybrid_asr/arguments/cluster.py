@@ -6,6 +6,17 @@ from pathlib import Path
 from hybrid_asr.arguments.common import Commands, add_command
 
 
+class _Once(argparse.Action):
+    """Takes a value, and refuses a second one."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(
+                self, "is given twice; one job has one array: submit a job for each other value"
+            )
+        setattr(namespace, self.dest, values)
+
+
 def add_launch(command: argparse.ArgumentParser) -> None:
     """The options that go with `train --launch`."""
     group = command.add_argument_group("as a job of a cluster")
@@ -17,7 +28,12 @@ def add_launch(command: argparse.ArgumentParser) -> None:
     group.add_argument("--time", metavar="HH:MM:SS", help="time limit of a turn; the job is requeued until it is done")
     group.add_argument("--partition", metavar="NAME", help="the partition")
     group.add_argument("--account", metavar="NAME", help="the account that is charged")
-    group.add_argument("--array", metavar="KEY=VALUE,...", help="a run for each value of a setting, such as seed=1,2,3")
+    group.add_argument(
+        "--array",
+        action=_Once,
+        metavar="KEY=VALUE,...",
+        help="a run for each value of a setting, such as seed=1,2,3",
+    )
     group.add_argument("--sbatch", metavar="OPTIONS", help="further options of sbatch, such as '--exclusive --mem=0'")
     group.add_argument("--dry-run", action="store_true", help="print the script; nothing is written or submitted")
 

@@ -1,6 +1,7 @@
 """`hybrid-asr check`: the gate before training, whole: audio, transcripts, sets, budgets; with a page."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ def check(recipe: str, overrides: Sequence[str] = (), *, jobs: int | None = None
     cfg = composed.parse(RunConfig)
     source = composed.recipe or Path(recipe)
     folder = to or Path("checks") / source.resolve().parent.name / source.stem
+    _refuse(folder, jobs)
     sets, notes = _read_sets(cfg)
     findings = Findings(sets)
     for note in notes:
@@ -71,6 +73,17 @@ def check(recipe: str, overrides: Sequence[str] = (), *, jobs: int | None = None
     if findings.refused:
         refused = [finding.text for finding in findings.found if finding.severity == "refused"]
         raise CheckError("\n".join([*refused, f"the training must not begin; {folder / PAGE} shows all of it"]))
+
+
+def _refuse(folder: Path, jobs: int | None) -> None:
+    """What would fail only after all audio is read. Raises UserError."""
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs {jobs}: at least one process is needed")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--to {folder}: is a file, not a folder; name another place")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"--to {folder}: cannot be written to; name another folder")
 
 
 def _tell(findings: Findings, texts: Texts, rejected: int, folder: Path) -> None:

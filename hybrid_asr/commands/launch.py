@@ -8,7 +8,16 @@ from pathlib import Path
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.compose import compose
-from hybrid_asr.launch.slurm import Array, SlurmJob, parse_array, parse_more, script, submit
+from hybrid_asr.launch.slurm import (
+    Array,
+    SlurmJob,
+    parse_array,
+    parse_more,
+    refuse_line_breaks,
+    refuse_time,
+    script,
+    submit,
+)
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run, default_folder
 from hybrid_asr.training.launch_environment import Launch, resolve_devices
@@ -39,6 +48,9 @@ def launch_on_slurm(
         raise UserError(
             f"--tasks {resources.tasks}: there is one process for each of --gpus {resources.gpus}; leave it out"
         )
+    more = parse_more(resources.sbatch)
+    if resources.time is not None:
+        refuse_time(resources.time, more)
     base = _check(recipe, overrides, array, folder, Launch("srun", resources.nodes * tasks, tasks, 0), resources.gpus)
     job = SlurmJob(
         recipe=recipe,
@@ -52,8 +64,9 @@ def launch_on_slurm(
         partition=resources.partition,
         account=resources.account,
         array=array,
-        more=parse_more(resources.sbatch),
+        more=more,
     )
+    refuse_line_breaks(job)
     if dry_run:
         print(script(job), end="")
         return

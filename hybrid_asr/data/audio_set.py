@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import time
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -21,6 +22,7 @@ from hybrid_asr.data.shards import locate
 
 VERSION = 1  # of the measures: those of another version are measured anew
 _TASK = 32  # utterances that a process is given at once
+_KEEP_EVERY_S = 60.0  # what was measured so far is written
 _FEW = 500  # utterances: processes take longer to start than these to read
 
 
@@ -60,15 +62,22 @@ def measure_set(manifest: Manifest, kept: Path, *, jobs: int | None = None) -> A
     processes = 1 if jobs is None and len(missing) < _FEW else jobs
     what = f"{manifest.path}: reading its audio"
     results = map_in_processes(partial(_measure_task, manifest), tasks, what=what, processes=processes)
-    for index, measured in zip(missing.tolist(), itertools.chain.from_iterable(results), strict=True):
-        if measured.row is None:
-            bad[index] = measured
-        else:
-            rows[index] = measured.row
-            if measured.told:
-                told[index] = measured.told
-    if len(missing) > len(bad):
-        _write_kept(kept, stamps, rows, told)
+    kept_at, decoded = time.monotonic(), 0
+    try:
+        for index, measured in zip(missing.tolist(), itertools.chain.from_iterable(results), strict=True):
+            decoded += 1
+            if measured.row is None:
+                bad[index] = measured
+            else:
+                rows[index] = measured.row
+                if measured.told:
+                    told[index] = measured.told
+            if time.monotonic() - kept_at > _KEEP_EVERY_S:
+                _write_kept(kept, stamps, rows, told)
+                kept_at = time.monotonic()
+    finally:  # interrupted, too: what has been read is not read again
+        if decoded > len(bad):
+            _write_kept(kept, stamps, rows, told)
     return AudioOfSet(rows, bad, told, alone, len(missing))
 
 

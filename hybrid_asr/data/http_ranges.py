@@ -9,6 +9,7 @@ import netrc
 import os
 import random
 import re
+import ssl
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from urllib3.exceptions import (
     NewConnectionError,
     ProtocolError,
     ReadTimeoutError,
+    ResponseError,
     SSLError,
 )
 
@@ -32,12 +34,21 @@ from hybrid_asr.common.errors import UserError
 _AT_ONCE = 1 << 18  # bytes
 _SLOWEST = 1 << 15  # bytes a second over a whole answer; a slower server is as good as silent
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_REDIRECTS = 5
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}  # statuses that may pass
 _DRAWS = random.Random()  # of waits alone: the draws of a training must not depend on a server
 
 
 class RangeError(UserError):
     """Bytes that a server does not give; the message names the file, without credentials, the cause and the remedy."""
+
+
+class RefusedError(RangeError):
+    """The server does not give this file, whatever bytes of it are asked for."""
+
+
+class UnansweredError(RangeError):
+    """The server was asked as often as patience allows, and another file of it would be no better."""
 
 
 class _Passing(Exception):
@@ -71,7 +82,7 @@ def fetch(address: str, begin: int, size: int, *, timeout_s: float, retries: int
 
     A connection that fails or falls silent for `timeout_s`, an answer that is short or slow, and a server that is busy
     are tried again up to `retries` times, after 0.5 s, 1 s, 2 s, ..., at most 30 s, less a random part; what arrived is
-    kept. Raises RangeError.
+    kept. Raises RangeError, of the kind UnansweredError after the last attempt.
     """
     asked, shown = _Range(address, begin, size, timeout_s, token), without_credentials(address)
     for attempt in range(retries + 1):
@@ -80,7 +91,7 @@ def fetch(address: str, begin: int, size: int, *, timeout_s: float, retries: int
         except _Passing as problem:
             if attempt == retries:
                 tries = "once" if attempt == 0 else f"{attempt + 1} times"
-                raise RangeError(
+                raise UnansweredError(
                     f"{shown}: {problem} (tried {tries}); look at the server and the network, then start the command "
                     "again; HYBRID_ASR_SHARDS_RETRIES and HYBRID_ASR_SHARDS_TIMEOUT_S are the patience"
                 ) from None
@@ -120,7 +131,7 @@ class _Range:
 
     def _ask(self, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         timeout = urllib3.Timeout(connect=min(10.0, self.timeout_s), read=self.timeout_s)
-        retries = urllib3.Retry(None, connect=0, read=0, redirect=5, status=0, other=0)
+        retries = urllib3.Retry(None, connect=0, read=0, redirect=_REDIRECTS, status=0, other=0)
         try:
             return _pool(_proxy(self.address)).request(
                 "GET", self.address, headers=headers, timeout=timeout, retries=retries, preload_content=False
@@ -129,7 +140,12 @@ class _Range:
             cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
             what = _describe(cause, self.timeout_s)
             if isinstance(cause, SSLError):
-                raise RangeError(f"{self.shown}: {what}; correct the address, or install the authority") from None
+                raise RefusedError(f"{self.shown}: {_tls_problem(cause)}") from None
+            if isinstance(cause, ResponseError):
+                raise RefusedError(
+                    f"{self.shown}: the server sends on from one address to the next more than {_REDIRECTS} times; "
+                    "open the address by hand to see where it leads"
+                ) from None
             raise _Passing(what) from None
 
     def _check(self, response: urllib3.BaseHTTPResponse, start: int, end: int) -> int | None:
@@ -146,7 +162,7 @@ class _Range:
             wait_s = min(float(after), _LONGEST_WAIT_S) if after.isdecimal() else 0.0
             raise _Passing(f"the server answers {status} {response.reason}", wait_s)
         if status != 206:
-            raise RangeError(f"{self.shown}: {_refusal(status, response.reason)}")
+            raise RefusedError(f"{self.shown}: {_refusal(status, response.reason)}")
         version = response.headers.get("ETag")
         if self.data and version != self.version:
             self.data.clear()
@@ -194,6 +210,18 @@ def _refusal(status: int, reason: str | None) -> str:
     return f"the server answers {status} {reason or ''}; open the address by hand to see why"
 
 
+def _tls_problem(error: SSLError) -> str:
+    """Why no connection by TLS came about, in OpenSSL's words, with the remedy."""
+    cause = error.args[0] if error.args else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of the server is not trusted ({cause.verify_message.rstrip('.')}); correct the address, "
+            "install the authority, or name its file by SSL_CERT_FILE"
+        )
+    reason = getattr(cause, "reason", None) or type(cause).__name__
+    return f"there is no connection by TLS ({reason}); look whether the address must begin with http://"
+
+
 def _describe(error: BaseException, timeout_s: float) -> str:
     """What failed, without urllib3's own words, which have the whole address in them."""
     match error:
@@ -203,8 +231,6 @@ def _describe(error: BaseException, timeout_s: float) -> str:
             return "the server cannot be reached: the connection was refused, or there is no way to it"
         case ConnectTimeoutError() | ReadTimeoutError():
             return f"the server sent nothing for {timeout_s:g} s"
-        case SSLError():
-            return "the certificate of the server is not trusted"
         case ProtocolError():
             return "the connection broke"
         case _:

@@ -18,7 +18,15 @@ from hybrid_asr.audio.embedded import EmbeddedFile, in_memory
 from hybrid_asr.audio.formats import AudioError
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.problems import tell_user
-from hybrid_asr.data.http_ranges import Fetched, RangeError, fetch, is_address, without_credentials
+from hybrid_asr.data.http_ranges import (
+    Fetched,
+    RangeError,
+    RefusedError,
+    UnansweredError,
+    fetch,
+    is_address,
+    without_credentials,
+)
 
 HEADER = tarfile.BLOCKSIZE  # bytes before the content of a member
 SHARD_FIELDS = {"offset": "a whole number", "bytes": "a whole number", "crc32": "text"}
@@ -160,14 +168,26 @@ class RemoteShards:
 
     def __init__(self) -> None:
         self._totals: dict[str, int | None] = {}
+        self._failed: dict[str, str] = {}  # what was not given, by the shard, or by the server that gives nothing
 
     def sample(self, place: MemberPlace, address: str) -> EmbeddedFile | None:
         """The content of the first member that is asked for of a shard; of others None, if the shard is long enough.
 
-        Raises AudioError.
+        A shard that is not given, and a server that does not answer, is asked once. Raises AudioError.
         """
+        server = urlsplit(address).netloc
+        if problem := self._failed.get(address) or self._failed.get(server):
+            raise AudioError(problem)
         if address not in self._totals:
-            fetched = _fetch(address, place)
+            try:
+                fetched = _fetch(address, place)
+            except AudioError as error:
+                match error.__cause__:
+                    case UnansweredError():
+                        self._failed[server] = str(error)
+                    case RefusedError():
+                        self._failed[address] = str(error)
+                raise
             self._totals[address] = fetched.total
             return _checked(fetched.data, address, place)
         total, end = self._totals[address], place.offset + place.size
@@ -192,7 +212,7 @@ def _fetch(address: str, place: MemberPlace) -> Fetched:
             token=settings.token if own else None,
         )
     except RangeError as error:
-        raise AudioError(str(error)) from None
+        raise AudioError(str(error)) from error
 
 
 @functools.lru_cache(_OPEN_FILES)

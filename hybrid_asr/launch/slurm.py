@@ -10,14 +10,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import write_text
 
 WARNING_S = 120  # between SLURM's SIGUSR1 and the end of a job's time: a step and a checkpoint must fit
+IDLE_TURNS = 3  # that a job may have in a row without a later step saved
 SBATCH_TIMEOUT_S = 60.0
 _UNSAFE = re.compile(r"[^\w.+-]+")
+_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,11 +75,47 @@ def parse_array(text: str) -> Array:
     values = tuple(value.strip() for value in listed.split(","))
     if not equals or not key or not all(values):
         raise UserError(f"--array {text}: give a setting and its values, such as --array seed=1,2,3")
+    if any(value.count(opened) != value.count(closed) for value in values for opened, closed in ("[]", "{}")):
+        raise UserError(
+            f"--array {text}: is split at each comma, within brackets, too; put such values into recipes, "
+            "and submit each"
+        )
     array = Array(key=key, values=values)
     named = [array.folder(Path("run"), value).name for value in values]
     if twice := [value for value, name in zip(values, named, strict=True) if named.count(name) > 1]:
         raise UserError(f"--array {text}: {', '.join(twice)} would train in the same folder; give each value once")
     return array
+
+
+def refuse_time(text: str, more: Sequence[str]) -> None:
+    """Raise UserError for what is no time of sbatch, or too short for its warning, unless `more` has a --signal."""
+    match = _TIME.fullmatch(text)
+    if text.lower() in ("unlimited", "infinite"):
+        return
+    if not match:
+        raise UserError(f"--time '{text}': is no time of sbatch; write it as 24:00:00, 2-12:00:00, or in minutes: 90")
+    days, *parts = (int(part or 0) for part in match.groups())
+    if match["days"] is None and match["third"] is None:
+        parts = [0, *parts[:2]]  # minutes, or minutes and seconds; with days, or with three numbers: hours first
+    limit_s = 86400 * days + 3600 * parts[0] + 60 * parts[1] + parts[2]
+    if 0 < limit_s <= WARNING_S and not any(word.startswith("--signal") for word in more):
+        raise UserError(
+            f"--time {text}: the training is told {WARNING_S} s before its end, so at its start; give more, or "
+            "--sbatch --signal=USR1@SECONDS"
+        )
+
+
+def refuse_line_breaks(job: SlurmJob) -> None:
+    """Raise UserError for what would end a line of SBATCH before its end."""
+    for what, value in (
+        ("the current folder", str(Path.cwd())),
+        ("--folder", str(job.folder)),
+        ("--partition", job.partition),
+        ("--account", job.account),
+        *(("--sbatch", word) for word in job.more),
+    ):
+        if value and len(value.splitlines()) > 1:
+            raise UserError(f"{what} {value!r}: has a line break, which a batch script cannot hold there; leave it out")
 
 
 def script(job: SlurmJob) -> str:
@@ -165,16 +204,21 @@ def _training(job: SlurmJob) -> list[str]:
     return [*lines, "", 'read -r _ before < <(hybrid-asr runs --state "$run")', command, "status=$?"]
 
 
-_AFTERWARDS = """\
-# Stopped by a signal, or killed: the job goes on in a next turn, as long as each turn saves a later step. A training
-# that has failed does not, nor a job that is canceled or at the end of its time, and so not RUNNING.
+_AFTERWARDS = f"""\
+# Stopped by a signal, or killed, be it before there was a folder: the job goes on in a next turn. Each turn that saves
+# no later step, such as one cut short while it started, leaves a line in a file; {IDLE_TURNS} in a row may. What has
+# failed does not go on, nor a job that is canceled or at the end of its time, and so not RUNNING.
 read -r state saved < <(hybrid-asr runs --state "$run")
 echo "$(date): $run is $state; step $saved is saved, $before when this turn began"
-if [[ $state == stopped || $state == killed ]] && ((saved > before)); then
+idle=$run.$job.idle
+if ((saved > before)); then rm -f "$idle"; else echo "$(date): $state" >> "$idle"; fi
+if [[ $state =~ ^(stopped|killed)$ ]] || [[ $state =~ ^(none|unknown)$ && $status -gt 128 ]]; then
     if [[ $(squeue --noheader --jobs="$job" --format=%T) == RUNNING ]]; then
-        scontrol requeue "$job" && exit
+        if [[ ! -e $idle || $(wc -l < "$idle") -le {IDLE_TURNS} ]]; then scontrol requeue "$job" && exit; fi
+        echo "{IDLE_TURNS + 1} turns in a row have saved no later step: the job ends here; sbatch begins it again"
     fi
 fi
+rm -f "$idle"
 exit "$status"
 """
 

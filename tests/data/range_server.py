@@ -1,5 +1,6 @@
 """A real HTTP server of a folder that answers ranges of bytes, with the faults that servers have."""
 
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,16 +10,17 @@ from pathlib import Path
 class RangeServer:
     """Serves the files below `folder` at `address`; what was asked is in `asked`: (path, range, authorization).
 
-    Faults are switched on by attributes: `busy` answers are 503, `cut` answers break off after `cut_after` bytes, each
-    block of 1000 bytes waits `pause_s`, `short` answers have 5000 bytes, and say so, `whole` ignores ranges, `shift`
-    sends bytes from another place.
+    Faults are switched on by attributes: `busy` answers are 503, to come back after `wait_s`; `cut` answers break off
+    after `cut_after` bytes, each block of 1000 bytes waits `pause_s`, `short` answers have 5000 bytes, and say so,
+    `whole` ignores ranges, `shift` sends bytes from another place, `moved_to` is the address that all are sent on to,
+    with the same path. With `certificate`, a file with its key and a certificate, it speaks TLS.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, certificate: Path | None = None):
         self.folder, self.asked = folder, list[tuple[str, str | None, str | None]]()
         self.busy, self.cut, self.cut_after, self.pause_s, self.whole, self.shift = 0, 0, 100, 0.0, False, 0
         self.login: str | None = None
-        self.short = 0
+        self.short, self.moved_to, self.wait_s = 0, "", 0
         self.connections = 0
         server = self
 
@@ -37,7 +39,11 @@ class RangeServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.address = f"http{'s' if certificate else ''}://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def close(self) -> None:
@@ -50,7 +56,9 @@ class RangeServer:
         file = self.folder / request.path.partition("?")[0].lstrip("/")
         if self.busy:
             self.busy -= 1
-            return self._refuse(request, 503)
+            return self._send(request, 503, b"", {"Retry-After": str(self.wait_s)})
+        if self.moved_to:
+            return self._send(request, 302, b"", {"Location": self.moved_to + request.path})
         if self.login is not None and request.headers["Authorization"] != self.login:
             return self._refuse(request, 401)
         if not file.is_file():

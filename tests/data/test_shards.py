@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import shutil
+import subprocess
 import tarfile
+import time
 import zlib
 from pathlib import Path
 
@@ -222,6 +225,64 @@ def test_nobody_there(shard, server, monkeypatch):
     monkeypatch.setenv("HYBRID_ASR_SHARDS_RETRIES", "1")
     server.close()
     assert "the server cannot be reached" in refused(path)
+
+
+def test_a_server_is_asked_again_when_it_says(shard, server):
+    server.busy, server.wait_s = 1, 1
+    begin = time.monotonic()
+    Manifest.read(shard[1], audio="unchecked").read_audio(1, 16000)
+    assert len(server.asked) == 2 and 1.0 <= time.monotonic() - begin < 20
+
+
+def test_another_address_that_a_server_sends_to_is_followed_and_not_told_the_token(shard, server, monkeypatch):
+    files, path = shard
+    other = RangeServer(path.parent)
+    monkeypatch.setenv("HYBRID_ASR_SHARDS_TOKEN", "tok7en")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    server.moved_to = other.address.replace("127.0.0.1", "localhost")
+    packed = Manifest.read(path, audio="unchecked")
+    assert np.array_equal(packed.read_audio(1, 16000), files.read_audio(1, 16000))
+    other.close()
+    assert [asked[2] for asked in server.asked + other.asked] == ["Bearer tok7en", None]
+    server.moved_to = server.address
+    assert "the server sends on from one address to the next more than 5 times" in refused(path)
+    assert len(server.asked) == 7
+
+
+@pytest.mark.parametrize(("fault", "asked"), [("missing", 1), ("busy", 2)])
+def test_a_shard_or_a_server_that_fails_is_asked_once_when_a_manifest_is_opened(
+    shard, server, monkeypatch, fault, asked
+):
+    _, path = shard
+    monkeypatch.setenv("HYBRID_ASR_SHARDS_RETRIES", "1")
+    if fault == "missing":
+        (path.parent / "a.tar").unlink()
+    else:
+        server.busy = 99
+    with pytest.raises(ManifestError, match=r"train\.jsonl:3: "):
+        Manifest.read(path)
+    assert len(server.asked) == asked
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(shard, tmp_path, monkeypatch):
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=me -keyout own.pem -out c.pem"
+    subprocess.run([openssl, *new.split()], cwd=tmp_path, check=True, capture_output=True)
+    with (tmp_path / "own.pem").open("a") as both:
+        both.write((tmp_path / "c.pem").read_text())
+    serving = RangeServer(shard[1].parent, tmp_path / "own.pem")
+    monkeypatch.setenv("HYBRID_ASR_SHARDS", serving.address)
+    assert "the certificate of the server is not trusted (self" in refused(shard[1])
+    assert not serving.asked
+    serving.close()
+
+
+def test_a_server_without_tls_is_told_from_one_with_a_bad_certificate(shard, server, monkeypatch):
+    monkeypatch.setenv("HYBRID_ASR_SHARDS", server.address.replace("http:", "https:"))
+    assert "look whether the address must begin with http://" in refused(shard[1])
 
 
 SECRETS = ("user7", "pass7word", "tok7en")

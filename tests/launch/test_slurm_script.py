@@ -8,7 +8,7 @@ import pytest
 
 from hybrid_asr.cli import main
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.launch.slurm import Array, SlurmJob, parse_array, parse_more, script
+from hybrid_asr.launch.slurm import IDLE_TURNS, Array, SlurmJob, parse_array, parse_more, refuse_time, script
 
 SEEDS = Array(key="seed", values=("1", "2 or 3"))
 ODD = ("data.root=a b", "text.tags=[$HOME, `id`]", 'init.from=it\'s "quoted" \\ *', "x=#1")
@@ -46,32 +46,48 @@ def test_a_task_of_an_array_has_its_value_and_its_folder():
     assert "#SBATCH --output=runs/r.%A_%a.log\n" in script(job)
 
 
-def after(state: str, *, saved: int, job_state: str = "RUNNING", array: Array | None = None) -> str:
+def after(
+    state: str, *, saved: int, status: int = 0, job_state: str = "RUNNING", array: Array | None = None, folder: Path
+) -> str:
     """What the script does when a turn that began at step 5 has ended; scontrol is spoken to by name alone."""
-    text = script(SlurmJob(recipe="r.yaml", overrides=(), folder=Path("runs/r"), array=array))
+    text = script(SlurmJob(recipe="r.yaml", overrides=(), folder=folder / "r", array=array))
     setting, deciding = text.index("values=(" if array else "run="), text.index("# Stopped by")
-    code = text[setting : text.index("read -r _")] + "before=5 status=0\n" + text[deciding:]
-    code = code.replace('< <(hybrid-asr runs --state "$run")', f"<<< '{state} {saved}'")
+    code = text[setting : text.index("read -r _")] + f"before=5 status={status}\n" + text[deciding:]
+    code = code.replace('< <(hybrid-asr runs --state "$run")', f"<<< '{state} {saved}'").replace(
+        'exit "$status"', "exit"
+    )
     code = code.replace('$(squeue --noheader --jobs="$job" --format=%T)', job_state)
     return bash(code.replace("scontrol", "echo scontrol"), **({"SLURM_JOB_ID": "71"} | (OF_ARRAY if array else {})))
 
 
 @pytest.mark.parametrize("state", ["stopped", "killed"])
-def test_a_stopped_training_is_queued_again_by_its_own_number(state):
-    assert "scontrol requeue 71\n" in after(state, saved=6)
-    assert "scontrol requeue 70_1\n" in after(state, saved=6, array=SEEDS)
+def test_a_stopped_training_is_queued_again_by_its_own_number(state, tmp_path):
+    assert "scontrol requeue 71\n" in after(state, saved=6, folder=tmp_path)
+    assert "scontrol requeue 70_1\n" in after(state, saved=6, array=SEEDS, folder=tmp_path)
 
 
 @pytest.mark.parametrize(
     ("state", "saved", "job_state"),
-    [("stopped", 5, "RUNNING"), ("stopped", 6, "COMPLETING"), ("stopped", 6, "")]
+    [("stopped", 6, "COMPLETING"), ("stopped", 5, "COMPLETING"), ("stopped", 6, "")]
     + [(state, 6, "RUNNING") for state in ("failed", "finished", "none", "damaged")],
 )
-def test_no_job_goes_in_circles_or_on_against_its_users_will(state, saved, job_state):
-    """Not without a later step than before, not after scancel, not what has failed or finished."""
-    told = after(state, saved=saved, job_state=job_state)
+def test_no_job_goes_on_against_its_users_will(state, saved, job_state, tmp_path):
+    """Not after scancel, not what has failed or finished; nothing is left beside the run."""
+    told = after(state, saved=saved, job_state=job_state, folder=tmp_path)
     assert "scontrol" not in told
     assert f"is {state}; step {saved} is saved, 5 when this turn began" in told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("state", "status"), [("stopped", 0), ("killed", 137), ("none", 143), ("unknown", 138)])
+def test_turns_that_are_cut_short_while_they_start_do_not_end_a_job_until_they_go_in_circles(state, status, tmp_path):
+    def turn(saved: int) -> bool:
+        return "scontrol requeue 71\n" in after(state, saved=saved, status=status, folder=tmp_path)
+
+    assert [turn(5), turn(5), turn(5)] == [True] * IDLE_TURNS
+    assert turn(6), "a later step"
+    assert [turn(5), turn(5), turn(5), turn(5)] == [True] * IDLE_TURNS + [False]
+    assert not list(tmp_path.iterdir()), "submitted again, it counts anew"
 
 
 def dry_run(tones: Path, *more: str) -> int:
@@ -100,6 +116,13 @@ REFUSED = {
     ("--fresh",): "--fresh: a job that is requeued would discard",
     ("--array", "seed"): "--array seed: give a setting and its values",
     ("--array", "seed=1,1"): "would train in the same folder",
+    ("--array", "augment.speeds=[0.9,1],[1]"): "is split at each comma, within brackets, too",
+    ("--time", "soon"): "--time 'soon': is no time of sbatch; write it as 24:00:00",
+    ("--time", ""): "--time '': is no time",
+    ("--time", "1:30"): "--time 1:30: the training is told 120 s before its end, so at its start",
+    ("--partition", "a\nb"): r"--partition 'a\nb': has a line break",
+    ("--folder", "runs/a\nb"): r"--folder 'runs/a\nb': has a line break",
+    ("--sbatch", "--comment='a\nb'"): r"--sbatch '--comment=a\nb': has a line break",
     ("--array", "sed=1,2"): "sed: unknown key; did you mean 'seed'?",
     ("--sbatch", "exclusive"): "give options as --name=value",
     ("optim.lr=fast",): "optim.lr",
@@ -122,6 +145,18 @@ def test_without_slurm_or_launch_the_message_says_so(tones, tmp_path, monkeypatc
     assert main(["train", str(tones / "tiny.yaml"), "--nodes", "2"]) == 2
     assert "--nodes goes with --launch slurm" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_second_array_is_refused(tones, capsys):
+    with pytest.raises(SystemExit):
+        dry_run(tones, "--array", "seed=1,2", "--array", "optim.lr=1,2")
+    assert "--array: is given twice; one job has one array" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("time", ["3", "2:01", "0:02:01", "1-0", "0-0:3", "2-12:00:00", "24:00:00", "UNLIMITED", "0"])
+def test_times_are_those_of_sbatch(time):
+    refuse_time(time, ())
+    refuse_time("1:30", ("--signal=USR1@20",))
 
 
 def test_lists_of_values_and_options_are_read():
