@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from hybrid_asr.cli import main
-from hybrid_asr.data.audio_check import measure_utterance
+from hybrid_asr.data import audio_set
+from hybrid_asr.data.audio_check import Measured, measure_utterance
 from hybrid_asr.data.audio_set import measure_set
 from hybrid_asr.data.manifest import Manifest, Utterance, write_manifest
 from hybrid_asr.data.strange import strangest
@@ -131,6 +132,30 @@ def test_a_sound_corpus_passes_and_is_read_once_and_again_only_where_it_has_chan
     told = capsys.readouterr()
     assert "1 of 8 audio files of test cannot be read: " in told.err and "test-03" in told.err
     assert "audio of 1 read now" in told.out
+
+
+def test_what_was_read_before_an_interruption_is_not_read_again(tones, tmp_path, monkeypatch):
+    manifest = Manifest.read(tones / "train.jsonl", audio="unchecked")
+
+    def until(one: Manifest, index: int) -> Measured:
+        if index == 40:
+            raise KeyboardInterrupt
+        return measure_utterance(one, index)
+
+    monkeypatch.setattr(audio_set, "measure_utterance", until)
+    with pytest.raises(KeyboardInterrupt):
+        measure_set(manifest, tmp_path / "kept.npz", jobs=1)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.npz"]
+    assert measure_set(manifest, tmp_path / "kept.npz", jobs=1).decoded == 48 - 32
+
+
+def test_a_place_for_the_page_that_is_none_is_refused_before_anything_is_read(tones, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert check(tones, tmp_path / "file") == 2
+    assert "file: is a file, not a folder; name another place" in capsys.readouterr().err
+    assert main(["check", str(tones / "tiny.yaml"), f"data.root={tones}", "--jobs", "0", "--to", str(tmp_path)]) == 2
+    assert "--jobs 0: at least one process is needed" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # processes take seconds to start
