@@ -12,7 +12,10 @@ from jaxtyping import Float64, Int, Int64
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.problems import SHOWN
 from hybrid_asr.data.kept_arrays import Columns
-from hybrid_asr.data.manifest import Manifest, Utterance
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.manifest_lines import Transcript
+from hybrid_asr.data.odd_transcripts import Findings
+from hybrid_asr.data.oddities import kept_summary
 from hybrid_asr.data.text_digest import text_digest, tokenizer_digest
 from hybrid_asr.text.labels import Writes, text_units
 from hybrid_asr.text.normalize import TextConfig
@@ -45,11 +48,16 @@ def label_counts(
 ) -> LabelCounts:
     """Count the labels of every transcript as `text` spells it; those of a large manifest are kept beside it.
 
+    The same pass over a large manifest finds what is odd in its transcripts, so that they are read and spelled once.
+
     Raises CheckError where nothing is left of transcripts, which sets that are only scored may have (`empty`: "allow").
     """
 
     def make() -> Columns:
-        pieces = list(manifest.map(partial(_count, tokenizer=tokenizer, text=text), what="counting labels"))
+        count = partial(_count, tokenizer=tokenizer, text=text)
+        pieces = list(manifest.map_transcripts(count, what="counting labels"))
+        if manifest.keeps:
+            kept_summary(manifest, text, lambda: (piece.findings for piece in pieces))
         lacking = frozenset[str]().union(*(piece.lacking for piece in pieces))
         arrays = {
             "labels": np.concatenate([piece.labels for piece in pieces]),
@@ -86,14 +94,16 @@ class _Counted(NamedTuple):
     unwritable: list[int]
     lacking: set[str]
     speakers: set[str]
+    findings: Findings
 
 
-def _count(first: int, utterances: Iterable[Utterance], *, tokenizer: Tokenizer, text: TextConfig) -> _Counted:
+def _count(first: int, transcripts: Iterable[Transcript], *, tokenizer: Tokenizer, text: TextConfig) -> _Counted:
+    findings = Findings(text)
     labels, needs, unwritable = list[int](), list[int](), list[int]()
     known, lacking, speakers = set[str](), set[str](), set[str]()
     separator = " " if tokenizer.writes == "phonemes" else ""
-    for index, utterance in enumerate(utterances, first):
-        spelled = text.spell(utterance.text, utterance.language)
+    for index, transcript in enumerate(transcripts, first):
+        spelled = findings.look(index, transcript.text, transcript.language)
         encoded = tokenizer.encode(spelled)
         labels.append(len(encoded))
         needs.append(ctc_needs(encoded))
@@ -103,9 +113,9 @@ def _count(first: int, utterances: Iterable[Utterance], *, tokenizer: Tokenizer,
             known |= new
         if not lacking.isdisjoint(units):
             unwritable.append(index)
-        if utterance.speaker is not None:
-            speakers.add(utterance.speaker)
-    return _Counted(np.array(labels, np.int32), np.array(needs, np.int32), unwritable, lacking, speakers)
+        if transcript.speaker is not None:
+            speakers.add(transcript.speaker)
+    return _Counted(np.array(labels, np.int32), np.array(needs, np.int32), unwritable, lacking, speakers, findings)
 
 
 def describe_empty(manifest: Manifest, indices: list[int], text: TextConfig) -> str:

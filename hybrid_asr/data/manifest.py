@@ -15,7 +15,7 @@ import json
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Generic, NamedTuple, SupportsIndex, TypeVar
+from typing import Any, Generic, NamedTuple, SupportsIndex, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt64
@@ -27,7 +27,7 @@ from hybrid_asr.common.problems import Problems, examples
 from hybrid_asr.data.kept_arrays import Columns, Store
 from hybrid_asr.data.line_file import LineFile
 from hybrid_asr.data.manifest_index import Audio, note_repeats, read_index
-from hybrid_asr.data.manifest_lines import ManifestError, Utterance, utterance_key, write_manifest
+from hybrid_asr.data.manifest_lines import ManifestError, Transcript, Utterance, utterance_key, write_manifest
 from hybrid_asr.data.parallel import map_in_processes
 from hybrid_asr.data.shards import read_member
 
@@ -38,6 +38,7 @@ PIECE = 20_000  # utterances that a process works on at once
 PARALLEL = 100_000  # utterances: processes take 1.5 s to start
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class ManifestFile(NamedTuple):
@@ -136,7 +137,7 @@ class Manifest:
     def __getitem__(self, index: SupportsIndex) -> Utterance:
         index = operator.index(index)
         raw = self._open[self.file_number(index)].line(int(self._columns["offsets"][index]))
-        return self._utterance(index, raw)
+        return self._parsed(index, raw, _utterance)
 
     def __iter__(self) -> Iterator[Utterance]:
         for first in range(0, len(self), PIECE):
@@ -144,10 +145,11 @@ class Manifest:
 
     def utterances(self, first: int, stop: int) -> Iterator[Utterance]:
         """Those from number `first` to the one before `stop`, read one after the other."""
-        with LineFile.reading(self._open) as readers:
-            places = self._columns["offsets"][first:stop].tolist()
-            for index, (number, place) in enumerate(zip(self.file_numbers()[first:stop], places, strict=True), first):
-                yield self._utterance(index, readers[number].at(place))
+        return self._parsed_lines(first, stop, _utterance)
+
+    def transcripts(self, first: int, stop: int) -> Iterator[Transcript]:
+        """As `utterances`, but only what is said in them, which takes half the time."""
+        return self._parsed_lines(first, stop, _transcript)
 
     def map(self, work: Callable[[int, Iterator[Utterance]], T], *, what: str) -> Iterator[T]:
         """The results of `work(first, utterances)` for pieces of the manifest, in order, by several processes if large.
@@ -155,9 +157,16 @@ class Manifest:
         `first` is the number of a piece's first utterance; `work` must be a function of a module, or a partial of one;
         `what` is done is told on stderr.
         """
+        return self._map(_Piece(self, Manifest.utterances, work), what)
+
+    def map_transcripts(self, work: Callable[[int, Iterator[Transcript]], T], *, what: str) -> Iterator[T]:
+        """As `map`, for work on transcripts alone."""
+        return self._map(_Piece(self, Manifest.transcripts, work), what)
+
+    def _map(self, work: Callable[[tuple[int, int]], T], what: str) -> Iterator[T]:
         pieces = [(first, min(first + PIECE, len(self))) for first in range(0, len(self), PIECE)]
         processes = None if len(self) >= PARALLEL else 1
-        return map_in_processes(_Piece(self, work), pieces, what=f"{self.path}: {what}", processes=processes)
+        return map_in_processes(work, pieces, what=f"{self.path}: {what}", processes=processes)
 
     def kept(self, name: str, key: str, make: Callable[[], Columns]) -> Columns:
         """What `make` computes from the utterances, kept beside a large manifest under `name` and `key`.
@@ -166,6 +175,11 @@ class Manifest:
         at once one computes.
         """
         return self._store.get(name, _short_digest(self._identity, key), make)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the manifest is so large that what is computed from it is kept beside it."""
+        return bool(self._store.folders)
 
     def audio_path(self, index: SupportsIndex) -> Path:
         """Where the audio of utterance `index` lies, which is in no shard."""
@@ -222,25 +236,45 @@ class Manifest:
         columns = chosen() if count < KEPT_PARTS else self._store.get("part", identity, chosen)
         return Manifest(self.files, columns, store=self._store, identity=identity, notes=self.notes)
 
-    def _utterance(self, index: int, raw: bytes) -> Utterance:
+    def _parsed_lines(self, first: int, stop: int, make: Callable[[dict[str, Any]], Item]) -> Iterator[Item]:
+        with LineFile.reading(self._open) as readers:
+            places = self._columns["offsets"][first:stop].tolist()
+            for index, (number, place) in enumerate(zip(self.file_numbers()[first:stop], places, strict=True), first):
+                yield self._parsed(index, readers[number].at(place), make)
+
+    def _parsed(self, index: int, raw: bytes, make: Callable[[dict[str, Any]], Item]) -> Item:
         try:
-            utterance = Utterance(**json.loads(raw))
-        except (ValueError, TypeError):
-            utterance = None
-        if utterance is None or utterance_key(utterance.id) != self.keys[index]:
+            record = json.loads(raw.decode())
+            made = make(record) if utterance_key(record["id"]) == self.keys[index] else None
+        except (ValueError, TypeError, LookupError, AttributeError):
+            made = None
+        if made is None:
             path = self.files[self.file_number(index)].path
             raise ManifestError(f"{path}: the manifest was changed while it was in use; start the command again")
-        return utterance
+        return made
 
 
-class _Piece(Generic[T]):
-    """The work on the utterances from one number to another."""
+def _utterance(record: dict[str, Any]) -> Utterance:
+    return Utterance(**record)
 
-    def __init__(self, manifest: Manifest, work: Callable[[int, Iterator[Utterance]], T]):
-        self._manifest, self._work = manifest, work
+
+def _transcript(record: dict[str, Any]) -> Transcript:
+    return Transcript(record["text"], record.get("language"), record.get("speaker"))
+
+
+class _Piece(Generic[Item, T]):
+    """The work on what is read from one number to another."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        read: Callable[[Manifest, int, int], Iterator[Item]],
+        work: Callable[[int, Iterator[Item]], T],
+    ):
+        self._manifest, self._read, self._work = manifest, read, work
 
     def __call__(self, numbers: tuple[int, int]) -> T:
-        return self._work(numbers[0], self._manifest.utterances(*numbers))
+        return self._work(numbers[0], self._read(self._manifest, *numbers))
 
 
 def _joined(manifests: Sequence[Manifest]) -> Manifest:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import RepeatedKey, atomic_path, unique_keys
@@ -49,6 +49,14 @@ class Utterance:
         if self.offset is None or self.bytes is None:
             return None
         return MemberPlace(self.audio, self.offset, self.bytes, self.crc32)
+
+
+class Transcript(NamedTuple):
+    """What is said in an utterance, as the manifest has it, by whom, and in which language, where these are known."""
+
+    text: str
+    language: str | None
+    speaker: str | None
 
 
 def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:

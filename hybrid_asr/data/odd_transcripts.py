@@ -113,8 +113,8 @@ class Findings:
         self.caps, self.lower = Finding(), 0
         self.hashes = array("q")
 
-    def look(self, index: int, text: str, language: str | None) -> None:
-        """Look at one transcript."""
+    def look(self, index: int, text: str, language: str | None) -> str:
+        """Look at one transcript; gives it as it is spelled."""
         spelled = text if self.spelling is None else self.spelling.spell(text, language)
         if tags := find_tags(text):
             self._add("tags", index, text, tags)
@@ -124,7 +124,7 @@ class Findings:
             self._add("wordless", index, text, [text.strip() or "nothing"])
         if language and self.rules.endswith("@2") and not is_language(language):
             self._add("languages", index, text, [language])
-        if _DIGIT.search(spelled):
+        if not spelled.replace(" ", "").isalpha() and _DIGIT.search(spelled):
             self._add("digits", index, text, [])
         self.plain_apostrophe = self.plain_apostrophe or "'" in text
         if self.rules == "none@1":
@@ -136,6 +136,7 @@ class Findings:
             self.hashes.append(int.from_bytes(digest, "little", signed=True))
         else:
             self.hashes.append(0)
+        return spelled
 
     def _add(self, kind: str, index: int, text: str, values: Iterable[str]) -> None:
         self.kinds.setdefault(kind, Finding()).add(index, text, values)

@@ -1,13 +1,14 @@
 """What is odd in the transcripts of a set: counted, with the first examples, in one pass, before anything learns it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 from hybrid_asr.common.problems import SHOWN
 from hybrid_asr.data.kept_arrays import Columns
-from hybrid_asr.data.manifest import Manifest, Utterance
+from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.manifest_lines import Transcript
 from hybrid_asr.data.odd_transcripts import Finding, Findings, Summary
 from hybrid_asr.data.text_digest import text_digest
 from hybrid_asr.text.lookalikes import character_name
@@ -42,20 +43,28 @@ def oddities(
 def manifest_oddities(manifest: Manifest, *, of: str, spelling: TextConfig) -> list[Oddity]:
     """As `oddities`, of a manifest; what is found in a large one is kept beside it."""
 
+    def pieces() -> Iterator[Findings]:
+        return manifest.map_transcripts(partial(_look, spelling=spelling), what="looking at transcripts")
+
+    return _Telling(kept_summary(manifest, spelling, pieces), spelling).tell(manifest.where, of)
+
+
+def kept_summary(manifest: Manifest, spelling: TextConfig, pieces: Callable[[], Iterable[Findings]]) -> Summary:
+    """What is found in all transcripts of a set; of a large one kept, so that `pieces` need not be found again."""
+
     def make() -> Columns:
         found = Findings(spelling)
-        for piece in manifest.map(partial(_look, spelling=spelling), what="looking at transcripts"):
+        for piece in pieces():
             found.merge(piece)
         return Columns({}, found.summary().facts())
 
-    summary = Summary.of(manifest.kept("oddities", text_digest(spelling), make).facts)
-    return _Telling(summary, spelling).tell(manifest.where, of)
+    return Summary.of(manifest.kept("oddities", text_digest(spelling), make).facts)
 
 
-def _look(first: int, utterances: Iterable[Utterance], *, spelling: TextConfig) -> Findings:
+def _look(first: int, transcripts: Iterable[Transcript], *, spelling: TextConfig) -> Findings:
     found = Findings(spelling)
-    for index, utterance in enumerate(utterances, first):
-        found.look(index, utterance.text, utterance.language)
+    for index, transcript in enumerate(transcripts, first):
+        found.look(index, transcript.text, transcript.language)
     return found
 
 

@@ -58,9 +58,12 @@ def one_shape(text: str) -> str:
 
 def lower_words(text: str, language: str | None) -> str:
     """Words in lower case of a text of `one_shape`: letters, marks, numbers, and apostrophes between two of them."""
-    lowered = text.translate(_TO_DOTLESS if has_dotless_i(language) else _TO_LOWER).lower()
+    dotless = has_dotless_i(language)
+    plain = text if text.isascii() and not dotless else text.translate(_TO_DOTLESS if dotless else _TO_LOWER)
+    lowered = plain.lower()
     if lowered.isascii():
-        return " ".join(_LOOSE.sub("", lowered.translate(_KEPT)).split())
+        kept = lowered if lowered.replace(" ", "").isalnum() else lowered.translate(_KEPT)
+        return " ".join((_LOOSE.sub("", kept) if "'" in kept else kept).split())
     words = _OTHER_DOT.sub(
         " ", drop_idle_joiners(drop_dots_over_i(unicodedata.normalize("NFC", lowered)).translate(_KEPT))
     )

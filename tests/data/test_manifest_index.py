@@ -249,6 +249,15 @@ def test_kept_columns_are_those_of_a_direct_computation_and_belong_to_their_rule
     assert kept[0][0].labels.tolist() != kept[2][0].labels.tolist(), "the rules matter"
 
 
+def test_one_pass_counts_labels_and_finds_what_is_odd(tmp_path, monkeypatch, indexed) -> None:
+    write(tmp_path / "m.jsonl")
+    found = Manifest.read(tmp_path / "m.jsonl", audio="unchecked")
+    told = oddities(((one.text, one.language) for one in found), found.where, of="train", spelling=RULES)
+    label_counts(found, CharTokenizer(" abc"), RULES, empty="allow")
+    monkeypatch.delattr(Manifest, "map_transcripts")  # a second pass
+    assert manifest_oddities(found, of="train", spelling=RULES) == told and told
+
+
 def test_files_of_one_name_do_not_pile_up(tmp_path, monkeypatch, indexed) -> None:
     write(tmp_path / "m.jsonl")
     monkeypatch.setattr(kept_arrays, "MOST", 3)
