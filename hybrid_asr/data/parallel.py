@@ -14,6 +14,7 @@ from multiprocessing.context import ForkServerContext
 from typing import Any, TypeVar
 
 from hybrid_asr.common.errors import UserError, printable
+from hybrid_asr.common.lock_holder import process_started
 from hybrid_asr.data.socket_folder import place_sockets
 
 Job = TypeVar("Job")
@@ -112,11 +113,14 @@ def _do(job: Any) -> Any:
 
 
 def leave_with(employer: int) -> None:
-    """End this process soon after the one with the id `employer` has ended."""
+    """End this process soon after the one with the id `employer` has ended, be it that nobody has waited for it."""
+    known = process_started(employer)  # of one that has ended, and still has its number, /proc tells
     while True:
         try:
             os.kill(employer, 0)
         except ProcessLookupError:
+            os._exit(1)
+        if known and process_started(employer) != known:
             os._exit(1)
         time.sleep(WATCH_S)
 

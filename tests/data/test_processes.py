@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.tones import CHECKOUT
+
 PROCESS = """
 import json, os, sys
 import torch, torch.distributed as dist
@@ -139,3 +141,18 @@ def test_workers_leave_soon_after_their_training_was_killed(tmp_path: Path, make
     while lives(worker) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not lives(worker), "a worker has outlived its training"
+
+
+def test_a_worker_leaves_an_employer_that_has_ended_and_that_nobody_has_waited_for():
+    code = "from hybrid_asr.data import parallel; parallel.WATCH_S = 0.05; print(); parallel.leave_with({})"
+    with subprocess.Popen(["sleep", "60"]) as employer:
+        words = [sys.executable, "-u", "-c", code.format(employer.pid)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=CHECKOUT) as worker:
+            try:
+                assert worker.stdout is not None and worker.stdout.readline()
+                time.sleep(0.3)
+                assert worker.poll() is None
+                employer.kill()
+                assert worker.wait(20) == 1
+            finally:
+                worker.kill()
