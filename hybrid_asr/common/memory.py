@@ -42,6 +42,14 @@ def release_unused() -> None:
     gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """Give what is freed back to the system once, `keep_freed_memory` or not; what is freed later is kept again.
+
+    After work on large arrays that is done seldom: otherwise each of many processes keeps its peak.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

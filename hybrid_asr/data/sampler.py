@@ -20,6 +20,7 @@ from torch.utils.data import Sampler
 
 from hybrid_asr.audio.augment import AugmentConfig
 from hybrid_asr.common.errors import UserError
+from hybrid_asr.common.memory import trim_heap
 from hybrid_asr.data import packing
 from hybrid_asr.data.config import DataConfig
 from hybrid_asr.data.deal import deal_by_labels, deal_by_seconds
@@ -35,6 +36,7 @@ from hybrid_asr.data.fill import (
 )
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.plan import Corpus, EpochArrays, EpochPlan, Part, Relief, Rows
+from hybrid_asr.data.rows import rows_where
 from hybrid_asr.data.shared_plans import Arrays, SharedPlans
 
 TRIALS = 3  # epochs that are planned to find out how many batches an epoch needs
@@ -68,8 +70,8 @@ class Planner:
     """Plans any epoch of a training set: a pure function of (corpus, configurations, seed, epoch).
 
     Speeds, and who takes part in joining, are drawn for each copy of an utterance from (seed, epoch, its id) alone. The
-    version of the arithmetic is `data.plan`; see `fill` and `deal`. Raises PlanError for utterances longer than the
-    budgets.
+    version of the arithmetic is `data.plan`; see `fill` and `deal`. Every epoch has as many `steps` and `utterances`,
+    each counted as often as its weight says. Raises PlanError for utterances longer than the budgets.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class Planner:
         self._corpus, self._config, self._augment, self._seed = corpus, data, augment, seed
         self._shared = shared
         self._speeds = np.array(sorted(augment.speeds), dtype=np.float64)
-        self._copies = count_copies(corpus)
+        self.utterances = count_copies(corpus)
         self._check_lengths()
         self.steps = int(self._kept("steps", lambda: {"steps": np.array(self._steps())})["steps"])
         self._latest: dict[int, EpochPlan] = {}
@@ -106,7 +108,7 @@ class Planner:
         trials = TRIALS if len(self._corpus.durations) < LARGE else 1
         needed = [self._count(Relief(), "trial", trial) for trial in range(trials)]
         needed.append(self._count(RELIEFS[-1], "trial", 0))
-        return min(math.ceil(max(needed) * SPARE), self._copies)
+        return min(math.ceil(max(needed) * SPARE), self.utterances)
 
     def _epoch_arrays(self, epoch: int) -> EpochArrays:
         kept = self._kept(f"epoch-{epoch}", lambda: self._arrays(epoch))
@@ -116,7 +118,11 @@ class Planner:
         return EpochArrays(rows, kept["edges"], kept["order"], RELIEFS[int(kept["relief"])])
 
     def _kept(self, name: str, make: Callable[[], Arrays]) -> Arrays:
-        return make() if self._shared is None else self._shared.arrays(name, make)
+        if self._shared is None:
+            return make()
+        arrays = self._shared.arrays(name, make)
+        trim_heap()
+        return arrays
 
     def _arrays(self, epoch: int) -> Arrays:
         for relief in RELIEFS:
@@ -170,15 +176,15 @@ class Planner:
             raise PlanError(
                 "the training set has no utterances; check data.train, data.min_seconds and data.max_seconds"
             )
-        if self._copies == 0:
+        if self.utterances == 0:
             raise PlanError("the weights of data.train leave no utterance in an epoch; raise them")
         batch, device = self._config.batch_seconds, self._config.device_seconds
         budget, key = min((batch, "data.batch_seconds"), (device or np.inf, "data.device_seconds"))
-        too_long = durations / slowest > budget * packing.SLACK
-        if too_long.any():
+        too_long = rows_where(len(durations), lambda rows: durations[rows] / slowest > budget * packing.SLACK)
+        if len(too_long):
             index = int(durations.argmax())
             slowed = "" if slowest >= 1 else f" ({durations[index] / slowest:.2f} s at speed {slowest:g})"
-            others = int(too_long.sum()) - 1
+            others = len(too_long) - 1
             raise PlanError(
                 f"{self._corpus.where(index)} lasts {durations[index]:.2f} s{slowed}, {key} is {budget:g}"
                 + (f", and {others} more are too long" if others else "")

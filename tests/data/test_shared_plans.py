@@ -1,5 +1,6 @@
 """Laws of plans that the processes of a node share: made once, whole, equal to a process's own, gone in the end."""
 
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hybrid_asr.audio.augment import AugmentConfig
+from hybrid_asr.common.memory import held_bytes, keep_freed_memory
 from hybrid_asr.data.config import DataConfig
 from hybrid_asr.data.sampler import Planner, plan_digest
 from hybrid_asr.data.shared_plans import SharedPlans
@@ -94,6 +97,27 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path) -> None:
     shared = shared_in(root)
     assert not (root / "killed").exists()
     shared.close()
+
+
+def test_a_process_keeps_nothing_of_what_planning_took(tmp_path) -> None:
+    """Eight processes on ten million utterances would keep gigabytes."""
+
+    def plan() -> None:
+        keep_freed_memory()
+        corpus, cpu = corpus_of(an4_like(200_000)), torch.device("cpu")
+        before = held_bytes(cpu)
+        assert before is not None
+        shared = SharedPlans("large", size=1, roots=(tmp_path / "plans",))
+        plans = Planner(corpus, data=replace(DATA, batch_seconds=2500.0), augment=AUGMENT, seed=1, shared=shared)
+        plans.plan(1)
+        kept = (held_bytes(cpu) or 0) - before
+        shared.close()
+        os._exit(kept > 6e6)
+
+    child = multiprocessing.get_context("fork").Process(target=plan)
+    child.start()
+    child.join(120)
+    assert child.exitcode == 0
 
 
 def test_a_disk_without_room_means_plans_in_memory_with_a_note(tmp_path, capsys) -> None:

@@ -2,11 +2,13 @@
 
     python -m tools.benchmarks.scaling_manifests [--sizes 1000 100000 10000000] [--processes 8] [--json FILE]
 
-For each size: the cold start, which builds the index and all that is kept beside it; a warm start; the plan of epoch 0;
-the first batch of a training that begins, and of one that goes on in the middle of the epoch; then the proportional
-memory (PSS) of several processes that are ready to train, summed, beside that of as many on ten lines. The manifests
-refer to a few files of noise, and lie in a folder that is removed in the end (ten million lines are 2 GB, their index
-another gigabyte). A start is `prepare_training` of a tiny model, in a process of its own.
+For each size: the cold start, which builds the index and all that is kept beside it; a warm start; the plan of an
+epoch; the first batch of a training that begins an epoch, and of one that goes on in its middle; then the proportional
+memory (PSS) of several processes that are ready to train together, summed, beside that of as many on ten lines, and the
+number of files that hold their plan. The manifests refer to a few files of noise, and lie in a folder that is removed
+in the end (ten million lines are 2 GB, their index another gigabyte). A start is `prepare_training` of a tiny model, in
+a process of its own; where several start, each is told that it is one of them. Beside seconds on the clock, without
+imports, there are the processor's: they are the same whatever else the machine does.
 """
 
 import argparse
@@ -20,13 +22,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
 
 SIZES = (1_000, 100_000, 1_000_000, 10_000_000)
 FEW = 10
+EPOCH = 1  # that is planned: the first one may be in another order
 RATE, LONGEST_S, FILES, TEXTS, SPEAKERS = 8000, 16.0, 20, 5000, 2000
 WORDS = "the of and a to in is you that it he was for on are as with his they at be this have from or one had by word"
 RECIPE = """
@@ -59,7 +62,7 @@ def write_corpus(folder: Path, sizes: Sequence[int]) -> None:
     (folder / "tiny.yaml").write_text(RECIPE)
 
 
-def begin(folder: Path, size: int, share_of_epoch: float) -> None:
+def begin(folder: Path, size: int, share_of_epoch: float, rank: int, processes: int) -> None:
     """Get ready to train, in this process: print the seconds that each part took, and wait until stdin is closed."""
     from hybrid_asr.commands.training_data import build_dataset
     from hybrid_asr.commands.training_setup import prepare_training
@@ -68,29 +71,30 @@ def begin(folder: Path, size: int, share_of_epoch: float) -> None:
     from hybrid_asr.run.config import RunConfig
     from hybrid_asr.run.folder import Run
 
-    settings = [f"data.root={folder}", f"data.train=train-{size}.jsonl", "trainer.devices=1", "trainer.nodes=1"]
+    settings = [f"data.root={folder}", f"data.train=train-{size}.jsonl", "trainer.nodes=1"]
+    settings.append(f"trainer.devices={processes}")
     cfg = compose(str(folder / "tiny.yaml"), settings).parse(RunConfig)
-    start = time.monotonic()
+    start, began = time.monotonic(), time.process_time()
     setup = prepare_training(cfg, Run(folder / "run"), None, fresh=True, begin_anew="")
     prepared = time.monotonic()
     planner = setup.planner
-    planner.plan(0)
+    planner.plan(EPOCH)
     planned = time.monotonic()
-    first = round(share_of_epoch * planner.steps)
-    sampler = PlanSampler(planner, rank=0, ranks=1, accumulation=1, first=first, total=setup.total_steps)
+    first = round((EPOCH + share_of_epoch) * planner.steps)
+    sampler = PlanSampler(planner, rank=rank, ranks=processes, accumulation=1, first=first, total=setup.total_steps)
     batch = build_dataset(cfg, setup.bundle, setup.train_set)[sampler[0]]
     assert len(batch.ids) and not batch.unread
     done = time.monotonic()
     seconds = {"prepared": prepared - start, "planned": planned - prepared, "batch": done - planned}
-    print(json.dumps(seconds | {"all": done - start}), flush=True)
+    print(json.dumps(seconds | {"all": done - start, "processor": time.process_time() - began}), flush=True)
     sys.stdin.read()
 
 
 class Started:
     """A process that gets ready to train."""
 
-    def __init__(self, folder: Path, size: int, share_of_epoch: float = 0.0):
-        words = ["--child", str(folder), str(size), str(share_of_epoch)]
+    def __init__(self, folder: Path, size: int, share_of_epoch: float = 0.0, rank: int = 0, processes: int = 1):
+        words = ["--child", str(folder), *map(str, (size, share_of_epoch, rank, processes))]
         command = [sys.executable, "-m", "tools.benchmarks.scaling_manifests", *words]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -107,6 +111,11 @@ class Started:
         assert found is not None
         return 1024.0 * int(found[1])
 
+    def plans(self) -> set[int]:
+        """The inodes of the columns of the epoch's plan that it has mapped."""
+        lines = Path(f"/proc/{self._process.pid}/maps").read_text().splitlines()
+        return {int(line.split()[4]) for line in lines if f"/epoch-{EPOCH}/first.npy" in line}
+
     def end(self) -> None:
         """Let it go."""
         self._process.communicate()
@@ -120,16 +129,24 @@ def start_once(folder: Path, size: int, share_of_epoch: float = 0.0) -> dict[str
     return seconds
 
 
-def memory(folder: Path, size: int, processes: int) -> float:
-    """The bytes of processes that are ready at the same time, the memory that they share counted once."""
+class Memory(NamedTuple):
+    """Bytes of several processes, what they share counted once, and the number of files that hold the epoch's plan."""
+
+    bytes: float
+    plans: int
+
+
+def memory(folder: Path, size: int, processes: int) -> Memory:
+    """That of processes that are ready at the same time."""
     start_once(folder, size)
-    running = [Started(folder, size) for _ in range(processes)]
+    running = [Started(folder, size, 0.0, rank, processes) for rank in range(processes)]
     for process in running:
         process.seconds()
     total = sum(process.pss() for process in running)
+    plans = set[int]().union(*(process.plans() for process in running))
     for process in running:
         process.end()
-    return total
+    return Memory(total, len(plans))
 
 
 def measure(folder: Path, size: int, processes: int, rounds: int, few_bytes: float) -> list[dict[str, Any]]:
@@ -145,11 +162,14 @@ def measure(folder: Path, size: int, processes: int, rounds: int, few_bytes: flo
     fresh, resumed = (
         {name: statistics.median(one[name] for one in runs) for name in runs[0]} for runs in (begun, middle)
     )
-    rows.append(row("warm start, with the plan of epoch 0", fresh["prepared"] + fresh["planned"]))
-    rows.append(row("plan of epoch 0", fresh["planned"]))
+    rows.append(row("warm start, with the plan of an epoch", fresh["prepared"] + fresh["planned"]))
+    rows.append(row("plan of an epoch", fresh["planned"]))
     rows.append(row("to the first batch in mid-epoch; other: of the epoch", resumed["all"], fresh["all"]))
+    what = "the same on the processor; other: of the epoch"
+    rows.append(row(what, resumed["processor"], fresh["processor"]))
     ready = memory(folder, size, processes)
-    rows.append(row(f"PSS of {processes} processes; other: on {FEW} lines", ready / 1e9, few_bytes / 1e9, "GB"))
+    rows.append(row(f"PSS of {processes} processes; other: on {FEW} lines", ready.bytes / 1e9, few_bytes / 1e9, "GB"))
+    rows.append(row("plans on disk (small sets: each process's own)", ready.plans, None, ""))
     return rows
 
 
@@ -161,16 +181,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="warm starts, of which the median is taken")
     parser.add_argument("--folder", type=Path, help="where the manifests are made, and removed")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        begin(Path(options.child[0]), int(options.child[1]), float(options.child[2]))
+        name, size, share, rank, processes = options.child
+        begin(Path(name), int(size), float(share), int(rank), int(processes))
         return
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         write_corpus(folder, options.sizes)
-        few_bytes = memory(folder, FEW, options.processes)
+        few_bytes = memory(folder, FEW, options.processes).bytes
         for size in options.sizes:
             for row in measure(folder, size, options.processes, options.rounds, few_bytes):
                 other = "" if row["other"] is None else f"{row['other']:10.2f}"
