@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_asr.commands.training_data import build_planner, ctc_least_seconds, read_training_set
+from hybrid_asr.commands.training_data import build_planner, ctc_least_seconds, idle_processes, read_training_set
 from hybrid_asr.commands.training_model import learn_tokenizer, untrained_bundle
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import write_text
@@ -164,9 +164,12 @@ def _look_at_texts(cfg: RunConfig, findings: Findings) -> Texts:
     try:
         planner = build_planner(cfg, bundle, train, counts["train"])
         planner.accumulation(cfg.trainer.processes())
+        idle = idle_processes(cfg, planner)
     except UserError as error:
         findings.add("refused", "budget", str(error))
         return Texts(report.sets, counts, characters, facts)
+    if idle:
+        findings.add("warning", "budget", idle)
     total = planner.steps * cfg.trainer.epochs
     if doubt := warmup_doubt(cfg.optim, total):
         findings.add("refused", "warm-up", doubt)

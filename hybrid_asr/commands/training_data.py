@@ -1,5 +1,6 @@
 """What a run learns from: its training set, how that is read, and the plan of its batches; the same when replayed."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,6 +80,27 @@ def build_planner(cfg: RunConfig, bundle: Bundle, manifest: Manifest, counts: La
     if len(manifest) >= LARGE and cfg.trainer.processes() > 1:
         shared = SharedPlans(plan_digest(corpus, cfg.data, cfg.augment, cfg.seed), size=ROW_BYTES * len(manifest))
     return Planner(corpus, data=cfg.data, augment=cfg.augment, seed=cfg.seed, shared=shared)
+
+
+def idle_processes(cfg: RunConfig, planner: Planner) -> str:
+    """What to tell where batches have too few rows for all processes; "" where they have enough.
+
+    Raises RunError where the training set is too small for them.
+    """
+    processes, budget = cfg.trainer.processes(), cfg.data.batch_seconds
+    if planner.utterances < processes:
+        raise RunError(
+            f"data.train: {planner.utterances} utterances an epoch for {processes} processes, of which each needs one; "
+            f"train with fewer devices (trainer.devices={planner.utterances}, or fewer tasks of the launcher)"
+        )
+    rows = planner.utterances * (1 - cfg.augment.join_share / 2) / planner.steps
+    if rows >= processes:
+        return ""
+    enough = math.ceil(budget * processes / rows)
+    return (
+        f"data.batch_seconds={budget:g} holds about {rows:.1f} rows, for {processes} processes: in most steps some of "
+        f"them have nothing to do; raise data.batch_seconds to {enough} or more, or train with fewer devices"
+    )
 
 
 def weighted_sources(cfg: RunConfig, manifest: Manifest) -> tuple[Source, ...]:

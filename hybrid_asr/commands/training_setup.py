@@ -11,7 +11,13 @@ from typing import Literal
 import numpy as np
 import torch
 
-from hybrid_asr.commands.training_data import TrainingSet, build_planner, ctc_least_seconds, read_training_set
+from hybrid_asr.commands.training_data import (
+    TrainingSet,
+    build_planner,
+    ctc_least_seconds,
+    idle_processes,
+    read_training_set,
+)
 from hybrid_asr.commands.training_facts import checkpoint_facts, data_facts
 from hybrid_asr.commands.training_model import build_bundle
 from hybrid_asr.common.memory import keep_freed_memory
@@ -102,6 +108,9 @@ def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: 
         keep_freed_memory()
         bundle, counts = build_bundle(cfg, train_set, state)
         _check_data(cfg, bundle, valid_set, counts, training)
+        planner = build_planner(cfg, bundle, train_set, counts)
+        if idle := idle_processes(cfg, planner):
+            rank_zero_print(f"warning: {idle}")
         return TrainingSetup(
             cfg=cfg,
             run=run,
@@ -113,7 +122,7 @@ def prepare_training(cfg: RunConfig, run: Run, launch: Launch | None, *, fresh: 
             train_set=train_set,
             valid_set=valid_set,
             bundle=bundle,
-            planner=build_planner(cfg, bundle, train_set, counts),
+            planner=planner,
         )
 
     return together(build)
