@@ -3,9 +3,9 @@
     python -m tools.benchmarks.scaling --json scaling.json
     python -m tools.benchmarks.scaling --parts balance training
 
-Each part is a program with options of its own: scaling_training (audio a second on 1 and 2 processes, waiting for data,
-what saving costs), scaling_manifests (from a thousand utterances to ten million: time and memory) and scaling_balance (8
-to 512 devices beside Lhotse's sampler). Together they take about an hour of two cores and 4 GB.
+Each part is a program with options of its own. scaling_training: audio a second on 1 and 2 processes, waiting for data,
+what saving costs. scaling_manifests: from a thousand utterances to ten million, time and memory. scaling_balance: 8 to
+512 devices, beside Lhotse's sampler. Together they take about an hour of two cores and 4 GB.
 """
 
 import argparse
