@@ -111,10 +111,11 @@ def _connect(launch: Launch) -> None:
     address, port = meeting_point(launch)
     deadline = time.monotonic() + rendezvous.RENDEZVOUS_S
     connection = open_store(launch, address, port, deadline)
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's store outlives a restart
-    store = PrefixStore(f"hybrid-asr/{attempt}", connection)
+    # torchrun's store outlives a restart, which is not counted where a node has joined
+    attempt = f"hybrid-asr/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{launch.processes}"
+    store = PrefixStore(attempt, connection)
     _Connection.watch = watch = Watch(
-        PrefixStore(f"hybrid-asr/{attempt}/watch", connection.clone()),  # pyright: ignore[reportAttributeAccessIssue]
+        PrefixStore(f"{attempt}/watch", connection.clone()),  # pyright: ignore[reportAttributeAccessIssue]
         rank=launch.rank,
         processes=launch.processes,
         stalled_s=STALLED_SHARE * COLLECTIVE_S,

@@ -5,6 +5,7 @@ What can be waited for in Python is, since a wait within torch is deaf to signal
 
 import os
 import socket
+import threading
 import time
 from datetime import timedelta
 
@@ -56,18 +57,34 @@ def open_store(launch: Launch, address: str, port: int, deadline: float) -> TCPS
                     "the port is open between them"
                 ) from None
             time.sleep(POLL_S)
-    try:
-        return TCPStore(
-            address,
-            port,
-            launch.processes,
-            is_master=mine,
-            timeout=timedelta(seconds=RENDEZVOUS_S),
-            wait_for_workers=False,
-            multi_tenant=mine,
-        )
-    except (distributed.DistError, ValueError) as error:
-        raise RendezvousError(f"{where}: {str(error).splitlines()[0]}; is the port free there?") from None
+    opened: list[TCPStore | Exception] = []
+
+    def connect() -> None:
+        try:
+            opened.append(
+                TCPStore(
+                    address,
+                    port,
+                    launch.processes,
+                    is_master=mine,
+                    timeout=timedelta(seconds=RENDEZVOUS_S),
+                    wait_for_workers=False,
+                    multi_tenant=mine,
+                )
+            )
+        except (distributed.DistError, ValueError) as error:
+            opened.append(error)
+
+    thread = threading.Thread(target=connect, daemon=True)  # torch waits for ever for the answer of another program
+    thread.start()
+    while thread.is_alive() and time.monotonic() < deadline:
+        thread.join(POLL_S)
+    match opened:
+        case [TCPStore() as store]:
+            return store
+        case [Exception() as error]:
+            raise RendezvousError(f"{where}: {str(error).splitlines()[0]}; is the port free there?")
+    raise RendezvousError(f"{where}, does not answer: another program listens there; give another MASTER_PORT")
 
 
 def await_all(store: Store, launch: Launch, deadline: float) -> None:

@@ -1,14 +1,17 @@
 """Processes find each other, or say who is missing; what one of them cannot do is told once, and ends all."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
 from hybrid_asr.training import process_group
 from hybrid_asr.training.launch_environment import Launch
+from hybrid_asr.training.rendezvous import RendezvousError, open_store
 from tests.tones import CHECKOUT
 
 PROGRAM = """
@@ -16,6 +19,7 @@ import sys, time
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.training import process_group, rendezvous, tensor_broadcast
 from hybrid_asr.training.launch_environment import Launch
+from hybrid_asr.training.rendezvous import RendezvousError, open_store
 from hybrid_asr.training.stop_flag import StopFlag, Wishes
 import torch
 tensor_broadcast.PIECE_BYTES = 8
@@ -92,6 +96,17 @@ def test_a_first_process_that_cannot_be_reached_is_named(address):
     assert status == 2
     assert f"the first process of this training, at {address}:" in told
     assert "cannot be reached" in told
+
+
+def test_another_program_at_the_port_is_no_reason_to_wait_for_ever():
+    """A first process says that the port is taken, and the others are not answered."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        for rank, cause in ((0, "is the port free there?"), (1, "does not answer: another program listens there")):
+            port, deadline = other.getsockname()[1], time.monotonic() + 1.0
+            with pytest.raises(RendezvousError, match=re.escape(cause)):
+                open_store(Launch("the environment", 2, 2, rank), "127.0.0.1", port, deadline)
 
 
 def test_a_process_alone_exchanges_with_itself():
