@@ -23,7 +23,7 @@ from hybrid_asr.training.datamodule import SpeechData
 from hybrid_asr.training.doubtful_audio import Doubtful
 from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.loggers import build_loggers, show_picture
-from hybrid_asr.training.messages import rank_zero_print
+from hybrid_asr.training.messages import print_from_any, rank_zero_print
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.page_refresh import PageRefresh
 from hybrid_asr.training.process_group import broadcast
@@ -54,8 +54,8 @@ def fit(setup: TrainingSetup, module: SpeechModule, status: StatusFile) -> Inter
         written=metrics.rows,
         state=state,
         nonfinite_file=run.nonfinite_file,
-        unreadable=Unreadable(int(cfg.data.unreadable_share * len(setup.train_set)), rank_zero_print),
-        doubtful=Doubtful(rank_zero_print, known=setup.train_set.notes),
+        unreadable=Unreadable(int(cfg.data.unreadable_share * len(setup.train_set)), print_from_any),
+        doubtful=Doubtful(print_from_any, known=setup.train_set.notes),
         steps_per_epoch=setup.steps_per_epoch,
     )
     monitor = _attention_monitor(setup, status, partial(show_picture, loggers, "attention/leading_head"))
@@ -132,7 +132,7 @@ def _loader_builder(setup: TrainingSetup) -> Callable[[PlanSampler], DataLoader]
         prefetch=cfg.data.prefetch,
         pin_memory=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),
         restarts=cfg.data.worker_restarts,
-        warn=rank_zero_print,
+        warn=print_from_any,
     )
 
 

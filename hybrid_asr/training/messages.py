@@ -4,6 +4,8 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterable
 
+from torch import distributed
+
 from hybrid_asr.training.launch_environment import is_rank_zero
 
 NAMED = 5  # messages of one kind that are printed
@@ -20,6 +22,15 @@ def rank_zero_print(text: str) -> None:
     if is_rank_zero():
         erase = "\r\033[K" if sys.stderr.isatty() else ""
         print_stderr(f"{erase}{text}")
+
+
+def print_from_any(text: str) -> None:
+    """Print what one process alone knows, such as what its share of the data lacks; another than the first says who."""
+    rank = distributed.get_rank() if distributed.is_initialized() else 0
+    if rank > 0:
+        print_stderr(f"process {rank}: {text}")
+    else:
+        rank_zero_print(text)
 
 
 class FirstFew:

@@ -18,7 +18,7 @@ from hybrid_asr.training.divergence import divergence_alarm
 from hybrid_asr.training.doubtful_audio import Doubtful
 from hybrid_asr.training.host_copy import HostCopy
 from hybrid_asr.training.launch_environment import is_rank_zero
-from hybrid_asr.training.messages import print_stderr, rank_zero_print
+from hybrid_asr.training.messages import print_from_any, print_stderr, rank_zero_print
 from hybrid_asr.training.metric_rows import HostSums, RowQueue, RowUnderWay, StepSums, log_row, train_row
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.nonfinite import Nonfinite
@@ -254,7 +254,7 @@ def build_progress(
     progress = Progress(
         every=cfg.log_every,
         steps_per_epoch=steps_per_epoch,
-        warn=rank_zero_print,
+        warn=print_from_any,
         status=status,
         nonfinite=nonfinite,
         unreadable=unreadable,

@@ -139,6 +139,20 @@ def test_a_folder_that_vanishes_ends_all_with_the_status_of_a_users_mistake(tone
     assert "the folder has vanished" in ranks.told()[0] and ranks.told()[1] == ""
 
 
+def test_a_worker_of_another_process_that_is_killed_is_told_and_started_again(tones, tmp_path):
+    kill = """
+        if not hasattr(os, "killed"):
+            os.killed = True
+            import multiprocessing
+            [worker] = multiprocessing.active_children()
+            worker.kill()"""
+    code = IN_STEP_3.format(act=kill.strip())
+    ranks = Ranks(tones, tmp_path / "run", "trainer.epochs=2", "data.workers=1", code=code)
+    assert ranks.end() == [0, 0], ranks.told()
+    assert "process 1: warning: a process that reads audio has died" in ranks.told()[1]
+    assert status(tmp_path / "run")["state"] == "finished"
+
+
 def test_long_work_of_the_first_process_lets_nobody_wait_into_the_timeout(tones, tmp_path):
     run = tmp_path / "run"
     ranks = Ranks(tones, run, "trainer.epochs=2", code=SHORT + SLOW_PAGE)
