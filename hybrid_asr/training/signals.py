@@ -50,9 +50,10 @@ class StopSignals:
 
     def handle(self, number: int, frame: Any) -> None:
         """Note a signal, or end this process. The second Ctrl-C or SIGTERM, unless it is the same one, ends it."""
-        now, before, self._came = time.monotonic(), self._came, time.monotonic()
-        if (self.left or number == self.number) and now - before < SAME_S:
+        now = time.monotonic()
+        if (self.left or number == self.number) and now - self._came < SAME_S:
             return
+        self._came = now
         if not self.deferred or (self.number and number != signal.SIGUSR1):
             self.left = number
             raise StoppedAtOnce(number)

@@ -38,6 +38,18 @@ def test_in_the_training_the_first_is_noted_and_a_later_second_one_ends(first, s
         assert STOP.number == first
 
 
+def test_who_presses_again_every_second_is_obeyed():
+    """What counts is the time since the first, not since the latest, signal."""
+    with signals_handled():
+        STOP.deferred = True
+        os.kill(os.getpid(), signal.SIGINT)
+        STOP._came -= 0.6 * signals.SAME_S
+        os.kill(os.getpid(), signal.SIGINT)
+        STOP._came -= 0.6 * signals.SAME_S
+        with pytest.raises(StoppedAtOnce):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_a_main_thread_that_does_not_hear_is_seen():
     """It waits within torch, so that no handler runs; the other thread sees what came, and when it is overdue."""
     with signals_handled():
