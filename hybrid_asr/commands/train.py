@@ -179,7 +179,7 @@ def _tell_end(setup: TrainingSetup, status: StatusFile, command: str, end: End, 
     status.step = max(status.step, last_step())
     message = f"{cause}\n{how_to_continue(setup.checkpoints, command, when='once that is clear')}"
     if status.begun:
-        lost = "killed" if end.gone and end.rank >= 0 else "failed"  # of what was killed a job may go on by itself
+        lost = "killed" if end.gone and not end.stalled else "failed"  # of what was killed a job may go on by itself
         status.write("stopped" if end.signal else lost, message)
     print_stderr(f"hybrid-asr train: {message}")
 

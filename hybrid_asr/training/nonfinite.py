@@ -118,10 +118,13 @@ class Nonfinite:
         self._noted: list[NonfinitePart] = []  # their parts on this device
         self._weights = ""  # the file with those that the latest row of such updates met
 
-    def continue_from(self, step: int, state: dict[str, int]) -> None:
-        """Go on from a saved state; what is written of later steps is forgotten, as it will be done again."""
+    def continue_from(self, state: dict[str, int]) -> None:
+        """Go on from a saved state, in each process: what they do together follows from these counts."""
         self.in_row, self.total = state.get("in_row", 0), state.get("skipped", 0)
         self.overflows = state.get("overflows", 0)
+
+    def forget_behind(self, step: int) -> None:
+        """Remove what is written of steps behind `step`, which will be done again."""
         if self.file.is_file():
             lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
             write_text(self.file, "".join(line for line in lines if _step_of(line) <= step), folder="expect")

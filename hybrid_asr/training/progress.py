@@ -249,8 +249,9 @@ def build_progress(
         limit=cfg.nonfinite_limit,
         warn=rank_zero_print,
     )
+    nonfinite.continue_from({} if state is None else state.nonfinite)
     if is_rank_zero():
-        nonfinite.continue_from(*(0, {}) if state is None else (state.step, state.nonfinite))
+        nonfinite.forget_behind(0 if state is None else state.step)
     progress = Progress(
         every=cfg.log_every,
         steps_per_epoch=steps_per_epoch,

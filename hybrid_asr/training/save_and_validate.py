@@ -137,8 +137,9 @@ class SaveAndValidate(L.Callback):
             note("waiting for the disk")
             self.writer.finish()
         if agreed.halt:
-            if self.progress.halt and not trainer.is_global_zero:
-                print_stderr(self.progress.halt)
+            own = self.progress.unreadable.halt  # updates are left out by all processes alike
+            if own and not trainer.is_global_zero:
+                print_stderr(own)
             raise Halted(self.progress.halt or "another process of this training cannot go on, its message says why")
         if agreed.stop:
             raise Interrupted(module.step, agreed.stop)

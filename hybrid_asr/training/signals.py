@@ -17,6 +17,7 @@ from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnect
 from hybrid_asr.training.messages import print_stderr
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+ANNOUNCED = (0, signal.SIGUSR1)  # no signal, or the one that announces that time is up
 SAME_S = 2.0  # within which equal signals are one: a terminal and torchrun both pass a Ctrl-C on
 
 
@@ -49,18 +50,22 @@ class StopSignals:
         self._came = self._heard = -math.inf  # when the first signal came, and when one that ends this process did
 
     def handle(self, number: int, frame: Any) -> None:
-        """Note a signal, or end this process. The second Ctrl-C or SIGTERM, unless it is the same one, ends it."""
+        """Note a signal, or end this process. The second Ctrl-C or SIGTERM, unless it is the same one, ends it.
+
+        SIGUSR1 announces that another follows: the SIGTERM behind it is the first.
+        """
         now = time.monotonic()
         if (self.left or number == self.number) and now - self._came < SAME_S:
             return
         self._came = now
-        if not self.deferred or (self.number and number != signal.SIGUSR1):
+        if not self.deferred or (self.number not in ANNOUNCED and number != signal.SIGUSR1):
             self.left = number
             raise StoppedAtOnce(number)
-        if not self.number:
+        first = not self.number
+        if first or number != signal.SIGUSR1:
             self.number = number
-            if not self.quiet:
-                print_stderr("\nsaving at the next step, then stopping; once more to stop at once")
+        if first and not self.quiet:
+            print_stderr("\nsaving at the next step, then stopping; once more to stop at once")
 
     def send(self, number: int) -> None:
         """Let the main thread end at once, as another process does."""
@@ -73,7 +78,8 @@ class StopSignals:
             for number in os.read(self._pipe[0], 64):
                 if number not in SIGNALS:
                     continue
-                again = self.latest and number != signal.SIGUSR1 and time.monotonic() - self._came > SAME_S
+                later = time.monotonic() - self._came > SAME_S
+                again = self.latest not in ANNOUNCED and number != signal.SIGUSR1 and later
                 self.latest = number
                 if self._heard == -math.inf and (again or not self.deferred):
                     self._heard = time.monotonic()

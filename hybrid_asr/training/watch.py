@@ -33,12 +33,16 @@ AWAITS_DATA, COMPUTES, ADDS_UP = (f"{TRAINING}: {what}" for what in ("awaits dat
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class End:
-    """Why the training ends: process `rank` is `gone`, has met an error, or was sent `signal` (0: none)."""
+    """Why the training ends: process `rank` is `gone`, has met an error, or was sent `signal` (0: none).
+
+    Rank -1 stands for all of them, whose training has `stalled`, or for what has started them.
+    """
 
     rank: int
     cause: str
     status: int = 1  # with which the others exit
     gone: bool = False
+    stalled: bool = False
     signal: int = 0
 
 
@@ -163,7 +167,7 @@ class Watch:
                 self._lost_store()
             if STOP.overdue(GRACE_S):  # the main thread does not hear
                 self._tell(End(rank=self.rank, cause="stopped at once", signal=STOP.latest))
-                os._exit(128 + STOP.latest if self.processes == 1 else 0)
+                os._exit(0)
 
     def _look(self) -> None:
         """Whether the training ends, since another process says so, the next one is gone, or nothing goes on."""
@@ -177,7 +181,8 @@ class Watch:
             return
         doing, still_s = self._beat.doing, time.monotonic() - self._still_since
         if self.rank == 0 and doing.startswith(TRAINING) and still_s > self.stalled_s:
-            self.propose(End(rank=-1, gone=True, cause=f"no step has ended for {still_s:.0f} s: {self.standing()}"))
+            cause = f"no step has ended for {still_s:.0f} s: {self.standing()}"
+            self.propose(End(rank=-1, gone=True, stalled=True, cause=cause))
 
     def _look_at_next(self) -> None:
         rank = (self.rank + 1) % self.processes
