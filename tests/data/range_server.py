@@ -90,7 +90,7 @@ class RangeServer:
             self.cut -= 1
             body = body[: self.cut_after]
         try:
-            for start in range(0, len(body), 1000 if self.pause_s else len(body)):
+            for start in range(0, len(body), 1000 if self.pause_s else max(len(body), 1)):
                 time.sleep(self.pause_s)
                 request.wfile.write(body[start : start + 1000] if self.pause_s else body)
         except OSError:
