@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import popen_forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.process import BaseProcess
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -102,12 +104,18 @@ class _Flag:
         return self._byte.value == 1
 
 
-class _Worker(ForkServerProcess):
-    """A worker; SIGTERM, by which torch ends one that does not end by itself, would not reach it."""
+class _RunningWorker(popen_forkserver.Popen):
+    """A worker's process; SIGTERM, by which torch and Python end one that does not end by itself, never reaches it."""
 
     def terminate(self) -> None:
         """End it at once."""
         self.kill()
+
+
+class _Worker(ForkServerProcess):
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> _RunningWorker:  # type: ignore[override]
+        return _RunningWorker(process_obj)
 
 
 class _Context(ForkServerContext):
