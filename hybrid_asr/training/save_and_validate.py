@@ -16,9 +16,8 @@ from hybrid_asr.training.metric_rows import log_row
 from hybrid_asr.training.module import SpeechModule
 from hybrid_asr.training.process_group import gather, is_connected, meet, note
 from hybrid_asr.training.progress import Progress, ends_step
-from hybrid_asr.training.sharding import load_optimizer_state
+from hybrid_asr.training.sharding import load_optimizer_state, whole_optimizer_state
 from hybrid_asr.training.signals import STOP
-from hybrid_asr.training.state import gather_optimizer, gather_weights
 from hybrid_asr.training.stop_flag import NONE, StopFlag, Wishes
 from hybrid_asr.training.watch import ADDS_UP, AWAITS_DATA, COMPUTES
 
@@ -164,7 +163,7 @@ class SaveAndValidate(L.Callback):
         self.progress.rows.flush()
         windows = gather(dict(self.progress.collect_pending(trainer, module)))
         module.gather_weights()
-        weights, optimizer = gather_weights(module.bundle), gather_optimizer(trainer.optimizers[0])
+        weights, optimizer = module.bundle.weights(), whole_optimizer_state(trainer.optimizers[0])
         if not trainer.is_global_zero:
             return
         self.writer.finish()  # so that there are two copies at most

@@ -11,7 +11,7 @@ import torch
 from hybrid_asr.models.bundle import read_torch
 from hybrid_asr.training.checkpoint import Checkpoints, KeptEpoch, NewerState
 from hybrid_asr.training.checkpoint_writer import CheckpointWriter, Snapshot, write_state
-from hybrid_asr.training.state import gather_optimizer
+from hybrid_asr.training.sharding import whole_optimizer_state
 from hybrid_asr.training.status import StatusFile
 
 
@@ -33,7 +33,7 @@ def test_the_state_of_the_optimizer_stays_on_its_device_until_it_is_copied():
     weight.grad = torch.ones_like(weight)
     optimizer = torch.optim.SGD([weight], momentum=0.9)
     optimizer.step()
-    kept = gather_optimizer(optimizer)["state"][0]["momentum_buffer"]
+    kept = whole_optimizer_state(optimizer)["state"][0]["momentum_buffer"]
     assert kept is optimizer.state[weight]["momentum_buffer"]
 
 
