@@ -61,7 +61,11 @@ def parse(cls: Any, tree: Any, *, where: str = "", sources: Mapping[str, str] | 
             path, message = _describe_problem(cls, problem, where)
             dotted = ".".join(([where] if where else []) + path) or "configuration"
             problems.setdefault(dotted, []).append(message + _source_note(path, sources or {}))
-        lines = [f"{dotted}: {' or '.join(dict.fromkeys(messages))}" for dotted, messages in problems.items()]
+        lines = [
+            f"{dotted}: {' or '.join(dict.fromkeys(messages))}"
+            for dotted, messages in problems.items()
+            if not any(deeper.startswith(f"{dotted}.") for deeper in problems)  # of the alternative that is not meant
+        ]
         more = [f"... and {len(lines) - SHOWN} more, {len(lines)} in all"] if len(lines) > SHOWN else []
         raise ConfigError("\n".join(lines[:SHOWN] + more)) from None
 
@@ -122,7 +126,8 @@ def _follow_step(annotation: Any, step: str | int) -> tuple[Any, bool]:
     """
     members = [member for member in _members(annotation) if member is not type(None)]
     if len(members) > 1:
-        return next((m for m in members if step in (_kind(m), getattr(m, "__name__", ""))), Any), False
+        chosen = str(step).partition("[")[0]  # of tuple[WeightedManifest, ...]
+        return next((m for m in members if chosen in (_kind(m), getattr(m, "__name__", ""))), Any), False
     member = members[0] if members else Any
     if dataclasses.is_dataclass(member):
         return field_types(member).get(str(step), Any), True
@@ -157,6 +162,8 @@ def _describe_problem(cls: Any, problem: Any, where: str) -> tuple[list[str], st
             everywhere = dict.fromkeys(all_paths(cls, f"{where}." if where else ""))
             here = field_types(parent)
             below = hints_below(path[-1], given, here, everywhere) if isinstance(given, dict) else ""
+            if path[-2:-1] and path[-2].isdigit():  # an entry of a list: its keys stand nowhere else
+                return path, f"unknown key; {suggest(path[-1], here)}"
             return path, f"unknown key{of_kind}; {below or hint(dotted, here, everywhere)}"
         case "missing":
             return path, f"required, but not given{example('.'.join([where, *path] if where else path))}"

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from hybrid_asr.config.schema import ConfigError, config, field_types, parse, plain
 from hybrid_asr.config.words import suggest
+from hybrid_asr.data.config import DataConfig
 
 
 @config
@@ -184,3 +185,17 @@ def test_suggest_names_one_near_word_or_all():
     assert suggest("jiont", ["joint", "attention"]) == "did you mean 'joint'?"
     assert suggest("qqq", ["b", "a"]) == "known: a, b"
     assert suggest("qqq", []) == "nothing is known here"
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ([{"manifest": "a.jsonl", "wieght": 2}], "data.train.0.wieght: unknown key; did you mean 'weight'?"),
+        (["a.jsonl"], 'data.train.0: expected keys, got "a.jsonl"; known: manifest, weight'),
+    ],
+)
+def test_a_mistake_in_a_list_is_told_of_its_entry_alone(train, message):
+    """Not that the list is no text, which the setting may be as well."""
+    with pytest.raises(ConfigError) as refused:
+        parse(DataConfig, {"train": train, "valid": "b.jsonl", "batch_seconds": 10}, where="data")
+    assert str(refused.value) == message
