@@ -26,7 +26,15 @@ from hybrid_asr.common.errors import UserError
 from hybrid_asr.training import rendezvous
 from hybrid_asr.training.launch_environment import Launch
 from hybrid_asr.training.messages import print_stderr
-from hybrid_asr.training.rendezvous import POLL_S, USER_MISTAKE, RendezvousError, await_all, meeting_point, open_store
+from hybrid_asr.training.rendezvous import (
+    POLL_S,
+    USER_MISTAKE,
+    RendezvousError,
+    await_all,
+    meeting_point,
+    name_attempt,
+    open_store,
+)
 from hybrid_asr.training.signals import STOP, StoppedAtOnce
 from hybrid_asr.training.watch import BEAT_S, LEAVE_S, SILENT_S, End, Watch
 
@@ -111,8 +119,7 @@ def _connect(launch: Launch) -> None:
     address, port = meeting_point(launch)
     deadline = time.monotonic() + rendezvous.RENDEZVOUS_S
     connection = open_store(launch, address, port, deadline)
-    # torchrun's store outlives a restart, which is not counted where a node has joined
-    attempt = f"hybrid-asr/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{launch.processes}"
+    attempt = name_attempt(connection, launch)
     store = PrefixStore(attempt, connection)
     _Connection.watch = watch = Watch(
         PrefixStore(f"{attempt}/watch", connection.clone()),  # pyright: ignore[reportAttributeAccessIssue]

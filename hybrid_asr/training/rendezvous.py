@@ -38,9 +38,14 @@ def meeting_point(launch: Launch) -> tuple[str, int]:
     return address, int(port)
 
 
+def agent_holds_store() -> bool:
+    """Whether the store is torchrun's own; else the first process opens it."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
+
+
 def open_store(launch: Launch, address: str, port: int, deadline: float) -> TCPStore:
     """Open the store, or connect to it, until `deadline`, of `time.monotonic`. Raises RendezvousError."""
-    mine = launch.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
+    mine = launch.rank == 0 and not agent_holds_store()
     where = f"the first process of this training, at {address}:{port} (MASTER_ADDR:MASTER_PORT)"
     while True:
         try:
@@ -85,6 +90,18 @@ def open_store(launch: Launch, address: str, port: int, deadline: float) -> TCPS
         case [Exception() as error]:
             raise RendezvousError(f"{where}: {str(error).splitlines()[0]}; is the port free there?")
     raise RendezvousError(f"{where}, does not answer: another program listens there; give another MASTER_PORT")
+
+
+def name_attempt(store: Store, launch: Launch) -> str:
+    """A prefix of names at the store for those who have come to it together.
+
+    To the port of one training may come the processes of another, and torchrun's own store outlives its restarts. So
+    each is with those that have come as often as itself, or in whose place torchrun has restarted as often.
+    """
+    same = f"hybrid-asr/{os.environ.get('TORCHELASTIC_RUN_ID', '')}/{launch.processes}"
+    mine = f"{same}/starts/{launch.rank}"
+    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if agent_holds_store() else 0
+    return f"{same}/{store.add(mine, max(1, restarts + 1 - store.add(mine, 0)))}"
 
 
 def await_all(store: Store, launch: Launch, deadline: float) -> None:

@@ -18,6 +18,7 @@ from torch._C._distributed_c10d import Store
 
 from hybrid_asr.common.lock_holder import process_started
 from hybrid_asr.training.messages import print_stderr
+from hybrid_asr.training.rendezvous import agent_holds_store
 from hybrid_asr.training.signals import STOP
 
 BEAT_S = 1.0
@@ -88,12 +89,13 @@ class Watch:
         self._leaving = 0  # beats since a signal ended this process
         self._still_since = time.monotonic()
         self._ended, self._stopped = threading.Event(), threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._talk, self._guard)]
 
     def start(self) -> None:
         """Begin to watch."""
         self._store.set(_beat(self.rank), json.dumps(self._beat))
-        for work in (self._talk, self._guard):
-            threading.Thread(target=work, daemon=True).start()
+        for thread in self._threads:
+            thread.start()
 
     def note(self, doing: str, step: int | None = None) -> None:
         """Say what this process does, behind which step."""
@@ -134,7 +136,10 @@ class Watch:
             time.sleep(BEAT_S / 4)
 
     def stop(self) -> None:
-        """End the watch. The first process waits for the others, since the store may end with it."""
+        """End the watch. The first process waits for the others, since the store may end with it.
+
+        A thread that is within torch while Python ends would abort the process.
+        """
         self._stopped.set()
         if self.rank == 0:
             self._store.set("told", "")
@@ -143,6 +148,8 @@ class Watch:
         while self.rank == 0 and left < self.processes and time.monotonic() < deadline:
             time.sleep(0.05)
             left = self._store.add("left", 0)
+        for thread in filter(threading.Thread.is_alive, self._threads):
+            thread.join(LEAVE_S)
 
     def _talk(self) -> None:
         try:
@@ -229,7 +236,7 @@ class Watch:
     def _lost_store(self) -> None:
         """The store is gone, and with it the process that held it: the first one, or the one that started them all."""
         if self.end is None:
-            of_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
+            of_agent = agent_holds_store()
             who = "the process that started this training" if of_agent else f"process 0 of {self.processes}"
             self.end = End(
                 rank=-1 if of_agent else 0, cause=f"{who} has ended, or cannot be reached any more", gone=True

@@ -1,13 +1,15 @@
 """Processes as torchrun and a PyTorchJob start them: one training, or one message and status 2 from all of them."""
 
+import csv
+import json
 import os
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
 
+from tests.ranks import free_port
 from tests.tones import CHECKOUT, words
 
 pytestmark = pytest.mark.slow
@@ -22,9 +24,7 @@ def start(command: list[str], **variables: str) -> subprocess.Popen[str]:
 
 def start_pods(command: list[str], **more: str) -> list[subprocess.Popen[str]]:
     """Two processes with the environment that a PyTorchJob with a master and a worker gives its pods."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     return [start(command, RANK=str(rank), **meeting, **more) for rank in range(2)]
 
 
@@ -41,14 +41,34 @@ def test_pods_of_a_pytorchjob_are_one_training(tones, tmp_path):
 def test_torchrun_in_the_pods_takes_the_jobs_numbers(tones, tmp_path):
     """As the operator sets them for nprocPerNode; WORLD_SIZE and RANK are then torchrun's to give."""
     command = [sys.executable, "-m", "torch.distributed.run", *PROGRAM[1:], *words(tones, tmp_path / "run", *SETTINGS)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "1", "PET_MASTER_ADDR": "localhost", "PET_MASTER_PORT": port}
+    common = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "1"}
+    common |= {"PET_MASTER_ADDR": "localhost", "PET_MASTER_PORT": str(free_port())}
     pods = [start(command, PET_NODE_RANK=str(rank), **common) for rank in range(2)]
     told = [pod.communicate(timeout=240)[1] for pod in pods]
     assert [pod.returncode for pod in pods] == [0, 0], told
     assert sum(text.count("epoch 1: valid") for text in told) == 1
+
+
+def test_a_node_that_joins_stops_the_others_together_and_all_go_on(tones, tmp_path):
+    """Torch 2.13 waits in vain for the new node's address where its agents share the processes' store."""
+    options = ["--nnodes", "2:3", "--max-restarts", "1", "--local-addr", "localhost", "--rdzv-backend", "c10d"]
+    options += ["--rdzv-endpoint", f"localhost:{free_port()}", "--rdzv-conf", "last_call_timeout=2"]
+    command = [sys.executable, "-m", "torch.distributed.run", *options, *PROGRAM[1:]]
+    command += words(tones, tmp_path / "run", "trainer.epochs=40", "trainer.valid_every=40")
+    nodes = [start(command, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1") for _ in range(2)]
+    metrics = tmp_path / "run/metrics.csv"
+    while not metrics.is_file() or metrics.read_text().count("\n") < 12:
+        assert all(node.poll() is None for node in nodes)
+        time.sleep(0.1)
+    nodes.append(start(command, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1"))
+    told = [node.communicate(timeout=300)[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0, 0], told
+    assert sum(text.count("stopped after step") for text in told) == 1, "asked to make room for the third"
+    status = json.loads((tmp_path / "run/status.json").read_text())
+    assert (status["state"], status["step"]) == ("finished", status["total"])
+    with metrics.open(newline="") as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file) if row["train.loss"]]
+    assert steps == list(range(1, status["total"] + 1)), "no step is missing or made twice"
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "srun", "pods"])

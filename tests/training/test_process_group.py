@@ -8,10 +8,12 @@ import sys
 import time
 
 import pytest
+from torch._C._distributed_c10d import HashStore
 
 from hybrid_asr.training import process_group
 from hybrid_asr.training.launch_environment import Launch
-from hybrid_asr.training.rendezvous import RendezvousError, open_store
+from hybrid_asr.training.rendezvous import RendezvousError, name_attempt, open_store
+from tests.ranks import free_port
 from tests.tones import CHECKOUT
 
 PROGRAM = """
@@ -50,12 +52,6 @@ except UserError as error:
     print(f"error: {{error}}")
     sys.exit(2)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def run(ranks: list[int], *, bad: tuple[int, ...] = (), seconds: float = 60.0, address: str = "127.0.0.1"):
@@ -114,3 +110,35 @@ def test_a_process_alone_exchanges_with_itself():
         assert process_group.gather(7) == [7]
         assert process_group.broadcast("word") == "word"
         assert process_group.together(lambda: 3) == 3
+
+
+def come(store: HashStore, *ranks: int) -> set[str]:
+    """The attempts that processes of these ranks, of two, come to."""
+    return {name_attempt(store, Launch("torchrun", 2, 1, rank)) for rank in ranks}
+
+
+def test_who_comes_to_the_port_of_another_training_disturbs_nobody():
+    store = HashStore()
+    assert len(first := come(store, 0, 1)) == 1
+    assert not come(store, 1) & first
+
+
+@pytest.mark.parametrize(
+    ("earlier", "restarts"),
+    [
+        pytest.param((0, 1), ("1", "1"), id="restarted"),
+        pytest.param((0,), ("1", "1"), id="one-was-killed-before-it-came"),
+        pytest.param((0, 1), ("1", "0"), id="on-a-new-node"),
+        pytest.param((0, 1), ("0", "0"), id="a-node-has-left-and-come-back"),
+    ],
+)
+def test_processes_that_torchrun_restarts_come_together_again(monkeypatch, earlier, restarts):
+    """Its store outlives them, and each of its agents counts its own restarts."""
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    store, again = HashStore(), set[str]()
+    former = come(store, *earlier)
+    for rank, count in enumerate(restarts):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", count)
+        again |= come(store, rank)
+    assert len(again) == 1 and not again & former
