@@ -5,7 +5,7 @@ from jaxtyping import Float, Int, Int64
 
 from hybrid_asr.data import packing
 
-NEAR = 0.06  # of the longest row, by which rows may be shorter that are dealt by their labels
+NEAR = 0.25  # of the longest row, by which rows may be shorter that are dealt by their labels
 ROUNDING = 1 + 1e-6  # of seconds that are kept as float32
 
 

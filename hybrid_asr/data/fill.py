@@ -23,7 +23,7 @@ from hybrid_asr.data.plan import Relief, Rows
 
 WIDTH = 0.02  # of a strip: its rows differ by so much in length
 STRIP = 8  # batches that make a strip, if rows of about equal length are fewer,
-WIDEST = 0.25  # unless they differ by more than this
+WIDEST = 0.35  # unless they differ by more than this
 FULL = 0.82  # of the rows of the last round: a batch that can be dealt so evenly is filled up
 PART_S = (20, 40)  # padded seconds of a device, among which the likely number of devices is looked for
 ROUNDING = 1 + 1e-6  # of seconds that are kept as float32

@@ -48,6 +48,7 @@ LATEST = 3  # the checkpoint of a life that is aimed at: the first to the third
 POLL_S = 0.0005
 ROWS = 6  # that another number of processes trains behind a kill
 ROWS_S = 120.0  # in which it must have trained them
+ROUNDING_S = 2e-6  # of seconds of audio, which are written with six decimals: half a sample at 16 kHz is in between
 LOSS_NOISE = 0.3  # by how much of it a loss may differ then
 
 
@@ -284,7 +285,7 @@ def continue_elsewhere(options: argparse.Namespace, run: Path, reference: Path, 
     if went_on != behind or not rows:
         raise Failure(f"{copy}: went on at step {went_on}, saved was {behind}, {len(rows)} rows:\n{log(copy)}")
     for step, (audio_s, loss) in rows.items():
-        if audio_s != right[step][0] or abs(loss - right[step][1]) > LOSS_NOISE * right[step][1]:
+        if abs(audio_s - right[step][0]) > ROUNDING_S or abs(loss - right[step][1]) > LOSS_NOISE * right[step][1]:
             raise Failure(
                 f"{copy}: step {step} had {audio_s} s of audio and a loss of {loss}, with {options.processes} "
                 f"processes {right[step][0]} s and {right[step][1]}"
