@@ -31,7 +31,7 @@ def refused(capsys, *command: str) -> str:
     told = capsys.readouterr()
     assert not told.out
     assert "Traceback" not in told.err
-    assert told.err.startswith(("hybrid-asr ", "train: ")), told.err
+    assert told.err.startswith(("hybrid-asr ", "train: ", "note: ")), told.err
     return told.err
 
 
@@ -69,6 +69,14 @@ def test_mistakes_of_training_are_named_and_leave_nothing(tones, tmp_path, capsy
     run = tmp_path / "run"
     assert message in refused(capsys, *words(tones, run, *settings))
     assert not run.exists()
+
+
+def test_a_test_set_that_is_trained_on_is_refused_and_one_that_is_not_there_is_told(tones, tmp_path, capsys):
+    copy = shutil.copy(tones / "train.jsonl", tmp_path / "held_out.jsonl")
+    settings = [f"data.test=[{copy},{tmp_path / 'later.jsonl'}]", "trainer.epochs=1"]
+    told = refused(capsys, *words(tones, tmp_path / "run", *settings))
+    assert "48 ids are both in train and in held_out: 'train-" in told
+    assert f"note: later is not compared with the training set: {tmp_path / 'later.jsonl'}: there is no such" in told
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,13 @@ from hybrid_asr.common.memory import keep_freed_memory
 from hybrid_asr.config.compose import digest
 from hybrid_asr.data.check import check_training
 from hybrid_asr.data.label_counts import LabelCounts, label_counts
-from hybrid_asr.data.manifest import Manifest
+from hybrid_asr.data.manifest import Manifest, ManifestError
 from hybrid_asr.data.oddities import manifest_oddities
 from hybrid_asr.data.sampler import Planner
 from hybrid_asr.data.shards import tell_remote
 from hybrid_asr.inference.encode import shortest_audio
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.run.config import RunConfig, signature
+from hybrid_asr.run.config import RunConfig, set_paths, signature
 from hybrid_asr.run.folder import Run, RunError
 from hybrid_asr.run.more_epochs import with_epochs
 from hybrid_asr.training.agreement import agree
@@ -180,19 +180,34 @@ def _read_state(
     )
 
 
+def _read_test_sets(cfg: RunConfig, known: tuple[Manifest, Manifest]) -> dict[str, Manifest]:
+    """The test sets that are there, to be compared with training, but for those that are trained on or validated on."""
+    paths, sets = [file.path for manifest in known for file in manifest.files], dict[str, Manifest]()
+    for name, path in set_paths(cfg, ["test"]).items():
+        if path not in paths:
+            try:
+                sets[name] = Manifest.read(path, audio="unchecked")
+            except ManifestError as error:
+                rank_zero_print(f"note: {name} is not compared with the training set: {str(error).splitlines()[0]}")
+    return sets
+
+
 def _check_data(
     cfg: RunConfig, bundle: Bundle, valid_set: Manifest, counts: LabelCounts, training: TrainingSet
 ) -> None:
     train_set = training.manifest
+    others = {"valid": valid_set, **(_read_test_sets(cfg, known=(train_set, valid_set)) if is_rank_zero() else {})}
     odd = [
         oddity
-        for name, manifest in (("train", train_set), ("valid", valid_set))
+        for name, manifest in (("train", train_set), *others.items())
         for oddity in manifest_oddities(manifest, of=name, spelling=cfg.text)
     ]
+    tokenizer = bundle.tokenizer
     report = check_training(
         train_set,
-        {"valid": valid_set},
-        {"train": counts, "valid": label_counts(valid_set, bundle.tokenizer, cfg.text, empty="allow")},
+        others,
+        {"train": counts}
+        | {name: label_counts(manifest, tokenizer, cfg.text, empty="allow") for name, manifest in others.items()},
         least=ctc_least_seconds(cfg, bundle, counts),
         shortest=shortest_audio(bundle),
         speeds=cfg.augment.speeds,
