@@ -51,7 +51,9 @@ def launch_on_slurm(
     more = parse_more(resources.sbatch)
     if resources.time is not None:
         refuse_time(resources.time, more)
-    base = _check(recipe, overrides, array, folder, Launch("srun", resources.nodes * tasks, tasks, 0), resources.gpus)
+    base, trial = _check(
+        recipe, overrides, array, folder, Launch("srun", resources.nodes * tasks, tasks, 0), resources.gpus
+    )
     job = SlurmJob(
         recipe=recipe,
         overrides=tuple(overrides),
@@ -64,6 +66,7 @@ def launch_on_slurm(
         partition=resources.partition,
         account=resources.account,
         array=array,
+        trial=trial,
         more=more,
     )
     refuse_line_breaks(job)
@@ -84,8 +87,11 @@ def _check(
     folder: Path | None,
     launch: Launch,
     gpus: int | None,
-) -> Path:
-    """Refuse settings that the training would refuse; gives the run's folder, without an array's value."""
+) -> tuple[Path, bool]:
+    """Refuse settings that the training would refuse; gives the run's folder, without an array's value.
+
+    And whether it is a trial.
+    """
     for value in array.values if array else [None]:
         each = [*overrides, f"{array.key}={value}"] if array else overrides
         composed = compose(recipe, each)
@@ -97,4 +103,4 @@ def _check(
             print(
                 "warning: trainer.accelerator=cpu leaves the GPUs idle; presets.trainer=gpu uses them", file=sys.stderr
             )
-    return base
+    return base, cfg.trainer.try_steps > 0

@@ -107,17 +107,21 @@ def _run_id(setup: TrainingSetup) -> str:
 
 
 def _open_folder(setup: TrainingSetup, status: StatusFile, run_id: str) -> None:
-    """Leave in the run's folder what the training resumes from, and say that it runs; the first process alone."""
-    status.begun = True
+    """Leave in the run's folder what the training resumes from, and say that it runs; the first process alone.
+
+    The configuration makes it a run: it comes first, so that whenever this is cut short the next start finds a run.
+    """
     if not is_rank_zero():
+        status.begun = True
         return
     if setup.fresh:
         setup.run.clear()
+    setup.run.write_config(setup.cfg)
+    status.begun = True
     setup.run.model_file.unlink(missing_ok=True)  # of fewer epochs: while more are trained, their mean is the model
     remove_unfinished(setup.run.folder)
     remove_unfinished(setup.run.checkpoint_folder)
     setup.run.checkpoint_folder.mkdir(parents=True, exist_ok=True)
-    setup.run.write_config(setup.cfg)
     write_text(setup.run.run_id_file, f"{run_id}\n")
     status.running(setup.first_step)
 

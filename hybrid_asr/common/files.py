@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from hybrid_asr.common.lock_holder import is_of_living_process, name_of_process
 
+UNFINISHED = ".*.*.tmp"  # the names of temporary files
 ABANDONED_S = 600.0  # without a write: a temporary file of another machine is of a process that has ended
 
 
@@ -64,7 +65,7 @@ def remove_unfinished(folder: Path) -> None:
 
     Those of another machine's process are removed where nothing was written for ABANDONED_S.
     """
-    for path in folder.glob(".*.*.tmp"):
+    for path in folder.glob(UNFINISHED):
         process = path.name.split(".")[-2]
         if process == name_of_process() or not _may_be_written(path, process):
             path.unlink(missing_ok=True)

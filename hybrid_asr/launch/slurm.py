@@ -37,7 +37,10 @@ class Array:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SlurmJob:
-    """What to train, and on what: `tasks` processes on each of `nodes` nodes, on a GPU each where `gpus` says so."""
+    """What to train, and on what: `tasks` processes on each of `nodes` nodes, on a GPU each where `gpus` says so.
+
+    A `trial` (trainer.try_steps) trains in a folder of its own beside `folder`.
+    """
 
     recipe: str
     overrides: tuple[str, ...]
@@ -50,6 +53,7 @@ class SlurmJob:
     partition: str | None = None
     account: str | None = None
     array: Array | None = None
+    trial: bool = False
     more: tuple[str, ...] = ()
 
     @property
@@ -201,18 +205,20 @@ def _training(job: SlurmJob) -> list[str]:
         ]
         words.append(f'{shlex.quote(job.array.key)}="$value"')
     command = " \\\n    ".join(["srun --kill-on-bad-exit=1 hybrid-asr train", *words, '--folder "$run"'])
-    return [*lines, "", 'read -r _ before < <(hybrid-asr runs --state "$run")', command, "status=$?"]
+    lines.append("seen=$run-try  # where trainer.try_steps trains" if job.trial else "seen=$run")
+    return [*lines, "", 'read -r _ before < <(hybrid-asr runs --state "$seen")', command, "status=$?"]
 
 
 _AFTERWARDS = f"""\
-# Stopped by a signal, or killed, be it before there was a folder: the job goes on in a next turn. Each turn that saves
-# no later step, such as one cut short while it started, leaves a line in a file; {IDLE_TURNS} in a row may. What has
-# failed does not go on, nor a job that is canceled or at the end of its time, and so not RUNNING.
-read -r state saved < <(hybrid-asr runs --state "$run")
-echo "$(date): $run is $state; step $saved is saved, $before when this turn began"
+# Stopped by a signal, or killed, be it before there was a run (exit status 0, or above 128; of a mistake it is 2): the
+# job goes on in a next turn. Each turn that saves no later step, such as one cut short while it started, leaves a line
+# in a file; {IDLE_TURNS} in a row may. What has failed does not go on, nor a job that is canceled or at the end of its
+# time, and so not RUNNING.
+read -r state saved < <(hybrid-asr runs --state "$seen")
+echo "$(date): $seen is $state; step $saved is saved, $before when this turn began"
 idle=$run.$job.idle
 if ((saved > before)); then rm -f "$idle"; else echo "$(date): $state" >> "$idle"; fi
-if [[ $state =~ ^(stopped|killed)$ ]] || [[ $state =~ ^(none|unknown)$ && $status -gt 128 ]]; then
+if [[ $state =~ ^(stopped|killed)$ ]] || [[ $state =~ ^(none|unknown)$ && ($status -eq 0 || $status -gt 128) ]]; then
     if [[ $(squeue --noheader --jobs="$job" --format=%T) == RUNNING ]]; then
         if [[ ! -e $idle || $(wc -l < "$idle") -le {IDLE_TURNS} ]]; then scontrol requeue "$job" && exit; fi
         echo "{IDLE_TURNS + 1} turns in a row have saved no later step: the job ends here; sbatch begins it again"

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.common.files import write_text
+from hybrid_asr.common.files import UNFINISHED, write_text
 from hybrid_asr.common.lock import LOCK
 from hybrid_asr.config.files import load_yaml, to_yaml
 from hybrid_asr.config.schema import parse, plain
@@ -105,17 +105,19 @@ class Run:
         """Raise RunError if something else than a run lies here."""
         if self.folder.exists() and not self.folder.is_dir():
             raise RunError(f"{self.folder}: a file, not a folder; give another --folder")
-        if not self.exists() and self.folder.is_dir() and any(path.name != LOCK for path in self.folder.iterdir()):
+        if self.exists() or not self.folder.is_dir():
+            return
+        if not all(path.name == LOCK or path.match(UNFINISHED) for path in self.folder.iterdir()):
             raise RunError(f"{self.folder}: not empty and not a run; give another --folder")
 
     def clear(self) -> None:
-        """Forget the training that lies here, its checkpoints first, its configuration last."""
+        """Forget the training that lies here, its checkpoints first; its configuration stays until one replaces it."""
         remove_checkpoints(self.checkpoint_folder)
         for name in ("decode", "tensorboard", "attention"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for path in (
             *(self.metrics_file, self.model_file, self.status_file, self.nonfinite_file, self.attention_file),
-            *(self.run_id_file, self.page_file, self.config_file),
+            *(self.run_id_file, self.page_file),
         ):
             path.unlink(missing_ok=True)
 

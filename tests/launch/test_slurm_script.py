@@ -53,7 +53,7 @@ def after(
     text = script(SlurmJob(recipe="r.yaml", overrides=(), folder=folder / "r", array=array))
     setting, deciding = text.index("values=(" if array else "run="), text.index("# Stopped by")
     code = text[setting : text.index("read -r _")] + f"before=5 status={status}\n" + text[deciding:]
-    code = code.replace('< <(hybrid-asr runs --state "$run")', f"<<< '{state} {saved}'").replace(
+    code = code.replace('< <(hybrid-asr runs --state "$seen")', f"<<< '{state} {saved}'").replace(
         'exit "$status"', "exit"
     )
     code = code.replace('$(squeue --noheader --jobs="$job" --format=%T)', job_state)
@@ -69,7 +69,7 @@ def test_a_stopped_training_is_queued_again_by_its_own_number(state, tmp_path):
 @pytest.mark.parametrize(
     ("state", "saved", "job_state"),
     [("stopped", 6, "COMPLETING"), ("stopped", 5, "COMPLETING"), ("stopped", 6, "")]
-    + [(state, 6, "RUNNING") for state in ("failed", "finished", "none", "damaged")],
+    + [(state, 6, "RUNNING") for state in ("failed", "finished", "damaged")],
 )
 def test_no_job_goes_on_against_its_users_will(state, saved, job_state, tmp_path):
     """Not after scancel, not what has failed or finished; nothing is left beside the run."""
@@ -79,7 +79,9 @@ def test_no_job_goes_on_against_its_users_will(state, saved, job_state, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("state", "status"), [("stopped", 0), ("killed", 137), ("none", 143), ("unknown", 138)])
+@pytest.mark.parametrize(
+    ("state", "status"), [("stopped", 0), ("killed", 137), ("none", 143), ("none", 0), ("unknown", 138), ("unknown", 0)]
+)
 def test_turns_that_are_cut_short_while_they_start_do_not_end_a_job_until_they_go_in_circles(state, status, tmp_path):
     def turn(saved: int) -> bool:
         return "scontrol requeue 71\n" in after(state, saved=saved, status=status, folder=tmp_path)
@@ -88,6 +90,12 @@ def test_turns_that_are_cut_short_while_they_start_do_not_end_a_job_until_they_g
     assert turn(6), "a later step"
     assert [turn(5), turn(5), turn(5), turn(5)] == [True] * IDLE_TURNS + [False]
     assert not list(tmp_path.iterdir()), "submitted again, it counts anew"
+
+
+def test_a_trial_that_has_ended_does_not_go_on(tmp_path, tones, capsys):
+    assert dry_run(tones, "trainer.try_steps=2", "--folder", str(tmp_path / "r")) == 0
+    told = capsys.readouterr().out
+    assert "seen=$run-try " in told and told.count('runs --state "$seen"') == 2
 
 
 def dry_run(tones: Path, *more: str) -> int:

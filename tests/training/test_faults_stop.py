@@ -13,6 +13,7 @@ import hybrid_asr.commands.training_model
 import hybrid_asr.commands.validation
 import hybrid_asr.training.signals
 from hybrid_asr.cli import main
+from hybrid_asr.commands import training_fit
 from hybrid_asr.models.bundle import read_torch
 from hybrid_asr.run.folder import Run
 from tests.tones import CHECKOUT, train, words
@@ -83,6 +84,25 @@ def test_sigterm_before_the_first_step_leaves_nothing(tones, tmp_path, monkeypat
         in capsys.readouterr().err
     )
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "state"), [(Run, "write_config", None), (training_fit, "write_text", "stopped")]
+)
+def test_sigterm_while_the_folder_is_opened_leaves_a_run_or_nothing(owner, name, state, tones, tmp_path, monkeypatch):
+    """What begins there next finds no folder of other people."""
+    run = Run(tmp_path / "run")
+    function = getattr(owner, name)
+
+    def with_signal(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return function(*arguments)
+
+    monkeypatch.setattr(owner, name, with_signal)
+    assert train(tones, run.folder) == 143
+    status = run.status()
+    assert (status and status.state) == state
+    run.refuse_unless_run_or_empty()
 
 
 def test_the_second_sigterm_stops_at_once_and_the_saved_state_stays(whole, tones, tmp_path, monkeypatch, capsys):
