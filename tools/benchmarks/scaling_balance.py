@@ -88,7 +88,10 @@ def ours(lengths: Lengths, ranks: int, device: float, plan: int) -> Shared:
 
 
 def lhotse(lengths: Lengths, ranks: int, device: float) -> Shared:
-    """Lhotse's DynamicBucketingSampler on cuts of the same lengths, `max_duration` being a device's seconds."""
+    """Lhotse's DynamicBucketingSampler on cuts of the same lengths, `max_duration` being a device's seconds.
+
+    The sampler of each rank draws the batches of all and gives its own: those of one sampler are looked at, as drawn.
+    """
     try:
         from lhotse import CutSet, MonoCut  # pyright: ignore[reportMissingImports]
         from lhotse.dataset import DynamicBucketingSampler  # pyright: ignore[reportMissingImports]
@@ -101,11 +104,19 @@ def lhotse(lengths: Lengths, ranks: int, device: float) -> Shared:
         for index, seconds in enumerate(lengths.seconds)
     )
     settings: dict[str, Any] = {"max_duration": device, "num_buckets": 30, "shuffle": True, "seed": SEED}
-    samplers = [DynamicBucketingSampler(cuts, world_size=ranks, rank=rank, **settings) for rank in range(ranks)]
+
+    class Sampler(DynamicBucketingSampler):
+        def _next_batch(self) -> Any:
+            self.drawn.append(batch := super()._next_batch())
+            return batch
+
+    sampler = Sampler(cuts, world_size=ranks, rank=0, **settings)
+    sampler.drawn = []
 
     def steps() -> Iterator[list[list[int]]]:
-        for _, batches in zip(range(STEPS), zip(*samplers, strict=False), strict=False):
-            yield [[int(cut.id) for cut in batch] for batch in batches]
+        for _ in zip(range(STEPS), sampler, strict=False):
+            yield [[int(cut.id) for cut in batch] for batch in sampler.drawn[:ranks]]
+            sampler.drawn.clear()
 
     return shared(lengths, steps(), ranks, device)
 
