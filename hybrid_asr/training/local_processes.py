@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -27,7 +28,8 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
     That is 0 where all ended with 0, 128 + the signal that this process was sent and passed on, else the status of the
     process that failed first. Where one fails the others are ended.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # our own messages name what happened
+    for name in filter(re.compile(r"torch\.distributed\.elastic").match, list(logging.root.manager.loggerDict)):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # our own messages name what happened
     former = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     os.environ[AGENT] = str(os.getpid())
     try:
