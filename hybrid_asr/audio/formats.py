@@ -71,6 +71,11 @@ def refuse_non_audio(path: AudioFile, head: bytes) -> None:
     for start, what in _TEXTS.items():
         if head.lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(start):
             raise AudioError(f"{path}: is not audio: it {what}")
+    if head[257:262] == b"ustar":
+        raise AudioError(
+            f"{path}: is not audio: it is a tar archive; extract it, or, of a shard of 'hybrid-asr pack', decode the "
+            "set with 'hybrid-asr decode RUN data.root=DIR'"
+        )
     if _is_ark(head):
         raise AudioError(
             f"{path}: is not audio: it is a Kaldi archive (ark) of features or sounds; name the archive by "

@@ -15,7 +15,6 @@ from hybrid_asr.commands.training_setup import TrainingSetup, prepare_training
 from hybrid_asr.commands.training_threads import choose_threads
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.config.compose import COMMAND_LINE, compose
-from hybrid_asr.config.files import flatten, load_yaml
 from hybrid_asr.inference.presets import ALL
 from hybrid_asr.pages.run_page import refresh
 from hybrid_asr.run.config import RunConfig
@@ -91,18 +90,20 @@ def _configure(
     def begun() -> dict[str, object]:
         if is_rank_zero():
             run.refuse_unless_run_or_empty()
-        return dict(flatten(load_yaml(run.config_file))) if is_rank_zero() and run.exists() and not fresh else {}
+        return run.written_settings() if is_rank_zero() and not fresh else {}
 
     composed = with_former_defaults(composed, broadcast(together(begun)))
     cfg = together(lambda: composed.parse(RunConfig))
-    for path in composed.dropped:
+    cfg = dataclasses.replace(cfg, trainer=together(lambda: check_devices(cfg.trainer, launch)))
+    begins_others = launch is None and cfg.trainer.processes() > 1  # which say all this themselves
+    for path in () if begins_others else composed.dropped:
         if composed.sources.get(path) != COMMAND_LINE:
             rank_zero_print(f"left out: {path}, which the recipe wrote for another preset of {path.partition('.')[0]}")
-    cfg = dataclasses.replace(cfg, trainer=together(lambda: check_devices(cfg.trainer, launch)))
     if cfg.trainer.try_steps:  # a run's folder stays as it is; that of a trial before is made anew
         run = Run(Path(f"{run.folder}-try"))
         cfg = dataclasses.replace(cfg, trainer=dataclasses.replace(cfg.trainer, epochs=1))
-        rank_zero_print(f"trying {cfg.trainer.try_steps} steps, and all that belongs to them, in {run.folder}")
+        if not begins_others:
+            rank_zero_print(f"trying {cfg.trainer.try_steps} steps, and all that belongs to them, in {run.folder}")
     if is_connected():
         agree(setting_facts(cfg) | code_facts())
     return cfg, run

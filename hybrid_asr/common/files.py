@@ -132,6 +132,8 @@ def why_missing(path: Path | str) -> str:
     text = str(path)
     if re.match(r"[A-Za-z]:[\\/]", text) or ("\\" in text and "/" not in text):
         return "this looks like a path of Windows: write it as this system does, with / (in WSL C:\\ is /mnt/c/)"
+    if re.match(r"[a-z]+[a-z0-9]*:/", text):
+        return "this is an address: download the file, and give its path"
     if text.startswith("~"):
         return "there is no home folder of this name; write the path in full"
     if any(letter in text for letter in "*?["):

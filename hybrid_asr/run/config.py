@@ -81,7 +81,7 @@ WITHOUT_EFFECT_ON_WEIGHTS = {
 
 
 # Settings that runs had not at first: with these values they are the runs that they were.
-_ADDED = {
+ADDED = {
     **{"text.language": None, "text.tags": "drop", "data.empty": "refuse"},
     **{"data.plan": 1, "data.part_seconds": None, "trainer.tf32": False},
 }
@@ -96,7 +96,7 @@ def affects_weights(path: str) -> bool:
 def weight_settings(tree: dict[str, Any]) -> dict[str, Any]:
     """The settings, by dotted path, that decide the weights."""
     settings = {path: value for path, value in flatten(tree) if affects_weights(path)}
-    return {path: value for path, value in settings.items() if _ADDED.get(path, ...) != value}
+    return {path: value for path, value in settings.items() if ADDED.get(path, ...) != value}
 
 
 def signature(cfg: RunConfig) -> str:

@@ -5,16 +5,17 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.common.files import UNFINISHED, write_text
 from hybrid_asr.common.lock import LOCK
-from hybrid_asr.config.files import load_yaml, to_yaml
+from hybrid_asr.config.files import flatten, load_yaml, to_yaml
 from hybrid_asr.config.schema import parse, plain
 from hybrid_asr.models.bundle import Bundle
-from hybrid_asr.run.config import RunConfig, weight_settings
+from hybrid_asr.run.config import ADDED, RunConfig, weight_settings
 from hybrid_asr.run.former_defaults import as_it_began
 from hybrid_asr.run.more_epochs import EPOCHS, refuse_other_epochs
 from hybrid_asr.run.nearby import hint_for_run
@@ -101,6 +102,10 @@ class Run:
             raise RunError(f"{self.folder}: not a run, no config.yaml; {hint_for_run(self.folder)}")
         return parse(RunConfig, as_it_began(load_yaml(self.config_file)), sources={"": self.config_file.as_posix()})
 
+    def written_settings(self) -> dict[str, Any]:
+        """The settings that config.yaml says, by their dotted paths; none where there is no run."""
+        return dict(flatten(load_yaml(self.config_file))) if self.exists() else {}
+
     def refuse_unless_run_or_empty(self) -> None:
         """Raise RunError if something else than a run lies here."""
         if self.folder.exists() and not self.folder.is_dir():
@@ -140,7 +145,7 @@ class Run:
                 raise RunError(refusal)
             return
         differing = [
-            f"{path}: {json.dumps(theirs.get(path))} there, {json.dumps(ours.get(path))} now"
+            f"{path}: {_shown(theirs, path)} there, {_shown(ours, path)} now"
             for path in sorted(ours.keys() | theirs.keys(), key=lambda path: (not path.endswith(".kind"), path))
             if ours.get(path) != theirs.get(path)
         ]
@@ -184,6 +189,10 @@ def weights_digest(bundle: Bundle) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _shown(settings: dict[str, Any], path: str) -> str:
+    return json.dumps(settings.get(path, ADDED.get(path)))
 
 
 def default_folder(recipe: Path) -> Path:

@@ -10,13 +10,14 @@ BEFORE_THEY_WERE_WRITTEN = {"data.plan": 1}  # what a run has that began before 
 
 
 def with_former_defaults(composed: Composed, begun: Mapping[str, object]) -> Composed:
-    """The configuration for a run that began with the settings `begun`, by their dotted paths.
+    """The configuration for a run that began with the settings `begun`, by their dotted paths; none of a new run.
 
     Only what neither the recipe nor a preset nor the command line writes is taken from there.
     """
     tree: Tree = composed.tree
+    had = {**BEFORE_THEY_WERE_WRITTEN, **begun} if begun else {}
     for path, former in FORMER_DEFAULTS.items():
-        if path not in composed.sources and begun.get(path, BEFORE_THEY_WERE_WRITTEN.get(path)) == former:
+        if path not in composed.sources and had.get(path) == former:
             tree = _with(tree, path, former)
     return Composed(tree=tree, sources=composed.sources, dropped=composed.dropped, recipe=composed.recipe)
 

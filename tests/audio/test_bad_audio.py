@@ -3,6 +3,7 @@
 import os
 import plistlib
 import subprocess
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ def refused(path: Path, why: str, remedy: str, *, by: tuple[str, ...] = ("info",
 def test_missing(tmp_path):
     refused(tmp_path / "none.wav", "no such file", "check its path")
     refused(Path("C:\\recordings\\none.wav"), "no such file", "looks like a path of Windows")
+    refused(Path("https://server/none.wav"), "no such file", "this is an address: download the file")
     (tmp_path / "link.wav").symlink_to(tmp_path / "gone.wav")
     refused(tmp_path / "link.wav", "a symbolic link to a file that is not there", "check the path")
     (tmp_path / "file").write_bytes(b"x")
@@ -103,6 +105,14 @@ def test_not_audio(head, found, suffix, tmp_path):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(head)
     refused(path, f"is not audio: it begins with {found}", "name a sound file")
+
+
+def test_a_shard_is_named_as_a_tar_archive(tmp_path):
+    path, content = tmp_path / "a.tar", tmp_path / "b.wav"
+    content.write_bytes(bytes(100))
+    with tarfile.open(path, "w") as archive:
+        archive.add(content, "b.wav")
+    refused(path, "is not audio: it is a tar archive", "hybrid-asr decode RUN data.root=DIR")
 
 
 @pytest.mark.parametrize(

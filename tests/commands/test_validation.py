@@ -37,7 +37,7 @@ def test_the_validation_of_an_epoch_is_the_decoding_of_its_checkpoint(trained, t
         measured = {int(row["epoch"]): row for row in csv.DictReader(file) if row["valid.ctc_greedy.wer"]}
     assert len(measured) == 12
     best = min(measured, key=lambda epoch: (float(measured[epoch]["valid.ctc_greedy.wer"]), epoch))
-    names = {str(run / "checkpoints/epoch-007.ckpt"): 7, "best": best, "last": 12}
+    names = {str(run / f"checkpoints/epoch-{epoch:03}.ckpt"): epoch for epoch in (7, 11)} | {"best": best, "last": 12}
     assert len({measured[epoch]["valid.ctc_greedy.cer"] for epoch in names.values()}) == 3, "else this says little"
     for name, epoch in names.items():
         shutil.rmtree(run / "decode", ignore_errors=True)

@@ -9,6 +9,7 @@ from hybrid_asr.run.former_defaults import as_it_began, with_former_defaults
 @pytest.mark.parametrize(
     ("written", "begun", "plan"),
     [
+        ({}, {}, None),  # begins now
         ({}, {"data.train": "a"}, 1),  # began before there were versions
         ({}, {"data.plan": 1}, 1),
         ({}, {"data.plan": 2}, None),  # today's default

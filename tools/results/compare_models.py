@@ -37,6 +37,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.pages.model_comparison import comparison_page
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
+from hybrid_asr.run.former_defaults import with_former_defaults
 from tools.results import training_speed
 from tools.results.compared_rows import (
     BUDGET,
@@ -143,7 +144,8 @@ def refuse_stale(corpus: str, wanted: Sequence[Wanted]) -> None:
     for name, control in wanted:
         run = Run(folder(corpus, name, control=control))
         if run.exists():
-            cfg = compose(str(recipe_file(corpus, name)), overrides(corpus, name, control)).parse(RunConfig)
+            composed = compose(str(recipe_file(corpus, name)), overrides(corpus, name, control))
+            cfg = with_former_defaults(composed, run.written_settings()).parse(RunConfig)
             try:
                 run.refuse_changed_config(cfg)
             except UserError as error:
