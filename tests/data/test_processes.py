@@ -128,6 +128,7 @@ def lives(process: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_workers_leave_soon_after_their_training_was_killed(tmp_path: Path, make_manifest) -> None:
     script = tmp_path / "killed.py"
     script.write_text(KILLED)

@@ -68,6 +68,7 @@ def test_it_is_shown_and_replayed(former, what, capsys):
     assert {"run": "finished", "model": "8,672", "batch": "train-"}[what[0]] in out
 
 
+@pytest.mark.slow
 def test_it_goes_on_to_the_weights_of_the_training_that_was_never_stopped(former):
     """On the processor that made the fixture the numbers are equal to the bit."""
     small = [f"model.{part}.{name}" for part in ("encoder", "decoder") for name in ("dim=16", "feed_forward=32")]

@@ -156,6 +156,7 @@ def test_another_result_is_a_failure_unless_the_reader_tells_of_it(monkeypatch, 
         assert len(found) == problems
 
 
+@pytest.mark.slow
 def test_a_short_run(checkout, tmp_path):
     """The whole of it with processes of its own: no failure, no hang, exit status 0."""
     command = [sys.executable, "-m", "tests.stress.fuzz", "--seed", "4", "--cases", "20"]

@@ -105,6 +105,7 @@ def test_sigterm_while_the_folder_is_opened_leaves_a_run_or_nothing(owner, name,
     run.refuse_unless_run_or_empty()
 
 
+@pytest.mark.slow
 def test_the_second_sigterm_stops_at_once_and_the_saved_state_stays(whole, tones, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:

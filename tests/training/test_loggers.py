@@ -36,6 +36,7 @@ def test_tensorboard_gets_all_rows(tones, tmp_path):
     assert [event.step for event in events.Scalars("train.loss")] == list(range(1, len(rows(run, "train.loss")) + 1))
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_no_step_twice_where_training_went_on(tones, tmp_path):
     """A second process may do steps again whose rows the first had written already."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

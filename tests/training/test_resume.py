@@ -81,6 +81,7 @@ def test_what_is_drawn_is_on(whole):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_as_if_nothing_had_been(whole, tones, tmp_path, capsys):
     run = tmp_path / "run"
     done = stop(tones, run, "SIGKILL")
