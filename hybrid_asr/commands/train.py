@@ -181,7 +181,7 @@ def _tell_end(setup: TrainingSetup, status: StatusFile, command: str, end: End, 
     message = f"{cause}\n{how_to_continue(setup.checkpoints, command, when='once that is clear')}"
     if status.begun:
         lost = "killed" if end.gone and not end.stalled else "failed"  # of what was killed a job may go on by itself
-        status.write("stopped" if end.signal else lost, message)
+        status.write("stopped" if end.signal else lost, message, last=True)
     print_stderr(f"hybrid-asr train: {message}")
 
 

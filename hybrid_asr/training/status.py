@@ -77,6 +77,7 @@ class StatusFile:
         self._environment: dict[str, str] | None = None
         self._written = -EVERY_S
         self._lock = threading.RLock()
+        self._closed = False
 
     def alarm(self, message: str) -> None:
         """Add something that a person should look into; it is written with the next status, and stays."""
@@ -94,12 +95,18 @@ class StatusFile:
             self.saved = step
             self.write("running")
 
-    def write(self, state: State, message: str = "") -> None:
-        """Write the state at the latest step, and why it stopped or failed."""
+    def write(self, state: State, message: str = "", *, last: bool = False) -> None:
+        """Write the state at the latest step, and why it stopped or failed; nothing is written behind the `last` one.
+
+        Where another process is the cause, an exchange with it fails in this one, too, but later.
+        """
         with self._lock:
             self._write(state, message)
+            self._closed = self._closed or last
 
     def _write(self, state: State, message: str) -> None:
+        if self._closed:
+            return
         if self._environment is None:
             self._environment = environment()
         status = TrainingStatus(

@@ -33,6 +33,16 @@ def test_a_status_is_read_as_it_was_written(tmp_path):
     assert json.dumps(status.to_json(), indent=1, ensure_ascii=False) + "\n" == text
 
 
+def test_nothing_is_written_behind_the_last_word(tmp_path):
+    """Where another process is the cause, an exchange with it fails in this one, too, but later."""
+    file = StatusFile(tmp_path / "status.json", total=9)
+    file.write("failed", "x.wav: cannot be read", last=True)
+    file.write("failed", "RuntimeError: Connection closed by peer")
+    file.tell_saved(7)
+    status = read_status(file.path)
+    assert status is not None and (status.message, status.saved_step) == ("x.wav: cannot be read", None)
+
+
 @pytest.mark.parametrize(
     "damage",
     [{"state": "asleep"}, {"step": "3"}, {"total": None}, {"alarms": "a"}, {"environment": []}, {"elapsed_s": 1e999}],
