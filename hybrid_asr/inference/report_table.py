@@ -22,7 +22,7 @@ def table(reports: Mapping[str, DecodingReport]) -> str:
 
 def _cells(report: DecodingReport) -> str:
     scores, words, statistics = report.scores, report.scores.words, report.statistics
-    rates = "  ".join(f"{100 * rate.value:6.2f} {_interval(rate.ci95)}" for rate in scores.rates.values())
+    rates = "  ".join(f"{100 * rate.value:6.2f} {_interval(rate.leading)}" for rate in scores.rates.values())
     edits = f"{words.substitutions:5} {words.deletions:5} {words.insertions:5}"
     oracle = statistics.oracle(scores.metric)
     best = f"{_or_dash(None if oracle is None else f'{100 * oracle:.2f}'):>6} {_or_dash(statistics.search_errors):>6}"

@@ -69,7 +69,7 @@ class SweepRow:
     """The result of one value: error rates, counts and times as in a decoding's report.
 
     `signature` is that of the decoding: a digest of all that it depends on. `failed` counts utterances that could not
-    be decoded. The rates have intervals over utterances alone.
+    be decoded.
     """
 
     value: Value
@@ -93,9 +93,9 @@ class SweepRow:
         return cls(
             value=value,
             signature=signature,
-            wer=dataclasses.replace(scores.wer, ci95_speakers=None),
-            cer=dataclasses.replace(scores.cer, ci95_speakers=None),
-            ser=dataclasses.replace(scores.ser, ci95_speakers=None),
+            wer=scores.wer,
+            cer=scores.cer,
+            ser=scores.ser,
             cut=statistics.cut,
             empty=scores.empty,
             looping=looping,
@@ -111,8 +111,7 @@ class SweepRow:
 
     def to_json(self) -> dict[str, Any]:
         """The row as a dictionary with the keys of the curve's file."""
-        rates = self.wer.to_json("wer", speakers=False) | self.cer.to_json("cer", speakers=False)
-        rates |= self.ser.to_json("ser", speakers=False)
+        rates = self.wer.to_json("wer") | self.cer.to_json("cer") | self.ser.to_json("ser")
         return {
             "value": self.value,
             "signature": self.signature,
@@ -129,12 +128,13 @@ class SweepRow:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "SweepRow":
         """Read what `to_json` wrote. Raises LookupError, TypeError or ValueError if it is damaged."""
+        speakers = "wer_ci95_speakers" in data  # curves of former versions have none
         return cls(
             value=data["value"],
             signature=data["signature"],
-            wer=Rate.from_json(data, "wer", speakers=False),
-            cer=Rate.from_json(data, "cer", speakers=False),
-            ser=Rate.from_json(data, "ser", speakers=False),
+            wer=Rate.from_json(data, "wer", speakers=speakers),
+            cer=Rate.from_json(data, "cer", speakers=speakers),
+            ser=Rate.from_json(data, "ser", speakers=speakers),
             cut=int(data["cut"]),
             empty=int(data["empty"]),
             looping=int(data["looping"]),
@@ -199,7 +199,7 @@ class Curve:
 
     def _line(self, row: SweepRow) -> str:
         rate = row.rate(self.metric)
-        low, high = rate.ci95 or (math.nan, math.nan)
+        low, high = rate.leading or (math.nan, math.nan)
         cells = f"{100 * rate.value:6.2f} {100 * low:5.1f}–{100 * high:<5.1f}"
         odd = f"{row.cut:4} {row.empty:5} {row.looping:4} {row.failed:4}"
         marks = ["best"] * (row.value == self.best) + ["its own"] * (row.value == self.own)

@@ -38,8 +38,8 @@ def _series(name: str, rows: Sequence[UtteranceScore], metric: Metric) -> Series
     lengths = np.array([count.reference for count in counts])[:, None]
     points = []
     for group in group_lengths(lengths[:, 0]):
-        rate, pair = errors[group].sum() / lengths[group].sum(), rate_intervals(errors[group], lengths[group])
-        points.append((lengths[group].mean(), rate, *(pair[0] if pair else (rate, rate))))
+        rate, (pair,) = errors[group].sum() / lengths[group].sum(), rate_intervals(errors[group], lengths[group])
+        points.append((lengths[group].mean(), rate, *(pair or (rate, rate))))
     x, rates, low, high = np.array(points, dtype=float).reshape(-1, 4).T
     return Series(name, x, 100 * rates, 100 * low, 100 * high, dots=True)
 

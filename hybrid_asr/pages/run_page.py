@@ -24,7 +24,6 @@ from hybrid_asr.pages.sweep_charts import DrawnSweep, find_sweeps
 from hybrid_asr.pages.utterances import AudioParts, Shown, audio_parts
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
-from hybrid_asr.scoring.intervals import FEW_SPEAKERS
 from hybrid_asr.training.messages import print_stderr
 
 LINES = 4  # of a chart
@@ -80,7 +79,6 @@ def run_page(run: Run, *, depth: Literal["quick", "full"] = "full") -> str:
     clips = {} if isinstance(decoded.audio.clips, Note) else decoded.audio.clips
     return render(
         "run_page.html",
-        few_speakers=FEW_SPEAKERS,
         scripts=("attention_viewer.js",),
         name="/".join(run.folder.resolve().parts[-2:]),
         status=read_run_status(run, known),

@@ -28,7 +28,7 @@ def show(curve: Curve) -> DrawnSweep:
     x = np.array([float(row.value) for row in curve.rows])
     wanted = [row.rate(curve.metric) for row in curve.rows]
     rates = 100 * np.array([rate.value for rate in wanted])
-    pairs = [rate.ci95 or (rate.value, rate.value) for rate in wanted]
+    pairs = [rate.leading or (rate.value, rate.value) for rate in wanted]
     low, high = 100 * np.array(pairs, dtype=float).reshape(-1, 2).T
     metric = curve.metric.upper()
     marked = {curve.own: f"own, {curve.own:g}"}

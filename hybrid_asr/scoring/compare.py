@@ -1,5 +1,6 @@
 """Two systems on the same utterances."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy as np
 
 from hybrid_asr.scoring import text_report as printed
 from hybrid_asr.scoring.align import split
-from hybrid_asr.scoring.intervals import RESAMPLES
+from hybrid_asr.scoring.bootstrap import RESAMPLES
+from hybrid_asr.scoring.comparable import refuse_incomparable
+from hybrid_asr.scoring.mapsswe import SegmentTest, align_as_sclite, segment_errors, test_of_segments
 from hybrid_asr.scoring.report import ErrorReport, speakers_of
-from hybrid_asr.scoring.scores import UNITS, ScoringError
+from hybrid_asr.scoring.scores import UNITS, Metric, UtteranceScore
 from hybrid_asr.scoring.significance import PairedDifference, paired_test
 
 
@@ -21,11 +24,12 @@ class Comparison:
     against: ErrorReport
     over_utterances: PairedDifference
     over_speakers: PairedDifference | None  # None where a speaker is unknown
+    segments: SegmentTest
     better: int  # utterances with fewer errors than the other system
     worse: int
 
     def to_json(self) -> dict[str, Any]:
-        """The report's keys, and `difference`, `ci95`, `p_bootstrap` in the metric of the report; the other's rates.
+        """The report's keys, and `difference`, `ci95`, `p_bootstrap`, `p_mapsswe` in its metric; the other's rates.
 
         `test` says what the p is of: with few utterances it is that of exact sign flips, under the same key. Where
         `p_is_bound` is true, resampling cannot tell the p from a smaller one; `p_smallest` is the least that so many
@@ -39,6 +43,9 @@ class Comparison:
             **{f"p_bootstrap{name}": pair.p if pair else None for name, pair in pairs.items()},
             **{f"p_is_bound{name}": pair.is_bound if pair else None for name, pair in pairs.items()},
             **{f"p_smallest{name}": pair.smallest_p if pair else None for name, pair in pairs.items()},
+            "p_mapsswe": self.segments.p,
+            "z_mapsswe": self.segments.z,
+            "segments": self.segments.segments,
             **{f"test{name}": pair.test if pair else None for name, pair in pairs.items()},
             **{f"units{name}": pair.units if pair else None for name, pair in pairs.items()},
             "better": self.better,
@@ -57,8 +64,9 @@ class Comparison:
         metric = self.report.metric.upper()
         lines = [
             f"{metric} {printed.percent(self.report.rate.value)} against {printed.percent(self.against.rate.value)}",
-            _difference_line("utterance", self.over_utterances),
             *([_difference_line("speaker", self.over_speakers)] if self.over_speakers else []),
+            _difference_line("utterance", self.over_utterances),
+            _segments_line(self.segments),
             f"better in {printed.counted(self.better, 'utterance')}, worse in {self.worse}, "
             f"as many errors in {self.report.utterances - self.better - self.worse}",
         ]
@@ -71,16 +79,8 @@ def compare(report: ErrorReport, against: ErrorReport) -> Comparison:
     Raises ScoringError where they do not cover the same utterances with the same references.
     """
     others = {row.id: row for row in against.rows}
-    unit = UNITS[report.metric]
-    if others.keys() != {row.id for row in report.rows}:
-        odd = sorted(others.keys() ^ {row.id for row in report.rows})
-        raise ScoringError(
-            f"{len(odd)} utterances are in one of the two systems only, '{odd[0]}' first; score both on one set"
-        )
-    for row in report.rows:
-        texts = [one.written or one.reference for one in (row, others[row.id])]  # alternatives may be chosen otherwise
-        if split(texts[0], unit) != split(texts[1], unit):
-            raise ScoringError(f"the two systems were scored against different references of utterance '{row.id}'")
+    refuse_incomparable({"the first system": _texts(report), "the second": _texts(against)}, UNITS[report.metric])
+    pairs = [(row, others[row.id]) for row in report.rows]
     errors = np.array([row.counts(report.metric).errors for row in report.rows])
     other_errors = np.array([others[row.id].counts(report.metric).errors for row in report.rows])
     reference = np.array([row.counts(report.metric).reference for row in report.rows])
@@ -90,9 +90,36 @@ def compare(report: ErrorReport, against: ErrorReport) -> Comparison:
         against=against,
         over_utterances=paired_test(errors, other_errors, reference),
         over_speakers=paired_test(errors, other_errors, reference, groups=speakers) if speakers else None,
+        segments=_test_segments(pairs, report.metric),
         better=int((errors < other_errors).sum()),
         worse=int((errors > other_errors).sum()),
     )
+
+
+def _texts(report: ErrorReport) -> dict[str, str]:
+    """The references as they are written: of their alternatives others may be taken for another system."""
+    return {row.id: row.written or row.reference for row in report.rows}
+
+
+def _test_segments(pairs: Sequence[tuple[UtteranceScore, UtteranceScore]], metric: Metric) -> SegmentTest:
+    """MAPSSWE; an utterance whose alternatives were chosen otherwise for the two systems is one segment."""
+    unit, found = UNITS[metric], []
+    for row, other in pairs:
+        reference = split(row.reference, unit)
+        if reference == split(other.reference, unit):
+            aligned = (align_as_sclite(reference, split(one.hypothesis, unit)) for one in (row, other))
+            found += segment_errors(*aligned)
+        else:
+            found.append((row.counts(metric).errors, other.counts(metric).errors))
+    return test_of_segments(found)
+
+
+def _segments_line(test: SegmentTest) -> str:
+    """MAPSSWE in words."""
+    segments = printed.counted(test.segments, "segment")
+    if test.p is None:
+        return f"MAPSSWE over {segments} with errors: no p, all differ by the same amount"
+    return f"MAPSSWE over {segments} with errors: z = {test.z:.3f}, p = {test.p:.3g} (speakers are not considered)"
 
 
 def _difference_line(noun: str, pair: PairedDifference) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hybrid_asr.scoring import text_report as printed
 from hybrid_asr.scoring.align import ErrorCounts
-from hybrid_asr.scoring.intervals import Rate, rate_intervals
+from hybrid_asr.scoring.intervals import Interval, Rate, rate_intervals
 from hybrid_asr.scoring.scores import (
     UNITS,
     Confusion,
@@ -170,20 +170,26 @@ def compute_rates(rows: Sequence[UtteranceErrors], metric: Metric) -> dict[str, 
     errors = np.array([[row.words.errors, row.characters.errors, bad] for row, bad in zip(rows, wrong, strict=True)])
     reference = np.array([[row.words.reference, row.characters.reference, 1] for row in rows])
     speakers = speakers_of(rows)
-    over_utterances = rate_intervals(errors, reference) or [None] * 3
-    over_speakers = (rate_intervals(errors, reference, groups=speakers) if speakers else None) or [None] * 3
+    over_utterances = rate_intervals(errors, reference)
+    over_speakers = rate_intervals(errors, reference, groups=speakers) if speakers else [None] * 3
     values = [
         sum((row.words for row in rows), ErrorCounts()).rate,
         sum((row.characters for row in rows), ErrorCounts()).rate,
         sum(wrong) / len(rows),
     ]
     columns = zip(values, over_utterances, over_speakers, strict=True)
-    return {name: Rate(*column) for name, column in zip(("wer", "cer", "ser"), columns, strict=True)}
+    wer, cer, ser = (Rate(*column) for column in columns)
+    return {"wer": wer, "cer": cer, "ser": Rate(ser.value, _up_to_1(ser.ci95), _up_to_1(ser.ci95_speakers))}
 
 
 def _keys(by_name: Mapping[str, Rate]) -> dict[str, Any]:
     """The keys of several rates."""
     return {key: value for name, rate in by_name.items() for key, value in rate.to_json(name).items()}
+
+
+def _up_to_1(interval: Interval | None) -> Interval | None:
+    """Of sentences no more than all are wrong."""
+    return interval and Interval(interval.low, min(interval.high, 1.0))
 
 
 def _check(items: Sequence[Scored]) -> None:
@@ -198,13 +204,13 @@ def _headline(scores: ErrorReport) -> str:
     """The rates and the numbers behind them."""
     counts, unit = scores.counts(scores.metric), UNITS[scores.metric]
     number = len(scores.speakers)
-    few = printed.few_speakers_warning(number) if scores.wer.ci95_speakers else ""
+    unknown = printed.UNKNOWN_SPEAKERS if scores.wer.ci95 and not scores.wer.ci95_speakers else ""
     return "\n".join(
         [
-            *(printed.rate_line(name.upper(), rate, speakers=number) for name, rate in scores.rates.items()),
+            *(printed.rate_line(name.upper(), rate, scores.utterances, number) for name, rate in scores.rates.items()),
             f"{printed.counted(counts.reference, unit)}: {printed.counted(counts.substitutions, 'substitution')}, "
             f"{printed.counted(counts.deletions, 'deletion')}, {printed.counted(counts.insertions, 'insertion')}; "
             f"{printed.counted(scores.utterances, 'utterance')}, {scores.empty} with an empty hypothesis",
-            *([few] if few else []),
+            *([unknown] if unknown else []),
         ]
     )

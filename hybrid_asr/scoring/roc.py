@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from hybrid_asr.scoring.intervals import SEED, Interval
+from hybrid_asr.scoring.bootstrap import SEED
+from hybrid_asr.scoring.intervals import Interval
 
 RESAMPLES = 2000
 

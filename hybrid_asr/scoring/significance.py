@@ -3,7 +3,7 @@
 Units are utterances, or speakers where all are known: the errors of one speaker's utterances are correlated. From 20
 units on both systems are resampled together (Bisani and Ney, 2004). Below, the bootstrap is far too sure (of two
 utterances that differ alike every resample says the same): there the two systems' errors are exchanged in all 2^n ways
-(Fisher, 1935), so that two utterances can say no more than p = 0.5.
+(Fisher, 1935), so that two utterances can say no more than p = 0.5. The interval is that of Student's t.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from hybrid_asr.scoring.intervals import (
-    RESAMPLES,
-    SEED,
-    Interval,
-    group_totals,
-    percentile_interval,
-    resampled_rates,
-    resampled_sums,
-)
+from hybrid_asr.scoring.bootstrap import RESAMPLES, SEED, bootstrap_p, resampled_rates, resampled_sums
+from hybrid_asr.scoring.intervals import Interval, group_totals, in_order
+from hybrid_asr.scoring.ratio_error import FEWEST_UNITS, RatioError, ratio_error
+from hybrid_asr.scoring.student_t import quantile_of
 
 FEWEST = 20  # units for the bootstrap's p
 
@@ -30,7 +25,7 @@ Test = Literal["bootstrap", "sign flips"]
 class PairedDifference(NamedTuple):
     """The rate of one system minus that of another on the same utterances; below 0 the first is better.
 
-    `ci95` is None with fewer than two units, where all differ by the same rate, and where fewer than 20 differ by the
+    `ci95` is None with fewer than three units, where all differ by the same rate, and where fewer than 20 differ by the
     same number of errors: their spread is unknown. `p` is two-sided, None with fewer than two units. `smallest_p` is
     the least that the test could have given with so many `units`: a bootstrap's p of that size is an upper bound.
     """
@@ -57,27 +52,24 @@ def paired_test(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> PairedDifference:
-    """Compare two systems on the same utterances, or groups of them: what is hard for both cancels.
-
-    The `p` of the bootstrap is twice the share of resamples on the far side of 0, ties included, with 1 added to both
-    counts (Davison and Hinkley, 1997), at most 1: it is below 0.05 where the interval excludes 0.
-    """
-    totals = group_totals(np.stack([errors - other_errors, reference], axis=1), groups)
+    """Compare two systems on the same utterances, or groups of them: what is hard for both cancels."""
+    totals = in_order(group_totals(np.stack([errors - other_errors, reference], axis=1), groups))
+    units = len(totals)
     difference = float(totals[:, 0].sum() / totals[:, 1].sum())
-    test: Test = "sign flips" if len(totals) < FEWEST else "bootstrap"
-    if len(totals) < 2:
-        return PairedDifference(difference, None, None, test, len(totals), None)
+    test: Test = "sign flips" if units < FEWEST else "bootstrap"
+    if units < 2:
+        return PairedDifference(difference, None, None, test, units, None)
+    found = ratio_error(totals[:, 0], totals[:, 1])
+    equal = test == "sign flips" and np.ptp(totals[:, 0]) == 0  # which tells nothing of their spread
+    interval = None if equal else _interval(difference, found, int(np.count_nonzero(totals[:, 1])))
+    if test == "sign flips":
+        return PairedDifference(difference, interval, sign_flip_p(totals[:, 0]), test, units, 2.0 / 2**units)
     sums = resampled_sums(totals, resamples, seed)
     drawn = resampled_rates(sums[:, 0], sums[:, 1])
-    interval = percentile_interval(drawn)
-    if interval.low == interval.high or (test == "sign flips" and np.ptp(totals[:, 0]) == 0):
-        interval = None  # from equal differences nothing is known of their spread
-    if test == "sign flips":
-        p, smallest = sign_flip_p(totals[:, 0]), 2.0 / 2 ** len(totals)
-        return PairedDifference(difference, interval, p, test, len(totals), smallest)
-    tail = int(min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)))
-    p, smallest = min(1.0, 2 * (1 + tail) / (1 + len(drawn))), 2 / (1 + len(drawn))
-    return PairedDifference(difference, interval, p, test, len(totals), smallest)
+    beyond = int(min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)))
+    freedom = float(found.freedom) if np.isfinite(found.freedom) else 1.0
+    p, smallest = (bootstrap_p(tail, len(drawn), units=units, freedom=freedom) for tail in (beyond, 0))
+    return PairedDifference(difference, interval, p, test, units, smallest)
 
 
 def sign_flip_p(differences: Int[np.ndarray, " units"]) -> float:
@@ -91,3 +83,11 @@ def sign_flip_p(differences: Int[np.ndarray, " units"]) -> float:
     for size in differences:
         sums = np.concatenate([sums + size, sums - size])
     return float(np.mean(np.abs(sums) >= abs(differences.sum())))
+
+
+def _interval(difference: float, found: RatioError, units: int) -> Interval | None:
+    """The interval of a difference over so many units with a reference."""
+    if units < FEWEST_UNITS or not float(found.error) > 1e-12:
+        return None
+    width = quantile_of(float(found.freedom)) * float(found.error)
+    return Interval(difference - width, difference + width)

@@ -4,11 +4,15 @@ import unicodedata
 from collections.abc import Sequence
 
 from hybrid_asr.scoring.align import Step, Unit, align
-from hybrid_asr.scoring.intervals import FEW_SPEAKERS, Interval, Rate
+from hybrid_asr.scoring.intervals import Interval, Rate
 from hybrid_asr.scoring.scores import UNITS, Confusion, Metric, SpeakerScore, UtteranceScore
 
 MARKS = {"equal": "", "substitute": "S", "delete": "D", "insert": "I"}
 ABSENT = "*"
+TOO_FEW = "too few utterances for an interval"
+UNKNOWN_SPEAKERS = (
+    "Note: not over speakers, who are unknown or fewer than three: for other speakers the intervals are too narrow"
+)
 
 
 def percent(rate: float) -> str:
@@ -21,21 +25,11 @@ def interval(ci95: Interval) -> str:
     return f"[{100 * ci95.low:.2f}, {100 * ci95.high:.2f}]"
 
 
-def rate_line(name: str, rate: Rate, *, speakers: int) -> str:
-    """One rate with its intervals, where there are any; `speakers` is their number."""
-    over_utterances = f"  95 % interval {interval(rate.ci95)}" if rate.ci95 else "  too few utterances for an interval"
-    over_speakers = f", over {speakers} speakers {interval(rate.ci95_speakers)}" if rate.ci95_speakers else ""
-    return f"{name}  {percent(rate.value)}{over_utterances}{over_speakers}"
-
-
-def few_speakers_warning(speakers: int) -> str:
-    """That the interval over so few speakers is too narrow, or nothing."""
-    if not 2 <= speakers < FEW_SPEAKERS:
-        return ""
-    return (
-        f"Warning: {speakers} speakers are few: intervals over them are too narrow (over 10 speakers they cover the "
-        "truth 87 % of the time, not 95 %)"
-    )
+def rate_line(name: str, rate: Rate, utterances: int, speakers: int) -> str:
+    """One rate with its intervals, where there are any, that over speakers first."""
+    units = [("speakers", speakers, rate.ci95_speakers), ("utterances", utterances, rate.ci95)]
+    found = [f"over {number} {noun} {interval(ci95)}" for noun, number, ci95 in units if ci95]
+    return f"{name}  {percent(rate.value)}  {'95 % interval ' + ', '.join(found) if found else TOO_FEW}"
 
 
 def counted(number: int, noun: str) -> str:
