@@ -10,7 +10,7 @@ from hybrid_asr.scoring import text_report as printed
 from hybrid_asr.scoring.align import split
 from hybrid_asr.scoring.bootstrap import RESAMPLES
 from hybrid_asr.scoring.comparable import refuse_incomparable
-from hybrid_asr.scoring.mapsswe import SegmentTest, align_as_sclite, segment_errors, test_of_segments
+from hybrid_asr.scoring.mapsswe import SegmentTest, align_as_sclite, segment_errors, segment_test
 from hybrid_asr.scoring.report import ErrorReport, speakers_of
 from hybrid_asr.scoring.scores import UNITS, Metric, UtteranceScore
 from hybrid_asr.scoring.significance import PairedDifference, paired_test
@@ -111,7 +111,7 @@ def _test_segments(pairs: Sequence[tuple[UtteranceScore, UtteranceScore]], metri
             found += segment_errors(*aligned)
         else:
             found.append((row.counts(metric).errors, other.counts(metric).errors))
-    return test_of_segments(found)
+    return segment_test(found)
 
 
 def _segments_line(test: SegmentTest) -> str:

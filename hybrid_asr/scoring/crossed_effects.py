@@ -22,6 +22,7 @@ from hybrid_asr.scoring.ratio_error import Figures, ratio_error
 from hybrid_asr.scoring.student_t import p_of, quantile_of
 
 Errors = Int[np.ndarray, "*R seeds units"] | Float[np.ndarray, "*R seeds units"]
+OtherErrors = Int[np.ndarray, "*R other_seeds units"] | Float[np.ndarray, "*R other_seeds units"]
 
 
 class Parts(NamedTuple):
@@ -76,7 +77,7 @@ def rate_effect(errors: Errors, reference: Int[np.ndarray, "*R units"]) -> Effec
 
 
 def difference_effect(
-    errors: Errors, other_errors: Errors, reference: Int[np.ndarray, "*R units"], *, same_trainings: bool = False
+    errors: Errors, other_errors: OtherErrors, reference: Int[np.ndarray, "*R units"], *, same_trainings: bool = False
 ) -> Effect:
     """The mean rate of one method minus that of another, on the same units; below 0 the first is better.
 

@@ -48,10 +48,10 @@ class Aligned(NamedTuple):
 def mapsswe(triples: Iterable[tuple[Sequence[str], Sequence[str], Sequence[str]]]) -> SegmentTest:
     """Test two systems on (reference, first hypothesis, second hypothesis) of each utterance, split into units."""
     pairs = (segment_errors(align_as_sclite(ref, a), align_as_sclite(ref, b)) for ref, a, b in triples)
-    return test_of_segments(list(itertools.chain.from_iterable(pairs)))
+    return segment_test(list(itertools.chain.from_iterable(pairs)))
 
 
-def test_of_segments(pairs: Sequence[tuple[int, int]]) -> SegmentTest:
+def segment_test(pairs: Sequence[tuple[int, int]]) -> SegmentTest:
     """Test both systems' errors in each segment; segments without any do not count."""
     differences = np.array([a - b for a, b in pairs if a or b], dtype=np.float64)
     count = len(differences)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from hybrid_asr.scoring.crossed_effects import Errors, Parts, by_units
+from hybrid_asr.scoring.crossed_effects import Errors, OtherErrors, Parts, by_units
 from hybrid_asr.scoring.ratio_error import ratio_error
 from hybrid_asr.scoring.student_t import quantile_of, t_power
 
@@ -24,7 +24,8 @@ class Spread(NamedTuple):
 
     `seed` is what a seed does to all units, `unit` how differently the units suit the methods, `single` what a seed
     does to single units; the latter two shrink with more units. `methods` is how many independent sets of seeds there
-    are: 2, or 1 where decoding alone differs. `units_freedom` are the degrees of freedom over units.
+    are: 2, or 1 where decoding alone differs or one side is a single output. `units_freedom` are the degrees of freedom
+    over units.
     """
 
     seed: float
@@ -43,9 +44,9 @@ class Needed(NamedTuple):
 
 
 def spread_of(
-    errors: Errors, other_errors: Errors, reference: Int[np.ndarray, " units"], *, same_trainings: bool = False
+    errors: Errors, other_errors: OtherErrors, reference: Int[np.ndarray, " units"], *, same_trainings: bool = False
 ) -> Spread:
-    """The parts as two methods show them; with one seed of each `seed` and `single` are unknown and taken for 0."""
+    """The parts as two methods show them; a side of one row adds nothing to `seed` and `single`."""
     samples = [errors - other_errors] if same_trainings else [errors, other_errors]
     methods = [(by_units(each, reference), each.shape[-2]) for each in samples]
     between = errors.mean(axis=-2) - other_errors.mean(axis=-2)
@@ -57,7 +58,7 @@ def spread_of(
         single=sum(float(parts.both) * seeds for parts, seeds in methods),
         units=len(reference),
         units_freedom=float(found.freedom),
-        methods=len(methods),
+        methods=max(sum(seeds > 1 for _, seeds in methods), 1),
     )
 
 
@@ -85,7 +86,7 @@ def expected_error(spread: Spread, seeds: int, units: int) -> tuple[float, float
         squares += (over_seeds**2 + both**2 / freedom) / spread.methods / (seeds - 1)
     if not variance:
         return 0.0, freedom
-    least = min(freedom, seeds - 1) if seeds > 1 else freedom
+    least = min(freedom, seeds - 1.0) if seeds > 1 else freedom
     return float(np.sqrt(variance)), max(variance**2 / squares, least)
 
 
@@ -99,7 +100,7 @@ def smallest_difference(spread: Spread, *, seeds: int, units: int, share: float 
     """The true difference that this share of repetitions of a study would find."""
     error, freedom = expected_error(spread, seeds, units)
     low, high = 0.0, 2 * quantile_of(freedom) + 10
-    for _ in range(40):
+    for _ in range(25):
         middle = (low + high) / 2
         low, high = (middle, high) if t_power(middle, freedom) < share else (low, middle)
     return high * error

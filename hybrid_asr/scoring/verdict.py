@@ -52,7 +52,7 @@ class Verdict:
     units: int
     unit: Unit
     smallest: float  # the difference that 80 % of such comparisons would find
-    needed: Needed  # for a difference as it was seen
+    needed: Needed  # for a difference as it was seen; None where it was found
 
     @property
     def found(self) -> bool:
@@ -157,23 +157,25 @@ def compare_variants(
     corrected = holm([value for value in values if value is not None])
     verdicts = []
     for other, effect, p in zip(others, effects, values, strict=True):
+        p_holm = None if p is None else corrected.pop(0)
         spread = spread_of(other.errors, base.errors, reference, same_trainings=_paired(other, base))
-        seeds, units = min(len(other.errors), len(base.errors)), len(reference)
-        difference = float(effect.value)
+        seeds = min((len(each.errors) for each in (other, base) if len(each.errors) > 1), default=1)
+        sizes = {"seeds": seeds, "units": len(reference)}
+        found = p_holm is not None and p_holm < LEVEL
         verdicts.append(
             Verdict(
                 variant=other.name,
                 baseline=baseline,
-                difference=difference,
+                difference=float(effect.value),
                 ci95=difference_interval(effect),
                 p=p,
-                p_holm=None if p is None else corrected.pop(0),
+                p_holm=p_holm,
                 comparisons=len(others),
                 seeds=(len(other.seeds), len(base.seeds)),
-                units=units,
+                units=len(reference),
                 unit=unit,
-                smallest=smallest_difference(spread, seeds=seeds, units=units),
-                needed=more_needed(spread, difference, seeds=seeds, units=units),
+                smallest=smallest_difference(spread, **sizes),
+                needed=Needed(None, None) if found else more_needed(spread, float(effect.value), **sizes),
             )
         )
     return verdicts
