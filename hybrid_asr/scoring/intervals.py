@@ -2,11 +2,11 @@
 
 Axes: U units (utterances, or speakers with all of their utterances), M metrics.
 
-An interval is that of Student's t around the square root of the rate, with the standard error and the degrees of
-freedom of `ratio_error`: errors are counts, whose roots vary alike at any rate, and none is below 0. The errors of one
-speaker's utterances are correlated, which only the interval over speakers respects: it is the one for other speakers,
-and leads. It holds from three speakers on (docs/statistics.md has the simulations); the percentiles of the bootstrap,
-which it replaced, covered the truth 87 % of the time over 10 speakers.
+An interval is that of Student's t around the cube root of the rate, with the standard error and the degrees of freedom
+of `ratio_error`: rates are skewed, but their cube roots hardly are (Wilson and Hilferty, 1931), and none is below 0.
+The errors of one speaker's utterances are correlated, which only the interval over speakers respects: it is the one for
+other speakers, and leads. It holds from three speakers on (docs/statistics.md has the simulations); the percentiles of
+the bootstrap, which it replaced, covered the truth 87 % of the time over 10 speakers.
 """
 
 import math
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from hybrid_asr.scoring.ratio_error import FEWEST_UNITS, ratio_error
+from hybrid_asr.scoring.ratio_error import FEWEST_UNITS, Figures, ratio_error
 from hybrid_asr.scoring.student_t import LEVEL, quantile_of
 
 
@@ -91,9 +91,15 @@ def group_totals(
 
 
 def around_rate(rate: float, error: float, freedom: float) -> Interval:
-    """The interval of a rate above 0 with this standard error: symmetric around its square root, from 0 on."""
-    width = quantile_of(freedom) * error / (2 * rate)
-    return Interval(rate * max(0.0, 1 - width) ** 2, rate * (1 + width) ** 2)
+    """The interval of a rate above 0 with this standard error."""
+    low, high = ends_around(rate, quantile_of(freedom) * error)
+    return Interval(float(low), float(high))
+
+
+def ends_around(rate: Figures, width: Figures) -> tuple[Figures, Figures]:
+    """The ends of intervals whose half-width would be `width`, made symmetric around the cube root, from 0 on."""
+    third = width / (3 * rate)
+    return rate * np.maximum(0.0, 1 - third) ** 3, rate * (1 + third) ** 3
 
 
 def without_errors(reference: int) -> Interval:

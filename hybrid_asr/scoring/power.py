@@ -23,17 +23,16 @@ class Spread(NamedTuple):
     """The variance of the difference of two methods with one seed each on `units` units, in its three parts.
 
     `seed` is what a seed does to all units, `unit` how differently the units suit the methods, `single` what a seed
-    does to single units; the latter two shrink with more units. `methods` is how many independent sets of seeds there
-    are: 2, or 1 where decoding alone differs or one side is a single output. `units_freedom` are the degrees of freedom
-    over units.
+    does to single units; the latter two shrink with more units. `seed` and `single` are those of each independent set
+    of seeds: two, or one where decoding alone differs or one side is a single output, or none. `units_freedom` are the
+    degrees of freedom over units.
     """
 
-    seed: float
+    seed: tuple[float, ...]
     unit: float
-    single: float
+    single: tuple[float, ...]
     units: int
     units_freedom: float
-    methods: int
 
 
 class Needed(NamedTuple):
@@ -48,17 +47,16 @@ def spread_of(
 ) -> Spread:
     """The parts as two methods show them; a side of one row adds nothing to `seed` and `single`."""
     samples = [errors - other_errors] if same_trainings else [errors, other_errors]
-    methods = [(by_units(each, reference), each.shape[-2]) for each in samples]
+    methods = [(by_units(each, reference), each.shape[-2]) for each in samples if each.shape[-2] > 1]
     between = errors.mean(axis=-2) - other_errors.mean(axis=-2)
     found = ratio_error(between, reference)
     common = sum(float(parts.both) for parts, _ in methods)
     return Spread(
-        seed=sum(_of_seeds(parts, seeds) for parts, seeds in methods),
+        seed=tuple(_of_seeds(parts, seeds) for parts, seeds in methods),
         unit=max(float(found.error) ** 2 - common, 0.0),
-        single=sum(float(parts.both) * seeds for parts, seeds in methods),
+        single=tuple(float(parts.both) * seeds for parts, seeds in methods),
         units=len(reference),
         units_freedom=float(found.freedom),
-        methods=max(sum(seeds > 1 for _, seeds in methods), 1),
     )
 
 
@@ -68,25 +66,25 @@ def spread_of_seeds(errors: Errors, reference: Int[np.ndarray, " units"]) -> Spr
     How differently units will suit the two is unknown: as differently as they suit two seeds.
     """
     parts, seeds = by_units(errors, reference), errors.shape[-2]
-    single = 2 * float(parts.both) * seeds
-    return Spread(2 * _of_seeds(parts, seeds), single, single, len(reference), float(parts.units_freedom), 2)
+    single = float(parts.both) * seeds
+    return Spread((_of_seeds(parts, seeds),) * 2, 2 * single, (single,) * 2, len(reference), float(parts.units_freedom))
 
 
 def expected_error(spread: Spread, seeds: int, units: int) -> tuple[float, float]:
     """The standard error of a difference with so many seeds of each method and units, and its degrees of freedom."""
     scale = spread.units / units
     freedom = max(spread.units_freedom / scale, 1.0)
-    over_units = scale * (spread.unit + spread.single / seeds)
-    squares = over_units**2 / freedom
-    variance = over_units
+    common = [scale * single / seeds for single in spread.single]
+    over_units = scale * spread.unit + sum(common)
+    variance, squares, least = over_units, over_units**2 / freedom, freedom
     if seeds > 1:
-        both = scale * spread.single / seeds
-        over_seeds = spread.seed / seeds + both
-        variance += over_seeds - both
-        squares += (over_seeds**2 + both**2 / freedom) / spread.methods / (seeds - 1)
+        for seed, both in zip(spread.seed, common, strict=True):
+            over_seeds = seed / seeds + both
+            variance += over_seeds - both
+            squares += (over_seeds**2 + both**2 / freedom) / (seeds - 1)
+            least = min(least, seeds - 1.0)
     if not variance:
         return 0.0, freedom
-    least = min(freedom, seeds - 1.0) if seeds > 1 else freedom
     return float(np.sqrt(variance)), max(variance**2 / squares, least)
 
 
@@ -117,7 +115,7 @@ def more_needed(spread: Spread, difference: float, *, seeds: int, units: int, sh
         lambda count: power(spread, difference, seeds=seeds, units=count) >= share, units, units * MOST_TIMES
     )
     return Needed(
-        None if enough_seeds is None or spread.seed + spread.single == 0 else enough_seeds - seeds,
+        None if enough_seeds is None or not sum(spread.seed + spread.single) else enough_seeds - seeds,
         None if enough_units is None else enough_units - units,
     )
 

@@ -61,11 +61,12 @@ def test_seeds_and_units_both_widen_the_interval_of_a_difference() -> None:
     assert np.mean(np.square(effect.error)) == pytest.approx(variance, rel=0.05)
     assert np.var(effect.value) == pytest.approx(variance, rel=0.15)
     parts = [spread_of(first, second, reference[0]) for first, second in zip(*sides, strict=True)]
-    seed, unit, single = (np.mean([one[part] for one in parts]) for part in range(3))
+    seeds_parts, units_parts, single_parts = ([one[part] for one in parts] for part in range(3))
+    seed, unit, single = 2 * np.mean(seeds_parts), np.mean(units_parts), 2 * np.mean(single_parts)
     assert seed == pytest.approx(2 * 3**2 / 100**2, rel=0.15)
     assert unit == pytest.approx(2 * 10**2 / units / 100**2, rel=0.1)
     assert single == pytest.approx(2 * 8**2 / units / 100**2, rel=0.05)
-    spread = Spread(float(seed), float(unit), float(single), units, units - 1.0, 2)
+    spread = Spread((float(seed) / 2,) * 2, float(unit), (float(single) / 2,) * 2, units, units - 1.0)
     assert expected_error(spread, seeds, units)[0] ** 2 == pytest.approx(variance, rel=0.1)
     assert expected_error(spread, 2 * seeds, 4 * units)[0] ** 2 == pytest.approx(
         2 * (3**2 / 8 + 10**2 / 200 + 8**2 / 1600) / 100**2, rel=0.15
@@ -109,7 +110,7 @@ def test_equal_outputs_and_outputs_without_errors() -> None:
 
 
 def test_power_says_what_a_study_can_find() -> None:
-    spread = Spread(seed=2e-4, unit=2e-5, single=2e-5, units=130, units_freedom=129.0, methods=2)
+    spread = Spread(seed=(1e-4, 1e-4), unit=2e-5, single=(1e-5, 1e-5), units=130, units_freedom=129.0)
     size = smallest_difference(spread, seeds=5, units=130)
     assert power(spread, size, seeds=5, units=130) == pytest.approx(0.8, abs=1e-3)
     assert power(spread, -size, seeds=5, units=130) == pytest.approx(0.8, abs=1e-3)

@@ -10,41 +10,25 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hybrid_asr.scoring.bootstrap import bootstrap_p, times_drawn
 from hybrid_asr.scoring.crossed_effects import Effect, difference_effect, rate_effect
+from hybrid_asr.scoring.intervals import ends_around
 from hybrid_asr.scoring.power import Spread, smallest_difference, spread_of
 from hybrid_asr.scoring.ratio_error import ratio_error
 from hybrid_asr.scoring.significance import FEWEST, sign_flip_p
 from hybrid_asr.scoring.student_t import LEVEL, normal_p, t_p, t_quantile
+from tools.benchmarks.calibration_tables import FEW, SPEAKERS, UTTERANCES, Row, few_table, table
 from tools.benchmarks.simulated_errors import RATE, Effects, Null, Setting, Simulated
 
 NULLS: tuple[Null, ...] = ("utterances", "speakers", "seeds")
 SEEDS = (1, 3, 5, 10)
-UTTERANCES = (130, 1000)
-SPEAKERS = (10, 40)
-FEW = (3, 5, 10, 20, 40)  # speakers
 AT_ONCE = 100  # repetitions
 RESAMPLES = 2000
 Found = dict[str, Bool[np.ndarray, " R"]]
-
-
-class Row(NamedTuple):
-    """The share of repetitions in which something happened, in per cent, with its standard error."""
-
-    kind: str  # "false finds", "coverage" or "power"
-    what: str
-    null: str
-    seeds: int
-    utterances: int
-    speakers: int
-    percent: float
-    error: float
-    wanted: float
 
 
 def false_finds(drawn: Simulated, random: np.random.Generator) -> Found:
@@ -71,9 +55,8 @@ def coverage(drawn: Simulated) -> Found:
     found: Found = {}
     for unit, data in (("utterances", drawn), ("speakers", drawn.by_speaker())):
         effect = rate_effect(data.errors[:, 0], data.reference)
-        width = t_quantile(effect.freedom) * effect.error / (2 * effect.value)
-        low, high = effect.value * np.maximum(0, 1 - width) ** 2, effect.value * (1 + width) ** 2
-        found[f"rate, {unit}"] = (low <= RATE) & (high >= RATE)
+        low, high = ends_around(effect.value, t_quantile(effect.freedom) * effect.error)
+        found[f"rate, {unit}"] = np.asarray((low <= RATE) & (high >= RATE))
     return found
 
 
@@ -161,8 +144,9 @@ def _mean_spread(chunks: list[Simulated]) -> Spread:
         for data in chunks
         for errors, reference in zip(data.errors, data.reference, strict=True)
     ]
-    seed, unit, single, _, freedom, _ = np.mean(np.array(spreads), axis=0)
-    return Spread(float(seed), float(unit), float(single), spreads[0].units, float(freedom), spreads[0].methods)
+    seed, single = (tuple(np.mean([one[part] for one in spreads], axis=0).tolist()) for part in (0, 2))
+    unit, freedom = (float(np.mean([one[part] for one in spreads])) for part in (1, 4))
+    return Spread(seed, unit, single, spreads[0].units, freedom)
 
 
 def _chunks(setting: Setting, random: np.random.Generator, repetitions: int) -> Iterator[Simulated]:
@@ -219,34 +203,6 @@ def measure(repetitions: int, seed: int, tell: Callable[[Row], None]) -> list[Ro
             rows.append(_row("few speakers", named, setting, share, repetitions, 95.0))
             tell(rows[-1])
     return rows
-
-
-def few_table(rows: list[Row]) -> str:
-    """One line an interval, one column a number of speakers."""
-    groups: dict[str, list[str]] = {}
-    for row in rows:
-        if row.kind == "few speakers":
-            groups.setdefault(row.what, []).append(f"{row.percent:.1f}")
-    head = ["| interval of | " + " | ".join(f"{speakers} speakers" for speakers in FEW) + " |", "| --- " * 6 + "|"]
-    return "\n".join(head + [f"| {what} | {' | '.join(cells)} |" for what, cells in groups.items()])
-
-
-def table(rows: list[Row], kind: str) -> str:
-    """One line a null and number of seeds, one column a size of the test set and what was tried."""
-    chosen = [row for row in rows if row.kind == kind]
-    lines = [
-        f"| null | seeds | {'test' if kind == 'false finds' else 'interval of'} | "
-        + " | ".join(f"{utterances}, {speakers}" for utterances in UTTERANCES for speakers in SPEAKERS)
-        + " |"
-    ]
-    lines.append("| --- " * (3 + len(UTTERANCES) * len(SPEAKERS)) + "|")
-    groups: dict[tuple[str, int, str], list[str]] = {}
-    for row in chosen:
-        what = "difference, speakers" if kind == "power" else row.what
-        cell = f"{row.percent:.1f} ({row.what})" if kind == "power" else f"{row.percent:.1f}"
-        groups.setdefault((row.null, row.seeds, what), []).append(cell)
-    lines += [f"| {null} | {seeds} | {what} | {' | '.join(cells)} |" for (null, seeds, what), cells in groups.items()]
-    return "\n".join(lines)
 
 
 def main() -> None:
