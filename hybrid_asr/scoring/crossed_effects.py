@@ -121,8 +121,7 @@ def _combined(units: Figures, units_freedom: Figures, methods: list[Parts]) -> t
     """Standard error and degrees of freedom; no part of the variance is taken for less than 0."""
     seeds = sum(method.seeds for method in methods)
     both = sum(method.both for method in methods)
-    variance = units + np.maximum(seeds - both, 0)
-    variance = np.maximum(variance, seeds)
+    variance = np.maximum(units + np.maximum(seeds - both, 0), seeds)
     squares = np.square(units) / units_freedom + sum(
         np.square(method.seeds) / method.seeds_freedom for method in methods if method.seeds_freedom
     )

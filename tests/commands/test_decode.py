@@ -63,7 +63,8 @@ def test_all_is_every_preset_in_one_table(swept, capsys):
     for name, line in table.items():
         found = report(swept, name)
         cells = line.replace("–", " ").split()[1:]
-        expected = [100 * value for rate in ("wer", "cer", "ser") for value in (found[rate], *found[f"{rate}_ci95"])]
+        leading = {rate: found[f"{rate}_ci95_speakers"] or found[f"{rate}_ci95"] for rate in ("wer", "cer", "ser")}
+        expected = [100 * value for rate, ends in leading.items() for value in (found[rate], *ends)]
         assert [float(cell) for cell in cells[:9]] == pytest.approx(expected, abs=0.06)
         assert [int(cell) for cell in cells[9:12]] == [
             found[one] for one in ("substitutions", "deletions", "insertions")

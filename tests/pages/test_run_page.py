@@ -43,7 +43,7 @@ def test_every_rate_of_every_decoding_stands_in_the_table(decoded):
                 and row[5] == f"{found['substitutions']} / {found['deletions']} / {found['insertions']}"
             ][:1]  # fmt: skip
             for column, name in ((1, "wer"), (3, "cer"), (4, "ser")):
-                low, high = found[f"{name}_ci95"]
+                low, high = found[f"{name}_ci95_speakers"] or found[f"{name}_ci95"]
                 assert row[column] == f"{100 * found[name]:.2f} {100 * low:.1f}–{100 * high:.1f}"
             assert row[6:9] == [str(found["cut"]), str(found["empty"]), str(len(found["short"]))]
             assert float(row[9]) == pytest.approx(found["rtf"], abs=0.0006)

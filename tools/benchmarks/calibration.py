@@ -26,7 +26,7 @@ from tools.benchmarks.simulated_errors import RATE, Effects, Null, Setting, Simu
 
 NULLS: tuple[Null, ...] = ("utterances", "speakers", "seeds")
 SEEDS = (1, 3, 5, 10)
-AT_ONCE = 100  # repetitions
+AT_ONCE = 25  # repetitions, with the same numbers of utterances of the speakers
 RESAMPLES = 2000
 Found = dict[str, Bool[np.ndarray, " R"]]
 

@@ -35,14 +35,14 @@ def table(rows: list[Row], kind: str) -> str:
     """One line a null and number of seeds, one column a size of the test set and what was tried."""
     chosen = [row for row in rows if row.kind == kind]
     lines = [
-        f"| null | seeds | {'test' if kind == 'false finds' else 'interval of'} | "
+        f"| null | seeds | {'interval of' if kind == 'coverage' else 'test'} | "
         + " | ".join(f"{utterances}, {speakers}" for utterances in UTTERANCES for speakers in SPEAKERS)
         + " |"
     ]
     lines.append("| --- " * (3 + len(UTTERANCES) * len(SPEAKERS)) + "|")
     groups: dict[tuple[str, int, str], list[str]] = {}
     for row in chosen:
-        what = "difference, speakers" if kind == "power" else row.what
+        what = "t, speakers" if kind == "power" else row.what
         cell = f"{row.percent:.1f} ({row.what})" if kind == "power" else f"{row.percent:.1f}"
         groups.setdefault((row.null, row.seeds, what), []).append(cell)
     lines += [f"| {null} | {seeds} | {what} | {' | '.join(cells)} |" for (null, seeds, what), cells in groups.items()]
