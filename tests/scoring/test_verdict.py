@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,3 +121,11 @@ def test_other_utterances_and_other_references_are_refused_by_name() -> None:
     with pytest.raises(ScoringError, match=r"different references of 1 utterance: u4; score both against one file"):
         refuse_incomparable({"hybrid": first, "theirs": first | {"u4": "one  too"}}, "word")
     refuse_incomparable({"hybrid": first, "theirs": first | {"u4": "one  two"}}, "word")
+
+
+def test_the_example_of_the_documents_prints_what_they_say(capsys) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    found = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", page, re.DOTALL)
+    assert found
+    exec(compile(found[1], "docs/statistics.md", "exec"), {})
+    assert capsys.readouterr().out == found[2]
