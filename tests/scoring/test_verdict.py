@@ -125,7 +125,7 @@ def test_other_utterances_and_other_references_are_refused_by_name() -> None:
 
 def test_the_example_of_the_documents_prints_what_they_say(capsys) -> None:
     page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text(encoding="utf-8")
-    found = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", page, re.DOTALL)
+    found = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL)
     assert found
     exec(compile(found[1], "docs/statistics.md", "exec"), {})
     assert capsys.readouterr().out == found[2]
