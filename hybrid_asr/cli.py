@@ -130,6 +130,12 @@ def _runs(options: argparse.Namespace) -> None:
         print_runs(places, as_json=options.json)
 
 
+def _study(options: argparse.Namespace) -> int:
+    from hybrid_asr.commands.study import study
+
+    return study(options.file, to=options.to, jobs=options.jobs, dry_run=options.dry_run)
+
+
 def _probe(options: argparse.Namespace) -> None:
     from hybrid_asr.commands.probe import probe
 
@@ -285,6 +291,7 @@ RUN: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "export": _export,
     "show": _show,
     "runs": _runs,
+    "study": _study,
 }
 
 

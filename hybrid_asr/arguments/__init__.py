@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybrid_asr import __version__
-from hybrid_asr.arguments.cluster import add_launch, add_runs, join_sbatch
+from hybrid_asr.arguments.cluster import add_launch, add_runs, add_study, join_sbatch
 from hybrid_asr.arguments.common import Commands, add_channel, add_command, add_recipe
 from hybrid_asr.arguments.data import add_check, add_lexicon, add_ngram, add_pack, add_prepare, add_probe
 from hybrid_asr.arguments.models import add_export, add_import, add_show
@@ -113,6 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_export(commands)
     add_show(commands)
     add_runs(commands)
+    add_study(commands)
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser

@@ -67,6 +67,24 @@ def add_runs(commands: Commands) -> None:
     )
 
 
+def add_study(commands: Commands) -> None:
+    """`hybrid-asr study`."""
+    command = add_command(
+        commands,
+        "study",
+        "train variants with several seeds, and say which is better",
+        "Train and decode what a study file describes, as far as it is not done yet: variants of recipes, each with "
+        "all seeds. Then say which variants are better than the baseline, with intervals: study.md, study.json, "
+        "runs.csv.",
+        "recipes/an4/studies/joint_training.yaml --dry-run",
+        "recipes/an4/studies/joint_training.yaml --jobs 2",
+    )
+    command.add_argument("file", type=Path, metavar="STUDY.yaml", help="the study's file")
+    command.add_argument("--to", type=Path, metavar="DIR", help="its folder (default runs/CORPUS/studies/STUDY)")
+    command.add_argument("--jobs", type=_positive, metavar="N", help="trainings side by side (default: one a core)")
+    command.add_argument("--dry-run", action="store_true", help="check all of it and print what there is to do")
+
+
 def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1")

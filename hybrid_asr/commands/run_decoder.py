@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 
 from hybrid_asr.common.problems import tell_user
-from hybrid_asr.config.compose import digest
 from hybrid_asr.config.schema import plain
 from hybrid_asr.data.manifest import Manifest
 from hybrid_asr.data.oddities import manifest_oddities
@@ -18,7 +17,7 @@ from hybrid_asr.inference.decoding_folder import earlier_report, file_digest, si
 from hybrid_asr.inference.device import pick_device
 from hybrid_asr.inference.evaluate import evaluate_set
 from hybrid_asr.inference.outcomes import Evaluation
-from hybrid_asr.inference.presets import choose_decoders, load_decoder
+from hybrid_asr.inference.presets import choose_decoders, decoding_label
 from hybrid_asr.inference.report import DecodingReport, DecodingSource, Signatures
 from hybrid_asr.inference.task import DecodingTask
 from hybrid_asr.models.bundle import Bundle
@@ -86,9 +85,7 @@ class RunDecoder:
 
     def label(self, name: str, settings: DecodeConfig, to_decode: SetToDecode) -> str:
         """The folder of a decoding: the preset's name, with a digest where settings, checkpoint or set are others."""
-        if settings == load_decoder(name, plain(self.cfg)) and self.checkpoint == "average" and not to_decode.digests:
-            return name
-        return f"{name}-{digest([plain(settings), self.checkpoint, *to_decode.digests])[:8]}"
+        return decoding_label(name, settings, plain(self.cfg), self.checkpoint, to_decode.digests)
 
     def signatures(self, settings: DecodeConfig, manifest: Manifest) -> Signatures:
         """What the result of a decoding depends on."""

@@ -60,22 +60,23 @@ class _Layer(NamedTuple):
     tree: Tree
 
 
-def compose(recipe: Path | str, overrides: Sequence[str] = ()) -> Composed:
+def compose(recipe: Path | str, overrides: Sequence[str] = (), *, source: str = COMMAND_LINE) -> Composed:
     """Merge conf/<section>/<preset>.yaml of each preset that `recipe` names, then `recipe`, then `overrides`.
 
     `recipe` is a path or a name such as `an4/conformer_s`; an override is `a.b=value`, the value being YAML, or
-    `presets.<section>=<preset>`. What the recipe wrote for a section was meant for the recipe's preset of that section:
-    where an override chooses another one, it is left out (`Composed.dropped`).
+    `presets.<section>=<preset>`; `source` is where overrides were written. What the recipe wrote for a section was
+    meant for the recipe's preset of that section: where an override chooses another one, it is left out
+    (`Composed.dropped`).
     `${a.b}` stands for the value at `a.b`. Raises ConfigError.
     """
     path = find_recipe(recipe)
     tree = load_yaml(path)
     written = _preset_names(tree.get("presets", {}), display_path(path))
-    chosen, layers = _parse_overrides(overrides)
+    chosen, layers = _parse_overrides(overrides, source)
     names = written | chosen
     kept = {section: value for section, value in tree.items() if names.get(section) == written.get(section)}
     dropped = {section: value for section, value in tree.items() if section not in kept}
-    base = [_preset(key, name, COMMAND_LINE if key in chosen else display_path(path)) for key, name in names.items()]
+    base = [_preset(key, name, source if key in chosen else display_path(path)) for key, name in names.items()]
     merged, sources = _merge(base, [_Layer(display_path(path), kept), *layers])
     return Composed(tree=merged, sources=sources, dropped=dict(flatten(dropped)), recipe=path)
 
@@ -128,24 +129,24 @@ def _preset(section: str, name: str, named_by: str) -> _Layer:
     return _Layer(display_path(path), {section: tree})
 
 
-def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], list[_Layer]]:
+def _parse_overrides(overrides: Sequence[str], source: str = COMMAND_LINE) -> tuple[dict[str, str], list[_Layer]]:
     """The presets that overrides choose, and a layer for every override."""
     chosen: dict[str, Any] = {}
     layers = []
     for override, following in itertools.zip_longest(overrides, overrides[1:], fillvalue=""):
-        key, value = _parse_override(override, following)
+        key, value = _parse_override(override, following, source)
         first, *rest = key.split(".")
         if first == "presets" and len(rest) != 1:
-            raise ConfigError(f"{COMMAND_LINE}: '{override}': write presets.SECTION=PRESET")
+            raise ConfigError(f"{source}: '{override}': write presets.SECTION=PRESET")
         if first == "presets":
             chosen[rest[0]] = value
         for part in reversed(key.split(".")):
             value = {part: value}
-        layers.append(_Layer(COMMAND_LINE, value))
-    return _preset_names(chosen, COMMAND_LINE), layers
+        layers.append(_Layer(source, value))
+    return _preset_names(chosen, source), layers
 
 
-def _parse_override(override: str, following: str = "") -> tuple[str, Any]:
+def _parse_override(override: str, following: str = "", source: str = COMMAND_LINE) -> tuple[str, Any]:
     """The key and the value of `a.b=value`; `following` is the next word, which may be what should stand behind `=`."""
     key, equals, text = override.partition("=")
     if not equals or not _KEY.fullmatch(key):
@@ -153,15 +154,13 @@ def _parse_override(override: str, following: str = "") -> tuple[str, Any]:
         example = (
             f"{override}={value.lstrip('=') or 'VALUE'}" if _KEY.fullmatch(override) and value else "decode.beam=40"
         )
-        raise ConfigError(f"{COMMAND_LINE}: '{override}' is no override; write key=value, such as {example}")
+        raise ConfigError(f"{source}: '{override}' is no override; write key=value, such as {example}")
     try:
         value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
     except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{COMMAND_LINE}: '{override}': the value is not YAML{yaml_problem(error)}; quote it"
-        ) from None
+        raise ConfigError(f"{source}: '{override}': the value is not YAML{yaml_problem(error)}; quote it") from None
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{COMMAND_LINE}: '{override}': {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{source}: '{override}': {str(error).splitlines()[0]}") from None
     return key, value["value"]  # type: ignore[index,call-overload]
 
 

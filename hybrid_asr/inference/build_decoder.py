@@ -6,7 +6,7 @@ A new decoder is a file in `decoding/` with its settings, and a line of the unio
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, assert_never
+from typing import Annotated, Literal, Protocol, TypeVar, assert_never, runtime_checkable
 
 from pydantic import Field
 
@@ -41,7 +41,18 @@ DecodeConfig = Annotated[
 """The settings of a decoder, by `kind`."""
 
 
-def refuse_unsupported(cfg: DecodeConfig, model: Model, writes: Writes = "text", *, scored: bool = False) -> None:
+@runtime_checkable
+class Heads(Protocol):
+    """Which heads a model has; None is one that it lacks."""
+
+    @property
+    def ctc(self) -> object | None: ...
+
+    @property
+    def decoder(self) -> object | None: ...
+
+
+def refuse_unsupported(cfg: DecodeConfig, model: Heads, writes: Writes = "text", *, scored: bool = False) -> None:
     """Raise DecodeError, with the remedy, if the model lacks a head, or a lexicon, that this decoding needs.
 
     `writes` is what its tokenizer does: only one that writes phonemes brings a lexicon along; what such a model writes

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from hybrid_asr.common.errors import UserError
-from hybrid_asr.config.compose import amend
+from hybrid_asr.config.compose import amend, digest
 from hybrid_asr.config.files import load_yaml
 from hybrid_asr.config.locate import find_preset, presets
 from hybrid_asr.config.schema import field_types, parse, plain
@@ -50,6 +50,16 @@ def choose_decoders(
         ]
         chosen[name] = load_decoder(name, config, [override for override in overrides if override not in foreign])
     return _distinct(chosen, own_decoder(config)) if use_all else chosen
+
+
+def decoding_label(
+    name: str, settings: DecodeConfig, config: dict[str, Any], checkpoint: str = "average", digests: Sequence[str] = ()
+) -> str:
+    """The folder of a decoding: the preset's name, with a digest where settings, checkpoint or set (`digests`) differ
+    from the run's own."""
+    if settings == load_decoder(name, config) and checkpoint == "average" and not digests:
+        return name
+    return f"{name}-{digest([plain(settings), checkpoint, *digests])[:8]}"
 
 
 def setting(override: str) -> str:

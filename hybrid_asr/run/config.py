@@ -104,6 +104,23 @@ def signature(cfg: RunConfig) -> str:
     return digest(weight_settings(plain(cfg)))
 
 
+def result_settings(cfg: RunConfig) -> dict[str, Any]:
+    """What else decides model.pt: which epochs are averaged, and over how many processes gradients are added up.
+
+    How the validation set is decoded matters where it chooses the epochs.
+    """
+    trainer = cfg.trainer
+    settings = {
+        "average": trainer.average,
+        "average_count": trainer.average_count,
+        "processes": trainer.processes(),
+        "nonfinite": trainer.nonfinite,
+    }
+    if trainer.average == "best":
+        settings |= {"metric": cfg.metric, "decoder": trainer.valid_decoder, "every": trainer.valid_every}
+    return settings
+
+
 OTHER_SETS = {"dev val validation development": "valid", "eval evaluation": "test", "training": "train"}
 
 
