@@ -69,8 +69,8 @@ def _tell_left(place: Workplace) -> None:
     left = [run.name for run in sorted(place.trainings.glob("*-????????")) if run.name.rpartition("-")[2] not in known]
     if left:
         tell_user(
-            f"note: {counted(len(left), 'training')} in {place.trainings}, which no variant of {place.plan.study.where} "
-            f"has as it is now: {examples(left)}; they are left alone"
+            f"note: {counted(len(left), 'training')} in {place.trainings} that no variant of "
+            f"{place.plan.study.where} has as it is now: {examples(left)}; they are left alone"
         )
 
 
