@@ -49,7 +49,7 @@ def load(path: Path | str) -> Table:
         raise StudyError(f"{file}: is not JSON ({error}); write it again by 'hybrid-asr study'") from None
     if not isinstance(content, dict) or content.get("form") != FORM:
         raise StudyError(
-            f"{file}: no study.json of this version of hybrid-asr; move it away, and write it again by 'hybrid-asr study'"
+            f"{file}: no study.json of this version; move it away, and write it again by 'hybrid-asr study'"
         )
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for output in content["outputs"]:
