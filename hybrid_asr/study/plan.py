@@ -98,7 +98,8 @@ def make_plan(study: Study) -> Plan:
     distinct: dict[str, Training] = {}
     for one in planned:
         for training in one.trainings:
-            distinct |= {each.signature: each for each in _chain(training)}
+            for each in _chain(training):
+                distinct.setdefault(each.signature, each)  # under the name that it has first
     ordered = sorted(distinct.values(), key=lambda training: training.depth)
     return Plan(
         study=study,

@@ -4,6 +4,7 @@ A training has one thread and, while it lasts, a core of its own. What is done i
 signature, which its folder's name ends with, a decoding by its report.
 """
 
+import itertools
 import os
 import queue
 import shlex
@@ -94,6 +95,7 @@ def run_missing(place: Workplace, *, jobs: int, tell: Tell) -> dict[str, str]:
         cores.put(usable[index % len(usable)])
     running: dict[str, subprocess.Popen[bytes]] = {}
     lock, stopping = threading.Lock(), threading.Event()
+    count = itertools.count(1)
 
     def make(training: Training) -> None:
         core = cores.get()
@@ -113,6 +115,7 @@ def run_missing(place: Workplace, *, jobs: int, tell: Tell) -> dict[str, str]:
                     failed[training.signature] = f"{_shown(command)}: exit status {status}; see {log}"
                     tell(f"{training.name}: failed, {failed[training.signature]}")
                     return
+            tell(f"{training.name}: done, {next(count)} of {len(place.plan.trainings)}")
         finally:
             cores.put(core)
 
