@@ -170,8 +170,8 @@ def _look_at_texts(cfg: RunConfig, findings: Findings) -> Texts:
         return Texts(report.sets, counts, characters, facts)
     if idle:
         findings.add("warning", "budget", idle)
-    total = planner.steps * cfg.trainer.epochs
-    if doubt := warmup_doubt(cfg.optim, total):
+    total = cfg.trainer.total_steps(planner.steps)
+    if doubt := warmup_doubt(cfg.optim, total, length=cfg.trainer.length[0]):
         findings.add("refused", "warm-up", doubt)
     longest = train.durations.max() / min(cfg.augment.speeds)
     facts |= {

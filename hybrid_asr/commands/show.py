@@ -100,7 +100,10 @@ def describe_run(run: Run) -> str:
         return "\n".join(
             [*lines, *(() if run.model_file.is_file() else ("no step has been saved yet",)), *_decoded(run)]
         )
-    lines.append(f"saved at step {state.step}, {len(checkpoints.history)} of {cfg.trainer.epochs} epochs done")
+    unit, length = cfg.trainer.length
+    of = f" of {length}" if unit == "epochs" else ""
+    step = f"{state.step} of {length}" if unit == "steps" else str(state.step)
+    lines.append(f"saved at step {step}, {len(checkpoints.history)}{of} epochs done")
     written = read_metrics(run.metrics_file) if os.path.lexists(run.metrics_file) else []
     rows = [row for row in written if any(name.startswith("valid.") and row[name] for name in row)]
     for row in rows[-5:]:

@@ -87,7 +87,7 @@ def replay(run: Run, step: int, checkpoint: str | None = None) -> Replayed:
     bundle = run.bundle(weights)[0]
     manifest = read_training_set(cfg).manifest
     planner = build_planner(cfg, bundle, manifest, label_counts(manifest, bundle.tokenizer, cfg.text))
-    total = planner.steps * cfg.trainer.epochs
+    total = cfg.trainer.total_steps(planner.steps)
     if not 1 <= step <= total:
         raise UserError(f"show batch: {run.folder} has the steps 1 to {total}, not {step}; choose one of these")
     epoch, batch_index = divmod(step - 1, planner.steps)

@@ -101,7 +101,7 @@ def _configure(
             rank_zero_print(f"left out: {path}, which the recipe wrote for another preset of {path.partition('.')[0]}")
     if cfg.trainer.try_steps:  # a run's folder stays as it is; that of a trial before is made anew
         run = Run(Path(f"{run.folder}-try"))
-        cfg = dataclasses.replace(cfg, trainer=dataclasses.replace(cfg.trainer, epochs=1))
+        cfg = dataclasses.replace(cfg, trainer=dataclasses.replace(cfg.trainer, epochs=1, steps=None))
         if not begins_others:
             rank_zero_print(f"trying {cfg.trainer.try_steps} steps, and all that belongs to them, in {run.folder}")
     if is_connected():
@@ -216,7 +216,7 @@ def _announce(setup: TrainingSetup) -> None:
     size, units = sum(weight.numel() for weight in weights), setup.bundle.tokenizer.vocab_size
     rank_zero_print(f"model: {size:,} parameters, {units} units; augmentation: {describe(setup.cfg.augment)}")
     rank_zero_print(f"first epoch: {setup.planner.plan(0).statistics.text()}")
-    if doubt := warmup_doubt(setup.cfg.optim, setup.total_steps):
+    if doubt := warmup_doubt(setup.cfg.optim, setup.total_steps, length=setup.cfg.trainer.length[0]):
         rank_zero_print(f"warning: {doubt}")
     if setup.first_step:
         rank_zero_print(f"continuing {setup.run.folder} at step {setup.first_step} of {setup.total_steps}")

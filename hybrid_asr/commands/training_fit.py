@@ -143,7 +143,12 @@ def _loader_builder(setup: TrainingSetup) -> Callable[[PlanSampler], DataLoader]
 def _attention_monitor(setup: TrainingSetup, status: StatusFile, show: Show) -> AttentionMonitor:
     """What measures attention with each validation, continuing where an earlier process stopped."""
     steps = setup.steps_per_epoch
-    pictures = AttentionPictures(setup.run.attention_folder, draw=draw_epoch, show=show, steps_per_epoch=steps)
+    pictures = AttentionPictures(
+        setup.run.attention_folder,
+        draw=draw_epoch,
+        show=lambda pixels, step: show(pixels, min(step, setup.total_steps)),  # the last epoch may be cut short
+        steps_per_epoch=steps,
+    )
     monitor = AttentionMonitor(
         setup.cfg.trainer,
         setup.cfg.model.decoder,
@@ -151,6 +156,7 @@ def _attention_monitor(setup: TrainingSetup, status: StatusFile, show: Show) -> 
         setup.valid_set,
         pictures=pictures,
         alarms=status.alarm,
+        epochs=-(-setup.total_steps // steps),
     )
     if is_rank_zero():
         monitor.continue_from(setup.first_step // steps)

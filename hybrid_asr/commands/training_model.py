@@ -81,7 +81,7 @@ def build_module(cfg: RunConfig, bundle: Bundle, steps_per_epoch: int, *, first_
     )
     module.float16 = cfg.trainer.precision == "fp16"
     module.first_step = first_step
-    module.total_steps = cfg.trainer.epochs * steps_per_epoch
+    module.total_steps = cfg.trainer.total_steps(steps_per_epoch)
     return module.train()
 
 

@@ -32,7 +32,7 @@ from hybrid_asr.inference.encode import shortest_audio
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import RunConfig, set_paths, signature
 from hybrid_asr.run.folder import Run, RunError
-from hybrid_asr.run.more_epochs import with_epochs
+from hybrid_asr.run.more_epochs import with_length
 from hybrid_asr.training.agreement import agree
 from hybrid_asr.training.checkpoint import Checkpoints, TrainingState
 from hybrid_asr.training.launch_environment import Launch, is_rank_zero
@@ -70,7 +70,7 @@ class TrainingSetup:
     @property
     def total_steps(self) -> int:
         """Updates of the whole training."""
-        return self.cfg.trainer.epochs * self.steps_per_epoch
+        return self.cfg.trainer.total_steps(self.steps_per_epoch)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -170,9 +170,10 @@ def _read_state(
     state = checkpoints.load_last(warn=rank_zero_print)
     if state is None or state.signature == _signature(cfg, data):
         return state
-    former = state.bundle["config"]["trainer"]["epochs"]
-    if state.signature == _signature(with_epochs(cfg, former), data):
-        rank_zero_print(f"note: {cfg.trainer.epochs} epochs in place of {former}: the training goes on")
+    unit, length = cfg.trainer.length
+    former = state.bundle["config"]["trainer"].get(unit)
+    if former is not None and state.signature == _signature(with_length(cfg, former), data):
+        rank_zero_print(f"note: {length} {unit} in place of {former}: the training goes on")
         return state
     raise RunError(
         f"{run.folder}: the training data or the configuration have changed since step {state.step}; "

@@ -22,6 +22,7 @@ from hybrid_asr.config.words import SECTIONS, suggest, targets
 T = TypeVar("T")
 
 COMMAND_LINE = "command line"
+_EITHER = (("trainer.epochs", "trainer.steps"),)  # of each pair the one that is written later counts
 _KEY = re.compile(r"\w[\w-]*(\.[\w-]+)*")
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")  # a resolver's call has a colon: it would run code or read the environment
 
@@ -168,7 +169,9 @@ def _merge(base: Sequence[_Layer], above: Sequence[_Layer]) -> tuple[Tree, dict[
     """Merge the presets' layers, then those above; the tree with its references resolved, and each value's source."""
     layers = [*base, *above]
     last = {path: layer.source for layer in layers for path, _ in flatten(layer.tree)}
-    merged = functools.reduce(_merge_trees, (layer.tree for layer in layers))
+    earlier = _written_earlier(layers)
+    kept = (_without(layer.tree, earlier) for layer in layers) if earlier else (layer.tree for layer in layers)
+    merged = functools.reduce(_merge_trees, kept)
     sources = {path: last[path] for path, _ in flatten(merged)}
     for path, value in flatten(merged):
         _check_references(path, value, sources[path])
@@ -181,6 +184,35 @@ def _merge(base: Sequence[_Layer], above: Sequence[_Layer]) -> tuple[Tree, dict[
         problem = "required, but not given" if missing else str(error).splitlines()[0]
         raise ConfigError(f"{path}: {problem} ({_nearest_source(path, sources)})") from None
     return tree, {path: _nearest_source(path, sources) for path, _ in flatten(tree)}
+
+
+def _written_earlier(layers: Sequence[_Layer]) -> set[str]:
+    """The keys whose place another one takes, written later. Raises ConfigError where one source has both."""
+    earlier = set[str]()
+    for pair in _EITHER:
+        place = {
+            path: (number, layer.source)
+            for number, layer in enumerate(layers)
+            for path, value in flatten(layer.tree)
+            if path in pair and value is not None
+        }
+        if len(place) < len(pair):
+            continue
+        first, last = sorted(place, key=lambda path: place[path][0])
+        if place[first][1] == place[last][1]:
+            raise ConfigError(f"{pair[0]} and {pair[1]}: give one of them, not both ({place[last][1]})")
+        earlier.add(first)
+    return earlier
+
+
+def _without(tree: Tree, paths: set[str]) -> Tree:
+    """A tree without the keys at dotted `paths` of a section."""
+    return {
+        section: {key: inner for key, inner in value.items() if f"{section}.{key}" not in paths}
+        if isinstance(value, dict)
+        else value
+        for section, value in tree.items()
+    }
 
 
 def _merge_trees(below: Any, above: Any) -> Any:

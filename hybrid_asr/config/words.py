@@ -16,6 +16,7 @@ WORDS: dict[str, str] = {
     "min_duration": "data.min_seconds",
     "accum_grad grad_accum accumulate_grad_batches accumulation": "data.device_seconds: what is more is accumulated",
     "max_epochs max_epoch num_epochs number_of_epochs n_epochs epoch": "trainer.epochs",
+    "max_steps max_step num_steps max_iterations max_iter max_updates": "trainer.steps",
     "gpus ngpu num_gpus n_gpus world_size": "trainer.devices",
     "device": "trainer.accelerator",
     "num_workers n_workers": "data.workers",

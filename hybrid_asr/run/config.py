@@ -83,7 +83,7 @@ WITHOUT_EFFECT_ON_WEIGHTS = {
 # Settings that runs had not at first: with these values they are the runs that they were.
 ADDED = {
     **{"text.language": None, "text.tags": "drop", "data.empty": "refuse"},
-    **{"data.plan": 1, "data.part_seconds": None, "trainer.tf32": False},
+    **{"data.plan": 1, "data.part_seconds": None, "trainer.tf32": False, "trainer.steps": None},
 }
 
 

@@ -17,7 +17,7 @@ from hybrid_asr.config.schema import parse, plain
 from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.run.config import ADDED, RunConfig, weight_settings
 from hybrid_asr.run.former_defaults import as_it_began
-from hybrid_asr.run.more_epochs import EPOCHS, refuse_other_epochs
+from hybrid_asr.run.more_epochs import other_length, refuse_other_length
 from hybrid_asr.run.nearby import hint_for_run
 from hybrid_asr.training.checkpoint import BEST, LAST, Checkpoints, remove_checkpoints
 from hybrid_asr.training.status import TrainingStatus, read_status
@@ -133,15 +133,17 @@ class Run:
     def refuse_changed_config(self, cfg: RunConfig, begin_anew: str | None = None) -> None:
         """Raise RunError if this folder belongs to a training with other weights.
 
-        Given the command `begin_anew`, more epochs are allowed where no step depends on their number; else it is named.
+        Given the command `begin_anew`, a longer training is allowed where no step depends on its length; else it is named.
         """
         former = self.read_config()
-        epochs = former.trainer.epochs
         ours, theirs = weight_settings(plain(cfg)), weight_settings(plain(former))
-        if begin_anew is not None and cfg.trainer.epochs != epochs and ours == theirs | {EPOCHS: cfg.trainer.epochs}:
+        longer = other_length(cfg, former)
+        if begin_anew is not None and longer and ours == theirs | longer:
             status = self.status()
             finished = status is not None and status.state == "finished"
-            if refusal := refuse_other_epochs(cfg, epochs, str(self.folder), begin_anew, finished=finished):
+            if refusal := refuse_other_length(
+                cfg, former.trainer.length[1], str(self.folder), begin_anew, finished=finished
+            ):
                 raise RunError(refusal)
             return
         differing = [

@@ -37,6 +37,7 @@ class AttentionMonitor:
         *,
         pictures: AttentionPictures,
         alarms: Callable[[str], None],
+        epochs: int,
     ):
         self.file, self.manifest, self.pictures, self.alarms = file, manifest, pictures, alarms
         self.monitored = decoder.learns_attention
@@ -49,7 +50,7 @@ class AttentionMonitor:
             spread_by_length(manifest, self.utterances, cfg.attention_pictures) if self.monitored else []
         )
         self.alarm = AttentionAlarm(cfg.attention_patience)
-        self.from_epoch = math.ceil(BEGINNING * cfg.epochs)
+        self.from_epoch = math.ceil(BEGINNING * epochs)
 
     def continue_from(self, epoch: int) -> None:
         """Forget what an earlier process wrote of epochs behind `epoch`; what it was alarmed by is alarming still."""

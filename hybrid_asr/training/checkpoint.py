@@ -120,13 +120,19 @@ class Checkpoints:
     def save_epoch(self, description: dict[str, Any], weights: dict[str, Tensor], scored: KeptEpoch) -> None:
         """Keep the weights of an epoch's end if they are among the chosen; others are removed.
 
+        It takes the place of what is kept of the same epoch: a training that was given more steps ended inside it.
         `description` and `weights` are those of a Bundle.
         """
+        best = self.best()
+        self.history = [entry for entry in self.history if entry.epoch != scored.epoch]
         self.history.append(scored)
         content = {"bundle": description, "state_dict": weights, "step": scored.step, "epoch": scored.epoch}
         _save(content, self.folder / scored.file)
-        if self.best() == scored:
+        now = self.best()
+        if now == scored:
             _save(content, self.folder / BEST)
+        elif best is not None and now is not None and best.epoch == scored.epoch and (self.folder / now.file).is_file():
+            _save(read_torch(self.folder / now.file), self.folder / BEST)
         chosen = {entry.file for entry in self.chosen()}
         for path in self.folder.glob("epoch-*.ckpt"):
             if path.name not in chosen:

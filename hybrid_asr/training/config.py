@@ -15,6 +15,9 @@ Count = Positive | Literal["auto"]
 class TrainerConfig:
     """How long, on what, and what is kept.
 
+    A training lasts `epochs`, or so many `steps` (updates), which may end inside an epoch; exactly one is given. The
+    last step is validated and kept as an epoch's end is.
+
     `devices` are the processes on each of `nodes`, and on a GPU each has its own. "auto" is as many as torchrun or srun
     have started, and 1 without them; another number than they have started is refused. Without them this program
     starts the others itself. `threads` "auto" is found out on a CPU by trying a few steps, and kept in the run, so that
@@ -37,7 +40,8 @@ class TrainerConfig:
     steps. `try_steps` trains so many in a folder of its own, with all that belongs to a training.
     """
 
-    epochs: Positive
+    epochs: Positive | None = None
+    steps: Positive | None = None
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Count = "auto"
     nodes: Count = "auto"
@@ -62,6 +66,21 @@ class TrainerConfig:
     attention_utterances: Annotated[int, Field(ge=0)] = 8
     attention_patience: Positive = 3
     attention_pictures: Annotated[int, Field(ge=0, le=4)] = 4
+
+    def __post_init__(self) -> None:
+        if self.epochs is None and self.steps is None:
+            raise ValueError("how long to train is not given; set trainer.epochs or trainer.steps")
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("epochs and steps are both given; leave one of them out")
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Updates of the whole training."""
+        return self.steps if self.epochs is None else self.epochs * steps_per_epoch  # type: ignore[return-value]
+
+    @property
+    def length(self) -> tuple[str, int]:
+        """The setting that says how long the training is, "epochs" or "steps", and its value."""
+        return ("steps", self.steps) if self.epochs is None else ("epochs", self.epochs)  # type: ignore[return-value]
 
     @property
     def given_threads(self) -> int:

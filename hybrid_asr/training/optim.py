@@ -43,13 +43,17 @@ def lr_share(cfg: OptimConfig, step: int, total_steps: int) -> float:
             return 1.0
 
 
-def warmup_doubt(cfg: OptimConfig, total_steps: int) -> str | None:
-    """What is said of a training of `total_steps` updates that ends before the learning rate has risen."""
+def warmup_doubt(cfg: OptimConfig, total_steps: int, *, length: str = "epochs") -> str | None:
+    """What is said of a training of `total_steps` updates that ends before the learning rate has risen.
+
+    `length` is the setting of the trainer that makes it longer.
+    """
     if cfg.warmup <= total_steps:
         return None
     return (
         f"the training has {total_steps} updates, and the learning rate rises for optim.warmup={cfg.warmup}: it ends "
-        f"at {total_steps / cfg.warmup:.0%} of optim.lr; give more trainer.epochs, or optim.warmup={total_steps // 10}"
+        f"at {total_steps / cfg.warmup:.0%} of optim.lr; give more trainer.{length}, "
+        f"or optim.warmup={total_steps // 10}"
     )
 
 

@@ -27,7 +27,8 @@ class PageRefresh(L.Callback):
         """Refresh the page at an epoch's end; the others wait for it here, where no timeout runs."""
         module: SpeechModule = pl_module
         now = time.monotonic()
-        if not ends_step(trainer, batch_idx) or module.step % self.steps_per_epoch:
+        ends = module.step % self.steps_per_epoch == 0 or module.step == module.total_steps
+        if not ends_step(trainer, batch_idx) or not ends:
             return
         if trainer.is_global_zero and now >= self.earliest_s:
             note("drawing the page")

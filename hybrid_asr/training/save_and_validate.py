@@ -35,7 +35,10 @@ class Halted(UserError):
 
 
 class SaveAndValidate(L.Callback):
-    """At an epoch's end: validate, log, keep these very weights. Now and then, and on a signal: save the state."""
+    """At an epoch's end, and at the last step: validate, log, keep these very weights.
+
+    Now and then, and on a signal: save the state.
+    """
 
     def __init__(
         self,
@@ -122,11 +125,12 @@ class SaveAndValidate(L.Callback):
             return
         self.between_steps = False
         self.writer.raise_error()
-        epoch, inside = divmod(module.step, self.progress.steps_per_epoch)
-        if inside == 0:
+        last = module.step == module.total_steps
+        ends = last or module.step % self.progress.steps_per_epoch == 0
+        if ends:
             note("validating")
-        kept = self._end_epoch(trainer, module, epoch) if inside == 0 else None
-        agreed = self._agreed(ended=kept is not None, last=module.step == module.total_steps)
+        kept = self._end_epoch(trainer, module, -(-module.step // self.progress.steps_per_epoch)) if ends else None
+        agreed = self._agreed(ended=ends, last=last)
         if kept is not None or agreed != NONE or (self.steps and module.step % self.steps == 0):
             note("saving")
             self._save(trainer, module, kept)

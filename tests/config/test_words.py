@@ -49,7 +49,7 @@ def test_every_required_setting_has_an_example_that_names_it_or_a_preset_that_ha
         for field in dataclasses.fields(cls)
         if field.default is field.default_factory is dataclasses.MISSING
     ]
-    assert {"data.train", "loss.ctc_weight", "optim.lr", "trainer.epochs"} <= set(required)
+    assert {"data.train", "loss.ctc_weight", "optim.lr", "optim.warmup"} <= set(required)
     assert all(
         example(path) for path in (*required, "model.encoder.layers", "features", "tokenizer", "model", "decode")
     )

@@ -49,7 +49,9 @@ def test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_t
     cfg = Run(alarmed).read_config()
     manifest = Manifest.read(tones / "valid.jsonl")
     pictures = AttentionPictures(tmp_path / "attention", draw=draw_epoch, show=print, steps_per_epoch=7)
-    watch = AttentionMonitor(cfg.trainer, cfg.model.decoder, file, manifest, pictures=pictures, alarms=told.append)
+    watch = AttentionMonitor(
+        cfg.trainer, cfg.model.decoder, file, manifest, pictures=pictures, alarms=told.append, epochs=cfg.trainer.epochs
+    )
     watch.continue_from(5)
     assert {line.epoch for _, line in read_lines(file)} == {1, 2, 3, 4, 5}
     assert told == list(Run(alarmed).status().alarms)
@@ -88,5 +90,13 @@ def test_a_set_without_an_utterance_short_enough_is_told_of(alarmed, tmp_path, c
     (tmp_path / "valid.jsonl").write_text(json.dumps(line) + "\n")
     cfg, manifest = Run(alarmed).read_config(), Manifest.read(tmp_path / "valid.jsonl")
     pictures = AttentionPictures(tmp_path / "attention", draw=draw_epoch, show=print, steps_per_epoch=7)
-    AttentionMonitor(cfg.trainer, cfg.model.decoder, tmp_path / "a", manifest, pictures=pictures, alarms=print)
+    AttentionMonitor(
+        cfg.trainer,
+        cfg.model.decoder,
+        tmp_path / "a",
+        manifest,
+        pictures=pictures,
+        alarms=print,
+        epochs=cfg.trainer.epochs,
+    )
     assert "no validation utterance is at most 20 s long: attention is neither" in capsys.readouterr().err

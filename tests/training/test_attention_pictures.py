@@ -103,7 +103,7 @@ def test_short_and_long_utterances_are_drawn_but_not_what_looks_at_one_frame_by_
     def chosen(decoder):
         file = drawn / "attention.jsonl"
         return AttentionMonitor(
-            cfg.trainer, decoder, file, manifest, pictures=pictures(drawn), alarms=print
+            cfg.trainer, decoder, file, manifest, pictures=pictures(drawn), alarms=print, epochs=4
         ).drawn_utterances
 
     seconds = manifest.durations[chosen(cfg.model.decoder)]

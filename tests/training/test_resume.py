@@ -12,7 +12,7 @@ from hybrid_asr.cli import main
 from hybrid_asr.config.compose import compose
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
-from hybrid_asr.run.more_epochs import refuse_other_epochs
+from hybrid_asr.run.more_epochs import refuse_other_length
 from tests.tones import process, rows, train, words
 
 # Everything that draws random numbers; rows of three steps, so that a saved state falls within one.
@@ -156,7 +156,7 @@ def test_a_killed_training_of_more_epochs_goes_on_too(whole, tones, tmp_path):
 
 def test_a_stopped_training_says_how_it_goes_on_where_its_number_of_epochs_was_forgotten():
     cosine = compose("spoken/conformer_s", ["presets.optim=cosine"]).parse(RunConfig)
-    stopped, finished = (refuse_other_epochs(cosine, 3, "run", "train", finished=done) for done in (False, True))
+    stopped, finished = (refuse_other_length(cosine, 3, "run", "train", finished=done) for done in (False, True))
     remedy = "to go on with the training that was stopped, give trainer.epochs=3; or\n"
     assert stopped and finished and stopped.replace(remedy, "") == finished != stopped
 
