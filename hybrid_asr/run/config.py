@@ -84,6 +84,7 @@ WITHOUT_EFFECT_ON_WEIGHTS = {
 ADDED = {
     **{"text.language": None, "text.tags": "drop", "data.empty": "refuse"},
     **{"data.plan": 1, "data.part_seconds": None, "trainer.tf32": False, "trainer.steps": None},
+    "trainer.deterministic": False,
 }
 
 

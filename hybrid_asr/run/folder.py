@@ -133,7 +133,7 @@ class Run:
     def refuse_changed_config(self, cfg: RunConfig, begin_anew: str | None = None) -> None:
         """Raise RunError if this folder belongs to a training with other weights.
 
-        Given the command `begin_anew`, a longer training is allowed where no step depends on its length; else it is named.
+        Given the command `begin_anew`, a longer training is allowed where no step depends on its length.
         """
         former = self.read_config()
         ours, theirs = weight_settings(plain(cfg)), weight_settings(plain(former))

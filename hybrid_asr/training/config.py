@@ -35,9 +35,10 @@ class TrainerConfig:
 
     `strategy`: of several processes each keeps the whole model ("ddp", also "auto"), or its part of all weights and of
     the optimizer ("fsdp"). `precision`: "bf16" and "fp16" compute the forward pass in 16 bits, fp16 with a scale of the
-    loss; weights stay in float32. `tf32` lets a GPU multiply float32 with 10 bits of mantissa. `checkpoint_activations`
-    computes the layers once more in the backward pass in place of keeping what they came to. `profile` traces so many
-    steps. `try_steps` trains so many in a folder of its own, with all that belongs to a training.
+    loss; weights stay in float32. `tf32` lets a GPU multiply float32 with 10 bits of mantissa.
+    `deterministic` uses nothing that rounds otherwise each time, and ends a training that needs such an operation.
+    `checkpoint_activations` computes the layers once more in the backward pass in place of keeping what they came to.
+    `profile` traces so many steps. `try_steps` trains so many in a folder of its own, with all that belongs to a training.
     """
 
     epochs: Positive | None = None
@@ -48,6 +49,7 @@ class TrainerConfig:
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     tf32: bool = False
+    deterministic: bool = False
     checkpoint_activations: bool = False
     profile: Annotated[int, Field(ge=0)] = 0
     try_steps: Annotated[int, Field(ge=0)] = 0

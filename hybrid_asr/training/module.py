@@ -18,7 +18,6 @@ from hybrid_asr.losses import (
     LossConfig,
     attention_loss,
     ctc_feasible,
-    ctc_loss,
     guided_loss,
     joint_loss,
 )
@@ -26,6 +25,7 @@ from hybrid_asr.models.bundle import Bundle
 from hybrid_asr.models.hybrid import HybridModel, Outputs
 from hybrid_asr.nn.progress import set_progress
 from hybrid_asr.text.tokenizer import Tokenizer
+from hybrid_asr.training.deterministic import ctc_for
 from hybrid_asr.training.loss_scale import LossScale
 from hybrid_asr.training.nonfinite import PartLosses
 from hybrid_asr.training.optim import OptimConfig, build_optimizer, lr_share, set_lr
@@ -55,6 +55,7 @@ def batch_loss(
     ctc = attention = None
     if outputs.ctc_log_probs is not None:
         host_lengths = torch.tensor(batch.host_label_lengths)
+        ctc_loss = ctc_for(outputs.ctc_log_probs.device)
         ctc = ctc_loss(outputs.ctc_log_probs, host_frames, labels, host_lengths, blank=tokenizer.blank)
     if outputs.logits is not None:
         attention = attention_loss(outputs.logits, labels, lengths, eos=tokenizer.eos, smoothing=cfg.smoothing)

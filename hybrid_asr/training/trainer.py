@@ -15,6 +15,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.training.config import TrainerConfig
+from hybrid_asr.training.deterministic import set_deterministic
 from hybrid_asr.training.launch_environment import Launch, resolve_devices, unused_tasks, unused_world
 from hybrid_asr.training.messages import rank_zero_print
 from hybrid_asr.training.save_and_validate import Interrupted
@@ -96,6 +97,7 @@ def build_trainer(
     plugin = cluster_environment(cfg, launch)
     on_gpu = cfg.accelerator != "cpu" and torch.cuda.is_available()
     set_tf32(cfg.tf32)
+    set_deterministic(cfg.deterministic)
     trainer = L.Trainer(
         accelerator=cfg.accelerator,
         devices=cfg.devices,

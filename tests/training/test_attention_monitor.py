@@ -50,7 +50,13 @@ def test_what_lies_behind_the_last_epoch_is_forgotten_and_an_alarm_is_not_told_t
     manifest = Manifest.read(tones / "valid.jsonl")
     pictures = AttentionPictures(tmp_path / "attention", draw=draw_epoch, show=print, steps_per_epoch=7)
     watch = AttentionMonitor(
-        cfg.trainer, cfg.model.decoder, file, manifest, pictures=pictures, alarms=told.append, epochs=cfg.trainer.epochs
+        cfg.trainer,
+        cfg.model.decoder,
+        file,
+        manifest,
+        pictures=pictures,
+        alarms=told.append,
+        epochs=cfg.trainer.length[1],
     )
     watch.continue_from(5)
     assert {line.epoch for _, line in read_lines(file)} == {1, 2, 3, 4, 5}
@@ -97,6 +103,6 @@ def test_a_set_without_an_utterance_short_enough_is_told_of(alarmed, tmp_path, c
         manifest,
         pictures=pictures,
         alarms=print,
-        epochs=cfg.trainer.epochs,
+        epochs=cfg.trainer.length[1],
     )
     assert "no validation utterance is at most 20 s long: attention is neither" in capsys.readouterr().err
