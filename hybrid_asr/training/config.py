@@ -38,7 +38,7 @@ class TrainerConfig:
     loss; weights stay in float32. `tf32` lets a GPU multiply float32 with 10 bits of mantissa.
     `deterministic` uses nothing that rounds otherwise each time, and ends a training that needs such an operation.
     `checkpoint_activations` computes the layers once more in the backward pass in place of keeping what they came to.
-    `profile` traces so many steps. `try_steps` trains so many in a folder of its own, with all that belongs to a training.
+    `profile` traces so many steps. `try_steps` trains so many in a folder of its own, with all that belongs to it.
     """
 
     epochs: Positive | None = None

@@ -1,7 +1,8 @@
 """`trainer.deterministic`: only operations whose result is the same each time, or an error that names one."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -19,6 +20,17 @@ def set_deterministic(wanted: bool) -> None:
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(wanted)
+
+
+@contextmanager
+def only_warned() -> Iterator[None]:
+    """Decode in here: no weight depends on it, so that torch warns of an operation without a deterministic form."""
+    wanted = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted, warn_only=wanted)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(wanted)
 
 
 def ctc_for(device: torch.device) -> Callable[..., Tensor]:

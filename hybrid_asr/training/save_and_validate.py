@@ -10,6 +10,7 @@ import torch
 from hybrid_asr.common.errors import UserError
 from hybrid_asr.training.checkpoint import Checkpoints, KeptEpoch, TrainingState
 from hybrid_asr.training.checkpoint_writer import CheckpointWriter, Snapshot, write_state
+from hybrid_asr.training.deterministic import only_warned
 from hybrid_asr.training.launch_environment import is_rank_zero
 from hybrid_asr.training.messages import print_stderr
 from hybrid_asr.training.metric_rows import log_row
@@ -155,7 +156,8 @@ class SaveAndValidate(L.Callback):
         error = None
         if epoch % self.every == 0 or module.step == module.total_steps:
             module.eval()
-            row = self.validate(module, epoch)
+            with only_warned():
+                row = self.validate(module, epoch)
             module.train()
             error = row[self.metric]
             log_row(trainer, {"epoch": epoch, **row}, module.step)

@@ -8,7 +8,7 @@ from hybrid_asr.config.schema import plain
 from hybrid_asr.losses import ctc_loss
 from hybrid_asr.nn.ctc_scan import ctc_by_scans
 from hybrid_asr.run.config import RunConfig, weight_settings
-from hybrid_asr.training.deterministic import ctc_for, set_deterministic
+from hybrid_asr.training.deterministic import ctc_for, only_warned, set_deterministic
 from tests.tones import train
 
 
@@ -35,6 +35,17 @@ def test_on_a_cpu_the_weights_are_the_same_with_and_without(tones, tmp_path, res
         torch.load(tmp_path / name / "model.pt", weights_only=True)["weights"] for name in ("with", "without")
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_validation_is_warned_where_training_is_ended(restored):
+    set_deterministic(True)
+    with only_warned():
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    set_deterministic(False)
+    with only_warned():
+        assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_a_run_from_before_there_was_the_setting_is_the_one_that_it_was(tones):
