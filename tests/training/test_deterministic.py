@@ -27,13 +27,22 @@ def test_ctc_by_scans_is_for_a_gpu_that_is_to_be_deterministic(device, wanted, e
     assert ctc_for(torch.device(device)) is expected
 
 
+SHORT = ("trainer.steps=1", "trainer.attention_utterances=0", "trainer.valid_decoder=ctc_greedy")
+
+
+def test_a_training_of_the_setting_is_deterministic(tones, tmp_path, restored):
+    assert train(tones, tmp_path / "run", *SHORT, "trainer.deterministic=true") == 0
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+@pytest.mark.slow
 def test_on_a_cpu_the_weights_are_the_same_with_and_without(tones, tmp_path, restored):
-    for name, more in (("with", "trainer.deterministic=true"), ("without", "trainer.deterministic=false")):
-        assert train(tones, tmp_path / name, "trainer.steps=2", "trainer.attention_utterances=0", more) == 0
-        assert torch.are_deterministic_algorithms_enabled() == (name == "with")
-    one, other = (
-        torch.load(tmp_path / name / "model.pt", weights_only=True)["weights"] for name in ("with", "without")
-    )
+    for name in ("true", "false"):
+        settings = (*SHORT[1:], "trainer.steps=9", f"trainer.deterministic={name}")
+        assert train(tones, tmp_path / name, *settings) == 0
+    saved = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("true", "false"))
+    one, other = (model["weights"] for model in saved)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 

@@ -119,3 +119,13 @@ def test_a_killed_training_that_ends_inside_an_epoch_goes_on_bit_for_bit(ten, to
     one, other = weights(run), weights(ten)
     assert all(torch.equal(one[name], other[name]) for name in other)
     assert (run / "metrics.csv").read_bytes() == (ten / "metrics.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_more_steps_give_what_a_training_that_was_longer_from_the_start_gives(tones, tmp_path, capsys):
+    settings = ("trainer.valid_decoder=ctc_greedy", "optim.warmup=3")
+    for name, steps in (("run", 10), ("run", 16), ("whole", 16)):
+        assert train(tones, tmp_path / name, *settings, f"trainer.steps={steps}") == 0
+    assert "note: 16 steps in place of 10: the training goes on" in capsys.readouterr().err
+    one, other = weights(tmp_path / "run"), weights(tmp_path / "whole")
+    assert all(torch.equal(one[name], other[name]) for name in other)
