@@ -109,7 +109,7 @@ def run_missing(place: Workplace, *, jobs: int, tell: Tell) -> dict[str, str]:
                 if stopping.is_set():
                     return
                 tell(f"{training.name}: {command[0]}")
-                log = place.run(training).folder.with_suffix(".log")
+                log = place.trainings / f"{place.run(training).folder.name}.log"
                 status = _call(command, log, core, training.signature, running, lock)
                 if status and not stopping.is_set():
                     failed[training.signature] = f"{_shown(command)}: exit status {status}; see {log}"
