@@ -30,6 +30,7 @@ def test_ctc_by_scans_is_for_a_gpu_that_is_to_be_deterministic(device, wanted, e
 SHORT = ("trainer.steps=1", "trainer.attention_utterances=0", "trainer.valid_decoder=ctc_greedy")
 
 
+@pytest.mark.slow
 def test_a_training_of_the_setting_is_deterministic(tones, tmp_path, restored):
     assert train(tones, tmp_path / "run", *SHORT, "trainer.deterministic=true") == 0
     assert torch.are_deterministic_algorithms_enabled()

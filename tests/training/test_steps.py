@@ -47,6 +47,7 @@ def ten(tones, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_as_many_steps_as_epochs_have_give_the_very_weights(tones, tmp_path):
     for name, length in (("epochs", "trainer.epochs=1"), ("steps", "trainer.steps=7")):
         assert train(tones, tmp_path / name, *COSINE, length) == 0
