@@ -14,13 +14,14 @@ from hybrid_asr.commands.decode import decode_run
 from hybrid_asr.config.compose import compose
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
+from hybrid_asr.study.shuffled import write_shuffled
 from tests.tones import RECIPE
 from tools.results import compare_models, compared_rows
 
 
 def test_a_control_s_transcripts_are_those_of_other_utterances_and_nothing_else_changes(tones, tmp_path):
     (tmp_path / "train.jsonl").write_bytes((tones / "train.jsonl").read_bytes())
-    compare_models.shuffle(tmp_path)
+    write_shuffled(tmp_path / "train.jsonl")
     before, after = (
         [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
         for name in ("train.jsonl", compare_models.SHUFFLED)

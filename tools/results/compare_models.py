@@ -22,7 +22,6 @@ has a set `lengths`, and `--results` writes the rows into recipes/<corpus>/resul
 import argparse
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -38,6 +37,7 @@ from hybrid_asr.pages.model_comparison import comparison_page
 from hybrid_asr.run.config import RunConfig
 from hybrid_asr.run.folder import Run
 from hybrid_asr.run.former_defaults import with_former_defaults
+from hybrid_asr.study.shuffled import write_shuffled
 from tools.results import training_speed
 from tools.results.compared_rows import (
     BUDGET,
@@ -188,35 +188,12 @@ def make(corpus: str, name: str, control: bool) -> Iterator[list[str]]:
     """The commands, one after the other, that are still to be run."""
     run, place = folder(corpus, name, control=control), data_folder(corpus, name)
     if control:
-        shuffle(place)
+        write_shuffled(place / "train.jsonl")
     more = overrides(corpus, name, control)  # a training that has ended only takes what decides no weight
     yield ["train", str(recipe_file(corpus, name)), *more, "trainer.threads=1", "--folder", str(run)]
     yield ["decode", str(run), "--sets", "valid,test", "--decoders", "all"]
     for words in lexica(corpus, name).values():
         yield ["decode", str(run), "--sets", "valid,test", "--decoders", "lexicon", f"decode.lexicon={words}"]
-
-
-def shuffle(place: Path) -> None:
-    """Write the training manifest with its transcripts shuffled, so that as few utterances as can be keep their own."""
-    lines = [json.loads(line) for line in (place / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-    order = list(range(len(lines)))
-    random.Random(1).shuffle(order)
-    texts = [line["text"] for line in lines]
-
-    def given(shift: int) -> list[str]:
-        """Each utterance's text in a ring of random order goes to the one `shift` places behind it."""
-        found = texts.copy()
-        for place, mine in enumerate(order):
-            found[mine] = texts[order[place - shift]]
-        return found
-
-    shuffled = min(map(given, range(1, 20)), key=lambda found: sum(map(str.__eq__, found, texts)))
-    content = "".join(
-        json.dumps(line | {"text": text}, ensure_ascii=False) + "\n" for line, text in zip(lines, shuffled, strict=True)
-    )
-    target = place / SHUFFLED
-    if not target.exists() or target.read_text(encoding="utf-8") != content:
-        target.write_text(content, encoding="utf-8")
 
 
 def in_parallel(jobs: Sequence[Any], together: int) -> None:
