@@ -86,8 +86,8 @@ def _plan_text(place: Workplace) -> str:
         wanted = [(training, decoding) for training in one.trainings for decoding in one.decodings]
         decoded = sum(place.decoded(*each) is not None for each in wanted)
         lines.append(
-            f"{one.name}: {len(one.trainings)} trainings ({trained} done), {len(wanted)} decodings ({decoded} done), "
-            f"by {one.metric}"
+            f"{one.name}: {counted(len(one.trainings), 'training')} ({trained} done), "
+            f"{counted(len(wanted), 'decoding')} ({decoded} done), by {one.metric}"
         )
     left = [training for training in plan.trainings.values() if not place.is_trained(training)]
     hours = sum(training.audio_s * (training.cfg.trainer.epochs or 0) for training in left) / 3600

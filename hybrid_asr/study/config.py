@@ -135,11 +135,18 @@ def _grid(cfg: StudyConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     """The variants of all combinations, by names such as `ctc_weight=0.3,beam=10`."""
     last = [path.rpartition(".")[2] for path in cfg.grid]
     short = {path: name if last.count(name) == 1 else path for path, name in zip(cfg.grid, last, strict=True)}
-    for values in itertools.product(*cfg.grid.values()) if cfg.grid else ():
-        chosen = dict(zip(cfg.grid, values, strict=True))
-        if any(all(chosen.get(path, ...) == value for path, value in entry.items()) for entry in cfg.exclude):
+    combinations = [dict(zip(cfg.grid, values, strict=True)) for values in itertools.product(*cfg.grid.values())]
+    for entry in cfg.exclude:
+        if not cfg.grid or not any(_is_like(chosen, entry) for chosen in combinations):
+            raise StudyError(f"exclude: {scalar(entry)} is no combination of the grid; leave it out")
+    for chosen in combinations if cfg.grid else ():
+        if any(_is_like(chosen, entry) for entry in cfg.exclude):
             continue
         yield ",".join(f"{short[path]}={scalar(value)}" for path, value in chosen.items()), chosen
+
+
+def _is_like(chosen: dict[str, Any], entry: dict[str, Any]) -> bool:
+    return all(chosen.get(path, ...) == value for path, value in entry.items())
 
 
 def _variant(file: Path, cfg: StudyConfig, name: str, written: dict[str, Any]) -> Variant:

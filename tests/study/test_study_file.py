@@ -73,6 +73,7 @@ def test_a_grid_is_all_combinations_but_for_those_excluded(tones, tmp_path):
         ("  'a b': {optim.lr: 0.1}\n", "variant 'a b': the name is that of folders"),
         ("  out: {hypotheses: none.trn}\n", "none.trn: no such file"),
         ("  circle: {init.from: circle}\n", "init.from leads in a circle"),
+        ("exclude: [{loss.nothing: 3}]\n", "exclude: {loss.nothing: 3} is no combination of the grid"),
         ("", "a study compares: name a second variant"),
     ],
 )
